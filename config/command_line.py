@@ -1,0 +1,62 @@
+"""What every script shares: --config and --set, one-line errors with exit code 2, clean Ctrl-C."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from config.errors import UserError
+from config.settings import DEFAULT_PREFERENCE, Settings, load_settings, printable
+
+EXIT_FAILED_RUNS = 1
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def settings_parser(description: str) -> argparse.ArgumentParser:
+    """A parser that knows --config FILE and --set key=value, both repeatable."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="an INI file that holds what differs from config/config.ini; may be repeated",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="one value (key=value or section.key=value); may be repeated; wins over all files",
+    )
+    return parser
+
+
+def settings_from(
+    arguments: argparse.Namespace, prefer: Sequence[str] = DEFAULT_PREFERENCE
+) -> Settings:
+    """The settings that parsed --config and --set arguments describe."""
+    return load_settings(*arguments.config, overrides=arguments.overrides, prefer=prefer)
+
+
+def run_command(command: Callable[[], int | None], resume: str = "the same command") -> None:
+    """Run a script's main function and exit as a shell expects.
+
+    Exit code 2 and one line for anything the user can put right, 130 after Ctrl-C.
+    """
+    try:
+        code = command()
+    except UserError as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        code = EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: {resume} continues where this stopped", file=sys.stderr)
+        code = EXIT_INTERRUPTED
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {printable(place)}{error.strerror or error}", file=sys.stderr)
+        code = EXIT_USER_ERROR
+    sys.exit(code or 0)

@@ -1,0 +1,1 @@
+"""The steps from audio to matrices that all corpora share."""

@@ -1,0 +1,1 @@
+"""From feature matrices to frozen networks of the orthogonal tasks."""

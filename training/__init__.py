@@ -1,0 +1,1 @@
+"""Network, loss, fit and results. Nothing here knows a corpus by name."""
