@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from config.errors import UserError
 from config.settings import DEFAULT_PREFERENCE, Settings, load_settings, printable
 
+PREPARATION_SECTIONS = ("preprocessing", "pretraining")
 EXIT_FAILED_RUNS = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -40,6 +41,16 @@ def settings_from(
 ) -> Settings:
     """The settings that parsed --config and --set arguments describe."""
     return load_settings(*arguments.config, overrides=arguments.overrides, prefer=prefer)
+
+
+def preparation_command(description: str | None, prepare: Callable[[Settings], object]) -> None:
+    """The main function of a script that prepares data from the settings alone."""
+    arguments = settings_parser(description or "").parse_args()
+    run_command(lambda: _no_code(prepare(settings_from(arguments, PREPARATION_SECTIONS))))
+
+
+def _no_code(_result: object) -> None:
+    """A result of work is no exit code."""
 
 
 def run_command(command: Callable[[], int | None], resume: str = "the same command") -> None:

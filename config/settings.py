@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -224,6 +224,9 @@ class Settings(Section):
         return chosen or self.results.pretraining_folder / extractor
 
 
+FEATURES_TYPES: tuple[str, ...] = get_args(
+    FeatureExtraction.model_fields["features_type"].annotation
+)
 SECTIONS: dict[str, type[Section]] = {
     name: field.annotation
     for name, field in Settings.model_fields.items()

@@ -1,0 +1,135 @@
+"""What all figures share: style, colours that colour-blind readers tell apart, PNG and PDF.
+
+Figures are drawn without pyplot, so no window system is touched unless --show asks for it.
+"""
+
+import argparse
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.typing import RcKeyType
+
+from config.command_line import settings_parser
+from config.files import written_aside
+from config.settings import NUM_CONVOLUTIONS, display_path
+
+# The palette of Okabe and Ito, "Color Universal Design" (2008).
+BLACK = "#000000"
+BLUE = "#0072B2"
+ORANGE = "#E69F00"
+GREEN = "#009E73"
+VERMILLION = "#D55E00"
+PURPLE = "#CC79A7"
+GREY = "#8C8C8C"
+
+SET_COLOURS = {"train": BLUE, "validation": VERMILLION, "test": GREEN}
+SET_MARKERS = {"train": "o", "validation": "s", "test": "^"}
+
+STYLE: dict[RcKeyType, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.5,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.85,
+    "legend.fontsize": 8.5,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "pdf.fonttype": 42,
+    "savefig.dpi": 200,
+    # File names become titles, and may hold a dollar sign.
+    "text.parse_math": False,
+}
+NOTE_SIZE = 7.5
+NOTE_CHARACTERS_PER_INCH = 18
+
+
+def figure_parser(description: str) -> argparse.ArgumentParser:
+    """A parser that knows --config, --set and --show."""
+    parser = settings_parser(description)
+    parser.add_argument("--show", action="store_true", help="open each figure in a window, too")
+    return parser
+
+
+def figure_style() -> AbstractContextManager[None]:
+    """The block in which figures are drawn and written."""
+    return matplotlib.rc_context(STYLE)
+
+
+def new_figure(
+    width: float, height: float, columns: int = 1, share_y: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure (width and height in inches) with its panels side by side."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    panels = figure.subplots(1, columns, squeeze=False, sharey=share_y)
+    return figure, list(panels[0])
+
+
+def add_notes(figure: Figure, notes: Iterable[str]) -> None:
+    """Small print below the panels: a paragraph each, wrapped to the figure's width."""
+    width = int(figure.get_figwidth() * NOTE_CHARACTERS_PER_INCH)
+    text = "\n".join(textwrap.fill(note, width) for note in notes)
+    figure.supxlabel(text, fontsize=NOTE_SIZE, color="#444444", x=0.01, horizontalalignment="left")
+
+
+def add_legend(figure: Figure, panel: Axes) -> None:
+    """One legend below all panels, made of what one of them shows."""
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+
+
+def draw_zero_line(panel: Axes) -> None:
+    """The line that improvements are measured from."""
+    panel.axhline(0, color=BLACK, linewidth=0.9, zorder=1.5)
+
+
+def label_layers(panel: Axes, tap: str | None) -> None:
+    """An axis of convolutions 1 to 13; tap says what of each was compared (output, input)."""
+    panel.set_xlim(0.5, NUM_CONVOLUTIONS + 0.5)
+    panel.set_xticks(range(1, NUM_CONVOLUTIONS + 1))
+    panel.set_xlabel("Convolution" if tap is None else f"Convolution ({tap} compared)")
+
+
+def write_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
+    """Write each figure as <name>.png and <name>.pdf, print and return their paths."""
+    paths = []
+    for name, figure in figures.items():
+        for suffix, metadata in ((".png", None), (".pdf", {"CreationDate": None})):
+            path = folder / f"{name}{suffix}"
+            with written_aside(path) as aside:
+                figure.savefig(aside, metadata=metadata)
+            print(f"wrote {display_path(path)}")
+            paths.append(path)
+    return paths
+
+
+def show_figures(figures: Sequence[Figure]) -> None:
+    """Open a window for each figure and wait until all are closed."""
+    import matplotlib.pyplot as plt
+
+    if matplotlib.get_backend().lower() == "agg":
+        print("--show: no window can be opened here; the figures are in the files above")
+        return
+    for figure in figures:
+        plt.figure(figure)
+    plt.show()
+
+
+def finish(figures: Mapping[str, Figure], folder: Path, show: bool) -> None:
+    """Write the figures, then show them if asked to."""
+    write_figures(figures, folder)
+    if show:
+        show_figures(list(figures.values()))

@@ -1,0 +1,175 @@
+"""Draws how a training went, epoch by epoch: loss, similarity term and accuracy.
+
+Without a file it draws the paper's run; given the JSON twin of a result, the user's own.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from config.command_line import run_command, settings_from
+from config.errors import UserError
+from plotting.figures import (
+    BLACK,
+    GREY,
+    SET_COLOURS,
+    SET_MARKERS,
+    add_legend,
+    figure_parser,
+    figure_style,
+    finish,
+    new_figure,
+)
+from plotting.published import PUBLISHED_FILE, load_published
+from plotting.result_files import History, ResultFile, read_history, read_result
+
+FIGURE_NAME = "loss_epochs"
+SET_NAMES = {"train": "train", "val": "validation"}
+# The wider line is drawn first, so that both are seen where they coincide.
+LINE_WIDTHS = {"train": 2.4, "val": 1.2}
+PANEL_WIDTH = 3.0
+PANEL_HEIGHT = 3.1
+NUM_MARKED_EPOCHS = 25
+TOTAL_LOSS_DASHES = (0, (4, 2))
+LEAST_LOG_RANGE = 2
+PUBLISHED_TITLE = "IEMOCAP, random split: anti-transfer at layer 5 (as published)"
+
+
+def draw_history(history: History, title: str) -> Figure:
+    """Panels for the loss, the similarity term and the accuracy, as far as the history has them."""
+    kinds = [kind for kind in ("loss", "feature_loss", "acc") if history.has(kind)]
+    figure, panels = new_figure(max(PANEL_WIDTH * len(kinds), 4.5), PANEL_HEIGHT, len(kinds))
+    for kind, panel in zip(kinds, panels, strict=True):
+        if kind == "loss" and _has_both_losses(history):
+            _draw_curves(panel, history, "loss", dashed=True)
+            _draw_curves(panel, history, "task_loss")
+        else:
+            _draw_curves(panel, history, kind)
+        _mark_best_epoch(panel, history)
+        _label(panel, history, kind)
+    add_legend(figure, panels[0])
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _has_both_losses(history: History) -> bool:
+    return history.has("task_loss") and history.has("feature_loss")
+
+
+def _draw_curves(panel: Axes, history: History, kind: str, dashed: bool = False) -> None:
+    epochs = range(1, history.num_epochs + 1)
+    for set_name, label in SET_NAMES.items():
+        panel.plot(
+            epochs,
+            history.curve(set_name, kind),
+            color=SET_COLOURS[label],
+            linewidth=LINE_WIDTHS[set_name],
+            markerfacecolor="white" if set_name == "val" else None,
+            marker="" if dashed or history.num_epochs > NUM_MARKED_EPOCHS else SET_MARKERS[label],
+            linestyle=TOTAL_LOSS_DASHES if dashed else "-",
+            label="" if dashed else label,
+        )
+
+
+def _mark_best_epoch(panel: Axes, history: History) -> None:
+    epoch = history.best_epoch + 1
+    panel.axvline(
+        epoch, color=GREY, linestyle=":", zorder=1.5, label=f"best epoch ({epoch}), weights kept"
+    )
+
+
+def _label(panel: Axes, history: History, kind: str) -> None:
+    panel.set_xlabel("Epoch")
+    panel.set_xlim(0.5, history.num_epochs + 0.5)
+    panel.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    if kind == "acc":
+        panel.set_title("Accuracy")
+        panel.set_ylabel("Accuracy (%)")
+    elif kind == "feature_loss":
+        panel.set_title("Similarity to the frozen network")
+        panel.set_ylabel("Similarity term")
+        _scale_similarity(panel, history)
+    else:
+        panel.set_title("Loss")
+        has_term = history.has("feature_loss")
+        panel.set_ylabel("Task loss + similarity term" if has_term else "Task loss")
+        if _has_both_losses(history):
+            panel.set_ylabel("Loss")
+            _explain_lines(panel)
+
+
+def _explain_lines(panel: Axes) -> None:
+    task = Line2D([], [], color=BLACK)
+    total = Line2D([], [], color=BLACK, linestyle=TOTAL_LOSS_DASHES)
+    panel.legend([task, total], ["task alone", "with similarity term"], loc="best")
+
+
+def _scale_similarity(panel: Axes, history: History) -> None:
+    """A logarithmic axis where the term allows it: it falls by orders of magnitude."""
+    values = [
+        value
+        for set_name in SET_NAMES
+        for value in history.curve(set_name, "feature_loss")
+        if math.isfinite(value)
+    ]
+    if not values or min(values) <= 0 or max(values) < LEAST_LOG_RANGE * min(values):
+        return
+    panel.set_yscale("log")
+    panel.set_ylabel("Similarity term (logarithmic)")
+    within_a_decade = max(values) < 10 * min(values)
+    panel.yaxis.set_major_locator(LogLocator(subs=range(1, 10) if within_a_decade else (1, 2, 5)))
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.yaxis.set_minor_formatter(NullFormatter())
+
+
+def published_figures() -> dict[str, Figure]:
+    """The paper's figure by its name."""
+    published = load_published()["loss_epochs"]
+    history = read_history(published["history"], f"{PUBLISHED_FILE.name}: loss_epochs.history")
+    print(f"published run: {published['run']}")
+    return {FIGURE_NAME: draw_history(history, PUBLISHED_TITLE)}
+
+
+def own_figures(result: ResultFile, fold: int | None = None) -> dict[str, Figure]:
+    """A figure by its name for one fold of a result, or for all of them."""
+    folds = result.folds if fold is None else [fold]
+    name = result.path.stem.removeprefix("results_")
+    return {
+        f"{FIGURE_NAME}_{name}_fold{number}": draw_history(
+            result.history(number),
+            name if len(result.folds) == 1 else f"{name}, fold {number}",
+        )
+        for number in folds
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draw and write the figures."""
+    parser = figure_parser("Draw loss, similarity term and accuracy of a training by epoch.")
+    parser.add_argument(
+        "result",
+        nargs="?",
+        type=Path,
+        metavar="RESULT.json",
+        help="a results_*.json of your own; without it the paper's run is drawn",
+    )
+    parser.add_argument("--fold", type=int, help="one fold of the result; without it all of them")
+    parsed = parser.parse_args(arguments)
+    if parsed.fold is not None and parsed.result is None:
+        raise UserError("--fold: chooses a fold of a RESULT.json; name that file, too")
+    folder = settings_from(parsed).results.figures_folder
+    with figure_style():
+        if parsed.result is None:
+            figures = published_figures()
+        else:
+            figures = own_figures(read_result(parsed.result), parsed.fold)
+        finish(figures, folder, parsed.show)
+
+
+if __name__ == "__main__":
+    run_command(main)

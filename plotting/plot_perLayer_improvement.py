@@ -1,0 +1,238 @@
+"""Draws what anti-transfer changes in accuracy, by the convolution that it is applied to.
+
+Without arguments it draws the paper's three figures; with --experiment and --baseline, the user's
+own results.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from config.command_line import run_command, settings_from
+from config.errors import UserError
+from config.settings import NUM_CONVOLUTIONS
+from plotting.figures import (
+    GREY,
+    ORANGE,
+    PURPLE,
+    SET_COLOURS,
+    SET_MARKERS,
+    add_legend,
+    add_notes,
+    draw_zero_line,
+    figure_parser,
+    figure_style,
+    finish,
+    label_layers,
+    new_figure,
+)
+from plotting.published import (
+    load_published,
+    mean_per_layer_improvement,
+    per_layer_improvement,
+)
+from plotting.result_files import SUMMARY_SETS, ResultFile, experiment_results
+
+FIGURE_NAME = "perLayer_improvement"
+PUBLISHED_SETS = ("train", "test")
+SPLIT_FIGURES = {
+    "random": (f"{FIGURE_NAME}_randsplit", "IEMOCAP emotion, random split (as published)"),
+    "actor": (f"{FIGURE_NAME}_actorsplit", "IEMOCAP emotion, speaker-wise split (as published)"),
+}
+MEAN_TITLE = "IEMOCAP emotion, mean of two splits and two frozen networks (as published)"
+EXTRACTORS = {
+    "libri": ("frozen network: LibriSpeech words", PURPLE, "o"),
+    "iemo": ("frozen network: IEMOCAP speakers", ORANGE, "s"),
+}
+IMPROVEMENT_LABEL = "Improvement over the baseline\n(percentage points)"
+PUBLISHED_TAP = "input"
+PUBLISHED_NOTE = (
+    "The release compares the input of convolution k. For k = 1 that is the spectrogram itself, "
+    "which no training changes: its points show how far a run lies from the baseline's mean where "
+    "the similarity term does nothing."
+)
+
+
+@dataclass(frozen=True)
+class LayerImprovement:
+    """Improvement of one set's accuracy over the baseline's mean, in percentage points.
+
+    Attributes:
+        mean: over the repetitions of the same layer, by layer.
+        std: their standard deviation (n - 1); no entry where there is one repetition only.
+        baseline_std: that of the baseline's repetitions; None if there is one only.
+    """
+
+    mean: dict[int, float]
+    std: dict[int, float]
+    baseline_std: float | None
+
+
+def layer_improvement(
+    experiment: Sequence[ResultFile], baseline: Sequence[ResultFile], set_name: str
+) -> LayerImprovement:
+    """Compare an experiment with its baseline on the train, validation or test set."""
+    baseline_accuracies = [100 * result.mean_accuracy(set_name) for result in baseline]
+    baseline_mean = fmean(baseline_accuracies)
+    improvements: dict[int, list[float]] = {}
+    for result in experiment:
+        improvement = 100 * result.mean_accuracy(set_name) - baseline_mean
+        improvements.setdefault(result.layer(), []).append(improvement)
+    layers = sorted(improvements)
+    return LayerImprovement(
+        mean={layer: fmean(improvements[layer]) for layer in layers},
+        std={layer: stdev(improvements[layer]) for layer in layers if len(improvements[layer]) > 1},
+        baseline_std=stdev(baseline_accuracies) if len(baseline_accuracies) > 1 else None,
+    )
+
+
+def draw_published_split(published: dict[str, Any], split: str, title: str) -> Figure:
+    """Train and test improvement for one split, a curve for each frozen network."""
+    figure, panels = new_figure(8.2, 3.6, columns=2, share_y=True)
+    layers = range(1, NUM_CONVOLUTIONS + 1)
+    for panel, set_name in zip(panels, PUBLISHED_SETS, strict=True):
+        draw_zero_line(panel)
+        for extractor, (label, colour, marker) in EXTRACTORS.items():
+            improvement = per_layer_improvement(published, f"{set_name}_{extractor}_{split}")
+            panel.plot(layers, improvement, color=colour, marker=marker, label=label)
+        panel.set_title(f"{set_name.capitalize()} set")
+        label_layers(panel, PUBLISHED_TAP)
+    panels[0].set_ylabel(IMPROVEMENT_LABEL)
+    panels[1].legend(loc="upper right")
+    return _finish_published(figure, title)
+
+
+def draw_published_mean(published: dict[str, Any]) -> Figure:
+    """Mean improvement over both splits and both frozen networks, by layer."""
+    figure, (panel,) = new_figure(6.0, 3.8)
+    draw_zero_line(panel)
+    for set_name in PUBLISHED_SETS:
+        panel.plot(
+            range(1, NUM_CONVOLUTIONS + 1),
+            mean_per_layer_improvement(published, set_name),
+            color=SET_COLOURS[set_name],
+            marker=SET_MARKERS[set_name],
+            label=f"{set_name} set",
+        )
+    label_layers(panel, PUBLISHED_TAP)
+    panel.set_ylabel(IMPROVEMENT_LABEL)
+    panel.legend(loc="upper center")
+    return _finish_published(figure, MEAN_TITLE)
+
+
+def _finish_published(figure: Figure, title: str) -> Figure:
+    add_notes(figure, [PUBLISHED_NOTE])
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def draw_own(improvements: Mapping[str, LayerImprovement], title: str, tap: str | None) -> Figure:
+    """One panel for each set: improvement by layer, with the baseline's own spread behind it."""
+    figure, panels = new_figure(9.6, 3.4, columns=len(improvements), share_y=True)
+    for panel, (set_name, improvement) in zip(panels, improvements.items(), strict=True):
+        _draw_own_panel(panel, improvement)
+        panel.set_title(f"{set_name.capitalize()} set")
+        label_layers(panel, tap)
+    panels[0].set_ylabel(IMPROVEMENT_LABEL)
+    add_legend(figure, panels[0])
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _draw_own_panel(panel: Axes, improvement: LayerImprovement) -> None:
+    draw_zero_line(panel)
+    spread = improvement.baseline_std
+    if spread is not None:
+        label = "baseline: mean ± standard deviation"
+        panel.axhspan(-spread, spread, color=GREY, alpha=0.25, linewidth=0, zorder=1, label=label)
+    layers = range(1, NUM_CONVOLUTIONS + 1)
+    name = "anti-transfer: mean"
+    panel.errorbar(
+        layers,
+        [improvement.mean.get(layer, math.nan) for layer in layers],
+        yerr=[improvement.std.get(layer, math.nan) for layer in layers],
+        color=SET_COLOURS["train"],
+        marker=SET_MARKERS["train"],
+        capsize=2.5,
+        label=f"{name} ± standard deviation" if improvement.std else name,
+    )
+
+
+def missing_layers(improvement: LayerImprovement) -> list[int]:
+    """The convolutions that no instance is done for."""
+    return [layer for layer in range(1, NUM_CONVOLUTIONS + 1) if layer not in improvement.mean]
+
+
+def published_figures() -> dict[str, Figure]:
+    """The paper's three figures by their names."""
+    published = load_published()
+    figures = {
+        name: draw_published_split(published, split, title)
+        for split, (name, title) in SPLIT_FIGURES.items()
+    }
+    return figures | {f"{FIGURE_NAME}_mean": draw_published_mean(published)}
+
+
+def own_figures(results_folder: Path, experiment: int, baseline: int) -> dict[str, Figure]:
+    """One figure by its name; a line is printed if layers are missing.
+
+    Raises:
+        UserError: one of the experiments has no results, or theirs cannot be compared.
+    """
+    results = experiment_results(results_folder, experiment)
+    baseline_results = experiment_results(results_folder, baseline)
+    _check_same_dataset(results, baseline_results)
+    improvements = {
+        set_name: layer_improvement(results, baseline_results, set_name)
+        for set_name in SUMMARY_SETS
+    }
+    missing = missing_layers(improvements["test"])
+    if missing:
+        layers = ", ".join(str(layer) for layer in missing)
+        print(f"experiment {experiment}: no result yet of layer {layers}; the others are drawn")
+    dataset = results[0].parameter("dataset")
+    title = f"{dataset}: experiment {experiment} against its baseline, experiment {baseline}"
+    figure = draw_own(improvements, title, results[0].parameter("at_tap"))
+    return {f"{FIGURE_NAME}_exp{experiment}_baseline{baseline}": figure}
+
+
+def _check_same_dataset(experiment: Sequence[ResultFile], baseline: Sequence[ResultFile]) -> None:
+    expected = experiment[0].parameter("dataset")
+    for result in (*experiment, *baseline):
+        dataset = result.parameter("dataset")
+        if dataset != expected:
+            raise UserError(
+                f"{result.name}: parameters.dataset: is {dataset!r}, but {expected!r} in "
+                f"{experiment[0].name}: an experiment and its baseline need the same dataset"
+            )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draw and write the figures."""
+    parser = figure_parser("Draw the improvement of accuracy by anti-transfer layer.")
+    parser.add_argument(
+        "--experiment", type=int, metavar="ID", help="an anti-transfer experiment of your own"
+    )
+    parser.add_argument(
+        "--baseline", type=int, metavar="ID", help="its baseline on the same dataset"
+    )
+    parsed = parser.parse_args(arguments)
+    if (parsed.experiment is None) != (parsed.baseline is None):
+        raise UserError("--experiment ID and --baseline ID: one needs the other")
+    results = settings_from(parsed).results
+    with figure_style():
+        if parsed.experiment is None:
+            figures = published_figures()
+        else:
+            figures = own_figures(results.results_folder, parsed.experiment, parsed.baseline)
+        finish(figures, results.figures_folder, parsed.show)
+
+
+if __name__ == "__main__":
+    run_command(main)

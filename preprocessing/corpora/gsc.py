@@ -1,0 +1,209 @@
+"""Google Speech Commands v0.01, the ten digits: balanced, and mixed with noise.
+
+Layout: one folder per word, files <speaker hash>_nohash_<n>.wav.
+"""
+
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from config.errors import UserError
+from config.files import written_aside
+from config.settings import Settings, display_path
+from preprocessing.corpora.noisyspeech import find_noises
+from preprocessing.pipeline.audio import Clip
+from preprocessing.pipeline.extraction import RANDOM_BY_CLIP, Dataset
+from preprocessing.pipeline.jobs import fingerprint_of
+from preprocessing.pipeline.manifests import (
+    MANIFEST,
+    begin,
+    is_complete,
+    read_manifest,
+    write_table,
+)
+from preprocessing.pipeline.noise_mixing import Mixture, write_mixtures
+
+SOURCE = "http://download.tensorflow.org/data/speech_commands_v0.01.tar.gz"
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+BALANCED, NOISY, NOISY_MORE = "balanced", "noisy_balanced", "noisy_MORE_balanced"
+SNRS = {NOISY: (20.0, 25.0, 30.0, 35.0, 40.0), NOISY_MORE: (0.0, 2.5, 5.0, 7.5, 10.0)}
+BALANCE_COMMAND = "python preprocessing/balance_gsc.py"
+SYNTHESIZERS = {
+    NOISY: "python preprocessing/noisyspeech_synthesizer_gsc.py",
+    NOISY_MORE: "python preprocessing/noisyspeech_synthesizer_gsc_MORE.py",
+}
+
+
+def choose_balanced(settings: Settings) -> list[tuple[Path, str]]:
+    """items_per_class random clips of each digit, with the names they get when balanced.
+
+    Raises:
+        UserError: the corpus is missing, or a word has too few clips.
+    """
+    raw = settings.preprocessing.input_gsc_raw_folder
+    if raw is None:
+        raise UserError(
+            f"[preprocessing] input_gsc_raw_folder is empty: unpack {SOURCE} and put its folder "
+            "there, or pass --set input_gsc_raw_folder=FOLDER"
+        )
+    count = settings.preprocessing.items_per_class
+    generator = np.random.default_rng(settings.preprocessing.seed)
+    chosen = []
+    for word in DIGITS:
+        clips = sorted((raw / word).glob("*.wav"))
+        if not clips:
+            raise UserError(
+                f"{display_path(raw / word)}: no .wav files; [preprocessing] input_gsc_raw_folder "
+                f"must be Google Speech Commands v0.01, unpacked from {SOURCE}"
+            )
+        if len(clips) < count:
+            raise UserError(
+                f"{display_path(raw / word)}: {len(clips)} clips, but items_per_class = {count}; "
+                f"pass --set items_per_class={len(clips)} or less"
+            )
+        picked = sorted(generator.choice(len(clips), size=count, replace=False).tolist())
+        chosen += [(clips[i], f"{clips[i].stem}_{word}.wav") for i in picked]
+    return chosen
+
+
+def write_balanced(settings: Settings) -> Path:
+    """Copy the chosen clips into one folder with a manifest; returns the folder.
+
+    Raises:
+        UserError: as choose_balanced, or the folder holds another choice.
+    """
+    chosen = choose_balanced(settings)
+    folder = mixtures_folder(settings, BALANCED)
+    plan = fingerprint_of([name for _, name in chosen])
+    if is_complete(folder, plan):
+        print(f"{display_path(folder)}: already there, unchanged")
+        return folder
+    begin(folder, plan, {"items_per_class": settings.preprocessing.items_per_class})
+    for path, name in tqdm(chosen, desc=folder.name, unit="clip"):
+        with written_aside(folder / name) as aside:
+            shutil.copyfile(path, aside)
+    rows = [{"file": name, "source": str(path)} for path, name in chosen]
+    write_table(folder / MANIFEST, rows, ["file", "source"])
+    print(
+        f"{display_path(folder)}: {len(chosen)} clips, {len(chosen) // len(DIGITS)} of each digit"
+    )
+    return folder
+
+
+def write_noisy_balanced(settings: Settings) -> None:
+    """Mix the balanced clips with noise at 20 to 40 dB."""
+    _write_noisy(settings, NOISY)
+
+
+def write_noisy_more_balanced(settings: Settings) -> None:
+    """Mix the balanced clips with noise at 0 to 10 dB."""
+    _write_noisy(settings, NOISY_MORE)
+
+
+def _write_noisy(settings: Settings, kind: str) -> None:
+    preprocessing = settings.preprocessing
+    write_mixtures(
+        plan_noisy(settings, SNRS[kind]),
+        mixtures_folder(settings, kind),
+        settings.sampling.sr_target,
+        preprocessing.snr_convention,
+        preprocessing.workers,
+        preprocessing.max_skipped_fraction,
+    )
+
+
+def plan_noisy(settings: Settings, snrs: Sequence[float]) -> list[Mixture]:
+    """Each balanced clip once, with a random noise at a random one of the SNRs (dB).
+
+    Noise that is shorter than the clip is extended by itself.
+    """
+    noises = find_noises(settings)
+    generator = np.random.default_rng(settings.preprocessing.seed)
+    mixtures = []
+    for counter, path in enumerate(_balanced_files(settings), start=1):
+        noise, kind = noises[int(generator.integers(len(noises)))]
+        snr = float(snrs[int(generator.integers(len(snrs)))])
+        file = f"noisy{counter}_SNRdb_{snr:g}_{path.name}"
+        mixtures.append(Mixture((path,), (noise,) * 8, kind, None, (snr,), (file,)))
+    return mixtures
+
+
+def mixtures_folder(settings: Settings, kind: str) -> Path:
+    """Where clips of one kind (balanced, noisy_balanced, noisy_MORE_balanced) lie."""
+    return settings.preprocessing.augmented_gsc_folder / kind
+
+
+def _balanced_files(settings: Settings) -> list[Path]:
+    folder = mixtures_folder(settings, BALANCED)
+    rows = read_manifest(folder, BALANCE_COMMAND)
+    return [folder / row["file"] for row in rows]
+
+
+def _clip(path: Path, details: dict[str, str | float | int]) -> Clip:
+    """A clip whose name ends in _<word>.wav and holds <speaker hash>_nohash_<n>."""
+    word = path.stem.rpartition("_")[2]
+    speaker = path.stem.partition("_nohash_")[0].rpartition("_")[2]
+    return Clip(
+        path=path,
+        name=path.name,
+        label=DIGITS.index(word),
+        class_name=word,
+        group=path.name,
+        details={"speaker": speaker, **details},
+    )
+
+
+def _list_balanced(settings: Settings) -> list[Clip]:
+    return [_clip(path, {}) for path in _balanced_files(settings)]
+
+
+def _list_noisy(settings: Settings, kind: str) -> list[Clip]:
+    folder = mixtures_folder(settings, kind)
+    return [
+        _clip(
+            folder / row["file"],
+            {
+                "noise_type": row["noise_type"],
+                "noise": row["noise"],
+                "speech": row["speech"],
+                "requested_snr": float(row["requested_snr"]),
+                "true_snr": float(row["true_snr"]),
+            },
+        )
+        for row in read_manifest(folder, SYNTHESIZERS[kind])
+    ]
+
+
+CLEAN_RANDSPLIT = Dataset(
+    name="gsc_randsplit",
+    script="preprocessing_GSC_randsplit",
+    task="spoken digit",
+    sequence_length=1.0,
+    split_type=RANDOM_BY_CLIP,
+    list_clips=_list_balanced,
+    classes=DIGITS,
+)
+NOISY_RANDSPLIT = Dataset(
+    name="gsc_noisy_randsplit",
+    script="preprocessing_GSC_NOISY_randsplit",
+    task="spoken digit in noise",
+    sequence_length=1.0,
+    split_type=RANDOM_BY_CLIP,
+    list_clips=partial(_list_noisy, kind=NOISY),
+    classes=DIGITS,
+)
+NOISY_MORE_RANDSPLIT = Dataset(
+    name="gsc_noisy_more_randsplit",
+    script="preprocessing_GSC_NOISY_MORE_randsplit",
+    task="spoken digit in more noise",
+    sequence_length=1.0,
+    split_type=RANDOM_BY_CLIP,
+    list_clips=partial(_list_noisy, kind=NOISY_MORE),
+    classes=DIGITS,
+)
+
+DATASETS = (CLEAN_RANDSPLIT, NOISY_RANDSPLIT, NOISY_MORE_RANDSPLIT)

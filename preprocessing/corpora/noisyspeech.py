@@ -1,0 +1,187 @@
+"""MS-SNSD: clean speech and noises to mix, and the dataset of noise types made from them.
+
+Layout of the clone: clean_train/*.wav, noise_train/<Type>_<n>.wav.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from config.errors import UserError
+from config.settings import Settings, display_path
+from preprocessing.pipeline.audio import Clip, UnusableAudioError, audio_seconds
+from preprocessing.pipeline.extraction import RANDOM_BY_CLIP, Dataset
+from preprocessing.pipeline.manifests import read_manifest
+from preprocessing.pipeline.noise_mixing import Mixture, write_mixtures
+
+SOURCE = "https://github.com/microsoft/MS-SNSD"
+NOISE_TYPES = (
+    "AirConditioner",
+    "AirportAnnouncements",
+    "Babble",
+    "CopyMachine",
+    "Munching",
+    "NeighborSpeaking",
+    "ShuttingDoor",
+    "SqueakyChair",
+    "Typing",
+    "VacuumCleaner",
+    "WasherDryer",
+)
+LOWEST_SNR, HIGHEST_SNR, NUM_SNRS = 20.0, 40.0, 5
+SHORTEST_SECONDS = 1.0
+SYNTHESIZER = "python preprocessing/noisyspeech_synthesizer.py"
+
+
+def find_noises(settings: Settings) -> list[tuple[Path, str]]:
+    """(file, type) of every noise of the eleven types, sorted; other types are left out.
+
+    Raises:
+        UserError: the folder of the clone is not set, or holds none.
+    """
+    folder = _part(settings, "noise_train")
+    named = [(path, path.stem.partition("_")[0]) for path in sorted(folder.glob("*.wav"))]
+    noises = [(path, kind) for path, kind in named if kind in NOISE_TYPES]
+    missing = sorted(set(NOISE_TYPES) - {kind for _, kind in noises})
+    if missing:
+        raise UserError(
+            f"{display_path(folder)}: has no <Type>_<n>.wav of {', '.join(missing)}; "
+            f"[preprocessing] input_noisyspeech_repo must be a clone of {SOURCE}"
+        )
+    return noises
+
+
+def plan_mixtures(settings: Settings) -> list[Mixture]:
+    """Draw speech and noise until all mixtures together last total_hours.
+
+    Each stretch of speech is mixed with one noise at all five SNRs. Speech of less than 1 s is
+    extended by the files that follow it; noise that is too short, by others of its own type (the
+    released mixer takes whatever file comes next, which gives a mixture of two types one label).
+    """
+    speech = sorted(_part(settings, "clean_train").glob("*.wav"))
+    if not speech:
+        raise UserError(f"{display_path(_part(settings, 'clean_train'))}: holds no .wav files")
+    noises = find_noises(settings)
+    lengths = _Lengths()
+    rate = settings.sampling.sr_target
+    snrs = tuple(np.linspace(LOWEST_SNR, HIGHEST_SNR, NUM_SNRS).tolist())
+    generator = np.random.default_rng(settings.preprocessing.seed)
+    wanted = settings.preprocessing.total_hours * 3600
+    mixtures: list[Mixture] = []
+    planned = 0.0
+    while planned < wanted:
+        chosen = _extend(speech, int(generator.integers(len(speech))), SHORTEST_SECONDS, lengths)
+        seconds = sum(lengths.of(path) for path in chosen)
+        noise, kind = noises[int(generator.integers(len(noises)))]
+        same_kind = [path for path, other in noises if other == kind]
+        counter = len(mixtures) + 1
+        mixtures.append(
+            Mixture(
+                speech=chosen,
+                noise=_extend(same_kind, same_kind.index(noise), seconds, lengths),
+                noise_type=kind,
+                num_samples=round(seconds * rate),
+                snrs=snrs,
+                files=tuple(f"noisy{counter}_SNRdb_{snr:g}_{kind}.wav" for snr in snrs),
+            )
+        )
+        planned += seconds * len(snrs)
+    return mixtures
+
+
+def write_noisyspeech(settings: Settings) -> None:
+    """Write total_hours of mixtures into generated_noisyspeech_folder."""
+    preprocessing = settings.preprocessing
+    write_mixtures(
+        plan_mixtures(settings),
+        preprocessing.generated_noisyspeech_folder,
+        settings.sampling.sr_target,
+        preprocessing.snr_convention,
+        preprocessing.workers,
+        preprocessing.max_skipped_fraction,
+    )
+
+
+def _part(settings: Settings, name: str) -> Path:
+    repository = settings.preprocessing.input_noisyspeech_repo
+    if repository is None:
+        raise UserError(
+            f"[preprocessing] input_noisyspeech_repo is empty: clone {SOURCE} and put its path "
+            "there, or pass --set input_noisyspeech_repo=FOLDER"
+        )
+    folder = repository / name
+    if not folder.is_dir():
+        raise UserError(
+            f"{display_path(folder)}: no such folder; [preprocessing] input_noisyspeech_repo must "
+            f"be a clone of {SOURCE}"
+        )
+    return folder
+
+
+class _Lengths:
+    """Lengths in s, read from each header once; an unreadable file has length 0."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, float] = {}
+
+    def of(self, path: Path) -> float:
+        if path not in self._known:
+            try:
+                self._known[path] = audio_seconds(path)
+            except UnusableAudioError:
+                self._known[path] = 0.0
+        return self._known[path]
+
+
+def _extend(files: list[Path], first: int, seconds: float, lengths: _Lengths) -> tuple[Path, ...]:
+    """files[first] and those after it, circularly, until they last the given time in s.
+
+    Raises:
+        UserError: all files together are silent or unreadable.
+    """
+    chosen: list[Path] = []
+    lasting = 0.0
+    position = first
+    while lasting < seconds or not chosen:
+        path = files[position % len(files)]
+        position += 1
+        if lengths.of(path) > 0:
+            chosen.append(path)
+            lasting += lengths.of(path)
+        if position - first > len(files) and not chosen:
+            raise UserError(f"{display_path(path.parent)}: none of its files can be read")
+    return tuple(chosen)
+
+
+def _list_clips(settings: Settings) -> list[Clip]:
+    folder = settings.preprocessing.generated_noisyspeech_folder
+    return [
+        Clip(
+            path=folder / row["file"],
+            name=row["file"],
+            label=NOISE_TYPES.index(row["noise_type"]),
+            class_name=row["noise_type"],
+            group=row["file"],
+            details={
+                "noise_type": row["noise_type"],
+                "noise": row["noise"],
+                "speech": row["speech"],
+                "requested_snr": float(row["requested_snr"]),
+                "true_snr": float(row["true_snr"]),
+            },
+        )
+        for row in read_manifest(folder, SYNTHESIZER)
+    ]
+
+
+RANDSPLIT = Dataset(
+    name="noisyspeech_randsplit",
+    script="preprocessing_NOISYSPEECH_randsplit",
+    task="noise type",
+    sequence_length=1.0,
+    split_type=RANDOM_BY_CLIP,
+    list_clips=_list_clips,
+    classes=NOISE_TYPES,
+)
+
+DATASETS = (RANDSPLIT,)

@@ -1,0 +1,65 @@
+"""Folders of generated audio: a plan says how the files are made, a manifest that they all are.
+
+A folder holds one plan's files only, so that clips made with other settings never mix in unseen.
+"""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from config.errors import UserError
+from config.files import write_json, written_aside
+from config.settings import display_path
+
+MANIFEST = "manifest.csv"
+PLAN = "plan.json"
+
+
+def is_complete(folder: Path, plan: str) -> bool:
+    """Whether the folder holds everything that this plan (a fingerprint) makes."""
+    return (folder / MANIFEST).exists() and _plan_in(folder) == plan
+
+
+def begin(folder: Path, plan: str, description: dict[str, Any]) -> None:
+    """Claim a folder for a plan.
+
+    Raises:
+        UserError: it holds audio of another plan, or of no plan at all.
+    """
+    if _plan_in(folder) != plan and any(folder.glob("*.wav")):
+        raise UserError(
+            f"{display_path(folder)}: holds audio that was made with other settings or by another "
+            "program; remove that folder, or name another one in [preprocessing]"
+        )
+    write_json(folder / PLAN, {"plan": plan, **description})
+
+
+def write_table(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    """Write rows as CSV, whole or not at all."""
+    with written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_manifest(folder: Path, command: str) -> list[dict[str, str]]:
+    """The rows of a folder's manifest.
+
+    Raises:
+        UserError: there is none; says which command makes it.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        state = "is unfinished" if (folder / PLAN).exists() else "does not exist"
+        raise UserError(f"{display_path(path)}: {state}; run {command}")
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _plan_in(folder: Path) -> str | None:
+    try:
+        return str(json.loads((folder / PLAN).read_text(encoding="utf-8"))["plan"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

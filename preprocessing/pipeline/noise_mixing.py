@@ -1,0 +1,206 @@
+"""Speech and noise are mixed at a requested signal-to-noise ratio, many mixtures at a time.
+
+A mixer writes its audio and, at the end, manifest.csv beside it: file, speech, noise, noise type,
+requested and true SNR in dB.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from config.errors import UserError
+from config.settings import display_path
+from preprocessing.pipeline import manifests
+from preprocessing.pipeline.audio import Samples, UnusableAudioError, read_audio, write_audio
+from preprocessing.pipeline.jobs import Journal, fingerprint_of, map_in_order
+
+SnrConvention = Literal["ms_snsd", "decibel"]
+
+LEVEL_DBFS = -25.0
+LARGEST_PEAK = 0.99
+LEFT_OUT = "left_out.csv"
+MANIFEST_COLUMNS = (
+    "file",
+    "speech",
+    "noise",
+    "noise_type",
+    "requested_snr",
+    "true_snr",
+    "gain",
+)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A plan for one stretch of speech with one stretch of noise, at one or several SNRs.
+
+    speech, noise: files joined end to end until the stretch is long enough.
+    num_samples: shortest length of the speech; None: the first speech file as it is.
+    files: for each SNR (dB), the name of the file to write.
+    """
+
+    speech: tuple[Path, ...]
+    noise: tuple[Path, ...]
+    noise_type: str
+    num_samples: int | None
+    snrs: tuple[float, ...]
+    files: tuple[str, ...]
+
+
+def mix_at_snr(
+    speech: npt.ArrayLike, noise: npt.ArrayLike, snr: float, convention: SnrConvention = "ms_snsd"
+) -> npt.NDArray[np.float64]:
+    """Speech at -25 dBFS plus noise at the requested SNR, shape (samples,).
+
+    Both are first scaled to -25 dBFS RMS. With `decibel` the noise is then scaled by 10^(-snr/20).
+    With `ms_snsd` it is scaled by the square root of that, as the mixer that made the published
+    data does, so that a request of x dB gives x/2 dB.
+
+    Args:
+        speech: shape (samples,).
+        noise: at least as many samples; the rest is not used.
+        snr: requested, in dB.
+
+    Raises:
+        ValueError: the noise is too short, or one of the two is silent.
+    """
+    clean, scaled_noise = _components(np.asarray(speech), np.asarray(noise), snr, convention)
+    return clean + scaled_noise
+
+
+def _components(
+    speech: npt.NDArray[Any], noise: npt.NDArray[Any], snr: float, convention: SnrConvention
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    if len(noise) < len(speech):
+        raise ValueError(f"{len(noise)} samples of noise for {len(speech)} of speech")
+    clean = _at_level(speech.astype(np.float64))
+    other = _at_level(noise[: len(speech)].astype(np.float64))
+    decibels = snr / 2 if convention == "ms_snsd" else snr
+    return clean, other * 10 ** (-decibels / 20)
+
+
+def _at_level(samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    root_mean_square = _root_mean_square(samples)
+    if root_mean_square == 0:
+        raise ValueError("silence has no level")
+    return samples * (10 ** (LEVEL_DBFS / 20) / root_mean_square)
+
+
+def _root_mean_square(samples: npt.NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(np.square(samples)))) if len(samples) else 0.0
+
+
+def signal_to_noise_ratio(speech: npt.NDArray[np.float64], noise: npt.NDArray[np.float64]) -> float:
+    """The true ratio of two signals in dB."""
+    return 20 * float(np.log10(_root_mean_square(speech) / _root_mean_square(noise)))
+
+
+def write_mixtures(
+    mixtures: Sequence[Mixture],
+    folder: Path,
+    sample_rate: int,
+    convention: SnrConvention,
+    workers: int,
+    max_skipped_fraction: float,
+) -> None:
+    """Write all mixtures and their manifest; a second run goes on where the first stopped.
+
+    Raises:
+        UserError: the folder holds mixtures made in another way, or too many could not be made.
+    """
+    plan = fingerprint_of([[_names_of(mixture) for mixture in mixtures], sample_rate, convention])
+    if manifests.is_complete(folder, plan):
+        print(f"{display_path(folder)}: already there, unchanged")
+        return
+    manifests.begin(folder, plan, {"snr_convention": convention, "sample_rate": sample_rate})
+    journal: Journal[dict[str, Any]] = Journal(folder / "mixing.journal", plan)
+    done = len(journal.records)
+    function = partial(
+        _write_mixture, folder=folder, sample_rate=sample_rate, convention=convention
+    )
+    tasks = mixtures[done:]
+    try:
+        for record in map_in_order(function, tasks, workers, folder.name, "mixture", done):
+            journal.append(record)
+    finally:
+        journal.close()
+    _finish(folder, journal, len(mixtures), max_skipped_fraction)
+
+
+def _names_of(mixture: Mixture) -> list[Any]:
+    """What a mixture is made of; a corpus that moved to another folder is still the same."""
+    speech, noise = ([path.name for path in part] for part in (mixture.speech, mixture.noise))
+    return [speech, noise, mixture.num_samples, mixture.snrs, mixture.files]
+
+
+def _write_mixture(
+    mixture: Mixture, folder: Path, sample_rate: int, convention: SnrConvention
+) -> dict[str, Any]:
+    """Write one mixture's files; returns their manifest rows, or why there are none."""
+    rows = []
+    try:
+        speech = _join(mixture.speech, sample_rate, mixture.num_samples)
+        noise = _join(mixture.noise, sample_rate, len(speech))
+        for snr, file in zip(mixture.snrs, mixture.files, strict=True):
+            clean, scaled_noise = _components(speech, noise, snr, convention)
+            noisy = clean + scaled_noise
+            gain = min(1.0, LARGEST_PEAK / float(np.abs(noisy).max()))
+            write_audio(folder / file, noisy * gain, sample_rate)
+            rows.append(
+                {
+                    "file": file,
+                    "speech": _sources(mixture.speech),
+                    "noise": _sources(mixture.noise),
+                    "noise_type": mixture.noise_type,
+                    "requested_snr": snr,
+                    "true_snr": round(signal_to_noise_ratio(clean, scaled_noise), 4),
+                    "gain": gain,
+                }
+            )
+    except (UnusableAudioError, ValueError) as error:
+        files = _sources((*mixture.speech, *mixture.noise))
+        return {"rows": [], "left_out": {"files": files, "reason": str(error)}}
+    return {"rows": rows, "left_out": None}
+
+
+def _sources(paths: Sequence[Path]) -> str:
+    return ";".join(dict.fromkeys(path.name for path in paths))
+
+
+def _join(paths: Sequence[Path], sample_rate: int, num_samples: int | None) -> Samples:
+    """Files end to end, cut to num_samples; all of the first one if that is None.
+
+    Raises:
+        UnusableAudioError: a file cannot be read, or all of them together are too short.
+    """
+    parts: list[Samples] = []
+    for path in paths:
+        parts.append(read_audio(path, sample_rate))
+        if num_samples is None or sum(map(len, parts)) >= num_samples:
+            break
+    joined: Samples = np.concatenate(parts)
+    if num_samples is not None and len(joined) < num_samples:
+        raise UnusableAudioError(f"{len(joined)} samples where {num_samples} are needed")
+    return joined[:num_samples]
+
+
+def _finish(
+    folder: Path, journal: Journal[dict[str, Any]], num_mixtures: int, max_skipped_fraction: float
+) -> None:
+    rows = [row for record in journal.records for row in record["rows"]]
+    left_out = [record["left_out"] for record in journal.records if record["left_out"]]
+    manifests.write_table(folder / LEFT_OUT, left_out, ["files", "reason"])
+    if len(left_out) > max_skipped_fraction * num_mixtures:
+        raise UserError(
+            f"{len(left_out)} of {num_mixtures} mixtures could not be made "
+            f"({left_out[0]['reason']}, ...), more than max_skipped_fraction = "
+            f"{max_skipped_fraction:g} allows; see {display_path(folder / LEFT_OUT)}"
+        )
+    manifests.write_table(folder / manifests.MANIFEST, rows, MANIFEST_COLUMNS)
+    journal.remove()
+    print(f"{display_path(folder)}: {len(rows)} files, {len(left_out)} mixtures left out")

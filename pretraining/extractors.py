@@ -1,0 +1,32 @@
+"""The extractors, declared in one table: what each is trained on, and for how long."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A network of an orthogonal task.
+
+    name: of its folder, its script (pretrain_vgg_<name>.py) and its at_<name>_model_path key.
+    dataset: matrices that it is trained on.
+    task: what it is to tell, in words.
+    num_epochs, patience, batch_size: those of the released code.
+    """
+
+    name: str
+    dataset: str
+    task: str
+    num_epochs: int
+    patience: int
+    batch_size: int
+
+    @property
+    def command(self) -> str:
+        """What a user types to train it."""
+        return f"python pretraining/pretrain_vgg_{self.name}.py"
+
+
+EXTRACTORS = {
+    extractor.name: extractor
+    for extractor in (Extractor("noisyspeech", "noisyspeech_randsplit", "noise type", 100, 10, 40),)
+}

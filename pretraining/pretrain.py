@@ -1,0 +1,180 @@
+"""Train an extractor on its orthogonal task and write it where experiments look for it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from config.command_line import run_command, settings_from, settings_parser
+from config.errors import UserError
+from config.files import write_json
+from config.settings import Settings, display_path
+from preprocessing.corpora import find_dataset
+from preprocessing.pipeline.jobs import fingerprint_of
+from preprocessing.pipeline.matrices import matrices_name, open_matrices
+from pretraining.extractors import EXTRACTORS, Extractor
+from training.network_files import learnt_nothing, quality, read_description, save_extractor
+
+if TYPE_CHECKING:
+    from training.fitting import FitOptions
+
+PREFERRED_SECTIONS = ("pretraining", "training_defaults")
+
+
+def pretrain_command(name: str) -> None:
+    """The main function of every pre-training script."""
+    extractor = EXTRACTORS[name]
+    parser = settings_parser(f"Pre-train the extractor {name} ({extractor.task}).")
+    parser.add_argument(
+        "gpu", nargs="?", type=int, help="GPU number, -1: the CPU; default: GPU 0 if there is one"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="train again, whatever is there")
+    arguments = parser.parse_args()
+
+    def command() -> None:
+        settings = settings_from(arguments, prefer=PREFERRED_SECTIONS)
+        pretrain(extractor, settings, arguments.gpu, arguments.overwrite)
+
+    run_command(command)
+
+
+def pretrain(
+    extractor: Extractor, settings: Settings, gpu: int | None = None, overwrite: bool = False
+) -> Path:
+    """Train an extractor unless it is there already; returns its folder.
+
+    Writes model.pt, extractor.json, results.json, and history.png and .pdf.
+
+    Raises:
+        UserError: its matrices are missing, or another extractor of that name is there.
+    """
+    folder = settings.extractor_folder(extractor.name)
+    features = settings.feature_extraction.features_type
+    name = matrices_name(extractor.dataset, features)
+    try:
+        matrices = open_matrices(settings.preprocessing.output_folder, name)
+    except UserError as error:
+        raise UserError(f"{error}; run {find_dataset(extractor.dataset).command}") from None
+    options = _fit_options(extractor, settings)
+    plan = _plan(extractor, settings, options, matrices.fingerprint)
+    if _is_done(folder, plan, overwrite):
+        return folder
+    print(f"{extractor.name}: {extractor.task} on {matrices.name} -> {display_path(folder)}")
+    values, state, architecture = _train(matrices, extractor, settings, options, gpu)
+    description = {
+        "name": extractor.name,
+        "task": extractor.task,
+        "architecture": architecture,
+        "classes": matrices.classes,
+        "split_type": matrices.info["split_type"],
+        "test_accuracy": values["test_acc"],
+        "chance_level": values["test_chance"],
+        "num_test_examples": values["test_examples"],
+        "best_epoch": values["best_epoch"],
+        "plan": plan,
+        "plan_fingerprint": fingerprint_of(plan),
+    }
+    write_json(folder / "results.json", values)
+    save_extractor(folder, state, description)
+    _draw_history(values, extractor, folder)
+    print(f"{extractor.name}: {quality(description)}; written to {display_path(folder)}")
+    if learnt_nothing(description):
+        print(
+            f"warning: {extractor.name} is at chance level; experiments will refuse it. More data, "
+            "more epochs or another learning_rate may help"
+        )
+    return folder
+
+
+def _fit_options(extractor: Extractor, settings: Settings) -> "FitOptions":
+    from training.fitting import FitOptions
+
+    own, training = settings.pretraining, settings.training_defaults
+    patience = own.extractor_patience or extractor.patience
+    return FitOptions(
+        num_epochs=own.extractor_num_epochs or extractor.num_epochs,
+        batch_size=own.extractor_batch_size or extractor.batch_size,
+        patience=patience if training.early_stopping else None,
+        best_metric="val_loss",
+        train_metrics=training.train_metrics,
+        shuffle=training.shuffle_training_data,
+    )
+
+
+def _plan(
+    extractor: Extractor, settings: Settings, options: "FitOptions", data: str
+) -> dict[str, Any]:
+    """Everything that decides what the extractor becomes."""
+    training = settings.training_defaults
+    return {
+        "dataset": extractor.dataset,
+        "features_type": settings.feature_extraction.features_type,
+        "data": data,
+        **vars(options),
+        **training.model_dump(
+            mode="json",
+            include={
+                "seed",
+                "width",
+                "precision",
+                "learning_rate",
+                "choose_optimizer",
+                "regularization_lambda",
+                "train_split",
+                "validation_split",
+                "test_split",
+            },
+        ),
+    }
+
+
+def _is_done(folder: Path, plan: Mapping[str, Any], overwrite: bool) -> bool:
+    try:
+        stored = read_description(folder)
+    except UserError:
+        return False
+    if overwrite:
+        return False
+    if stored.get("plan_fingerprint") == fingerprint_of(plan):
+        print(f"{display_path(folder)}: already there, unchanged; {quality(stored)}")
+        return True
+    then = stored.get("plan", {})
+    different = [
+        f"{key}: {then.get(key)!r} then, {plan[key]!r} now"
+        for key in plan
+        if then.get(key) != plan[key]
+    ]
+    raise UserError(
+        f"{display_path(folder)}: was trained otherwise ({'; '.join(different)}); --overwrite "
+        "trains it again, --set pretraining_folder=FOLDER puts it elsewhere"
+    )
+
+
+def _train(
+    matrices: Any, extractor: Extractor, settings: Settings, options: "FitOptions", gpu: int | None
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Figures of the training, best weights, architecture."""
+    from training.devices import choose_device, default_gpu
+    from training.fitting import Streams
+    from training.folds import load_fold, train_fold
+    from training.networks import build_network
+
+    training = settings.training_defaults
+    device = choose_device(default_gpu() if gpu is None else gpu)
+    split = matrices.folds(training.fractions, 1)[0]
+    fold = load_fold(matrices, split, device, random_offset=True)
+    streams = Streams.from_seed(training.seed, 0)
+    model = build_network(len(matrices.classes), training.width, streams).to(device)
+    log_folder = settings.results.pretraining_folder / "tracking"
+    title = f"pre-training {extractor.name}"
+    values, state = train_fold(model, [], fold, options, training, streams, log_folder, title)
+    return values, state, model.architecture
+
+
+def _draw_history(values: Mapping[str, Any], extractor: Extractor, folder: Path) -> None:
+    from plotting.figures import write_figures
+    from plotting.plot_loss_epochs import draw_history
+    from plotting.result_files import read_history
+
+    history = read_history(dict(values), display_path(folder))
+    figure = draw_history(history, f"Pre-training {extractor.name}: {extractor.task}")
+    write_figures({"history": figure}, folder)

@@ -1,0 +1,123 @@
+"""Improvements by layer, worked by hand, and the figures that show them."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from matplotlib.axes import Axes
+
+from config.errors import UserError
+from plotting.plot_perLayer_improvement import (
+    draw_own,
+    draw_published_split,
+    layer_improvement,
+    main,
+    missing_layers,
+    published_figures,
+)
+from plotting.published import load_published
+from plotting.result_files import experiment_results
+
+WriteInstance = Callable[..., Path]
+CurvesOf = Callable[[Axes], list[tuple[list[float], list[float]]]]
+
+
+@pytest.fixture
+def own_results(write_instance: WriteInstance, tmp_path: Path) -> Path:
+    """A baseline with three repetitions; layer 2 with two repetitions, layer 13 with one."""
+    write_instance(5, 0, None, (0.80, 0.60, 0.50))
+    write_instance(5, 1, None, (0.90, 0.70, 0.60))
+    write_instance(5, 2, None, (0.85, 0.65, 0.70))
+    write_instance(28, 0, 2, (0.90, 0.70, 0.62))
+    write_instance(28, 1, "2", (0.80, 0.60, 0.66))
+    write_instance(28, 10, [[13]], (0.70, 0.50, 0.55))
+    return tmp_path / "results"
+
+
+def test_improvement_is_over_the_baselines_mean(own_results: Path) -> None:
+    experiment = experiment_results(own_results, 28)
+    baseline = experiment_results(own_results, 5)
+    test = layer_improvement(experiment, baseline, "test")
+    assert test.mean == pytest.approx({2: 64.0 - 60.0, 13: 55.0 - 60.0})
+    assert test.std == pytest.approx({2: (2 * 2.0**2) ** 0.5})
+    assert test.baseline_std == pytest.approx(10.0)
+    train = layer_improvement(experiment, baseline, "train")
+    assert train.mean == pytest.approx({2: 85.0 - 85.0, 13: 70.0 - 85.0})
+    validation = layer_improvement(experiment, baseline, "validation")
+    assert validation.mean == pytest.approx({2: 0.0, 13: 50.0 - 65.0})
+    assert missing_layers(test) == [1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+
+
+def test_own_figure_leaves_a_gap_where_a_layer_is_missing(
+    own_results: Path, curves_of: CurvesOf
+) -> None:
+    improvement = layer_improvement(
+        experiment_results(own_results, 28), experiment_results(own_results, 5), "test"
+    )
+    (panel,) = draw_own({"test": improvement}, "title", "output").axes
+    layers, values = curves_of(panel)[0]
+    assert layers == list(range(1, 14))
+    shown = {layer: y for layer, y in zip(layers, values, strict=True) if not math.isnan(y)}
+    assert shown == pytest.approx({2: 4.0, 13: -5.0})
+
+
+def test_own_figure_is_written_and_missing_layers_are_named_in_one_line(
+    own_results: Path,
+    folders: list[str],
+    figure_names: Callable[[], set[str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main(["--experiment", "28", "--baseline", "5", *folders])
+    assert figure_names() == {"perLayer_improvement_exp28_baseline5"}
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "no result yet" in line]
+    assert "1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12;" in line
+
+
+def test_published_curves_are_drawn_for_both_sets_and_networks(curves_of: CurvesOf) -> None:
+    train, test = draw_published_split(load_published(), "random", "title").axes
+    assert [panel.get_title() for panel in (train, test)] == ["Train set", "Test set"]
+    (_, libri), (_, iemocap) = curves_of(test)
+    assert libri[3] == pytest.approx(67.7884615 - 63.7, abs=1e-6)
+    assert iemocap[4] == pytest.approx(66.5064103 - 63.7, abs=1e-6)
+    (_, libri), (_, iemocap) = curves_of(train)
+    assert libri[0] == pytest.approx(72.5185185 - 69.05, abs=1e-6)
+    assert iemocap[12] == pytest.approx(68.7777778 - 69.05, abs=1e-6)
+
+
+def test_paper_has_three_figures_and_the_last_shows_the_means(curves_of: CurvesOf) -> None:
+    figures = published_figures()
+    assert list(figures) == [
+        "perLayer_improvement_randsplit",
+        "perLayer_improvement_actorsplit",
+        "perLayer_improvement_mean",
+    ]
+    (panel,) = figures["perLayer_improvement_mean"].axes
+    (_, train), (_, test) = curves_of(panel)
+    first = (72.5185185 + 72.9688850 + 69.6694470 + 64.7147796) / 4 - (69.05 + 67.8) / 2
+    ninth = (64.8397436 + 62.0155039 + 63.974359 + 55.7692308) / 4 - (63.7 + 57.2) / 2
+    assert (train[0], test[8]) == pytest.approx((first, ninth), abs=1e-6)
+
+
+def test_missing_experiment_names_its_folder_and_the_command(
+    own_results: Path, folders: list[str]
+) -> None:
+    with pytest.raises(UserError) as error:
+        main(["--experiment", "29", "--baseline", "5", *folders])
+    assert str(own_results / "experiment_29" / "results") in str(error.value)
+    assert "python experiments_manager.py [29] 0" in str(error.value)
+
+
+def test_experiment_and_baseline_need_each_other_and_the_same_dataset(
+    own_results: Path, folders: list[str], write_instance: WriteInstance
+) -> None:
+    with pytest.raises(UserError, match="one needs the other"):
+        main(["--experiment", "28", *folders])
+    write_instance(6, 0, None, (0.8, 0.6, 0.5), dataset="gsc_noisy_randsplit")
+    with pytest.raises(UserError, match="need the same dataset"):
+        main(["--experiment", "28", "--baseline", "6", *folders])
+
+
+def test_experiment_without_anti_transfer_is_refused(own_results: Path, folders: list[str]) -> None:
+    with pytest.raises(UserError, match=r"exp5_run0\.json: parameters\.at_layer: is null"):
+        main(["--experiment", "5", "--baseline", "5", *folders])

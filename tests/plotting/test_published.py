@@ -1,0 +1,87 @@
+"""The published values and what is put right in them, against sums worked by hand."""
+
+from typing import Any
+
+import pytest
+
+from plotting.published import (
+    accuracy_bars,
+    load_published,
+    mean_per_layer_improvement,
+    per_layer_improvement,
+)
+
+
+@pytest.fixture
+def published() -> dict[str, Any]:
+    return load_published()
+
+
+def test_bars_stand_in_the_order_of_the_figure_with_hand_computed_heights(
+    published: dict[str, Any],
+) -> None:
+    heights = {bar.label: bar.height for bar in accuracy_bars(published)}
+    expected = {
+        "Overall": (2.5 + 11.5 + 2.8 + 4.1 + 1.28 + 1.53 + 0.94) / 7,
+        "Automatic Speech Recognition": (1.28 + 1.53 + 0.94) / 3,
+        "Speech Emotion Recognition": (2.8 + 4.1) / 2,
+        "Sound Goodness Estimation": (2.5 + 11.5) / 2,
+        "Pre-train on bigger dataset (GS + IEMOCAP)": (2.5 + 7.2 + 3.2 + 3.9) / 4,
+        "Pre-train on same dataset (GS + IEMOCAP)": (2.8 + 4.2 + 1.9 + 11.5) / 4,
+        "Single AT (GSC)": (0.38 + 0.25 + 1.14 + 1.24 + 0.94 + 0.55) / 6,
+        "Dual AT (GSC)": (1.28 + 0.32 + 1.24 + 1.53 + 0.54 + 0.23) / 6,
+    }
+    assert list(heights) == list(expected)
+    assert heights == pytest.approx(expected, abs=1e-9)
+
+
+def test_bars_agree_with_those_of_the_first_version_that_hold_no_mistake(
+    published: dict[str, Any],
+) -> None:
+    first_version = published["accuracy_boost"]["bars_of_first_version_percent"]
+    bars = accuracy_bars(published)
+    for name, height in first_version.items():
+        (bar,) = [bar for bar in bars if bar.label.startswith(name)]
+        assert bool(bar.differs) == (abs(bar.height - height) > 0.01)
+
+
+def test_each_corrected_bar_says_what_was_published(published: dict[str, Any]) -> None:
+    differing = {bar.label: bar.differs for bar in accuracy_bars(published) if bar.differs}
+    assert list(differing) == ["Overall", "Single AT (GSC)"]
+    for text in ("3.52", "4.11", "5.25"):
+        assert text in differing["Overall"]
+    for text in ("0.75", "0.59", "[91.38, 90.99]", "90.44"):
+        assert text in differing["Single AT (GSC)"]
+
+
+def test_the_file_keeps_the_mistyped_pair_and_corrects_it_to_the_datasets_baseline(
+    published: dict[str, Any],
+) -> None:
+    (correction,) = published["corrections"]["pairs"]
+    assert correction["published"] in published["accuracy_boost"]["groups"]["Single AT (GSC)"]
+    baselines = {case["dataset"]: case["baseline"] for case in published["accuracy_boost"]["cases"]}
+    assert correction["right"] == [baselines["gsc_noisy_more_randsplit"], 90.99]
+
+
+@pytest.mark.parametrize(
+    ("curve", "layer", "expected"),
+    [
+        ("train_libri_random", 1, 72.5185185 - 69.05),
+        ("test_libri_random", 4, 67.7884615 - 63.7),
+        ("train_iemo_actor", 1, 64.7147796 - 67.8),
+        ("test_iemo_actor", 13, 62.3076923 - 57.2),
+    ],
+)
+def test_per_layer_improvement_is_measured_from_the_splits_own_baseline(
+    published: dict[str, Any], curve: str, layer: int, expected: float
+) -> None:
+    improvement = per_layer_improvement(published, curve)
+    assert len(improvement) == 13
+    assert improvement[layer - 1] == pytest.approx(expected, abs=1e-6)
+
+
+def test_mean_per_layer_improvement_takes_all_four_cases(published: dict[str, Any]) -> None:
+    ninth_test = (64.8397436 + 62.0155039 + 63.974359 + 55.7692308) / 4 - (63.7 + 57.2) / 2
+    first_train = (72.5185185 + 72.9688850 + 69.6694470 + 64.7147796) / 4 - (69.05 + 67.8) / 2
+    assert mean_per_layer_improvement(published, "test")[8] == pytest.approx(ninth_test, abs=1e-6)
+    assert mean_per_layer_improvement(published, "train")[0] == pytest.approx(first_train, abs=1e-6)

@@ -1,0 +1,82 @@
+"""Where a training runs and in which precision, through Accelerate."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+
+from config.errors import UserError
+
+CPU = -1
+BF16_GPU_CAPABILITY = (8, 0)
+
+
+def choose_device(gpu: int) -> torch.device:
+    """The CPU for -1, else the GPU of that number.
+
+    Raises:
+        UserError: there is no such GPU.
+    """
+    if gpu == CPU:
+        return torch.device("cpu")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not 0 <= gpu < found:
+        raise UserError(f"GPU {gpu}: torch sees {found} GPUs here; -1 is the CPU")
+    return torch.device("cuda", gpu)
+
+
+def choose_precision(precision: Literal["auto", "fp32", "bf16"], device: torch.device) -> str:
+    """fp32 or bf16; auto takes bf16 where the hardware computes it."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        capable = torch.cuda.get_device_capability(device) >= BF16_GPU_CAPABILITY
+    else:
+        capable = _cpu_computes_bf16()
+    return "bf16" if capable else "fp32"
+
+
+def _cpu_computes_bf16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def build_accelerator(
+    device: torch.device, precision: str, tracker: str, log_folder: Path
+) -> Accelerator:
+    """An Accelerator for one training; those of earlier trainings in this process are replaced.
+
+    Raises:
+        UserError: the tracker's package is not installed.
+    """
+    import os
+
+    # Accelerate keeps device and precision in process-wide singletons, one training at a time.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
+    PartialState(cpu=device.type == "cpu")
+    try:
+        accelerator = Accelerator(
+            cpu=device.type == "cpu",
+            mixed_precision="bf16" if precision == "bf16" else "no",
+            log_with=None if tracker == "none" else tracker,
+            project_dir=str(log_folder),
+        )
+    except (ImportError, ValueError) as error:
+        raise UserError(f"[training_defaults] tracker = {tracker}: {error}") from None
+    if tracker != "none" and not accelerator.log_with:
+        raise UserError(
+            f"[training_defaults] tracker = {tracker}: its package is not installed; "
+            f"pip install {tracker}"
+        )
+    return accelerator
+
+
+def default_gpu() -> int:
+    """GPU 0 if torch sees one, else the CPU."""
+    return 0 if torch.cuda.is_available() else CPU

@@ -1,0 +1,171 @@
+"""One instance of an experiment: its data, network, frozen networks and fit become its result."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from config.errors import UserError
+from config.experiments import Instance
+from config.settings import Settings
+from preprocessing.pipeline.matrices import Matrices, matrices_name, open_matrices
+from preprocessing.pipeline.splits import Split
+from training.anti_transfer import AntiTransferLoss
+from training.fitting import FitOptions, Streams
+from training.folds import Fold, load_fold, train_fold
+from training.network_files import load_weights, read_description, save_weights
+from training.networks import (
+    BEST_OF_EXPERIMENT,
+    best_run,
+    build_network,
+    load_extractor,
+    start_from_source,
+)
+from training.results import InstanceFiles, write_result
+from training.vgg import VGG16
+
+
+@dataclass
+class Workshop:
+    """What the instances of a sweep share: the device, opened data, loaded weights."""
+
+    device: torch.device
+    _matrices: dict[Path, Matrices] = field(default_factory=dict)
+    _folds: dict[tuple[Any, ...], Fold] = field(default_factory=dict)
+    _weights: dict[Path, dict[str, Tensor]] = field(default_factory=dict)
+
+    def matrices(self, settings: Settings, name: str) -> Matrices:
+        """A dataset's matrices, opened once."""
+        path = settings.preprocessing.output_folder / name
+        if path not in self._matrices:
+            self._matrices[path] = open_matrices(path.parent, name)
+        return self._matrices[path]
+
+    def fold(self, matrices: Matrices, split: Split[str], random_offset: bool = False) -> Fold:
+        """The sets of a fold, on the device; those of the last fold only are kept."""
+        key = (matrices.folder, matrices.fingerprint, tuple(split.train), random_offset)
+        if key not in self._folds:
+            self._folds.clear()
+            self._folds[key] = load_fold(matrices, split, self.device, random_offset)
+        return self._folds[key]
+
+    def weights(self, path: Path) -> dict[str, Tensor]:
+        """Parameters of a trained network, read once."""
+        if path not in self._weights:
+            self._weights[path] = load_weights(path)
+        return self._weights[path]
+
+
+def run_instance(
+    instance: Instance, files: InstanceFiles, workshop: Workshop, description: str
+) -> dict[str, Any]:
+    """Train one instance on all its folds and write its result; returns the JSON twin's content.
+
+    Raises:
+        UserError: an input is missing or does not fit.
+        TrainingError: the training diverged.
+    """
+    settings, parameters = instance.settings, instance.parameters
+    training = settings.training_defaults
+    matrices = workshop.matrices(settings, matrices_name(files.dataset, files.features))
+    check_classes(matrices, parameters)
+    inputs = input_fingerprints(instance, workshop)
+    folds, figures = matrices.folds(training.fractions, training.num_folds), []
+    for number, split in enumerate(folds):
+        title = f"{description} fold {number}" if len(folds) > 1 else description
+        fold = workshop.fold(matrices, split)
+        values, state = _run_fold(instance, fold, number, workshop, title)
+        save_weights(files.model(number), state)
+        figures.append(values)
+    num_parameters = sum(tensor.numel() for tensor in state.values())
+    model = {
+        "network": "vgg16",
+        "num_parameters": num_parameters,
+        "num_classes": parameters["output_classes"],
+        "in_channels": 1,
+        "width": training.width,
+        "example_frames": int(matrices.predictors.shape[1]),
+        "example_bins": int(matrices.predictors.shape[2]),
+        "split_type": matrices.info["split_type"],
+    }
+    return write_result(files, figures, parameters, model, inputs)
+
+
+def check_classes(matrices: Matrices, parameters: Mapping[str, Any]) -> None:
+    """Refuse a dataset with another number of classes than the experiment says.
+
+    Raises:
+        UserError: names both numbers.
+    """
+    found, expected = len(matrices.classes), parameters["output_classes"]
+    if parameters["task"] == "classification" and found != expected:
+        raise UserError(
+            f"{matrices.name}: holds {found} classes, the experiment's output_classes is {expected}"
+        )
+
+
+def input_fingerprints(instance: Instance, workshop: Workshop) -> dict[str, str]:
+    """What an instance reads: its data, and the weights of other networks."""
+    settings, training = instance.settings, instance.settings.training_defaults
+    name = matrices_name(instance.parameters["dataset"], instance.parameters["features_type"])
+    inputs = {"data": workshop.matrices(settings, name).fingerprint}
+    extractors = list(training.at_dataset) if training.anti_transfer else []
+    source = training.at_pretraining
+    if source and not source.startswith(BEST_OF_EXPERIMENT):
+        extractors.append(source)
+    for extractor in extractors:
+        description = read_description(settings.extractor_folder(extractor))
+        inputs[f"extractor {extractor}"] = description["weights_fingerprint"]
+    if source and source.startswith(BEST_OF_EXPERIMENT):
+        inputs[source] = best_run(settings.results.results_folder, source)["fingerprint"]
+    return inputs
+
+
+def _run_fold(
+    instance: Instance, fold: Fold, number: int, workshop: Workshop, title: str
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Train on one fold; returns its entry of the dictionary and the best weights."""
+    settings, training = instance.settings, instance.settings.training_defaults
+    streams = Streams.from_seed(training.seed, number)
+    model = build_network(instance.parameters["output_classes"], training.width, streams)
+    start_from_source(model, settings, workshop.weights)
+    model = model.to(workshop.device)
+    penalties = _penalties(model, settings, streams, workshop) if training.anti_transfer else []
+    options = FitOptions(
+        num_epochs=training.num_epochs,
+        batch_size=training.batch_size,
+        patience=training.patience if training.early_stopping else None,
+        best_metric=training.save_best_model_metric,
+        train_metrics=training.train_metrics,
+        shuffle=training.shuffle_training_data,
+        task=instance.parameters["task"],
+    )
+    log_folder = settings.results.results_folder / "tracking"
+    return train_fold(model, penalties, fold, options, training, streams, log_folder, title)
+
+
+def _penalties(
+    model: VGG16, settings: Settings, streams: Streams, workshop: Workshop
+) -> list[AntiTransferLoss]:
+    """One similarity term for each network of at_dataset, each with its own layers and beta."""
+    training = settings.training_defaults
+    networks = training.at_dataset
+    layers = training.at_layer * (len(networks) if len(training.at_layer) == 1 else 1)
+    betas = training.at_beta * (len(networks) if len(training.at_beta) == 1 else 1)
+    return [
+        AntiTransferLoss(
+            model,
+            load_extractor(settings, name, workshop.weights).to(workshop.device),
+            layers=layers[number],
+            aggregation=training.at_aggregation,
+            distance=training.at_distance,
+            beta=betas[number],
+            tap=training.at_tap,
+            name=name,
+            generator=streams.similarity,
+        )
+        for number, name in enumerate(networks)
+    ]

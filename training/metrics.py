@@ -1,0 +1,59 @@
+"""Figures of a set of predictions, computed once over the whole set."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Task = Literal["classification", "regression"]
+
+SET_METRICS: dict[Task, tuple[str, ...]] = {
+    "classification": ("loss", "acc", "f1", "precision", "recall"),
+    "regression": ("loss", "RMSE", "MAE"),
+}
+
+
+def classification_metrics(
+    labels: npt.NDArray[np.int64], predictions: npt.NDArray[np.int64]
+) -> dict[str, float]:
+    """Accuracy, and F1, precision and recall as unweighted means over the classes that occur.
+
+    Args:
+        labels: the truth, (examples,).
+        predictions: class numbers, (examples,).
+    """
+    from sklearn.metrics import precision_recall_fscore_support
+
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        labels, predictions, average="macro", zero_division=0
+    )
+    accuracy = float(np.mean(labels == predictions))
+    return {
+        "acc": accuracy,
+        "f1": float(f1),
+        "precision": float(precision),
+        "recall": float(recall),
+    }
+
+
+def regression_metrics(
+    targets: npt.NDArray[np.float64], predictions: npt.NDArray[np.float64]
+) -> dict[str, float]:
+    """Root mean squared error and mean absolute error, in the target's unit."""
+    errors = predictions - targets
+    return {
+        "RMSE": float(np.sqrt(np.mean(np.square(errors)))),
+        "MAE": float(np.mean(np.abs(errors))),
+    }
+
+
+def chance_level(labels: Sequence[int] | npt.NDArray[np.int64]) -> float:
+    """Accuracy of always naming the most frequent class."""
+    counts = np.bincount(np.asarray(labels))
+    return float(counts.max() / counts.sum())
+
+
+def highest_chance_accuracy(chance: float, num_examples: int) -> float:
+    """What a network that learnt nothing reaches on that many examples in 97.5 % of all cases."""
+    return float(chance + 1.96 * np.sqrt(chance * (1 - chance) / max(1, num_examples)))

@@ -1,0 +1,90 @@
+"""Networks of a run: freshly drawn, started from other weights, or frozen."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from config.errors import UserError
+from config.settings import Settings, display_path
+from training.fitting import Streams
+from training.network_files import WEIGHTS_FILE, read_description
+from training.results import InstanceFiles, read_results
+from training.vgg import VGG16, load_convolutions, load_whole
+
+BEST_OF_EXPERIMENT = "experiment "
+ReadWeights = Callable[[Path], dict[str, Tensor]]
+
+
+def build_network(num_classes: int, width: float, streams: Streams) -> VGG16:
+    """A network whose weights depend on the initialization stream alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(streams.initialization)
+        return VGG16(num_classes, in_channels=1, width=width)
+
+
+def start_from_source(model: VGG16, settings: Settings, read_weights: ReadWeights) -> None:
+    """Weight initialization: the convolutions of an extractor, or of an experiment's best run."""
+    source = settings.training_defaults.at_pretraining
+    if source is None:
+        return
+    if source.startswith(BEST_OF_EXPERIMENT):
+        result = best_run(settings.results.results_folder, source)
+        parameters = result["parameters"]
+        files = InstanceFiles(
+            settings.results.results_folder,
+            int(source.removeprefix(BEST_OF_EXPERIMENT)),
+            int(result["number"]),
+            parameters["dataset"],
+            parameters["features_type"],
+        )
+        path = files.model(0)
+    else:
+        path = settings.extractor_folder(source) / WEIGHTS_FILE
+    load_convolutions(model, read_weights(path), display_path(path))
+
+
+def best_run(results_folder: Path, source: str) -> dict[str, Any]:
+    """The result of an experiment's best instance, by validation accuracy (regression: by loss).
+
+    Args:
+        source: 'experiment <ID>'.
+
+    Raises:
+        UserError: the experiment has no finished instance.
+    """
+    identifier = int(source.removeprefix(BEST_OF_EXPERIMENT))
+    results = read_results(results_folder, identifier)
+    if not results:
+        raise UserError(
+            f"at_pretraining = {source}: experiment {identifier} has no finished instance; run "
+            f"python experiments_manager.py [{identifier}] 0"
+        )
+    if results[0]["parameters"]["task"] == "classification":
+        return max(results, key=lambda result: result["summary"]["validation"]["mean_acc"])
+    return min(results, key=lambda result: result["summary"]["validation"]["mean_loss"])
+
+
+def load_extractor(settings: Settings, name: str, read_weights: ReadWeights) -> VGG16:
+    """A pre-trained network, complete and of the width that this run has.
+
+    Raises:
+        UserError: it is missing, its architecture is another one, or a weight is missing.
+    """
+    folder = settings.extractor_folder(name)
+    architecture = read_description(folder)["architecture"]
+    width = settings.training_defaults.width
+    expected = {"network": "vgg16", "in_channels": 1, "width": width}
+    for key, value in expected.items():
+        if architecture.get(key) != value:
+            raise UserError(
+                f"{display_path(folder)}: {key} of the extractor is {architecture.get(key)}, this "
+                f"run's is {value}; train it again: python pretraining/pretrain_vgg_{name}.py"
+            )
+    with torch.random.fork_rng(devices=[]):
+        frozen = VGG16(int(architecture["num_classes"]), in_channels=1, width=width)
+    path = folder / WEIGHTS_FILE
+    load_whole(frozen, read_weights(path), display_path(path))
+    return frozen

@@ -1,0 +1,178 @@
+"""What an instance leaves behind, and how it is found again.
+
+Users get a numpy dictionary; the project itself reads only its JSON twin.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from config.errors import UserError
+from config.files import write_json, write_text, written_aside
+from config.settings import display_path
+from preprocessing.pipeline.jobs import fingerprint_of
+from training.metrics import SET_METRICS, Task
+
+# Parameters that say what a run is called or where it reports, not what it computes.
+NOT_IN_FINGERPRINT = ("comment_1", "comment_2", "kind", "repetition", "tracker")
+SETS = {"training": "train", "validation": "val", "test": "test"}
+GROUP_KEYS = {
+    "training": "training_actors",
+    "validation": "validation_actors",
+    "test": "test_actors",
+}
+
+
+@dataclass(frozen=True)
+class InstanceFiles:
+    """Names of one instance's files, as users of the original know them."""
+
+    results_folder: Path
+    experiment: int
+    number: int
+    dataset: str
+    features: str
+
+    @property
+    def folder(self) -> Path:
+        """results/experiment_<ID>"""
+        return self.results_folder / f"experiment_{self.experiment}"
+
+    @property
+    def stem(self) -> str:
+        """<dataset>_<features>_exp<ID>_run<N>"""
+        return f"{self.dataset}_{self.features}_exp{self.experiment}_run{self.number}"
+
+    @property
+    def dictionary(self) -> Path:
+        """The numpy dictionary."""
+        return self.folder / "results" / f"results_{self.stem}.npy"
+
+    @property
+    def twin(self) -> Path:
+        """Its JSON twin; written last, so it marks the instance finished."""
+        return self.dictionary.with_suffix(".json")
+
+    @property
+    def parameters(self) -> Path:
+        """All parameters, for people."""
+        return self.folder / "results" / "parameters" / f"parameters_{self.stem}.txt"
+
+    @property
+    def spreadsheet(self) -> Path:
+        """The experiment's spreadsheet."""
+        name = f"{self.dataset}_{self.features}_exp{self.experiment}_results_spreadsheet.xlsx"
+        return self.folder / "results" / name
+
+    def model(self, fold: int) -> Path:
+        """The best weights of a fold."""
+        return self.folder / "models" / f"model_{self.stem}_fold{fold}.pt"
+
+
+def instance_fingerprint(parameters: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
+    """Of everything that decides an instance's result: its parameters, data and frozen networks."""
+    return fingerprint_of([_decisive(parameters), dict(inputs)])
+
+
+def differences(
+    result: Mapping[str, Any], parameters: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> list[str]:
+    """What a stored result was made with and what is asked for now, where the two differ."""
+    pairs = [
+        (result.get("parameters", {}), _decisive(parameters)),
+        (result.get("inputs", {}), inputs),
+    ]
+    return [
+        f"{key}: {stored.get(key)!r} then, {wanted[key]!r} now"
+        for stored, wanted in pairs
+        for key in wanted
+        if stored.get(key) != wanted[key]
+    ]
+
+
+def _decisive(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: parameters[key] for key in parameters if key not in NOT_IN_FINGERPRINT}
+
+
+def summarize(folds: Sequence[Mapping[str, Any]], task: Task) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation of each set's figures over the folds."""
+    summary: dict[str, dict[str, float]] = {}
+    for set_name, prefix in SETS.items():
+        summary[set_name] = {}
+        for metric in SET_METRICS[task]:
+            values = [float(fold[f"{prefix}_{metric}"]) for fold in folds]
+            summary[set_name][f"mean_{metric}"] = float(np.mean(values))
+            summary[set_name][f"{metric}_std"] = float(np.std(values))
+    return summary
+
+
+def write_result(
+    files: InstanceFiles,
+    folds: Sequence[Mapping[str, Any]],
+    parameters: Mapping[str, Any],
+    model_parameters: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write dictionary, parameters and, last, the JSON twin; returns the twin's content.
+
+    Args:
+        folds: the figures of each fold, plain values only.
+        model_parameters: what the network is, for the parameters file.
+        inputs: fingerprints of the data and the frozen networks.
+    """
+    summary = {**summarize(folds, parameters["task"]), "parameters": dict(parameters)}
+    dictionary: dict[Any, Any] = {fold: dict(values) for fold, values in enumerate(folds)}
+    dictionary["summary"] = summary
+    with written_aside(files.dictionary) as aside:
+        np.save(aside, np.array(dictionary, dtype=object))
+    write_text(files.parameters, _parameters_text(parameters, model_parameters))
+    twin = {
+        **{str(key): value for key, value in dictionary.items()},
+        "parameters": dict(parameters),
+        "model": dict(model_parameters),
+        "inputs": dict(inputs),
+        "fingerprint": instance_fingerprint(parameters, inputs),
+        "experiment": files.experiment,
+        "number": files.number,
+    }
+    write_json(files.twin, twin)
+    return twin
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """A JSON twin.
+
+    Raises:
+        UserError: the file is no result of this project.
+    """
+    try:
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{display_path(path)}: cannot be read: {error}") from None
+    for key in ("0", "summary", "parameters", "inputs", "fingerprint", "number"):
+        if not isinstance(result, dict) or key not in result:
+            raise UserError(f"{display_path(path)}: is no result of this project: no {key}")
+    return result
+
+
+def read_results(results_folder: Path, experiment: int) -> list[dict[str, Any]]:
+    """All finished instances of an experiment, by number."""
+    folder = results_folder / f"experiment_{experiment}" / "results"
+    results = [read_result(path) for path in folder.glob(f"results_*_exp{experiment}_run*.json")]
+    return sorted(results, key=lambda result: int(result["number"]))
+
+
+def count_finished(results_folder: Path, experiment: int) -> int:
+    """How many instances of an experiment have a result."""
+    folder = results_folder / f"experiment_{experiment}" / "results"
+    return sum(1 for _ in folder.glob(f"results_*_exp{experiment}_run*.json"))
+
+
+def _parameters_text(parameters: Mapping[str, Any], model: Mapping[str, Any]) -> str:
+    lines = ["TRAINING PARAMETERS:", *(f"{key}:{value}" for key, value in parameters.items())]
+    lines += ["", "MODEL PARAMETERS:", *(f"{key}:{value}" for key, value in model.items())]
+    return "\n".join(lines) + "\n"
