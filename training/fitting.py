@@ -184,7 +184,7 @@ def prove_gradients(learner: Learner, training: ExampleSet) -> None:
         UserError: names the layers that receive no gradient.
     """
     batch = next(training.batches(PROOF_EXAMPLES))
-    for penalty in learner.penalties:
+    for penalty in (penalty for penalty in learner.penalties if penalty.beta > 0):
         dead = layers_without_gradient(learner.model, penalty, batch.inputs)
         if dead:
             names = ", ".join(gradient.name for gradient in dead)

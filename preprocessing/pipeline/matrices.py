@@ -108,7 +108,7 @@ class Matrices:
         """
         chosen = self.index["group"].isin(groups).to_numpy()
         if not with_augmented:
-            chosen &= (self.index["augmented"] == 0).to_numpy()
+            chosen = chosen & (self.index["augmented"] == 0).to_numpy()
         return np.flatnonzero(chosen)
 
 

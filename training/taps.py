@@ -1,0 +1,246 @@
+"""Activations of chosen layers, captured while a network makes its one forward pass.
+
+Works on any PyTorch CNN; hooks are removed whatever happens.
+"""
+
+import difflib
+from collections.abc import Iterable
+from functools import partial
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.hooks import RemovableHandle
+
+from config.errors import UserError
+
+Layer = int | str
+Tap = Literal["output", "input"]
+TAPS: tuple[Tap, ...] = ("output", "input")
+
+
+class Taps:
+    """Context manager that keeps the activations of chosen layers of each forward pass.
+
+    Args:
+        model: any network; one wrapped by torch.compile or DistributedDataParallel is looked into.
+        layers: convolution numbers (1 is the first Conv2d of `named_modules()`) or module names.
+        tap: "output": of a convolution, what leaves the ReLU that follows it in its Sequential, or
+            the convolution itself if none follows; of a named module, its output. "input": what
+            enters the convolution or the named module.
+
+    Each forward pass of the model replaces what the one before left. Activations keep their
+    autograd graph; where a later operation may work in place on one (`nn.ReLU(inplace=True)`), it
+    gets a copy. Several Taps can be open on one model. With torch.compile, open the Taps before the
+    first forward pass: a graph compiled without hooks never calls them.
+
+    Raises:
+        UserError: a layer is unknown; in the forward pass: a tapped module runs twice (a ReLU that
+            is shared by several layers), or what it passes on is no tensor.
+    """
+
+    def __init__(self, model: nn.Module, layers: Iterable[Layer], tap: Tap = "output") -> None:
+        if tap not in TAPS:
+            raise ValueError(f"tap must be one of {', '.join(TAPS)}, not {tap!r}")
+        self.model = unwrap(model)
+        self.layers = tuple(layers)
+        self.tap = tap
+        self._modules = {layer: _find(self.model, layer, tap) for layer in self.layers}
+        self._handles: list[RemovableHandle] = []
+        self._captured: dict[Layer, Tensor] = {}
+        self._versions: dict[Layer, int] = {}
+        self._running = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether forward passes are being listened to."""
+        return bool(self._handles)
+
+    def __enter__(self) -> Self:
+        if self.is_open:
+            raise RuntimeError("these Taps are open already")
+        try:
+            self._register()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    def __getitem__(self, layer: Layer) -> Tensor:
+        """The layer's activation in the last forward pass.
+
+        Raises:
+            KeyError: there was no forward pass, or it did not reach the layer.
+            UserError: the activation was changed in place after it was captured.
+        """
+        activation = self._captured[layer]
+        version = self._versions.get(layer)
+        if version is not None and activation._version != version:
+            raise UserError(
+                f"{label(layer)}: its {self.tap} was changed in place later in the forward pass; "
+                "tap the module that changes it, or make that one work out of place"
+            )
+        return activation
+
+    @property
+    def missing(self) -> list[Layer]:
+        """Layers that nothing is captured of."""
+        return [layer for layer in self.layers if layer not in self._captured]
+
+    def take(self) -> dict[Layer, Tensor]:
+        """All activations of the last forward pass, and forget them.
+
+        Raises:
+            KeyError: there was no forward pass since they were last taken.
+        """
+        activations = {layer: self[layer] for layer in self.layers}
+        self.clear()
+        return activations
+
+    def clear(self) -> None:
+        """Let go of the captured tensors and their graphs."""
+        self._captured.clear()
+        self._versions.clear()
+
+    def _register(self) -> None:
+        self._handles.append(self.model.register_forward_pre_hook(self._begin))
+        for layer, module in self._modules.items():
+            if self.tap == "input":
+                handle = module.register_forward_pre_hook(partial(self._on_input, layer))
+            else:
+                handle = module.register_forward_hook(partial(self._on_output, layer))
+            self._handles.append(handle)
+        self._handles.append(self.model.register_forward_hook(self._end))
+
+    def _close(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._running = False
+        self.clear()
+
+    def _begin(self, *_: Any) -> None:
+        self.clear()
+        self._running = True
+
+    def _end(self, *_: Any) -> None:
+        self._running = False
+
+    def _on_input(self, layer: Layer, module: nn.Module, inputs: tuple[Any, ...]) -> Any:
+        activation = self._keep(layer, inputs[0] if inputs else None)
+        if isinstance(module, nn.Conv2d):
+            return None
+        return (activation.clone(), *inputs[1:])
+
+    def _on_output(self, layer: Layer, module: nn.Module, _: Any, output: Any) -> Any:
+        activation = self._keep(layer, output)
+        return None if isinstance(module, nn.ReLU) else activation.clone()
+
+    def _keep(self, layer: Layer, activation: Any) -> Tensor:
+        if not isinstance(activation, Tensor):
+            raise UserError(
+                f"{label(layer)}: its {self.tap} is {type(activation).__name__}, not one tensor; "
+                "tap another module"
+            )
+        if self._running and layer in self._captured:
+            raise UserError(
+                f"{label(layer)}: runs more than once in a forward pass, so it is not clear which "
+                "activation is meant; tap a module that runs once, such as the block around it"
+            )
+        self._captured[layer] = activation
+        if not torch.compiler.is_compiling() and not activation.is_inference():
+            self._versions[layer] = activation._version
+        return activation
+
+
+class _ReachedLastLayerError(BaseException):
+    """Ends a forward pass; no `except Exception` in the network's own code can stop it."""
+
+
+class _StoppingTaps(Taps):
+    def _keep(self, layer: Layer, activation: Any) -> Tensor:
+        kept = super()._keep(layer, activation)
+        if not self.missing:
+            raise _ReachedLastLayerError
+        return kept
+
+
+def activations_until(
+    model: nn.Module, inputs: Tensor, layers: Iterable[Layer], tap: Tap = "output"
+) -> dict[Layer, Tensor]:
+    """Run a network only as far as the last of the layers.
+
+    Returns:
+        The activation of each layer.
+
+    Raises:
+        UserError: a layer is unknown, or the whole forward pass did not reach it.
+    """
+    with _StoppingTaps(model, layers, tap) as taps:
+        try:
+            taps.model(inputs)
+        except _ReachedLastLayerError:
+            return taps.take()
+        names = ", ".join(label(layer) for layer in taps.missing)
+        raise UserError(f"{names}: the forward pass of the network does not come by there")
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The network inside torch.compile and DistributedDataParallel."""
+    compiled = getattr(model, "_orig_mod", None)
+    if isinstance(compiled, nn.Module):
+        return unwrap(compiled)
+    if isinstance(model, DistributedDataParallel):
+        inner: nn.Module = model.module
+        return unwrap(inner)
+    return model
+
+
+def label(layer: Layer) -> str:
+    """A layer's short name: layer13, or the module's own."""
+    return f"layer{layer}" if isinstance(layer, int) else layer
+
+
+def _find(model: nn.Module, layer: Layer, tap: Tap) -> nn.Module:
+    if isinstance(layer, str):
+        return _find_named(model, layer)
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    if not 1 <= layer <= len(convolutions):
+        allowed = f"1 to {len(convolutions)}" if convolutions else "a module name, as it has none"
+        raise UserError(f"layer {layer}: no such convolution in this network; allowed: {allowed}")
+    convolution = convolutions[layer - 1]
+    if tap == "input":
+        return convolution
+    return _following_relu(model, convolution) or convolution
+
+
+def _find_named(model: nn.Module, name: str) -> nn.Module:
+    modules: dict[str, nn.Module] = {known: each for known, each in model.named_modules() if known}
+    if name not in modules:
+        near = difflib.get_close_matches(name, modules, n=3, cutoff=0) or ["none"]
+        raise UserError(f"layer {name}: no such module in this network; nearest: {', '.join(near)}")
+    return modules[name]
+
+
+def _following_relu(model: nn.Module, convolution: nn.Module) -> nn.ReLU | None:
+    """The first ReLU after it in its Sequential, before the next convolution."""
+    for parent in model.modules():
+        members = list(parent) if isinstance(parent, nn.Sequential) else []
+        if convolution not in members:
+            continue
+        for module in members[members.index(convolution) + 1 :]:
+            if isinstance(module, nn.ReLU):
+                return module
+            if isinstance(module, nn.Conv2d):
+                return None
+    return None

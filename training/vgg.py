@@ -1,0 +1,161 @@
+"""VGG16 for spectra: one input channel, a width multiplier, torchvision's parameter names.
+
+Weights of other networks are taken over completely or not at all.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from config.errors import UserError
+
+CONVOLUTION_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+CHANNELS_PER_BLOCK = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+HIDDEN_UNITS = 4096
+POOLED_SIZE = 7
+SMALLEST_INPUT = 2 ** len(CHANNELS_PER_BLOCK)
+LINEAR_STD = 0.01
+
+
+class VGG16(nn.Module):
+    """VGG16 (Simonyan and Zisserman 2015, configuration D), initialised as torchvision's.
+
+    Args:
+        num_classes: outputs of the last linear layer.
+        in_channels: channels of the input; a spectrum has 1.
+        width: multiplies every number of channels and hidden units (rounded, at least 1).
+    """
+
+    def __init__(self, num_classes: int, in_channels: int = 1, width: float = 1.0) -> None:
+        super().__init__()
+        self.architecture: dict[str, int | float | str] = {
+            "network": "vgg16",
+            "num_classes": num_classes,
+            "in_channels": in_channels,
+            "width": width,
+        }
+        self.features = _convolutions(in_channels, width)
+        self.avgpool = nn.AdaptiveAvgPool2d(POOLED_SIZE)
+        self.classifier = _classifier(num_classes, width)
+        self._initialise(width)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits `(batch, num_classes)` of inputs `(batch, in_channels, frames, bins)`.
+
+        Raises:
+            UserError: fewer frames or bins than five halvings need.
+        """
+        if min(inputs.shape[-2:]) < SMALLEST_INPUT:
+            raise UserError(
+                f"VGG16: an example of {inputs.shape[-2]} frames x {inputs.shape[-1]} bins is too "
+                f"small, at least {SMALLEST_INPUT} of each are needed; set a longer "
+                "sequence_length or features with more bins, and prepare the data again"
+            )
+        pooled = self.avgpool(self.features(inputs))
+        logits: Tensor = self.classifier(torch.flatten(pooled, 1))
+        return logits
+
+    def _initialise(self, width: float) -> None:
+        # A linear layer adds up `width` times as many inputs as the full network's, so its output
+        # keeps the full network's scale only if the variance of its weights is divided by width.
+        linear_std = LINEAR_STD / width**0.5
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=linear_std)
+            if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _scaled(size: int, width: float) -> int:
+    return max(1, round(size * width))
+
+
+def _convolutions(in_channels: int, width: float) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for block in CHANNELS_PER_BLOCK:
+        for size in block:
+            channels = _scaled(size, width)
+            layers += [nn.Conv2d(in_channels, channels, 3, padding=1), nn.ReLU(inplace=True)]
+            in_channels = channels
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers)
+
+
+def _classifier(num_classes: int, width: float) -> nn.Sequential:
+    hidden = _scaled(HIDDEN_UNITS, width)
+    pooled = _scaled(CHANNELS_PER_BLOCK[-1][-1], width) * POOLED_SIZE**2
+    return nn.Sequential(
+        nn.Linear(pooled, hidden),
+        nn.ReLU(inplace=True),
+        nn.Dropout(0.5),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(inplace=True),
+        nn.Dropout(0.5),
+        nn.Linear(hidden, num_classes),
+    )
+
+
+def load_convolutions(model: VGG16, state_dict: Mapping[str, Tensor], source: str) -> None:
+    """Weight initialization: copy another network's 13 convolutions, and nothing else.
+
+    Args:
+        model: changed in place; its classifier stays as it is.
+        state_dict: the other network's parameters, by torchvision's names.
+        source: where they came from, for the message of an error.
+
+    Raises:
+        UserError: a convolution is missing, has another shape, or holds NaN or infinite values;
+            the model is then unchanged.
+    """
+    names = [
+        f"features.{index}.{part}" for index in CONVOLUTION_INDICES for part in ("weight", "bias")
+    ]
+    _copy(model, state_dict, names, source)
+
+
+def load_whole(model: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
+    """Copy all of another network's parameters and buffers, which must have the model's names.
+
+    Raises:
+        UserError: a key is missing, unexpected, misshapen, or holds NaN or infinite values; the
+            model is then unchanged.
+    """
+    own = model.state_dict()
+    unexpected = [name for name in state_dict if name not in own]
+    if unexpected:
+        raise UserError(
+            f"{source}: {unexpected[0]} does not belong to this network "
+            f"({len(unexpected)} such keys); train it again for the network of this run"
+        )
+    _copy(model, state_dict, own, source)
+
+
+def _copy(
+    model: nn.Module, state_dict: Mapping[str, Tensor], names: Iterable[str], source: str
+) -> None:
+    own = model.state_dict()
+    names = list(names)
+    for name in names:
+        _check(state_dict.get(name), own[name], name, source)
+    with torch.no_grad():
+        for name in names:
+            own[name].copy_(state_dict[name])
+
+
+def _check(found: Tensor | None, expected: Tensor, name: str, source: str) -> None:
+    shape = tuple(expected.shape)
+    if found is None:
+        raise UserError(
+            f"{source}: {name} is missing, expected shape {shape}; train it again, or name "
+            "another file"
+        )
+    if tuple(found.shape) != shape:
+        raise UserError(
+            f"{source}: {name} has shape {tuple(found.shape)}, expected {shape}; width, input "
+            "channels and classes must be those it was trained with"
+        )
+    if not torch.isfinite(found).all():
+        raise UserError(f"{source}: {name} {shape} holds NaN or infinite values; train it again")
