@@ -27,6 +27,10 @@ from training.results import InstanceFiles, count_finished, differences, read_re
 
 EXPERIMENTS_FOLDER = PROJECT_FOLDER / "experiments_antitransfer"
 BEST_OF_EXPERIMENT = re.compile(r"experiment (\d+)")
+LEGEND = (
+    "±: standard deviation over repetitions (other seeds, same split); chance: always naming the "
+    "most frequent class of the test set"
+)
 FULL_MODEL_BYTES = 134_275_780 * 4
 
 
@@ -371,14 +375,33 @@ def print_summary(experiments: Sequence[Experiment], results_folder: Path) -> No
         )
     ]
     if not groups:
+        print("none of these experiments has a finished instance")
         return
     print()
     print(summary_table(groups))
+    print(LEGEND)
     for sentence in conclusions(groups):
         print(sentence)
+    print_paths(experiments, results_folder)
+
+
+def print_paths(experiments: Sequence[Experiment], results_folder: Path) -> None:
+    """Print where the results of the experiments lie, and what they were made from."""
+    settings = [instance.settings for each in experiments for instance in each.instances]
+    extractors = {
+        one.extractor_folder(name): None
+        for one in settings
+        for name in EXTRACTORS
+        if name in (*one.training_defaults.at_dataset, one.training_defaults.at_pretraining)
+    }
+    for folder in (*extractors, settings[0].results.figures_folder):
+        if folder.exists():
+            print(f"wrote {display_path(folder)}/")
     for experiment in experiments:
-        folder = results_folder / f"experiment_{experiment.id}" / "results"
-        for path in sorted(folder.glob("*_results_spreadsheet.xlsx")):
+        folder = results_folder / f"experiment_{experiment.id}"
+        if folder.exists():
+            print(f"wrote {display_path(folder)}/ (models, dictionaries, parameters)")
+        for path in sorted(folder.glob("results/*_results_spreadsheet.xlsx")):
             print(f"wrote {display_path(path)}")
 
 
@@ -390,6 +413,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--list", action="store_true", help="show all experiments and stop")
     parser.add_argument("--check", action="store_true", help="show what is missing and stop")
+    parser.add_argument(
+        "--summary", action="store_true", help="show the accuracies there are and stop"
+    )
     parser.add_argument(
         "--overwrite", action="store_true", help="run finished instances again as well"
     )
@@ -417,6 +443,9 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     request = parse_words(arguments.words)
     chosen = in_order(select_experiments(experiments, request.wanted))
+    if arguments.summary:
+        print_summary(chosen, results_folder)
+        return 0
     runs = choose_runs(chosen, request)
     missing = find_missing(runs, arguments.force)
     for each in missing:

@@ -239,6 +239,8 @@ def _instance_sections(
             raise ConfigError(
                 f"{name} [{printable(section)}]: there are instances 1 to {num_instances}"
             )
+        if int(text) in exceptions:
+            raise ConfigError(f"{name} [{printable(section)}]: this instance stands twice")
         exceptions[int(text)] = values
     return exceptions
 
@@ -251,11 +253,12 @@ def _resolve(
     exceptions: Mapping[str, str],
     overrides: Mapping[str, Any],
 ) -> Instance:
-    values = {**plan.values, **exceptions}
-    comments = {key: values.pop(key) for key in COMMENT_KEYS if key in values}
-    section = f"instance {plan.number}" if exceptions else "instances"
-    source = f"{name} [{section}]"
-    layers = layers.with_section(source, "training_defaults", values)
+    comments: dict[str, tuple[str, str]] = {}
+    for section, values in (("instances", plan.values), (f"instance {plan.number}", exceptions)):
+        source = f"{name} [{section}]"
+        own = {key: value for key, value in values.items() if key not in COMMENT_KEYS}
+        layers = layers.with_section(source, "training_defaults", own)
+        comments |= {key: (source, values[key]) for key in COMMENT_KEYS if key in values}
     layers = layers.with_overrides(overrides)
     settings = layers.settings()
     training = settings.training_defaults
@@ -272,7 +275,8 @@ def _resolve(
         **_training_parameters(settings),
     }
     for key in COMMENT_KEYS:
-        parameters[key] = _fill_comment(source, key, comments.get(key, ""), parameters)
+        source, template = comments.get(key, (name, ""))
+        parameters[key] = _fill_comment(source, key, template, parameters)
     parameters["comment_1"] = parameters["comment_1"] or parameters["kind"]
     return Instance(plan.number, parameters, settings)
 

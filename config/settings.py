@@ -251,11 +251,22 @@ class Layers:
 
     @classmethod
     def from_defaults(cls) -> Self:
-        """The layer that every other one lies on: config.ini."""
+        """The layer that every other one lies on: config.ini.
+
+        Raises:
+            ConfigError: it holds a section or a key that no setting belongs to.
+        """
         layers = cls()
+        source = display_path(DEFAULTS_FILE)
         for section, values in read_ini(DEFAULTS_FILE).items():
+            if section not in SECTIONS:
+                raise _no_such_section(source, section)
+            known = _keys_of(SECTIONS[section])
             for key, value in values.items():
-                layers.entries[section, key] = Entry(value, display_path(DEFAULTS_FILE))
+                is_path = "extractor_paths" in known and EXTRACTOR_PATH_KEY.fullmatch(key)
+                if not is_path and (key not in known or key == "extractor_paths"):
+                    raise _no_such_key(source, section, key, known)
+                layers.entries[section, key] = Entry(value, source)
         return layers
 
     def with_section(self, source: str, section: str, values: Mapping[str, str]) -> "Layers":
@@ -264,17 +275,12 @@ class Layers:
         Raises:
             ConfigError: the section or a key is not one of config.ini.
         """
-        known_sections = list(SECTIONS)
-        if section not in known_sections:
-            raise ConfigError(
-                f"{source} [{section}]: no such section{hint(section, known_sections)}"
-            )
+        if section not in SECTIONS:
+            raise _no_such_section(source, section)
         layers = Layers(self.entries)
         for key, value in values.items():
             if (section, key) not in layers.entries:
-                raise ConfigError(
-                    f"{source} [{section}] {key}: no such key{hint(key, self._keys(section))}"
-                )
+                raise _no_such_key(source, section, key, self._keys(section))
             layers.entries[section, key] = Entry(value, source)
         return layers
 
@@ -292,8 +298,9 @@ class Layers:
         layers = self
         for name, value in overrides.items():
             section, key = self._locate(name.strip(), prefer)
-            text = str(value).strip()
-            layers = layers.with_section(f"--set {name}={text}", section, {key: text})
+            text = "" if value is None else str(value).strip()
+            source = printable(f"--set {name}={_shortened(text)}")
+            layers = layers.with_section(source, section, {key: text})
         return layers
 
     def _keys(self, section: str) -> list[str]:
@@ -350,8 +357,10 @@ class Layers:
         entry = self.entries.get((section, key), Entry("", display_path(DEFAULTS_FILE)))
         reason = str(problem["msg"]).removeprefix("Value error, ")
         reason = reason.replace("Input should be", "must be")
-        choices = _literal_choices(model, key)
-        suggestion = hint(entry.text, choices) if choices else ""
+        if problem["type"].startswith("bool"):
+            reason = "must be True or False"
+        near = difflib.get_close_matches(entry.text.lower(), _literal_choices(model, key), n=1)
+        suggestion = f"; did you mean {near[0]}?" if near else ""
         return self.error(section, key, reason + suggestion)
 
     def error(self, section: str, key: str, reason: str) -> ConfigError:
@@ -359,8 +368,8 @@ class Layers:
         entry = self.entries.get((section, key))
         if entry is None:
             return ConfigError(f"{display_path(DEFAULTS_FILE)} [{section}] {key}: {reason}")
-        found = entry.text if len(entry.text) <= NUM_LONGEST_VALUE else entry.text[:77] + "..."
-        return ConfigError(f"{entry.source} [{section}] {key} = {printable(found)}: {reason}")
+        found = printable(_shortened(entry.text))
+        return ConfigError(f"{entry.source} [{section}] {key} = {found}: {reason}")
 
     def _check_splits(self, training: TrainingDefaults) -> None:
         if abs(sum(training.fractions) - 1) > 1e-6:
@@ -413,6 +422,22 @@ def _literal_choices(model: type[Section], key: str) -> list[str]:
     return [
         choice for choice in getattr(field.annotation, "__args__", ()) if isinstance(choice, str)
     ]
+
+
+def _keys_of(model: type[Section]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _no_such_section(source: str, section: str) -> ConfigError:
+    return ConfigError(f"{source} [{printable(section)}]: no such section{hint(section, SECTIONS)}")
+
+
+def _no_such_key(source: str, section: str, key: str, known: Iterable[str]) -> ConfigError:
+    return ConfigError(f"{source} [{section}] {printable(key)}: no such key{hint(key, known)}")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= NUM_LONGEST_VALUE else text[: NUM_LONGEST_VALUE - 3] + "..."
 
 
 def printable(text: str) -> str:

@@ -41,14 +41,17 @@ def load_fold(
         random_offset: training examples shorter than the others move in their padding.
 
     Raises:
-        UserError: a set is empty.
+        UserError: a set is empty, or the training set cannot be normalised.
     """
     groups = {"training": split.train, "validation": split.validation, "test": split.test}
     rows = {name: matrices.rows_of(members, name == "training") for name, members in groups.items()}
     for name, numbers in rows.items():
         if len(numbers) == 0:
             raise UserError(f"{matrices.name}: the {name} set is empty")
-    normalization = training_statistics(matrices.predictors, rows["training"])
+    try:
+        normalization = training_statistics(matrices.predictors, rows["training"])
+    except ValueError as error:
+        raise UserError(f"{matrices.name}: {error}; prepare it again") from None
     free_frames = None
     if random_offset:
         num_frames = matrices.predictors.shape[1]
@@ -99,6 +102,8 @@ def train_fold(
         training.learning_rate,
         training.regularization_lambda,
     )
+    # Convolutions are faster with the channels innermost; the values are the same.
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     prepared, optimizer = accelerator.prepare(model, optimizer)
     learner = Learner(prepared, optimizer, penalties, accelerator, options.task)
     sets = fold.sets
