@@ -1,0 +1,1 @@
+"""Measurements, each printing hardware, a table and JSON; figures kept under results/."""
