@@ -153,8 +153,13 @@ def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> 
 
 
 def _question(path: Path, otherwise: str) -> str:
-    first = path.read_text(encoding="utf-8-sig").lstrip().partition("\n")[0]
-    return first.lstrip("#").strip() if first.startswith("#") else otherwise
+    """The comment that the file opens with, up to its question mark."""
+    question = ""
+    for line in path.read_text(encoding="utf-8-sig").lstrip().splitlines():
+        if not line.startswith("#") or question.endswith("?"):
+            break
+        question = f"{question} {line.lstrip('#').strip()}".strip()
+    return question or otherwise
 
 
 def _experiment_section(name: str, head: dict[str, str]) -> dict[str, str]:

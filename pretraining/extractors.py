@@ -28,5 +28,12 @@ class Extractor:
 
 EXTRACTORS = {
     extractor.name: extractor
-    for extractor in (Extractor("noisyspeech", "noisyspeech_randsplit", "noise type", 100, 10, 40),)
+    for extractor in (
+        Extractor("librispeech", "librispeech", "word", 50, 5, 40),
+        Extractor("iemocap", "iemocap_speaker_randsplit", "speaker", 100, 10, 40),
+        Extractor("iemocap_1sec", "iemocap_1sec_actorsplit", "emotion", 100, 10, 40),
+        Extractor("goodsounds", "goodsounds_instrument_randsplit", "instrument", 100, 10, 40),
+        Extractor("nsynth", "nsynth", "instrument family", 50, 5, 30),
+        Extractor("noisyspeech", "noisyspeech_randsplit", "noise type", 100, 10, 40),
+    )
 }

@@ -16,6 +16,7 @@ from config.files import written_aside
 from config.settings import Settings, display_path
 from preprocessing.corpora.noisyspeech import find_noises
 from preprocessing.pipeline.audio import Clip
+from preprocessing.pipeline.expectations import expect
 from preprocessing.pipeline.extraction import RANDOM_BY_CLIP, Dataset
 from preprocessing.pipeline.jobs import fingerprint_of
 from preprocessing.pipeline.manifests import (
@@ -27,7 +28,9 @@ from preprocessing.pipeline.manifests import (
 )
 from preprocessing.pipeline.noise_mixing import Mixture, write_mixtures
 
+CORPUS = "Google Speech Commands v0.01"
 SOURCE = "http://download.tensorflow.org/data/speech_commands_v0.01.tar.gz"
+NUM_FILES = 64_727  # all words, and six background noises
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 BALANCED, NOISY, NOISY_MORE = "balanced", "noisy_balanced", "noisy_MORE_balanced"
 SNRS = {NOISY: (20.0, 25.0, 30.0, 35.0, 40.0), NOISY_MORE: (0.0, 2.5, 5.0, 7.5, 10.0)}
@@ -58,7 +61,7 @@ def choose_balanced(settings: Settings) -> list[tuple[Path, str]]:
         if not clips:
             raise UserError(
                 f"{display_path(raw / word)}: no .wav files; [preprocessing] input_gsc_raw_folder "
-                f"must be Google Speech Commands v0.01, unpacked from {SOURCE}"
+                f"must be {CORPUS}, unpacked from {SOURCE}"
             )
         if len(clips) < count:
             raise UserError(
@@ -67,6 +70,7 @@ def choose_balanced(settings: Settings) -> list[tuple[Path, str]]:
             )
         picked = sorted(generator.choice(len(clips), size=count, replace=False).tolist())
         chosen += [(clips[i], f"{clips[i].stem}_{word}.wav") for i in picked]
+    expect(CORPUS, "audio files", NUM_FILES, sum(1 for _ in raw.glob("*/*.wav")))
     return chosen
 
 

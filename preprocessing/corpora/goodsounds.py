@@ -1,0 +1,261 @@
+"""Good-Sounds: single notes of twelve instruments, played well or badly in one of four ways.
+
+Layout: database.sqlite (tables sounds, packs, takes), and
+sound_files/<pack>/<microphone>/<pack_filename>.
+"""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from config.errors import UserError
+from config.settings import Settings, display_path
+from preprocessing.pipeline.audio import Clip
+from preprocessing.pipeline.expectations import (
+    corpus_folder,
+    expect,
+    expect_names,
+    wrong_folder,
+)
+from preprocessing.pipeline.extraction import RANDOM_BY_CLIP, Dataset
+
+if TYPE_CHECKING:
+    import pandas
+
+CORPUS, KEY = "Good-Sounds", "input_good-sounds_folder"
+FOLDER = "the Good-Sounds folder with database.sqlite and sound_files"
+SOURCE = "https://www.upf.edu/web/mtg/good-sounds"
+DATABASE, SOUND_FILES = "database.sqlite", "sound_files"
+TABLES = ("sounds", "packs", "takes")
+SOUNDS_QUERY = """
+    SELECT sounds.id, sounds.instrument, sounds.klass, sounds.pack_filename, packs.name AS pack
+    FROM sounds JOIN packs ON CAST(packs.id AS INTEGER) = CAST(sounds.pack_id AS INTEGER)
+    ORDER BY sounds.id
+"""
+GOODNESS = ("good-sound", "bad-dynamics", "bad-pitch", "bad-timbre", "bad-attack")
+SINGLE_TAGS = {
+    "good-sound": "good-sound",
+    "bad-dynamics": "bad-dynamics",
+    "bad-attack": "bad-attack",
+    "bad-timbre": "bad-timbre",
+    "bad-richness": "bad-timbre",
+}
+INSTRUMENTS = (
+    "flute",
+    "clarinet",
+    "trumpet",
+    "violin",
+    "cello",
+    "sax_alto",
+    "sax_tenor",
+    "sax_baritone",
+    "sax_soprano",
+    "oboe",
+    "piccolo",
+    "bass",
+)
+BY_INSTRUMENT = "by instrument"
+
+
+@dataclass(frozen=True)
+class Sound:
+    """One single note, in the recording of one microphone.
+
+    goodness: one of GOODNESS, from klass, the tags that the musicians gave it.
+    """
+
+    path: Path
+    identifier: int
+    instrument: str
+    goodness: str
+    klass: str
+    pack: str
+
+    @property
+    def name(self) -> str:
+        """Pack and file: what the database knows a sound by, whatever the microphone."""
+        return f"{self.pack}/{self.path.name}"
+
+
+def goodness_of(klass: str) -> str | None:
+    """The goodness that a sound's tags stand for; None: a scale, or tags that name no single one.
+
+    Bad pitch is rare, so it counts beside other tags too.
+    """
+    if "scale" in klass:
+        return None
+    if "bad-pitch" in klass:
+        return "bad-pitch"
+    if " " in klass or klass.count("bad") > 1:
+        return None
+    return next((goodness for tag, goodness in SINGLE_TAGS.items() if tag in klass), None)
+
+
+def find_sounds(settings: Settings) -> list[Sound]:
+    """Every sound with a goodness and a file, sorted by instrument and number.
+
+    Of two rows of the database for one file the last counts.
+
+    Raises:
+        UserError: the folder is not set or not the corpus, or its database cannot be read.
+    """
+    folder = corpus_folder(settings.preprocessing.input_good_sounds_folder, KEY, FOLDER, SOURCE)
+    if not (folder / DATABASE).is_file():
+        raise wrong_folder(folder, f"holds no {DATABASE}", KEY, FOLDER, SOURCE)
+    table = read_database(folder / DATABASE)
+    expect_names(CORPUS, "instruments", INSTRUMENTS, set(table["instrument"]))
+    table = table[table["goodness"].notna() & table["instrument"].isin(INSTRUMENTS)]
+    table = table.drop_duplicates(["pack", "pack_filename"], keep="last")
+    files = {pack: _files_of(folder / SOUND_FILES / pack) for pack in table["pack"].unique()}
+    sounds = [
+        Sound(
+            path=files[row["pack"]][row["pack_filename"]],
+            identifier=int(row["id"]),
+            instrument=row["instrument"],
+            goodness=row["goodness"],
+            klass=row["klass"],
+            pack=row["pack"],
+        )
+        for row in table.to_dict("records")
+        if row["pack_filename"] in files[row["pack"]]
+    ]
+    if not sounds:
+        problem = f"holds no <pack>/<microphone>/<file>.wav of the {len(table)} in {DATABASE}"
+        raise wrong_folder(folder / SOUND_FILES, problem, KEY, FOLDER, SOURCE)
+    expect(CORPUS, "files of labelled notes", len(table), len(sounds))
+    return sorted(sounds, key=lambda sound: (INSTRUMENTS.index(sound.instrument), sound.identifier))
+
+
+def read_database(path: Path) -> "pandas.DataFrame":
+    """All sounds: id, instrument, klass, pack_filename, pack (its name), goodness (or missing).
+
+    Raises:
+        UserError: the file is no SQLite database, or lacks a table or column that is needed.
+    """
+    import pandas
+
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            names = pandas.read_sql_query("SELECT name FROM sqlite_master", database)["name"]
+            found = [name for name in TABLES if name in set(names)]
+            expect_names(CORPUS, f"tables in {DATABASE}", TABLES, found)
+            table = pandas.read_sql_query(SOUNDS_QUERY, database)
+    except (pandas.errors.DatabaseError, sqlite3.Error) as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise UserError(
+            f"{display_path(path)}: cannot be read: {reason}; get the corpus anew from {SOURCE}"
+        ) from None
+    texts = ["instrument", "klass", "pack_filename", "pack"]
+    table[texts] = table[texts].fillna("").astype(str)
+    table["goodness"] = [goodness_of(klass) for klass in table["klass"]]
+    return table
+
+
+def _files_of(pack: Path) -> dict[str, Path]:
+    """The .wav files of a pack's first microphone, by name.
+
+    First by name; folders with _ or # in their names hold no takes of a microphone.
+    """
+    if not pack.is_dir():
+        return {}
+    microphones = sorted(
+        path
+        for path in pack.iterdir()
+        if path.is_dir() and not path.name.startswith(".") and not set("_#") & set(path.name)
+    )
+    return {path.name: path for path in microphones[0].glob("*.wav")} if microphones else {}
+
+
+def choose_balanced(settings: Settings) -> list[Sound]:
+    """As many sounds of each goodness as the rarest one has, drawn at random.
+
+    Instrument recognition uses the same sounds as the goodness tasks, as in the release: how good
+    a sound is then says nothing about how many there are, and [preprocessing] seed gives both
+    tasks the same sounds.
+
+    Raises:
+        UserError: as find_sounds, or there is no sound of some goodness.
+    """
+    sounds = find_sounds(settings)
+    classes = [[sound for sound in sounds if sound.goodness == name] for name in GOODNESS]
+    smallest = min(map(len, classes))
+    if not smallest:
+        empty = [name for name, members in zip(GOODNESS, classes, strict=True) if not members]
+        raise UserError(
+            f"{CORPUS}: no sound with a file is {', '.join(empty)}; get the whole corpus from "
+            f"{SOURCE}"
+        )
+    generator = np.random.default_rng(settings.preprocessing.seed)
+    chosen = {
+        members[number].name
+        for members in classes
+        for number in generator.choice(len(members), size=smallest, replace=False)
+    }
+    return [sound for sound in sounds if sound.name in chosen]
+
+
+def _list_goodness(settings: Settings, by_instrument: bool) -> list[Clip]:
+    return [
+        _clip(sound, GOODNESS, sound.goodness, sound.instrument if by_instrument else sound.name)
+        for sound in choose_balanced(settings)
+    ]
+
+
+def _list_instruments(settings: Settings) -> list[Clip]:
+    return [
+        _clip(sound, INSTRUMENTS, sound.instrument, sound.name)
+        for sound in choose_balanced(settings)
+    ]
+
+
+def _clip(sound: Sound, classes: tuple[str, ...], class_name: str, group: str) -> Clip:
+    return Clip(
+        path=sound.path,
+        name=sound.name,
+        label=classes.index(class_name),
+        class_name=class_name,
+        group=group,
+        details={
+            "instrument": sound.instrument,
+            "pack": sound.pack,
+            "microphone": sound.path.parent.name,
+            "klass": sound.klass,
+            "sound_id": sound.identifier,
+        },
+    )
+
+
+RANDSPLIT = Dataset(
+    name="goodsounds_randsplit",
+    script="preprocessing_GOODSOUNDS_randsplit",
+    task="goodness of a note",
+    sequence_length=6.0,
+    split_type=RANDOM_BY_CLIP,
+    list_clips=partial(_list_goodness, by_instrument=False),
+    classes=GOODNESS,
+)
+INSTRUMENTSPLIT = Dataset(
+    name="goodsounds_instrumentsplit",
+    script="preprocessing_GOODSOUNDS_actorsplit",
+    task="goodness of a note of an unheard instrument",
+    sequence_length=6.0,
+    split_type=BY_INSTRUMENT,
+    list_clips=partial(_list_goodness, by_instrument=True),
+    classes=GOODNESS,
+)
+INSTRUMENT_RANDSPLIT = Dataset(
+    name="goodsounds_instrument_randsplit",
+    script="preprocessing_GOODSOUNDS_randsplit_INSTRUMENT",
+    task="instrument",
+    sequence_length=6.0,
+    split_type=RANDOM_BY_CLIP,
+    list_clips=_list_instruments,
+    classes=INSTRUMENTS,
+)
+
+DATASETS = (RANDSPLIT, INSTRUMENTSPLIT, INSTRUMENT_RANDSPLIT)

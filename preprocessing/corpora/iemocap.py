@@ -1,0 +1,197 @@
+"""IEMOCAP: emotions and speakers of acted dialogues, five sessions of two actors each.
+
+Layout: Session<1-5>/sentences/wav/<dialog>/<utterance>.wav, labels in
+Session<1-5>/dialog/EmoEvaluation/<dialog>.txt.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.settings import Settings
+from preprocessing.pipeline.audio import Clip
+from preprocessing.pipeline.expectations import corpus_folder, expect, wrong_folder
+from preprocessing.pipeline.extraction import RANDOM_BY_CLIP, Dataset
+
+CORPUS, KEY = "IEMOCAP", "input_iemocap_folder"
+FOLDER = "IEMOCAP_full_release"
+SOURCE = "https://sail.usc.edu/iemocap/"
+NUM_SESSIONS, NUM_UTTERANCES = 5, 10_039
+EMOTIONS = ("neu", "ang", "hap", "sad")
+BY_SESSION = "speaker-wise: by session"
+PERFORMANCES = {"impro": "improvised", "script": "scripted"}
+# Ses01F_impro01_M003: session 1, the actress wears the markers, the actor speaks
+UTTERANCE = re.compile(
+    r"(?P<session>Ses\d{2})[FM]_(?P<performance>impro|script)\w*_(?P<gender>[FM])[^_]+"
+)
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One speaking turn.
+
+    session: for example Session1.
+    speaker: session and gender of the speaking turn, for example Ses01F.
+    emotion: the label of the evaluation file; empty if it has none.
+    """
+
+    path: Path
+    session: str
+    speaker: str
+    gender: str
+    dialog: str
+    emotion: str
+    performance: str
+
+
+def find_utterances(settings: Settings) -> list[Utterance]:
+    """Every utterance with a .wav file, sorted by session, dialog and name.
+
+    Raises:
+        UserError: the folder is not set, or holds none.
+    """
+    folder = corpus_folder(settings.preprocessing.input_iemocap_folder, KEY, FOLDER, SOURCE)
+    sessions = sorted(path for path in folder.glob("Session[0-9]*") if path.is_dir())
+    utterances = [utterance for session in sessions for utterance in _utterances_of(session)]
+    if not utterances:
+        problem = "holds no Session<n>/sentences/wav/<dialog>/<utterance>.wav"
+        raise wrong_folder(folder, problem, KEY, FOLDER, SOURCE)
+    found = {utterance.session for utterance in utterances}
+    expect(CORPUS, "sessions", NUM_SESSIONS, len(found))
+    expect(CORPUS, "utterances", NUM_UTTERANCES, len(utterances))
+    return utterances
+
+
+def read_emotions(path: Path) -> dict[str, str]:
+    """Emotion by utterance, from one evaluation file; none if there is no such file.
+
+    Each utterance has one line "[start - end]<tab>utterance<tab>emotion<tab>[v, a, d]", followed
+    by the lines of its single judges.
+    """
+    if not path.is_file():
+        return {}
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    rows = [line.split("\t") for line in lines if line.startswith("[")]
+    return {row[1].strip(): row[2].strip() for row in rows if len(row) >= 3}
+
+
+def _utterances_of(session: Path) -> list[Utterance]:
+    evaluations = session / "dialog" / "EmoEvaluation"
+    emotions: dict[str, dict[str, str]] = {}
+    utterances = []
+    for path in sorted(session.glob("sentences/wav/*/*.wav")):
+        name = UTTERANCE.fullmatch(path.stem)  # skips the ._ files of macOS
+        if name is None:
+            continue
+        dialog = path.parent.name
+        if dialog not in emotions:
+            emotions[dialog] = read_emotions(evaluations / f"{dialog}.txt")
+        utterances.append(
+            Utterance(
+                path=path,
+                session=session.name,
+                speaker=name["session"] + name["gender"],
+                gender=name["gender"],
+                dialog=dialog,
+                emotion=emotions[dialog].get(path.stem, ""),
+                performance=PERFORMANCES[name["performance"]],
+            )
+        )
+    return utterances
+
+
+def _list_emotions(settings: Settings, group_of: Callable[[Utterance], str]) -> list[Clip]:
+    """The utterances with one of the four emotions; all other labels are left out."""
+    utterances = find_utterances(settings)
+    labelled = sum(bool(utterance.emotion) for utterance in utterances)
+    if not labelled:
+        place = utterances[0].path.parents[3] / "dialog" / "EmoEvaluation"
+        problem = "no <dialog>.txt with an emotion for any utterance"
+        raise wrong_folder(place, problem, KEY, FOLDER, SOURCE)
+    expect(CORPUS, "utterances with an emotion label", NUM_UTTERANCES, labelled)
+    return [
+        _clip(utterance, EMOTIONS, utterance.emotion, group_of(utterance))
+        for utterance in utterances
+        if utterance.emotion in EMOTIONS
+    ]
+
+
+def _list_emotions_by_clip(settings: Settings) -> list[Clip]:
+    return _list_emotions(settings, lambda utterance: utterance.path.name)
+
+
+def _list_emotions_by_session(settings: Settings) -> list[Clip]:
+    return _list_emotions(settings, lambda utterance: utterance.session)
+
+
+def _list_speakers(settings: Settings) -> list[Clip]:
+    """All utterances, whatever their emotion: who speaks is known of each (as in the release).
+
+    A speaker is an actor, or with speaker_label = session the two actors of a session.
+    """
+    utterances = find_utterances(settings)
+    by_actor = settings.preprocessing.speaker_label == "actor"
+    names = [utterance.speaker if by_actor else utterance.session for utterance in utterances]
+    classes = tuple(sorted(set(names)))
+    return [
+        _clip(utterance, classes, name, utterance.path.name)
+        for utterance, name in zip(utterances, names, strict=True)
+    ]
+
+
+def _clip(utterance: Utterance, classes: tuple[str, ...], class_name: str, group: str) -> Clip:
+    return Clip(
+        path=utterance.path,
+        name=utterance.path.name,
+        label=classes.index(class_name),
+        class_name=class_name,
+        group=group,
+        details={
+            "session": utterance.session,
+            "speaker": utterance.speaker,
+            "gender": utterance.gender,
+            "dialog": utterance.dialog,
+            "emotion": utterance.emotion,
+            "performance": utterance.performance,
+        },
+    )
+
+
+RANDSPLIT = Dataset(
+    name="iemocap_randsplit",
+    script="preprocessing_IEMOCAP_randsplit",
+    task="emotion",
+    sequence_length=4.0,
+    split_type=RANDOM_BY_CLIP,
+    list_clips=_list_emotions_by_clip,
+    classes=EMOTIONS,
+)
+ACTORSPLIT = Dataset(
+    name="iemocap_actorsplit",
+    script="preprocessing_IEMOCAP_actorsplit",
+    task="emotion of unheard speakers",
+    sequence_length=4.0,
+    split_type=BY_SESSION,
+    list_clips=_list_emotions_by_session,
+    classes=EMOTIONS,
+)
+SPEAKER_RANDSPLIT = Dataset(
+    name="iemocap_speaker_randsplit",
+    script="preprocessing_IEMOCAP_randsplit_SPEAKER",
+    task="speaker",
+    sequence_length=4.0,
+    split_type=RANDOM_BY_CLIP,
+    list_clips=_list_speakers,
+)
+ONE_SECOND_ACTORSPLIT = Dataset(
+    name="iemocap_1sec_actorsplit",
+    script="preprocessing_IEMOCAP_1sec_actorsplit",
+    task="emotion of unheard speakers in 1 s",
+    sequence_length=1.0,
+    split_type=BY_SESSION,
+    list_clips=_list_emotions_by_session,
+    classes=EMOTIONS,
+)
+
+DATASETS = (RANDSPLIT, ACTORSPLIT, SPEAKER_RANDSPLIT, ONE_SECOND_ACTORSPLIT)

@@ -1,0 +1,381 @@
+"""Good-Sounds in its real layout: a SQLite database, packs, microphones, 48 kHz files."""
+
+import os
+import runpy
+import shutil
+import sqlite3
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from config.errors import UserError
+from config.settings import PROJECT_FOLDER, Settings
+from preprocessing.corpora.goodsounds import (
+    DATASETS,
+    INSTRUMENT_RANDSPLIT,
+    INSTRUMENTSPLIT,
+    RANDSPLIT,
+    find_sounds,
+    goodness_of,
+)
+from preprocessing.pipeline.extraction import preprocess
+from preprocessing.pipeline.matrices import Matrices, open_matrices
+
+INSTRUMENTS = (
+    "flute",
+    "clarinet",
+    "trumpet",
+    "violin",
+    "cello",
+    "sax_alto",
+    "sax_tenor",
+    "sax_baritone",
+    "sax_soprano",
+    "oboe",
+    "piccolo",
+    "bass",
+)
+# tags of the sounds of each pack, in order; the file of the number n is <n>.wav
+KLASSES = (
+    "good-sound",
+    "bad-dynamics",
+    "bad-attack bad-pitch",
+    "bad-richness",
+    "bad-attack",
+    "scale-good major",
+    "good-sound",
+    "bad-attack bad-timbre",
+    "bad-dynamics-tremolo",
+    None,
+)
+SCHEMA = """
+    CREATE TABLE packs (id INTEGER PRIMARY KEY, name TEXT, description TEXT);
+    CREATE TABLE sounds (
+        id INTEGER PRIMARY KEY, instrument TEXT, note TEXT, octave INTEGER, klass TEXT,
+        player TEXT, pack_filename TEXT, pack_id
+    );
+    CREATE TABLE takes (
+        id INTEGER PRIMARY KEY, microphone TEXT, filename TEXT, sound_id INTEGER
+    );
+    CREATE TABLE ratings (id INTEGER PRIMARY KEY, mark REAL, sound_id INTEGER);
+"""
+SOURCE = "https://www.upf.edu/web/mtg/good-sounds"
+RATE = 48_000
+
+MakeSettings = Callable[..., Settings]
+
+
+def pack_of(instrument: str) -> str:
+    return f"{instrument}_maria_reference"
+
+
+def write_note(path: Path, pitch: float, left_only: bool = False) -> None:
+    """0.3 s of a tone of amplitude 0.8 as 48 kHz stereo 24-bit WAV."""
+    tone = 0.8 * np.sin(2 * np.pi * pitch * np.arange(round(0.3 * RATE)) / RATE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    both = np.stack([tone, 0 * tone if left_only else tone], axis=1)
+    soundfile.write(path, both, RATE, subtype="PCM_24")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve packs of ten sounds, each with two microphones and what lies beside them."""
+    folder = tmp_path_factory.mktemp("good-sounds")
+    with closing(sqlite3.connect(folder / "database.sqlite")) as database:
+        database.executescript(SCHEMA)
+        for pack_id, instrument in enumerate(INSTRUMENTS, start=1):
+            database.execute("INSERT INTO packs VALUES (?, ?, '')", (pack_id, pack_of(instrument)))
+            pack = folder / "sound_files" / pack_of(instrument)
+            (pack / "Akg_original").mkdir(parents=True)
+            (pack / "Akg#1").mkdir()
+            (pack / "a.csv").write_text("id,klass\n")
+            for number, klass in enumerate(KLASSES):
+                file = f"{number:04}.wav"
+                database.execute(
+                    "INSERT INTO sounds (instrument, klass, pack_filename, pack_id) "
+                    "VALUES (?, ?, ?, ?)",
+                    (instrument, klass, file, str(pack_id)),
+                )
+                write_note(pack / "akg" / file, 500 * (number + 1), left_only=number == 1)
+            write_note(pack / "neumann" / "0004.wav", 7000)
+        database.commit()
+    return folder
+
+
+@pytest.fixture
+def corpus(original: Path, tmp_path: Path) -> Path:
+    """A copy to change; its sound files are links."""
+    folder = tmp_path / "good-sounds"
+    shutil.copytree(original / "sound_files", folder / "sound_files", copy_function=os.link)
+    shutil.copyfile(original / "database.sqlite", folder / "database.sqlite")
+    return folder
+
+
+@pytest.fixture
+def settings_for(corpus: Path, make_settings: MakeSettings) -> MakeSettings:
+    """Settings for the tiny corpus; keyword arguments change them."""
+    return lambda **changes: make_settings(**{"input_good-sounds_folder": corpus} | changes)
+
+
+def change(corpus: Path, statement: str, *values: object) -> None:
+    with closing(sqlite3.connect(corpus / "database.sqlite")) as database:
+        database.execute(statement, values)
+        database.commit()
+
+
+def instruments_of(matrices: Matrices, set_name: str) -> set[str]:
+    rows = matrices.rows_of(matrices.splits["folds"][0][set_name], with_augmented=False)
+    return set(matrices.index["instrument"].iloc[rows])
+
+
+@pytest.mark.parametrize(
+    ("klass", "goodness"),
+    [
+        ("good-sound", "good-sound"),
+        ("bad-dynamics", "bad-dynamics"),
+        ("bad-attack", "bad-attack"),
+        ("bad-timbre", "bad-timbre"),
+        ("bad-richness", "bad-timbre"),
+        ("bad-dynamics-tremolo", "bad-dynamics"),
+        ("bad-pitch", "bad-pitch"),
+        ("bad-attack bad-pitch", "bad-pitch"),
+        ("bad-pitch minor", "bad-pitch"),
+        ("bad-attack bad-timbre", None),
+        ("bad-attack,bad-timbre", None),
+        ("good-sound ponticello", None),
+        ("scale-bad bad-pitch", None),
+        ("scale-good", None),
+        ("dynamics-change", None),
+        ("", None),
+    ],
+)
+def test_tags(klass: str, goodness: str | None) -> None:
+    assert goodness_of(klass) == goodness
+
+
+class TestSounds:
+    def test_which_count(self, settings_for: MakeSettings) -> None:
+        """Of ten sounds of an instrument a scale, a doubly bad one and an untagged one go."""
+        sounds = find_sounds(settings_for())
+        numbers = Counter(sound.path.stem for sound in sounds)
+        assert numbers == {f"{number:04}": 12 for number in (0, 1, 2, 3, 4, 6, 8)}
+        assert [sound.instrument for sound in sounds] == [
+            instrument for instrument in INSTRUMENTS for _ in range(7)
+        ]
+
+    def test_first_microphone(self, settings_for: MakeSettings, corpus: Path) -> None:
+        """Akg#1 and Akg_original come before akg, but are no microphones."""
+        assert {sound.path.parent.name for sound in find_sounds(settings_for())} == {"akg"}
+        assert find_sounds(settings_for())[0].path == (
+            corpus / "sound_files" / "flute_maria_reference" / "akg" / "0000.wav"
+        )
+
+    def test_sounds_without_a_file(
+        self, settings_for: MakeSettings, corpus: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The other microphone's file is no replacement."""
+        (corpus / "sound_files" / pack_of("oboe") / "akg" / "0004.wav").unlink()
+        assert len(find_sounds(settings_for())) == 83
+        assert capsys.readouterr().out == (
+            "warning: Good-Sounds: expected 84 files of labelled notes, found 83\n"
+        )
+
+    def test_two_rows_for_one_file(self, settings_for: MakeSettings, corpus: Path) -> None:
+        change(
+            corpus,
+            "INSERT INTO sounds (instrument, klass, pack_filename, pack_id) VALUES (?, ?, ?, ?)",
+            "flute",
+            "bad-timbre",
+            "0000.wav",
+            1,
+        )
+        (sound,) = (
+            s for s in find_sounds(settings_for()) if s.name == f"{pack_of('flute')}/0000.wav"
+        )
+        assert (sound.goodness, sound.identifier) == ("bad-timbre", 121)
+
+    def test_the_database_is_only_read(self, settings_for: MakeSettings, corpus: Path) -> None:
+        (corpus / "database.sqlite").chmod(0o444)
+        before = (corpus / "database.sqlite").read_bytes()
+        find_sounds(settings_for())
+        assert (corpus / "database.sqlite").read_bytes() == before
+        assert sorted(path.name for path in corpus.iterdir()) == ["database.sqlite", "sound_files"]
+
+
+class TestLabels:
+    def test_goodness_is_balanced(self, settings_for: MakeSettings) -> None:
+        """Bad pitch, timbre and attack have 12 sounds each; good and dynamics are cut to 12."""
+        clips = RANDSPLIT.list_clips(settings_for())
+        assert Counter((clip.class_name, clip.label) for clip in clips) == {
+            ("good-sound", 0): 12,
+            ("bad-dynamics", 1): 12,
+            ("bad-pitch", 2): 12,
+            ("bad-timbre", 3): 12,
+            ("bad-attack", 4): 12,
+        }
+        assert all(clip.group == clip.name for clip in clips)
+        assert len({clip.name for clip in clips}) == 60
+
+    def test_the_seed_chooses(self, settings_for: MakeSettings) -> None:
+        def names(seed: int) -> set[str]:
+            return {clip.name for clip in RANDSPLIT.list_clips(settings_for(seed=seed))}
+
+        assert names(1) == names(1)
+        assert names(1) != names(2)
+        rare = [name for name in names(1) | names(2) if name[-8:-4] in {"0002", "0003", "0004"}]
+        assert len(rare) == 36
+
+    def test_details(self, settings_for: MakeSettings) -> None:
+        clips = {clip.name: clip for clip in RANDSPLIT.list_clips(settings_for())}
+        assert clips["clarinet_maria_reference/0002.wav"].details == {
+            "instrument": "clarinet",
+            "pack": "clarinet_maria_reference",
+            "microphone": "akg",
+            "klass": "bad-attack bad-pitch",
+            "sound_id": 13,
+        }
+
+    def test_instruments(self, settings_for: MakeSettings) -> None:
+        """The same sounds as for goodness, labelled in the order of the twelve."""
+        clips = INSTRUMENT_RANDSPLIT.list_clips(settings_for())
+        assert {clip.class_name: clip.label for clip in clips} == {
+            name: number for number, name in enumerate(INSTRUMENTS)
+        }
+        assert all(clip.name.startswith(pack_of(clip.class_name)) for clip in clips)
+        same = RANDSPLIT.list_clips(settings_for())
+        assert [clip.name for clip in clips] == [clip.name for clip in same]
+        assert [clip.group for clip in clips] == [clip.name for clip in clips]
+
+
+class TestExpectations:
+    def test_nothing_is_said_of_the_whole(
+        self, settings_for: MakeSettings, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        find_sounds(settings_for())
+        assert capsys.readouterr().out == ""
+
+    def test_tables_and_instruments(
+        self, settings_for: MakeSettings, corpus: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        change(corpus, "DROP TABLE takes")
+        change(corpus, "UPDATE sounds SET instrument = 'tuba' WHERE instrument = 'bass'")
+        sounds = find_sounds(settings_for())
+        assert {sound.instrument for sound in sounds} == set(INSTRUMENTS) - {"bass"}
+        assert capsys.readouterr().out == (
+            "warning: Good-Sounds: expected 3 tables in database.sqlite, found 2 "
+            "(missing: takes)\n"
+            "warning: Good-Sounds: expected 12 instruments, found 12 "
+            "(missing: bass; unknown: tuba)\n"
+        )
+
+    def test_a_database_that_cannot_be_read(self, settings_for: MakeSettings, corpus: Path) -> None:
+        change(corpus, "DROP TABLE sounds")
+        with pytest.raises(UserError, match=r"database\.sqlite: .*no such table: sounds") as caught:
+            find_sounds(settings_for())
+        assert "\n" not in str(caught.value)
+        (corpus / "database.sqlite").write_bytes(b"no database" * 100)
+        with pytest.raises(UserError, match="file is not a database") as caught:
+            find_sounds(settings_for())
+        assert SOURCE in str(caught.value)
+
+    def test_wrong_folders(self, settings_for: MakeSettings, corpus: Path) -> None:
+        cases = [
+            (None, "input_good-sounds_folder is empty"),
+            (corpus / "nowhere", "there is no such folder"),
+            (corpus / "sound_files", "holds no database.sqlite"),
+        ]
+        for folder, problem in cases:
+            wrong = settings_for(**{"input_good-sounds_folder": folder})
+            for dataset in DATASETS:
+                with pytest.raises(UserError) as caught:
+                    dataset.list_clips(wrong)
+                message = str(caught.value)
+                assert problem in message
+                assert SOURCE in message
+                assert "\n" not in message
+
+    def test_no_sound_files(self, settings_for: MakeSettings, corpus: Path) -> None:
+        (corpus / "sound_files").rename(corpus / "elsewhere")
+        expected = r"sound_files: holds no <pack>/<microphone>/<file>\.wav of the 84"
+        with pytest.raises(UserError, match=expected):
+            find_sounds(settings_for())
+
+    def test_no_sound_of_a_class(self, settings_for: MakeSettings, corpus: Path) -> None:
+        change(corpus, "DELETE FROM sounds WHERE klass LIKE '%bad-pitch%'")
+        with pytest.raises(UserError, match="no sound with a file is bad-pitch"):
+            RANDSPLIT.list_clips(settings_for())
+
+
+class TestMatrices:
+    def test_by_instrument(
+        self,
+        settings_for: MakeSettings,
+        corpus: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Twelve instruments: eight, two and two, in their order; both names of the script."""
+        settings = settings_for(sequence_length=0.25)
+        output = settings.preprocessing.output_folder
+        arguments = {
+            "input_good-sounds_folder": corpus,
+            "output_folder": output,
+            "sequence_length": 0.25,
+            "workers": 1,
+        }
+        values = [item for key, value in arguments.items() for item in ("--set", f"{key}={value}")]
+        monkeypatch.setattr(sys, "argv", ["script", *values])
+        said = []
+        for name in ("actorsplit", "instrumentsplit"):
+            script = PROJECT_FOLDER / "preprocessing" / f"preprocessing_GOODSOUNDS_{name}.py"
+            with pytest.raises(SystemExit) as caught:
+                runpy.run_path(str(script), run_name="__main__")
+            assert not caught.value.code
+            said.append(capsys.readouterr().out)
+        assert "60 examples of 5 classes; split by instrument (8 train, 2 val" in said[0]
+        assert "already there, unchanged" in said[1]
+        matrices = open_matrices(output, "goodsounds_instrumentsplit")
+        assert instruments_of(matrices, "train") == set(INSTRUMENTS[:8])
+        assert instruments_of(matrices, "validation") == {"sax_soprano", "oboe"}
+        assert instruments_of(matrices, "test") == {"piccolo", "bass"}
+
+    def test_48_khz_stereo_24_bit(self, settings_for: MakeSettings) -> None:
+        """Each note at its own frequency, for the 0.3 s that it lasts, in an example of 6 s."""
+        folder = preprocess(INSTRUMENT_RANDSPLIT, settings_for())
+        matrices = open_matrices(folder, "goodsounds_instrument_randsplit")
+        assert matrices.predictors.shape == (60, 751, 129)
+        assert matrices.classes == list(INSTRUMENTS)
+        rows = {clip: row for row, clip in enumerate(matrices.index["clip"])}
+        # note n is 500 (n + 1) Hz; bins are 16000 / 256 = 62.5 Hz apart
+        for number in (2, 3, 4):
+            middle = matrices.predictors[rows[f"{pack_of('cello')}/{number:04}.wav"], 19]
+            assert middle.argmax() == 8 * (number + 1)
+            assert middle.max() == pytest.approx(0.4, rel=0.01)
+        # 0.3 s are 4,800 samples: 37.5 hops of 128, so 38, and one frame more
+        assert set(matrices.index["num_frames"]) == {39}
+        assert not matrices.predictors[:, 39:].any()
+
+    def test_both_channels_count(self, settings_for: MakeSettings) -> None:
+        """The second note of each pack is on the left channel alone, so half as loud."""
+        folder = preprocess(RANDSPLIT, settings_for(sequence_length=0.25))
+        matrices = open_matrices(folder, "goodsounds_randsplit")
+        rows = [
+            row for row, clip in enumerate(matrices.index["clip"]) if clip.endswith("/0001.wav")
+        ]
+        assert rows
+        np.testing.assert_allclose(matrices.predictors[rows, 15, 16], 0.2, rtol=0.01)
+
+    def test_names_of_the_scripts(self, settings_for: MakeSettings) -> None:
+        assert {dataset.name: dataset.script for dataset in DATASETS} == {
+            "goodsounds_randsplit": "preprocessing_GOODSOUNDS_randsplit",
+            "goodsounds_instrumentsplit": "preprocessing_GOODSOUNDS_actorsplit",
+            "goodsounds_instrument_randsplit": "preprocessing_GOODSOUNDS_randsplit_INSTRUMENT",
+        }
+        assert {dataset.seconds(settings_for()) for dataset in DATASETS} == {6.0}
+        assert INSTRUMENTSPLIT.split_type == "by instrument"

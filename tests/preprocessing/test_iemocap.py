@@ -1,0 +1,270 @@
+"""IEMOCAP in its real layout: which utterances count, what they are called, where they go."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from config.errors import UserError
+from config.settings import Settings
+from preprocessing.corpora.iemocap import (
+    ACTORSPLIT,
+    DATASETS,
+    ONE_SECOND_ACTORSPLIT,
+    RANDSPLIT,
+    SPEAKER_RANDSPLIT,
+    read_emotions,
+)
+from preprocessing.pipeline.extraction import preprocess
+from preprocessing.pipeline.matrices import Matrices, open_matrices
+
+# emotion of each turn; the first dialogue is improvised, the second played from a script
+IMPROVISED = {"F000": "neu", "F001": "xxx", "M000": "ang", "M001": "exc", "MXX0": "fru"}
+SCRIPTED = {"F000": "hap", "M000": "sad", "M001": "neu", "M002": "sur"}
+SECONDS = {"F000": 0.6, "M000": 1.4}
+HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
+JUDGES = (
+    "C-E2:\tNeutral;\t()\nC-E4:\tNeutral; Sadness;\t()\nC-F1:\tAnger;\t()\n"
+    "A-E3:\tval 3; act 2; dom  2;\t()\nA-F1:\tval 3; act 2; dom  1;\t([tired] and bored)\n\n"
+)
+
+WriteWav = Callable[..., Path]
+MakeSettings = Callable[..., Settings]
+
+
+def evaluation_of(dialog: str, turns: dict[str, str]) -> str:
+    """The text of an evaluation file, with the lines of the single judges."""
+    blocks = [
+        f"[{start}.2901 - {start + 3}.2360]\t{dialog}_{turn}\t{emotion}\t[2.5000, 2.5000, 2.5000]\n"
+        for start, (turn, emotion) in enumerate(turns.items())
+    ]
+    return HEADER + "".join(block + JUDGES for block in blocks)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, write_wav: WriteWav) -> Path:
+    """Five sessions of two dialogues, with the files of macOS that the real release holds."""
+    folder = tmp_path / "IEMOCAP_full_release"
+    seed = 0
+    for number in range(1, 6):
+        session = folder / f"Session{number}"
+        evaluations = session / "dialog" / "EmoEvaluation"
+        (evaluations / "Categorical").mkdir(parents=True)
+        dialogs = {
+            f"Ses0{number}F_impro01": IMPROVISED,
+            f"Ses0{number}M_script01_1b": SCRIPTED,
+        }
+        for dialog, turns in dialogs.items():
+            (evaluations / f"{dialog}.txt").write_text(evaluation_of(dialog, turns))
+            (evaluations / f"._{dialog}.txt").write_bytes(b"\0\5\x16\7\xff")
+            (evaluations / "Categorical" / f"{dialog}_e2_cat.txt").write_text("other\tformat\tfea")
+            sentences = session / "sentences" / "wav" / dialog
+            for turn in turns:
+                seed += 1
+                write_wav(sentences / f"{dialog}_{turn}.wav", SECONDS.get(turn, 1.0), seed)
+            (sentences / f"._{dialog}_F000.wav").write_bytes(b"\0\5\x16\7")
+    return folder
+
+
+@pytest.fixture
+def settings(corpus: Path, make_settings: MakeSettings) -> Settings:
+    """Settings for the tiny corpus."""
+    return make_settings(input_iemocap_folder=corpus)
+
+
+def sessions_of(matrices: Matrices, set_name: str) -> set[str]:
+    """The sessions whose examples are in a set, by their names in the index."""
+    groups = matrices.splits["folds"][0][set_name]
+    rows = matrices.rows_of(groups, with_augmented=False)
+    return {name.split("_")[0][:5] for name in matrices.index["clip"].iloc[rows]}
+
+
+class TestLabels:
+    def test_lines_of_an_evaluation_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "Ses01F_impro01.txt"
+        path.write_text(evaluation_of("Ses01F_impro01", IMPROVISED))
+        assert read_emotions(path) == {
+            "Ses01F_impro01_F000": "neu",
+            "Ses01F_impro01_F001": "xxx",
+            "Ses01F_impro01_M000": "ang",
+            "Ses01F_impro01_M001": "exc",
+            "Ses01F_impro01_MXX0": "fru",
+        }
+        assert read_emotions(tmp_path / "missing.txt") == {}
+
+    def test_the_four_emotions(self, settings: Settings) -> None:
+        """Of nine turns a session, neu counts twice, ang, hap and sad once; all others go."""
+        clips = RANDSPLIT.list_clips(settings)
+        assert Counter((clip.class_name, clip.label) for clip in clips) == {
+            ("neu", 0): 10,
+            ("ang", 1): 5,
+            ("hap", 2): 5,
+            ("sad", 3): 5,
+        }
+        labels = {clip.name: clip.class_name for clip in clips}
+        assert labels["Ses03F_impro01_M000.wav"] == "ang"
+        assert labels["Ses03M_script01_1b_F000.wav"] == "hap"
+        assert "Ses03F_impro01_M001.wav" not in labels
+
+    def test_groups(self, settings: Settings) -> None:
+        assert all(clip.group == clip.name for clip in RANDSPLIT.list_clips(settings))
+        for dataset in (ACTORSPLIT, ONE_SECOND_ACTORSPLIT):
+            clips = dataset.list_clips(settings)
+            assert Counter(clip.group for clip in clips) == {f"Session{n}": 5 for n in range(1, 6)}
+
+    def test_details(self, settings: Settings) -> None:
+        """The speaker is the one whose turn it is, not the one who wears the markers."""
+        clips = {clip.name: clip for clip in SPEAKER_RANDSPLIT.list_clips(settings)}
+        assert clips["Ses02F_impro01_M001.wav"].details == {
+            "session": "Session2",
+            "speaker": "Ses02M",
+            "gender": "M",
+            "dialog": "Ses02F_impro01",
+            "emotion": "exc",
+            "performance": "improvised",
+        }
+        details = clips["Ses05M_script01_1b_F000.wav"].details
+        assert details["speaker"] == "Ses05F"
+        assert details["performance"] == "scripted"
+
+    def test_ten_actors(self, settings: Settings) -> None:
+        """Three turns of each actress and six of each actor, whatever the emotion."""
+        clips = SPEAKER_RANDSPLIT.list_clips(settings)
+        expected = {}
+        for number in range(1, 6):
+            expected[f"Ses0{number}F", 2 * number - 2] = 3
+            expected[f"Ses0{number}M", 2 * number - 1] = 6
+        assert Counter((clip.class_name, clip.label) for clip in clips) == expected
+        assert all(clip.group == clip.name for clip in clips)
+
+    def test_five_sessions_as_in_the_release(
+        self, corpus: Path, make_settings: MakeSettings
+    ) -> None:
+        settings = make_settings(input_iemocap_folder=corpus, speaker_label="session")
+        clips = SPEAKER_RANDSPLIT.list_clips(settings)
+        expected = {(f"Session{number}", number - 1): 9 for number in range(1, 6)}
+        assert Counter((clip.class_name, clip.label) for clip in clips) == expected
+
+    def test_an_utterance_without_a_label(self, settings: Settings, corpus: Path) -> None:
+        """It is of no use for emotions, but its speaker is known."""
+        (corpus / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt").unlink()
+        assert len(RANDSPLIT.list_clips(settings)) == 23
+        clips = {clip.name: clip for clip in SPEAKER_RANDSPLIT.list_clips(settings)}
+        assert len(clips) == 45
+        assert clips["Ses01F_impro01_F000.wav"].details["emotion"] == ""
+
+
+class TestExpectations:
+    def test_both_numbers_are_said(
+        self, settings: Settings, corpus: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        SPEAKER_RANDSPLIT.list_clips(settings)
+        assert capsys.readouterr().out == (
+            "warning: IEMOCAP: expected 10,039 utterances, found 45\n"
+        )
+        (corpus / "Session5").rename(corpus / "later")
+        assert len(RANDSPLIT.list_clips(settings)) == 20
+        assert capsys.readouterr().out == (
+            "warning: IEMOCAP: expected 5 sessions, found 4\n"
+            "warning: IEMOCAP: expected 10,039 utterances, found 36\n"
+            "warning: IEMOCAP: expected 10,039 utterances with an emotion label, found 36\n"
+        )
+
+    def test_speakers_of_a_part_of_the_corpus(self, settings: Settings, corpus: Path) -> None:
+        """Sessions that are missing leave no gap among the labels."""
+        (corpus / "Session1").rename(corpus / "later")
+        clips = SPEAKER_RANDSPLIT.list_clips(settings)
+        assert {clip.label: clip.class_name for clip in clips} == {
+            2 * number + (gender == "M"): f"Ses0{number + 2}{gender}"
+            for number in range(4)
+            for gender in "FM"
+        }
+
+    def test_wrong_folders(self, corpus: Path, make_settings: MakeSettings) -> None:
+        source = "https://sail.usc.edu/iemocap/"
+        cases = [
+            (None, "input_iemocap_folder is empty"),
+            (corpus / "nowhere", "there is no such folder"),
+            (corpus / "Session1", "holds no Session<n>/sentences/wav/<dialog>/<utterance>.wav"),
+        ]
+        for folder, problem in cases:
+            wrong = make_settings(input_iemocap_folder=folder)
+            for dataset in DATASETS:
+                with pytest.raises(UserError) as caught:
+                    dataset.list_clips(wrong)
+                message = str(caught.value)
+                assert problem in message
+                assert source in message
+                assert "\n" not in message
+
+    def test_no_evaluations(self, settings: Settings, corpus: Path) -> None:
+        for path in corpus.glob("Session*/dialog/EmoEvaluation/*.txt"):
+            path.unlink()
+        with pytest.raises(UserError, match=r"Session1/dialog/EmoEvaluation: no <dialog>\.txt"):
+            ACTORSPLIT.list_clips(settings)
+        assert len(SPEAKER_RANDSPLIT.list_clips(settings)) == 45
+
+
+class TestMatrices:
+    def test_by_session(self, settings: Settings) -> None:
+        """Sessions in order: three to train on, the fourth to choose by, the fifth to test."""
+        matrices = open_matrices(
+            preprocess(ONE_SECOND_ACTORSPLIT, settings), "iemocap_1sec_actorsplit"
+        )
+        assert matrices.info["split_type"] == "speaker-wise: by session"
+        assert sessions_of(matrices, "train") == {"Ses01", "Ses02", "Ses03"}
+        assert sessions_of(matrices, "validation") == {"Ses04"}
+        assert sessions_of(matrices, "test") == {"Ses05"}
+        assert matrices.predictors.shape == (25, 126, 129)
+        assert matrices.info["examples_per_class"] == {"neu": 10, "ang": 5, "hap": 5, "sad": 5}
+
+    def test_four_seconds(self, settings: Settings) -> None:
+        matrices = open_matrices(preprocess(ACTORSPLIT, settings), "iemocap_actorsplit")
+        assert matrices.predictors.shape == (25, 501, 129)
+        assert matrices.classes == ["neu", "ang", "hap", "sad"]
+        # 0.6 s are 9,600 samples: 75 hops of 128, and one frame more
+        frames = matrices.index.set_index("clip")["num_frames"]
+        assert frames["Ses01F_impro01_F000.wav"] == 76
+
+    def test_random(self, corpus: Path, make_settings: MakeSettings) -> None:
+        """45 clips: 0.7 of them round to 31, 0.2 to 9; differently for another seed."""
+        orders = []
+        for seed in (0, 1):
+            settings = make_settings(input_iemocap_folder=corpus, seed=seed, sequence_length=0.25)
+            preprocess(SPEAKER_RANDSPLIT, settings)
+            matrices = open_matrices(
+                settings.preprocessing.output_folder, "iemocap_speaker_randsplit"
+            )
+            (fold,) = matrices.splits["folds"]
+            assert [len(fold[name]) for name in ("train", "validation", "test")] == [31, 9, 5]
+            assert len({clip for members in fold.values() for clip in members}) == 45
+            orders.append(matrices.splits["order"])
+        assert orders[0] != orders[1]
+        assert sorted(orders[0]) == sorted(orders[1])
+
+    def test_48_khz_stereo(self, settings: Settings, corpus: Path) -> None:
+        """A tone on the left channel alone: half as loud, at its own frequency."""
+        time = np.arange(48_000) / 48_000
+        tone = 0.8 * np.sin(2 * np.pi * 1000 * time)
+        path = corpus / "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav"
+        soundfile.write(path, np.stack([tone, 0 * tone], axis=1), 48_000, subtype="PCM_24")
+        matrices = open_matrices(preprocess(ACTORSPLIT, settings), "iemocap_actorsplit")
+        row = list(matrices.index["clip"]).index(path.name)
+        # 1 kHz is bin 1000 / (16000 / 256) = 16; a sine of amplitude 0.4 has a line of 0.2
+        middle = matrices.predictors[row, 60]
+        assert middle.argmax() == 16
+        assert middle[16] == pytest.approx(0.2, rel=0.01)
+        assert matrices.index["num_frames"].iloc[row] == 126
+        assert not matrices.predictors[row, 126:].any()
+
+    def test_names_of_the_scripts(self, settings: Settings) -> None:
+        assert {dataset.name: dataset.script for dataset in DATASETS} == {
+            "iemocap_randsplit": "preprocessing_IEMOCAP_randsplit",
+            "iemocap_actorsplit": "preprocessing_IEMOCAP_actorsplit",
+            "iemocap_speaker_randsplit": "preprocessing_IEMOCAP_randsplit_SPEAKER",
+            "iemocap_1sec_actorsplit": "preprocessing_IEMOCAP_1sec_actorsplit",
+        }
+        assert [dataset.seconds(settings) for dataset in DATASETS] == [4, 4, 4, 1]
