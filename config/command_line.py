@@ -9,13 +9,17 @@ from config.errors import UserError
 from config.settings import DEFAULT_PREFERENCE, Settings, load_settings, printable
 
 PREPARATION_SECTIONS = ("preprocessing", "pretraining")
+CONFIG_VARIABLE = "ANTI_TRANSFER_CONFIG"
 EXIT_FAILED_RUNS = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
 def settings_parser(description: str) -> argparse.ArgumentParser:
-    """A parser that knows --config FILE and --set key=value, both repeatable."""
+    """A parser that knows --config FILE and --set key=value, both repeatable.
+
+    Files that the environment's ANTI_TRANSFER_CONFIG names come before those of --config.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -23,7 +27,7 @@ def settings_parser(description: str) -> argparse.ArgumentParser:
         "--config",
         metavar="FILE",
         action="append",
-        default=[],
+        default=[name for name in os.environ.get(CONFIG_VARIABLE, "").split(os.pathsep) if name],
         help="an INI file that holds what differs from config/config.ini; may be repeated",
     )
     parser.add_argument(

@@ -1,0 +1,61 @@
+"""The torchaudio backend against the libraries that compute the same features on the CPU."""
+
+import numpy as np
+import pytest
+
+from config.errors import UserError
+from config.settings import load_settings
+from preprocessing.pipeline.audio import Samples
+from preprocessing.pipeline.features import extract_features
+from preprocessing.pipeline.torchaudio_features import batched_features, check_torchaudio
+
+RATE = 16000
+# Largest difference as a fraction of the largest value. Essentia places the edges of its mel bands
+# between the bins of the transform a little differently.
+TOLERANCES = {"spectrum_fast": 1e-6, "stft": 1e-6, "mel": 1e-5, "mfcc": 1e-3}
+
+
+def clips() -> list[Samples]:
+    generator = np.random.default_rng(0)
+    made = []
+    for length in (16000, 16100, 15873, 40000, 700):
+        tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(length) / RATE) * np.hanning(length)
+        made.append((tone + 0.05 * generator.standard_normal(length)).astype(np.float32))
+    return made
+
+
+@pytest.mark.parametrize("features_type", sorted(TOLERANCES))
+@pytest.mark.filterwarnings("ignore:n_fft=")
+def test_agrees_with_the_cpu(features_type: str) -> None:
+    pytest.importorskip("torchaudio")
+    settings = load_settings(overrides={"features_type": features_type}).feature_extraction
+    for samples, found in zip(clips(), batched_features(clips(), settings, RATE), strict=True):
+        expected = extract_features(samples, settings, RATE)
+        assert found.shape == expected.shape
+        assert found.dtype == np.float32
+        tolerance = TOLERANCES[features_type] * np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+
+
+def test_power_law_compression() -> None:
+    pytest.importorskip("torchaudio")
+    settings = load_settings(overrides={"power_law_compression": True}).feature_extraction
+    samples = clips()[0]
+    expected = extract_features(samples, settings, RATE)
+    np.testing.assert_allclose(
+        batched_features([samples], settings, RATE)[0], expected, rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "word"),
+    [
+        ({"features_type": "cqt"}, "features_type = cqt"),
+        ({"features_type": "stft", "window_type": "boxcar"}, "window_type = boxcar"),
+        ({"features_type": "mfcc", "window_type_mfcc": "square"}, "window_type_mfcc = square"),
+    ],
+)
+def test_says_what_it_cannot_do(overrides: dict[str, str], word: str) -> None:
+    settings = load_settings(overrides=overrides).feature_extraction
+    with pytest.raises(UserError, match=word):
+        check_torchaudio(settings)
