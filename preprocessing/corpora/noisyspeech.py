@@ -3,6 +3,7 @@
 Layout of the clone: clean_train/*.wav, noise_train/<Type>_<n>.wav.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +63,8 @@ def plan_mixtures(settings: Settings) -> list[Mixture]:
     if not speech:
         raise UserError(f"{display_path(_part(settings, 'clean_train'))}: holds no .wav files")
     noises = find_noises(settings)
-    lengths = _Lengths()
     rate = settings.sampling.sr_target
+    lengths = _Lengths(rate)
     snrs = tuple(np.linspace(LOWEST_SNR, HIGHEST_SNR, NUM_SNRS).tolist())
     generator = np.random.default_rng(settings.preprocessing.seed)
     wanted = settings.preprocessing.total_hours * 3600
@@ -119,15 +120,20 @@ def _part(settings: Settings, name: str) -> Path:
 
 
 class _Lengths:
-    """Lengths in s, read from each header once; an unreadable file has length 0."""
+    """Lengths in s, read from each header once; an unreadable file has length 0.
 
-    def __init__(self) -> None:
+    Only whole samples at the rate of the mixtures count, so that joined files never fall short.
+    """
+
+    def __init__(self, sample_rate: int) -> None:
+        self._sample_rate = sample_rate
         self._known: dict[Path, float] = {}
 
     def of(self, path: Path) -> float:
         if path not in self._known:
             try:
-                self._known[path] = audio_seconds(path)
+                num_samples = math.floor(audio_seconds(path) * self._sample_rate + 1e-6)
+                self._known[path] = num_samples / self._sample_rate
             except UnusableAudioError:
                 self._known[path] = 0.0
         return self._known[path]

@@ -1,5 +1,6 @@
 """Audio files in and out: any format libsndfile reads, brought to mono at one sample rate."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ Samples = npt.NDArray[np.float32]
 
 SILENCE_PEAK = 0.05
 NORMALIZED_PEAK = 0.8
+ROUNDING_SECONDS = 0.02
 
 
 class UnusableAudioError(Exception):
@@ -42,36 +44,65 @@ class Clip:
     fixed_set: str | None = None
 
 
-def read_audio(
-    path: Path, sample_rate: int, start: float = 0.0, duration: float | None = None
-) -> Samples:
-    """Samples of a file (or a stretch of it, in s) as mono float32, shape (samples,).
+@dataclass(frozen=True)
+class Recording:
+    """A decoded file: mono samples, shape (samples,), at its own rate in Hz."""
+
+    samples: Samples
+    sample_rate: int
+
+
+def decode(path: Path) -> Recording:
+    """A whole file as mono float32.
 
     Raises:
-        UnusableAudioError: the file is missing, empty, unreadable, or holds NaN or infinity.
+        UnusableAudioError: the file is missing, unreadable, or ends before its header says.
     """
     try:
         with soundfile.SoundFile(path) as file:
-            rate = int(file.samplerate)
-            first = round(start * rate)
-            if file.seekable() and first:
-                file.seek(min(first, file.frames))
-            count = -1 if duration is None else round(duration * rate)
-            samples = file.read(count, dtype="float32", always_2d=True)
-            expected = max(0, file.frames - first) if count < 0 else count
+            rate, announced = int(file.samplerate), int(file.frames)
+            samples = file.read(dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
         reason = "missing" if not path.exists() else f"unreadable: {error}"
         raise UnusableAudioError(" ".join(reason.split())) from None
+    if len(samples) < announced:
+        raise UnusableAudioError(f"truncated: {len(samples)} of {announced} samples")
+    return Recording(samples.mean(axis=1, dtype=np.float32), rate)
+
+
+def read_audio(
+    path: Path,
+    sample_rate: int,
+    start: float = 0.0,
+    duration: float | None = None,
+    decoder: Callable[[Path], Recording] = decode,
+) -> Samples:
+    """Samples of a file (or a stretch of it, in s) as mono float32, shape (samples,).
+
+    Args:
+        decoder: decode, or a decode that remembers, where stretches of one file follow each other.
+
+    Raises:
+        UnusableAudioError: the file cannot be decoded, there is no such stretch, or it holds NaN
+            or infinity.
+    """
+    return _cut(decoder(path), sample_rate, start, duration)
+
+
+def _cut(recording: Recording, sample_rate: int, start: float, duration: float | None) -> Samples:
+    rate = recording.sample_rate
+    first = round(start * rate)
+    count = len(recording.samples) - first if duration is None else round(duration * rate)
+    samples = recording.samples[first : first + max(0, count)]
     if len(samples) == 0:
         raise UnusableAudioError("empty")
-    if len(samples) < expected:
-        raise UnusableAudioError(f"truncated: {len(samples)} of {expected} samples")
-    mono: Samples = samples.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(mono).all():
+    if len(samples) < count - ROUNDING_SECONDS * rate:  # labels are rounded, files are not
+        raise UnusableAudioError(f"truncated: {len(samples)} of {count} samples")
+    if not np.isfinite(samples).all():
         raise UnusableAudioError("holds NaN or infinite samples")
     if rate != sample_rate:
-        mono = soxr.resample(mono, rate, sample_rate).astype(np.float32)
-    return mono
+        samples = soxr.resample(samples, rate, sample_rate).astype(np.float32)
+    return samples
 
 
 def audio_seconds(path: Path) -> float:
@@ -88,7 +119,7 @@ def audio_seconds(path: Path) -> float:
 
 def is_silent(samples: Samples) -> bool:
     """Whether the largest sample is so small that the clip counts as empty (paper's release)."""
-    return float(np.abs(samples).max(initial=0.0)) <= SILENCE_PEAK
+    return bool(np.abs(samples).max(initial=0.0) <= np.float32(SILENCE_PEAK))
 
 
 def normalize_peak(samples: Samples) -> Samples:

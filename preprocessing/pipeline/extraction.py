@@ -7,7 +7,7 @@ grow with the corpus, and a journal lets a restart go on where the last run stop
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from preprocessing.pipeline.audio import (
     Samples,
     UnusableAudioError,
     audio_seconds,
+    decode,
     is_silent,
     normalize_peak,
     read_audio,
@@ -129,7 +130,7 @@ def preprocess(dataset: Dataset, settings: Settings) -> Path:
     folder = settings.preprocessing.output_folder
     name = matrices_name(dataset.name, settings.feature_extraction.features_type)
     plan = _plan_fingerprint(dataset, settings, clips)
-    if matrices_ready(folder, name) and open_matrices(folder, name).info.get("plan") == plan:
+    if _is_up_to_date(folder, name, plan):
         print(f"{name}: already there, unchanged, in {display_path(folder)}")
         return folder
     print(f"{name}: {len(clips)} clips -> {display_path(folder)}")
@@ -143,6 +144,13 @@ def preprocess(dataset: Dataset, settings: Settings) -> Path:
     records = _extract_all(clips, recipe, folder, name, plan, settings.preprocessing.workers)
     _finish(dataset, settings, clips, records, folder, name, plan)
     return folder
+
+
+def _is_up_to_date(folder: Path, name: str, plan: str) -> bool:
+    try:
+        return matrices_ready(folder, name) and open_matrices(folder, name).info["plan"] == plan
+    except (UserError, KeyError):
+        return False  # damaged files are made anew
 
 
 def _plan_fingerprint(dataset: Dataset, settings: Settings, clips: list[Clip]) -> str:
@@ -159,7 +167,7 @@ def _plan_fingerprint(dataset: Dataset, settings: Settings, clips: list[Clip]) -
     return fingerprint_of(
         {
             "version": FORMAT_VERSION,
-            "dataset": dataset.name,
+            "dataset": [dataset.name, dataset.split_type, dataset.classes],
             "features": features,
             "seconds": dataset.seconds(settings),
             "sampling": settings.sampling.model_dump(),
@@ -167,7 +175,7 @@ def _plan_fingerprint(dataset: Dataset, settings: Settings, clips: list[Clip]) -
             "fractions": settings.training_defaults.fractions,
             "num_folds": settings.training_defaults.num_folds,
             "clips": [
-                (clip.name, clip.label, clip.group, clip.details, clip.start, clip.duration)
+                {**vars(clip), "path": clip.path.name}  # where the corpus lies does not matter
                 for clip in clips
             ],
             "files": [state_of(clip) for clip in clips],
@@ -202,14 +210,8 @@ def _extract_all(
     predictors = part_path(folder, name, "predictors")
     unfinished = predictors.with_suffix(".npy.unfinished")
     journal: Journal[dict[str, Any]] = Journal(predictors.with_suffix(".journal"), plan)
-    if not unfinished.exists():
-        journal.records.clear()
-    keep = sum(len(record["rows"]) for record in journal.records)
-    writer = MatrixWriter(unfinished, (recipe.num_frames, bins), keep)
-    blocks = [
-        list(range(first, min(first + BLOCK_CLIPS, len(clips))))
-        for first in range(0, len(clips), BLOCK_CLIPS)
-    ]
+    writer = _continued(unfinished, journal, (recipe.num_frames, bins))
+    blocks = _blocks(clips)
     done = len(journal.records)
     tasks = [[(number, clips[number]) for number in block] for block in blocks[done:]]
     function = partial(_extract_block, recipe=recipe, num_bins=bins)
@@ -226,11 +228,37 @@ def _extract_all(
     return journal.records
 
 
+def _blocks(clips: list[Clip]) -> list[list[int]]:
+    """The clips' numbers, 32 or a few more at a time: neighbours in one file stay together."""
+    blocks: list[list[int]] = []
+    for number, clip in enumerate(clips):
+        if not blocks or (len(blocks[-1]) >= BLOCK_CLIPS and clip.path != clips[number - 1].path):
+            blocks.append([])
+        blocks[-1].append(number)
+    return blocks
+
+
+def _continued(
+    path: Path, journal: Journal[dict[str, Any]], example_shape: tuple[int, int]
+) -> MatrixWriter:
+    """A writer that goes on where the journal ends; without the examples it promises, anew."""
+    keep = sum(len(record["rows"]) for record in journal.records)
+    try:
+        return MatrixWriter(path, example_shape, keep)
+    except (OSError, ValueError):
+        journal.forget()
+        return MatrixWriter(path, example_shape)
+
+
 def _extract_block(block: list[tuple[int, Clip]], recipe: _Recipe, num_bins: int) -> _Block:
     examples, rows, left_out = [], [], []
+    decode_once = lru_cache(maxsize=1)(decode)
     for number, clip in block:
         try:
-            found = _clip_examples(clip, number, recipe)
+            samples = read_audio(
+                clip.path, recipe.sample_rate, clip.start, clip.duration, decode_once
+            )
+            found = _clip_examples(samples, number, recipe)
         except UnusableAudioError as error:
             left_out.append((number, str(error)))
             continue
@@ -240,8 +268,7 @@ def _extract_block(block: list[tuple[int, Clip]], recipe: _Recipe, num_bins: int
     return _Block(np.stack(examples) if examples else empty, rows, left_out)
 
 
-def _clip_examples(clip: Clip, number: int, recipe: _Recipe) -> list[_Example]:
-    samples = read_audio(clip.path, recipe.sample_rate, clip.start, clip.duration)
+def _clip_examples(samples: Samples, number: int, recipe: _Recipe) -> list[_Example]:
     if is_silent(samples):
         raise UnusableAudioError(SILENT)
     versions = [samples]
@@ -323,14 +350,16 @@ def _splits(dataset: Dataset, settings: Settings, kept: list[Clip]) -> dict[str,
     groups = list(dict.fromkeys(clip.group for clip in kept))
     if dataset.split_type == RANDOM_BY_CLIP:
         np.random.default_rng(settings.preprocessing.seed).shuffle(groups)
+    num_folds = training.num_folds
     if dataset.split_type == OWN_SPLIT:
+        num_folds = 1
         sets = {clip.group: clip.fixed_set for clip in kept}
         folds = [{name: [g for g in groups if sets[g] == name] for name in SETS}]
         for name, members in folds[0].items():
             if not members:
                 raise UserError(f"{dataset.name}: the corpus has no clips in its {name} set")
     else:
-        divided = split_groups(groups, training.fractions, training.num_folds)
+        divided = split_groups(groups, training.fractions, num_folds)
         folds = [
             {"train": fold.train, "validation": fold.validation, "test": fold.test}
             for fold in divided
@@ -339,7 +368,7 @@ def _splits(dataset: Dataset, settings: Settings, kept: list[Clip]) -> dict[str,
         "type": dataset.split_type,
         "seed": settings.preprocessing.seed,
         "fractions": training.fractions,
-        "num_folds": training.num_folds,
+        "num_folds": num_folds,
         "order": groups,
         "folds": folds,
     }

@@ -25,12 +25,16 @@ def spectrum_fast(samples: npt.ArrayLike) -> Features:
 
     Rows are frames in time order (8 ms apart at 16 kHz), columns frequencies from 0 Hz up:
     scipy.signal.stft with a Hamming window of 256 samples and 128 of overlap, its defaults
-    otherwise. One second at 16 kHz gives 126 frames.
+    otherwise. One second at 16 kHz gives 126 frames. Fewer samples than a window are
+    zero-padded at their end.
     """
     from scipy.signal import stft
 
+    padded = np.asarray(samples, dtype=np.float32)
+    if len(padded) < WINDOW_LENGTH:
+        padded = np.pad(padded, (0, WINDOW_LENGTH - len(padded)))
     _, _, spectrum = stft(
-        np.asarray(samples, dtype=np.float32),
+        padded,
         window="hamming",
         nperseg=WINDOW_LENGTH,
         noverlap=WINDOW_LENGTH - HOP_LENGTH,
@@ -126,14 +130,28 @@ def num_frames_of(seconds: float, settings: FeatureExtraction, sample_rate: int)
 
 
 def check_feature_settings(settings: Settings) -> None:
-    """Refuse combinations that mean nothing.
+    """Refuse settings that no features can be computed with.
 
     Raises:
-        UserError: power-law compression of features that are no magnitude spectrum.
+        UserError: power-law compression of features that are no magnitude spectrum, a backend
+            that is not there, or sizes that the library which computes the features refuses.
     """
     features = settings.feature_extraction
+    if features.features_backend != "cpu":
+        raise UserError(
+            f"[feature_extraction] features_backend = {features.features_backend}: is not there "
+            "yet; use features_backend = cpu"
+        )
     if features.power_law_compression and features.features_type not in MAGNITUDE_SPECTRA:
         raise UserError(
             "[feature_extraction] power_law_compression = True: applies to magnitude spectra "
             f"({', '.join(MAGNITUDE_SPECTRA)}), not to features_type = {features.features_type}"
         )
+    rate = settings.sampling.sr_target
+    try:
+        extract_features(np.zeros(rate, dtype=np.float32), features, rate)
+    except Exception as error:  # each library raises errors of its own kind
+        raise UserError(
+            f"[feature_extraction] features_type = {features.features_type}: cannot be computed "
+            f"with these settings: {' '.join(str(error).split())}"
+        ) from None

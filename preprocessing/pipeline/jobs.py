@@ -41,9 +41,9 @@ def map_in_order(
         done: units finished by an earlier run, for the progress bar.
         size_of: units in a task.
     """
-    from joblib import Parallel, delayed
+    from joblib import Parallel, cpu_count, delayed
 
-    workers = min(workers or os.cpu_count() or 1, max(1, len(tasks)))
+    workers = min(workers or cpu_count(), max(1, len(tasks)))
     parallel = Parallel(n_jobs=workers, return_as="generator", pre_dispatch="3*n_jobs")
     total = done + sum(map(size_of, tasks))
     with tqdm(total=total, initial=done, desc=description, unit=unit, mininterval=0.5) as bar:
@@ -61,17 +61,20 @@ class Journal(Generic[Result]):
         self.plan = plan
         self.records: list[Any] = self._read()
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps({"plan": plan}), *(json.dumps(record) for record in self.records)]
-        aside = path.with_name(path.name + ".new")
-        aside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        aside.replace(path)
-        self._file = path.open("a", encoding="utf-8")
+        self._rewrite()
+
+    def _rewrite(self) -> None:
+        lines = [{"plan": self.plan}, *self.records]
+        aside = self.path.with_name(self.path.name + ".new")
+        aside.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        aside.replace(self.path)
+        self._file = self.path.open("a", encoding="utf-8")
 
     def _read(self) -> list[Any]:
         if not self.path.exists():
             return []
-        *lines, _unfinished = self.path.read_text(encoding="utf-8").split("\n")
         try:
+            *lines, _unfinished = self.path.read_text(encoding="utf-8").split("\n")
             values = [json.loads(line) for line in lines]
         except ValueError:
             return []
@@ -83,6 +86,12 @@ class Journal(Generic[Result]):
         self._file.flush()
         os.fsync(self._file.fileno())
         self.records.append(record)
+
+    def forget(self) -> None:
+        """Start anew: what the finished tasks wrote is no longer there."""
+        self.close()
+        self.records.clear()
+        self._rewrite()
 
     def close(self) -> None:
         """Stop writing; the file stays for a restart."""

@@ -19,7 +19,10 @@ PLAN = "plan.json"
 
 def is_complete(folder: Path, plan: str) -> bool:
     """Whether the folder holds everything that this plan (a fingerprint) makes."""
-    return (folder / MANIFEST).exists() and _plan_in(folder) == plan
+    if _plan_in(folder) != plan or not (folder / MANIFEST).exists():
+        return False
+    present = {path.name for path in folder.glob("*.wav")}
+    return all(row.get("file") in present for row in _rows_in(folder))
 
 
 def begin(folder: Path, plan: str, description: dict[str, Any]) -> None:
@@ -33,6 +36,7 @@ def begin(folder: Path, plan: str, description: dict[str, Any]) -> None:
             f"{display_path(folder)}: holds audio that was made with other settings or by another "
             "program; remove that folder, or name another one in [preprocessing]"
         )
+    (folder / MANIFEST).unlink(missing_ok=True)
     write_json(folder / PLAN, {"plan": plan, **description})
 
 
@@ -54,7 +58,11 @@ def read_manifest(folder: Path, command: str) -> list[dict[str, str]]:
     if not path.exists():
         state = "is unfinished" if (folder / PLAN).exists() else "does not exist"
         raise UserError(f"{display_path(path)}: {state}; run {command}")
-    with path.open(newline="", encoding="utf-8") as file:
+    return _rows_in(folder)
+
+
+def _rows_in(folder: Path) -> list[dict[str, str]]:
+    with (folder / MANIFEST).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

@@ -181,7 +181,11 @@ class MatrixWriter:
     """
 
     def __init__(self, path: Path, example_shape: tuple[int, ...], keep_examples: int = 0) -> None:
-        """Start anew, or go on after the first keep_examples of an earlier run."""
+        """Start anew, or go on after the first keep_examples of an earlier run.
+
+        Raises:
+            ValueError: the file does not hold that many.
+        """
         self.path = path
         self.example_shape = example_shape
         self.num_examples = keep_examples
@@ -190,16 +194,20 @@ class MatrixWriter:
         if not keep_examples:
             self._write_header()
         self._data_start = self._header_length()
-        example_bytes = 4 * int(np.prod(example_shape))
-        self._file.truncate(self._data_start + keep_examples * example_bytes)
-        self._file.seek(0, os.SEEK_END)
+        end = self._data_start + keep_examples * 4 * int(np.prod(example_shape))
+        if self._file.seek(0, os.SEEK_END) < end:
+            self._file.close()
+            raise ValueError(f"{path}: holds fewer than {keep_examples} examples")
+        self._file.truncate(end)
+        self._file.seek(end)
 
     def append(self, examples: npt.NDArray[np.float32]) -> None:
-        """Add examples, shape (examples, *example_shape)."""
+        """Add examples, shape (examples, *example_shape); on the disk before this returns."""
         if examples.shape[1:] != self.example_shape or examples.dtype != np.float32:
             raise ValueError(f"{examples.dtype} {examples.shape} does not fit {self.example_shape}")
         self._file.write(np.ascontiguousarray(examples).data)
         self._file.flush()
+        os.fsync(self._file.fileno())
         self.num_examples += len(examples)
 
     def finish(self) -> None:

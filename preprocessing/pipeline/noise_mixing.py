@@ -196,10 +196,12 @@ def _finish(
     left_out = [record["left_out"] for record in journal.records if record["left_out"]]
     manifests.write_table(folder / LEFT_OUT, left_out, ["files", "reason"])
     if len(left_out) > max_skipped_fraction * num_mixtures:
+        journal.remove()  # so that the same command tries again once the corpus is mended
         raise UserError(
             f"{len(left_out)} of {num_mixtures} mixtures could not be made "
             f"({left_out[0]['reason']}, ...), more than max_skipped_fraction = "
-            f"{max_skipped_fraction:g} allows; see {display_path(folder / LEFT_OUT)}"
+            f"{max_skipped_fraction:g} allows; see {display_path(folder / LEFT_OUT)}, mend the "
+            "corpus or pass --set max_skipped_fraction=<fraction>"
         )
     manifests.write_table(folder / manifests.MANIFEST, rows, MANIFEST_COLUMNS)
     journal.remove()

@@ -53,9 +53,9 @@ def split_groups(
         UserError: too few groups for three sets or for that many folds.
     """
     unique = list(dict.fromkeys(groups))
+    num_train, num_validation, _ = split_sizes(len(unique), fractions)
     if num_folds > len(unique):
         raise UserError(f"num_folds = {num_folds}: there are only {len(unique)} groups")
-    num_train, num_validation, _ = split_sizes(len(unique), fractions)
     folds = []
     for fold in range(num_folds):
         start = fold * len(unique) // num_folds

@@ -1,0 +1,176 @@
+"""LibriSpeech, the most frequent words: each occurrence cut straight from its utterance.
+
+Layout as for SpeechVGG: split/<set>/<speaker>/<chapter>/<utterance>.flac, and in word_labels
+<n>-mostfreq (a word a line) and <set>-selected-<n>.txt (a word occurrence a line).
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import NamedTuple
+
+from config.errors import UserError
+from config.settings import Settings, display_path, printable
+from preprocessing.pipeline.audio import Clip
+from preprocessing.pipeline.expectations import corpus_folder, expect, wrong_folder
+from preprocessing.pipeline.extraction import Dataset
+from preprocessing.pipeline.matrices import OWN_SPLIT
+
+SOURCE = "https://www.openslr.org/12 (python preprocessing/get_corpus.py librispeech)"
+LABELS_SOURCE = "https://github.com/bepierre/SpeechVGG"
+KEY = "input_librispeech_folder"
+LAYOUT = f"LibriSpeech with split (its sets) and word_labels (of {LABELS_SOURCE})"
+NUM_UTTERANCES = {"train-clean-100": 28_539, "dev-clean": 2_703, "test-clean": 2_620}
+PARTS_OF_SETS = {"dev": "validation", "train": "train", "test": "test"}
+UTTERANCE = re.compile(r"\w+-\w+-\w+")
+OCCURRENCE = "<utterance> <channel> <start s> <duration s> <word> <confidence>"
+
+
+class Occurrence(NamedTuple):
+    """A word in an utterance; start and duration in s."""
+
+    utterance: str
+    start: float
+    duration: float
+    word: str
+
+
+def list_words(settings: Settings) -> list[Clip]:
+    """Every labelled occurrence of the num_classes_librispeech words; those of a file together.
+
+    Raises:
+        UserError: the corpus or its word labels are missing or not as expected.
+    """
+    root = _root(settings)
+    num_words = settings.pretraining.num_classes_librispeech
+    labels = _read_words(root / "word_labels" / f"{num_words}-mostfreq", num_words)
+    clips: list[Clip] = []
+    for folder, part in _find_sets(root / "split"):
+        if folder.name in NUM_UTTERANCES:
+            expected = NUM_UTTERANCES[folder.name]
+            found = sum(1 for _ in folder.glob("*/*/*.flac"))
+            expect("LibriSpeech", f"utterances in {folder.name}", expected, found)
+        path = root / "word_labels" / f"{folder.name}-selected-{num_words}.txt"
+        clips += _words_of_set(folder, part, _read_occurrences(path, labels), labels)
+    _refuse_unheard_words(root, labels, clips)
+    return clips
+
+
+def _root(settings: Settings) -> Path:
+    root = corpus_folder(
+        settings.preprocessing.input_librispeech_folder, KEY, "LibriSpeech", SOURCE
+    )
+    for name in ("split", "word_labels"):
+        if not (root / name).is_dir():
+            raise wrong_folder(root, f"holds no folder {name}", KEY, LAYOUT, SOURCE)
+    return root
+
+
+def _find_sets(split: Path) -> list[tuple[Path, str]]:
+    """(folder, part) of every set; refuses a corpus without training, validation or test."""
+    sets = []
+    for folder in sorted(path for path in split.iterdir() if path.is_dir()):
+        parts = [part for word, part in PARTS_OF_SETS.items() if word in folder.name]
+        if parts:
+            sets.append((folder, parts[0]))
+    for word, part in PARTS_OF_SETS.items():
+        if part not in {found for _, found in sets}:
+            problem = f"holds no set with {word} in its name"
+            raise wrong_folder(split, problem, KEY, LAYOUT, SOURCE)
+    return sets
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise UserError(
+            f"{display_path(path)}: no such file; the word labels come from {LABELS_SOURCE}, and "
+            "[pretraining] num_classes_librispeech is the number in their names"
+        ) from None
+    except UnicodeDecodeError:
+        raise UserError(f"{display_path(path)}: is not UTF-8 text") from None
+
+
+def _read_words(path: Path, num_words: int) -> dict[str, int]:
+    """The label of each word: its line, from 0."""
+    labels: dict[str, int] = {}
+    for label, line in enumerate(_read_lines(path)):
+        if line.strip():
+            labels.setdefault(line.strip().lower(), label)
+    expect("LibriSpeech", f"words in {path.name}", num_words, len(labels))
+    return labels
+
+
+def _read_occurrences(path: Path, labels: dict[str, int]) -> Iterator[Occurrence]:
+    for number, line in enumerate(_read_lines(path), start=1):
+        if line.strip():
+            try:
+                yield _parse_occurrence(line, labels)
+            except ValueError as error:
+                raise UserError(f"{display_path(path)}, line {number}: {error}") from None
+
+
+def _parse_occurrence(line: str, labels: dict[str, int]) -> Occurrence:
+    fields = line.split()
+    if len(fields) != 6 or not UTTERANCE.fullmatch(fields[0]):
+        raise ValueError(f"is not {OCCURRENCE}: {printable(line)}")
+    utterance, _, start, duration, word, _ = fields
+    occurrence = Occurrence(utterance, float(start), float(duration), word)
+    if not (0 <= occurrence.start < math.inf and 0 < occurrence.duration < math.inf):
+        raise ValueError(f"start {start} and duration {duration} are no stretch of an utterance")
+    if word.lower() not in labels:
+        raise ValueError(f"{printable(word)} is not one of the {len(labels)} most frequent words")
+    return occurrence
+
+
+def _words_of_set(
+    folder: Path, part: str, occurrences: Iterator[Occurrence], labels: dict[str, int]
+) -> Iterator[Clip]:
+    by_utterance = attrgetter("utterance")
+    for utterance, words in groupby(sorted(occurrences, key=by_utterance), key=by_utterance):
+        speaker, chapter, _ = utterance.split("-")
+        path = folder / speaker / chapter / f"{utterance}.flac"
+        for number, occurrence in enumerate(words):
+            yield Clip(
+                path=path,
+                name=f"{utterance}_{number}",
+                label=labels[occurrence.word.lower()],
+                class_name=occurrence.word.lower(),
+                group=utterance,
+                details={
+                    "speaker": speaker,
+                    "chapter": chapter,
+                    "utterance": utterance,
+                    "set": folder.name,
+                    "word": occurrence.word,
+                },
+                start=occurrence.start,
+                duration=occurrence.duration,
+                fixed_set=part,
+            )
+
+
+def _refuse_unheard_words(root: Path, labels: dict[str, int], clips: list[Clip]) -> None:
+    heard = {clip.label for clip in clips}
+    unheard = [word for word, label in labels.items() if label not in heard]
+    if unheard:
+        raise UserError(
+            f"{display_path(root / 'word_labels')}: no occurrence of {len(unheard)} of "
+            f"{len(labels)} words in the sets of split: {', '.join(unheard[:20])}"
+        )
+
+
+WORDS = Dataset(
+    name="librispeech",
+    script="preprocessing_LIBRISPEECH",
+    task="spoken word",
+    sequence_length=4.0,
+    split_type=OWN_SPLIT,
+    list_clips=list_words,
+)
+
+DATASETS = (WORDS,)

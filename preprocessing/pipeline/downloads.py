@@ -1,0 +1,227 @@
+"""Corpora from the web: downloads that go on where they were cut, checked, and unpacked safely.
+
+pooch checks the files and gives them their names; what it lacks, going on with half a file, is
+the downloader here.
+"""
+
+import gzip
+import os
+import tarfile
+import zipfile
+import zlib
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from tqdm import tqdm
+
+from config.errors import UserError
+from config.files import write_text
+from config.settings import display_path, printable
+
+if TYPE_CHECKING:
+    import requests
+
+CHUNK_BYTES = 1 << 16  # a cut connection loses what has arrived of one
+TIMEOUTS = (30, 60)  # to connect, and between two pieces, in s
+GO_ON = "the same command goes on from there"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A .tar.gz or .zip file of a corpus.
+
+    checksum: as published, md5:... or sha256:...; None: none is.
+    folder: where its content belongs, in the corpus's folder.
+    inner_folder: the folder that all its content lies in and that is left out.
+    """
+
+    url: str
+    checksum: str | None
+    folder: str = "."
+    inner_folder: str = ""
+
+    @property
+    def file(self) -> str:
+        """Its name, without the host and the query."""
+        return self.url.partition("?")[0].rpartition("/")[2]
+
+
+def download(archive: Archive, folder: Path) -> Path:
+    """Download into a folder unless it is there; returns the checked file.
+
+    What a cut connection leaves behind is <file>.part; the next call asks for the rest.
+
+    Raises:
+        UserError: the server does not answer, has no such file, or sends another one.
+    """
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel("WARNING")
+    path = folder / archive.file
+    try:
+        pooch.retrieve(
+            archive.url,
+            known_hash=archive.checksum,
+            fname=archive.file,
+            path=folder,
+            downloader=_ResumingDownloader(path.with_name(path.name + ".part")),
+        )
+    except requests.HTTPError as error:
+        raise UserError(f"{archive.url}: refused: {printable(str(error))}") from None
+    except requests.RequestException as error:
+        raise UserError(
+            f"{archive.url}: the connection failed ({type(error).__name__}); {GO_ON}"
+        ) from None
+    except ValueError:
+        raise UserError(
+            f"{archive.url}: what was downloaded does not have the published checksum "
+            f"{archive.checksum} and was removed; try again, or get the file elsewhere and put it "
+            f"at {display_path(path)}"
+        ) from None
+    if archive.checksum is None:
+        digest = pooch.file_hash(str(path), alg="sha256")
+        print(f"{display_path(path)}: no published checksum to compare with; sha256 {digest}")
+    return path
+
+
+class _ResumingDownloader:
+    """What pooch calls to fetch a file; collects it in a .part file, over several calls if need be.
+
+    Args:
+        part: the file that is kept when the connection is cut.
+    """
+
+    def __init__(self, part: Path) -> None:
+        self.part = part
+
+    def __call__(self, url: str, output_file: str, _pooch: object) -> None:
+        """Fetch what the .part file lacks, then make it the output file.
+
+        Raises:
+            requests.RequestException: the server refuses, or the connection is cut.
+        """
+        print(f"{url} -> {display_path(self.part.with_suffix(''))}")
+        if not self._fetch(url):
+            self.part.unlink()  # more than the server has: another file
+            self._fetch(url)
+        self.part.replace(output_file)
+
+    def _fetch(self, url: str) -> bool:
+        """Append the rest; False: the server has nothing from there on."""
+        import requests
+
+        done = self.part.stat().st_size if self.part.exists() else 0
+        headers = {"Accept-Encoding": "identity"}
+        if done:
+            headers["Range"] = f"bytes={done}-"
+        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUTS) as response:
+            if done and response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return response.headers.get("Content-Range") == f"bytes */{done}"
+            response.raise_for_status()
+            if response.status_code != HTTPStatus.PARTIAL_CONTENT:
+                done = 0  # the server sends all of it again
+            with self.part.open("ab" if done else "wb") as file:
+                _receive(response, file, done)
+        return True
+
+
+def _receive(response: "requests.Response", file: BinaryIO, done: int) -> None:
+    announced = response.headers.get("Content-Length")
+    with tqdm(
+        desc=Path(file.name).stem,
+        total=done + int(announced) if announced else None,
+        initial=done,
+        unit="B",
+        unit_scale=True,
+        mininterval=0.5,
+    ) as bar:
+        for chunk in response.iter_content(CHUNK_BYTES):
+            file.write(chunk)
+            bar.update(len(chunk))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def unpack(archive: Archive, path: Path, folder: Path) -> None:
+    """Unpack an archive into a corpus's folder, once; a mark there says that it is complete.
+
+    Raises:
+        UserError: the archive is damaged, or a member would land outside the folder.
+    """
+    mark = unpacked_mark(archive, folder)
+    if mark.exists():
+        return
+    target = folder / archive.folder
+    target.mkdir(parents=True, exist_ok=True)
+    print(f"unpacking {display_path(path)} into {display_path(target)}")
+    try:
+        if path.suffix == ".zip":
+            _unpack_zip(path, target, archive.inner_folder)
+        else:
+            _unpack_tar(path, target, archive.inner_folder)
+    except tarfile.FilterError as error:
+        raise _unsafe(path, error.tarinfo.name) from None
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise _damaged(path, error) from None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise _damaged(path, error) from None
+    write_text(mark, f"{archive.url}\n")
+
+
+def unpacked_mark(archive: Archive, folder: Path) -> Path:
+    """The file that says that an archive was unpacked into a folder as a whole."""
+    return folder / f".{archive.file}.unpacked"
+
+
+def _unpack_tar(path: Path, target: Path, inner_folder: str) -> None:
+    def checked(member: tarfile.TarInfo, destination: str) -> tarfile.TarInfo | None:
+        tarfile.data_filter(member, destination)
+        name = _without(inner_folder, member.name)
+        return tarfile.data_filter(member.replace(name=name), destination) if name else None
+
+    with gzip.open(path) as unzipped:
+        with tarfile.open(fileobj=unzipped, mode="r|") as file:
+            for member in tqdm(file, desc=path.name, unit="file", mininterval=0.5):
+                file.extract(member, target, filter=checked)
+        while unzipped.read(CHUNK_BYTES):  # gzip compares its checksum at the very end
+            pass
+
+
+def _unpack_zip(path: Path, target: Path, inner_folder: str) -> None:
+    with zipfile.ZipFile(path) as file:
+        members = file.infolist()
+        for member in members:
+            if not (target / member.filename).resolve().is_relative_to(target.resolve()):
+                raise _unsafe(path, member.filename)
+        for member in tqdm(members, desc=path.name, unit="file", mininterval=0.5):
+            name = _without(inner_folder, member.filename)
+            if name:
+                member.filename = name
+                file.extract(member, target)
+
+
+def _without(inner_folder: str, name: str) -> str:
+    """The member's name, the inner folder left out; empty: nothing to unpack."""
+    name = name.removeprefix("./")
+    if not inner_folder:
+        return name
+    return name.removeprefix(f"{inner_folder}/") if name.startswith(f"{inner_folder}/") else ""
+
+
+def _unsafe(path: Path, member: str) -> UserError:
+    return UserError(
+        f"{display_path(path)}: refused, its member {printable(member)} is no plain file inside "
+        "the corpus's folder"
+    )
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    reason = " ".join(printable(str(error)).split())
+    return UserError(
+        f"{display_path(path)}: cannot be unpacked ({reason}); remove it and run the same command"
+    )

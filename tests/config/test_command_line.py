@@ -1,0 +1,103 @@
+"""--config and --set as scripts take them; exit codes as a shell expects them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from config.command_line import (
+    PREPARATION_SECTIONS,
+    preparation_command,
+    run_command,
+    settings_from,
+    settings_parser,
+)
+from config.errors import UserError
+from config.settings import Settings
+
+
+def exit_code_of(command: Callable[[], int | None]) -> object:
+    with pytest.raises(SystemExit) as caught:
+        run_command(command)
+    return caught.value.code
+
+
+def raising(error: BaseException) -> Callable[[], int | None]:
+    def command() -> int | None:
+        raise error
+
+    return command
+
+
+def test_files_and_values_in_their_order(tmp_path: Path) -> None:
+    first, second = tmp_path / "1.ini", tmp_path / "2.ini"
+    first.write_text("[training_defaults]\nbatch_size = 7\npatience = 8\nwidth = 2\n")
+    second.write_text("[training_defaults]\nbatch_size = 9\npatience = 10\n")
+    words = ["--config", str(first), "--set", "batch_size=11", "--config", str(second)]
+    words += ["--set", "sampling.sr_target=8000"]
+    settings = settings_from(settings_parser("test").parse_args(words))
+    training = settings.training_defaults
+    assert (training.batch_size, training.patience, training.width) == (11, 10, 2.0)
+    assert settings.sampling.sr_target == 8000
+
+
+def test_seed_belongs_to_training_unless_data_are_prepared() -> None:
+    arguments = settings_parser("test").parse_args(["--set", "seed=4"])
+    settings = settings_from(arguments)
+    assert (settings.training_defaults.seed, settings.preprocessing.seed) == (4, 0)
+    settings = settings_from(arguments, PREPARATION_SECTIONS)
+    assert (settings.training_defaults.seed, settings.preprocessing.seed) == (0, 4)
+
+
+def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of(lambda: None) == 0
+    assert exit_code_of(lambda: 1) == 1
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_users_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of(raising(UserError("bad\nname\x1b[2J"))) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "error: bad\\nname\\x1b[2J\n"
+
+
+def test_a_system_error_names_the_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    assert exit_code_of(lambda: len(missing.read_text())) == 2
+    assert capsys.readouterr().err == f"error: {missing}: No such file or directory\n"
+    assert exit_code_of(raising(OSError("odd"))) == 2
+    assert capsys.readouterr().err == "error: odd\n"
+
+
+def test_interruption_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of(raising(KeyboardInterrupt())) == 130
+    err = capsys.readouterr().err.strip()
+    assert err == "interrupted: the same command continues where this stopped"
+
+
+def test_programming_errors_are_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_command(lambda: 1 // 0)
+
+
+def test_preparation_script(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = []
+
+    def prepare(settings: Settings) -> str:
+        seen.append((settings.preprocessing.seed, settings.training_defaults.seed))
+        return "a result of work is no exit code"
+
+    monkeypatch.setattr("sys.argv", ["script", "--set", "seed=3"])
+    with pytest.raises(SystemExit) as caught:
+        preparation_command("Does it.", prepare)
+    assert caught.value.code == 0
+    assert seen == [(3, 0)]
+
+    monkeypatch.setattr("sys.argv", ["script", "--set", "sead=3"])
+    with pytest.raises(SystemExit) as caught:
+        preparation_command("Does it.", prepare)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "error: --set sead: no such key; did you mean seed?\n"

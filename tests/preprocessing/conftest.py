@@ -1,0 +1,91 @@
+"""Tiny corpora in the layouts of Google Speech Commands and MS-SNSD, made of coloured noise."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+
+from config.settings import Settings, load_settings
+
+RATE = 16000
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+CLIPS_PER_WORD = 4
+NOISE_TYPES = (
+    "AirConditioner",
+    "AirportAnnouncements",
+    "Babble",
+    "CopyMachine",
+    "Munching",
+    "NeighborSpeaking",
+    "ShuttingDoor",
+    "SqueakyChair",
+    "Typing",
+    "VacuumCleaner",
+    "WasherDryer",
+)
+UNUSED_NOISE_TYPES = ("Bus", "CafeTeria", "Washing", "Traffic")
+
+WriteWav = Callable[..., Path]
+MakeSettings = Callable[..., Settings]
+
+
+@pytest.fixture
+def write_wav() -> WriteWav:
+    """Write noise of the given length (s) and peak as 16-bit WAV; the seed decides the samples."""
+
+    def write(path: Path, seconds: float, seed: int, peak: float = 0.3, rate: int = RATE) -> Path:
+        samples = np.random.default_rng(seed).standard_normal(round(seconds * rate))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scaled: npt.NDArray[np.float64] = samples / np.abs(samples).max() * peak
+        soundfile.write(path, scaled, rate, subtype="PCM_16")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def speech_commands(tmp_path: Path, write_wav: WriteWav) -> Path:
+    """Four clips of each digit, 0.6 to 1.05 s, by two speakers; a word that is no digit, too."""
+    folder = tmp_path / "speech_commands"
+    for number, word in enumerate((*WORDS, "bed")):
+        for clip in range(CLIPS_PER_WORD):
+            name = f"{'abcd1234' if clip % 2 else 'ef567890'}_nohash_{clip // 2}.wav"
+            write_wav(folder / word / name, 0.6 + 0.15 * clip, seed=10 * number + clip)
+    return folder
+
+
+@pytest.fixture
+def ms_snsd(tmp_path: Path, write_wav: WriteWav) -> Path:
+    """Six stretches of speech, two of them shorter than 1 s; two noises of each type."""
+    folder = tmp_path / "MS-SNSD"
+    for number, seconds in enumerate((1.5, 0.4, 2.0, 0.7, 1.2, 1.0)):
+        write_wav(folder / "clean_train" / f"clean{number}.wav", seconds, seed=1000 + number)
+    for number, kind in enumerate((*NOISE_TYPES, *UNUSED_NOISE_TYPES)):
+        for part, seconds in ((1, 1.1), (2, 0.5)):
+            path = folder / "noise_train" / f"{kind}_{part}.wav"
+            write_wav(path, seconds, seed=2000 + 10 * number + part)
+    return folder
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path) -> MakeSettings:
+    """Settings whose folders lie in tmp_path, on one process; keyword arguments change them."""
+
+    def make(**changes: Any) -> Settings:
+        overrides: dict[str, Any] = {
+            "input_gsc_raw_folder": tmp_path / "speech_commands",
+            "input_noisyspeech_repo": tmp_path / "MS-SNSD",
+            "generated_noisyspeech_folder": tmp_path / "noisyspeech",
+            "augmented_gsc_folder": tmp_path / "gsc_augmented",
+            "output_folder": tmp_path / "matrices",
+            "items_per_class": 3,
+            "total_hours": 0.01,
+            "workers": 1,
+        }
+        return load_settings(overrides=overrides | changes, prefer=("preprocessing", "pretraining"))
+
+    return make

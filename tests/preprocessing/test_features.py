@@ -1,0 +1,224 @@
+"""Every type of features against scipy, librosa or Essentia called by hand, or plain NumPy."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.signal
+
+from config.errors import UserError
+from config.settings import FeatureExtraction, load_settings
+from preprocessing.pipeline.features import (
+    check_feature_settings,
+    extract_features,
+    num_frames_of,
+    spectrum_fast,
+)
+
+# librosa's lowest octaves of a short clip, as in the published features.
+pytestmark = pytest.mark.filterwarnings("ignore:n_fft=:UserWarning")
+
+RATE = 16000
+TYPES = ("spectrum_fast", "stft", "cqt", "mel", "mfcc")
+
+
+def settings_of(features_type: str, **changes: Any) -> FeatureExtraction:
+    overrides = {"features_type": features_type, **changes}
+    return load_settings(overrides=overrides).feature_extraction
+
+
+@pytest.fixture
+def samples() -> np.ndarray:
+    """A second of noise whose level falls, so that time has a direction."""
+    noise = np.random.default_rng(0).standard_normal(RATE)
+    return (0.2 * noise * np.linspace(1, 0.1, RATE)).astype(np.float32)
+
+
+def tone(frequency: float, seconds: float = 1.0) -> np.ndarray:
+    time = np.arange(round(seconds * RATE)) / RATE
+    return (0.5 * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
+
+
+def framed_magnitudes(
+    samples: np.ndarray, window: np.ndarray, hop_length: int, padding: int
+) -> np.ndarray:
+    """Magnitudes of the Fourier transform of each windowed frame, (frames, bins)."""
+    padded = np.pad(samples.astype(np.float64), padding)
+    frames = []
+    for start in range(0, len(padded) - len(window) + 1, hop_length):
+        frames.append(np.abs(np.fft.rfft(padded[start : start + len(window)] * window)))
+    return np.array(frames)
+
+
+class TestSpectrumFast:
+    def test_is_scipys_stft(self, samples: np.ndarray) -> None:
+        _, _, expected = scipy.signal.stft(samples, window="hamming", nperseg=256, noverlap=128)
+        features = spectrum_fast(samples)
+        assert features.dtype == np.float32
+        assert features.flags.c_contiguous
+        np.testing.assert_allclose(features, np.abs(expected).T, rtol=1e-6, atol=1e-8)
+
+    def test_is_a_plain_loop_over_frames(self, samples: np.ndarray) -> None:
+        window = 0.54 - 0.46 * np.cos(2 * np.pi * np.arange(256) / 256)
+        expected = framed_magnitudes(samples, window, 128, padding=128) / window.sum()
+        np.testing.assert_allclose(spectrum_fast(samples), expected, rtol=1e-4, atol=1e-6)
+
+    @pytest.mark.parametrize(("seconds", "num_frames"), [(1, 126), (4, 501), (6, 751)])
+    def test_frames(self, seconds: int, num_frames: int) -> None:
+        assert spectrum_fast(np.zeros(seconds * RATE)).shape == (num_frames, 129)
+        assert num_frames_of(seconds, settings_of("spectrum_fast"), RATE) == num_frames
+
+    def test_time_runs_from_the_first_row_and_frequency_from_the_first_column(self) -> None:
+        samples = np.concatenate([tone(1000, 0.5), tone(3000, 0.5)])
+        loudest = spectrum_fast(samples).argmax(axis=1)
+        # A bin is 16000 / 256 = 62.5 Hz, a frame 8 ms.
+        assert set(loudest[1:61]) == {16}
+        assert set(loudest[65:125]) == {48}
+
+    @pytest.mark.parametrize("length", [0, 1, 100, 129, 255])
+    def test_less_than_a_window_is_padded(self, length: int) -> None:
+        samples = np.random.default_rng(0).uniform(-1, 1, length)
+        padded = np.concatenate([samples, np.zeros(256 - length)])
+        np.testing.assert_array_equal(spectrum_fast(samples), spectrum_fast(padded))
+        assert spectrum_fast(samples).shape == (3, 129)
+
+
+class TestOtherTypes:
+    def test_stft_is_a_plain_loop_over_frames(self, samples: np.ndarray) -> None:
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1024) / 1024)
+        expected = framed_magnitudes(samples, window, 512, padding=512)
+        features = extract_features(samples, settings_of("stft"), RATE)
+        assert features.shape == (32, 513)
+        np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4)
+
+    def test_stft_is_librosas(self, samples: np.ndarray) -> None:
+        import librosa
+
+        settings = settings_of(
+            "stft", window_size=400, fft_size=512, hop_size_stft=160, window_type="blackman"
+        )
+        expected = librosa.stft(
+            samples, n_fft=512, hop_length=160, win_length=400, window="blackman"
+        )
+        features = extract_features(samples, settings, RATE)
+        assert features.shape == (101, 257)
+        np.testing.assert_allclose(features, np.abs(expected).T, rtol=1e-6)
+
+    def test_cqt_is_librosas(self, samples: np.ndarray) -> None:
+        import librosa
+
+        expected = librosa.cqt(
+            samples, sr=RATE, hop_length=256, fmin=55, n_bins=168, bins_per_octave=24
+        )
+        features = extract_features(samples, settings_of("cqt"), RATE)
+        assert features.shape == (63, 168)
+        np.testing.assert_allclose(features, np.abs(expected).T, rtol=1e-5, atol=1e-7)
+
+    def test_cqt_bins_are_quarter_tones_above_55_hz(self) -> None:
+        features = extract_features(tone(880), settings_of("cqt"), RATE)
+        assert set(features[10:50].argmax(axis=1)) == {4 * 24}
+
+    def test_mel_is_the_filter_bank_on_the_power_spectrum(self, samples: np.ndarray) -> None:
+        import librosa
+
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(2048) / 2048)
+        power = framed_magnitudes(samples, window, 512, padding=1024) ** 2
+        expected = power @ librosa.filters.mel(sr=RATE, n_fft=2048, n_mels=128).T
+        features = extract_features(samples, settings_of("mel"), RATE)
+        assert features.shape == (32, 128)
+        np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-5)
+
+    def test_mfcc_is_essentias_on_frames_cut_by_hand(self, samples: np.ndarray) -> None:
+        from essentia import standard
+
+        window = standard.Windowing(type="hann", size=512, zeroPadding=0)
+        spectrum = standard.Spectrum(size=512)
+        mfcc = standard.MFCC(
+            inputSize=257,
+            sampleRate=RATE,
+            numberBands=40,
+            numberCoefficients=40,
+            highFrequencyBound=RATE / 2 - 1,
+        )
+        padded = np.concatenate([np.zeros(256), samples, np.zeros(512)]).astype(np.float32)
+        # The first frame is centred on the first sample; the last one starts before the end.
+        frames = [padded[start : start + 512] for start in range(0, RATE + 256, 256)]
+        expected = [mfcc(spectrum(window(frame)))[1] for frame in frames]
+        features = extract_features(samples, settings_of("mfcc"), RATE)
+        assert features.shape == (64, 40)
+        np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-4)
+
+    @pytest.mark.parametrize("features_type", TYPES)
+    def test_time_runs_forward(self, samples: np.ndarray, features_type: str) -> None:
+        """A click late in a clip moves the features of late frames."""
+        clicked = samples.copy()
+        clicked[12000:12010] = 0.9
+        settings = settings_of(features_type)
+        difference = np.abs(
+            extract_features(clicked, settings, RATE) - extract_features(samples, settings, RATE)
+        ).sum(axis=1)
+        place = difference.argmax() / len(difference)
+        assert 0.68 < place < 0.82
+
+    @pytest.mark.parametrize("features_type", TYPES)
+    @pytest.mark.parametrize("length", [1, 200, 300])
+    def test_shortest_clips_have_features_of_the_same_width(
+        self, features_type: str, length: int
+    ) -> None:
+        settings = settings_of(features_type)
+        samples = np.full(length, 0.1, dtype=np.float32)
+        features = extract_features(samples, settings, RATE)
+        width = extract_features(np.zeros(RATE, dtype=np.float32), settings, RATE).shape[1]
+        assert features.shape[1] == width
+        assert len(features) >= 1
+        assert np.isfinite(features).all()
+
+    @pytest.mark.parametrize("features_type", TYPES)
+    def test_same_samples_same_features(self, samples: np.ndarray, features_type: str) -> None:
+        samples = samples.copy()
+        samples[4000:9000] = 0
+        settings = settings_of(features_type)
+        first = extract_features(samples, settings, RATE)
+        extract_features(samples[::-1].copy(), settings, RATE)
+        np.testing.assert_array_equal(first, extract_features(samples, settings, RATE))
+
+
+class TestPowerLaw:
+    @pytest.mark.parametrize("features_type", ["spectrum_fast", "stft", "cqt"])
+    def test_is_the_power_two_thirds(self, samples: np.ndarray, features_type: str) -> None:
+        plain = extract_features(samples, settings_of(features_type), RATE)
+        settings = settings_of(features_type, power_law_compression=True)
+        compressed = extract_features(samples, settings, RATE)
+        assert compressed.dtype == np.float32
+        np.testing.assert_allclose(compressed, np.cbrt(plain.astype(np.float64)) ** 2, rtol=1e-5)
+
+    @pytest.mark.parametrize("features_type", ["mel", "mfcc"])
+    def test_is_refused_for_what_is_no_magnitude_spectrum(self, features_type: str) -> None:
+        settings = load_settings(
+            overrides={"features_type": features_type, "power_law_compression": True}
+        )
+        with pytest.raises(UserError, match=f"not to features_type = {features_type}"):
+            check_feature_settings(settings)
+
+
+class TestSettings:
+    @pytest.mark.parametrize("features_type", TYPES)
+    def test_defaults_are_accepted(self, features_type: str) -> None:
+        check_feature_settings(load_settings(overrides={"features_type": features_type}))
+
+    @pytest.mark.parametrize(
+        "overrides",
+        [
+            {"features_type": "cqt", "n_bins": 300},
+            {"features_type": "mfcc", "n_mfcc": 300},
+            {"features_type": "mfcc", "window_size_mfcc": 17, "fft_size_mfcc": 33},
+        ],
+    )
+    def test_impossible_sizes_are_a_users_error_of_one_line(
+        self, overrides: dict[str, Any]
+    ) -> None:
+        with pytest.raises(UserError) as caught:
+            check_feature_settings(load_settings(overrides=overrides))
+        expected = f"[feature_extraction] features_type = {overrides['features_type']}: cannot be"
+        assert str(caught.value).startswith(expected)
+        assert "\n" not in str(caught.value)

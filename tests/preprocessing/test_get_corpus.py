@@ -1,0 +1,428 @@
+"""Downloads against a server on this machine that cuts, refuses and ignores as real ones do."""
+
+import gzip
+import hashlib
+import io
+import re
+import runpy
+import sys
+import tarfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from config.errors import UserError
+from config.settings import PROJECT_FOLDER, load_settings
+from preprocessing.get_corpus import CORPORA, Corpus, get_corpus
+from preprocessing.pipeline.downloads import Archive, download, unpack
+
+CONTENT = np.random.default_rng(0).bytes(3_000_000)
+SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()
+MEMBERS = {"top/one/a.wav": b"A", "top/b.txt": b"B", "c.txt": b"C"}
+
+
+@dataclass
+class Server:
+    """Files to serve, and how.
+
+    cut_after: bytes of an answer after which the connection breaks.
+    honours_range: else every answer is the whole file.
+    asked: (path, Range header) of each request.
+    """
+
+    address: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    cut_after: int | None = None
+    honours_range: bool = True
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+
+    def url(self, name: str) -> str:
+        return f"{self.address}/{name}"
+
+
+def answer(server: Server, request: BaseHTTPRequestHandler) -> None:
+    """Serve one GET request, the part of RFC 9110 that a download needs."""
+    wanted = request.headers.get("Range")
+    server.asked.append((request.path, wanted))
+    content = server.files.get(request.path.partition("?")[0].lstrip("/"))
+    if content is None:
+        request.send_error(404)
+        return
+    first = 0
+    if wanted and server.honours_range:
+        first = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])  # type: ignore[index]
+        if first >= len(content):
+            request.send_response(416)
+            request.send_header("Content-Range", f"bytes */{len(content)}")
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+            return
+        request.send_response(206)
+        request.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+    else:
+        request.send_response(200)
+    body = content[first:]
+    request.send_header("Content-Length", str(len(body)))
+    request.end_headers()
+    request.wfile.write(body[: server.cut_after])
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server(files={"corpus.bin": CONTENT})
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(state, self)
+
+        def log_message(self, *_arguments: object) -> None:
+            """Keep the tests' output clean."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        state.address = f"http://127.0.0.1:{listening.server_port}"
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield state
+        listening.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy of the machine must not come between the test and its server."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+def error_of(archive: Archive, folder: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        download(archive, folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+class TestDownload:
+    @pytest.mark.parametrize("checksum", [SHA256, MD5])
+    def test_whole_file_with_its_checksum(
+        self, server: Server, tmp_path: Path, checksum: str
+    ) -> None:
+        path = download(Archive(server.url("corpus.bin?download=1"), checksum), tmp_path / "new")
+        assert path == tmp_path / "new" / "corpus.bin"
+        assert path.read_bytes() == CONTENT
+        assert [entry.name for entry in path.parent.iterdir()] == ["corpus.bin"]
+        assert server.asked == [("/corpus.bin?download=1", None)]
+
+    def test_what_is_there_is_not_fetched_again(self, server: Server, tmp_path: Path) -> None:
+        archive = Archive(server.url("corpus.bin"), SHA256)
+        download(archive, tmp_path)
+        download(archive, tmp_path)
+        assert len(server.asked) == 1
+
+    def test_progress(
+        self, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        download(Archive(server.url("corpus.bin"), SHA256), tmp_path)
+        printed = capsys.readouterr()
+        assert "corpus.bin: 100%" in printed.err
+        assert "3.00M/3.00M" in printed.err
+        assert server.url("corpus.bin") in printed.out
+
+    def test_without_a_published_checksum_the_computed_one_is_shown(
+        self, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        download(Archive(server.url("corpus.bin"), None), tmp_path)
+        printed = capsys.readouterr().out
+        assert "no published checksum" in printed
+        assert SHA256.removeprefix("sha256:") in printed
+
+    def test_wrong_checksum_leaves_nothing(self, server: Server, tmp_path: Path) -> None:
+        wrong = "sha256:" + "0" * 64
+        error = error_of(Archive(server.url("corpus.bin"), wrong), tmp_path)
+        assert wrong in error
+        assert list(tmp_path.iterdir()) == []
+
+    def test_missing_on_the_server(self, server: Server, tmp_path: Path) -> None:
+        error = error_of(Archive(server.url("other.bin"), SHA256), tmp_path)
+        assert "404" in error
+        assert server.url("other.bin") in error
+        assert list(tmp_path.iterdir()) == []
+
+    def test_no_server(self, tmp_path: Path) -> None:
+        assert "the connection failed" in error_of(
+            Archive("http://127.0.0.1:1/corpus.bin", SHA256), tmp_path
+        )
+
+
+class TestResume:
+    @pytest.fixture
+    def cut(self, server: Server, tmp_path: Path) -> Archive:
+        """An archive whose first 800,000 bytes and more have arrived."""
+        server.cut_after = 1_000_000
+        archive = Archive(server.url("corpus.bin"), SHA256)
+        error = error_of(archive, tmp_path)
+        assert "the connection failed" in error
+        assert "same command goes on" in error
+        assert [path.name for path in tmp_path.iterdir()] == ["corpus.bin.part"]
+        arrived = (tmp_path / "corpus.bin.part").read_bytes()
+        assert 800_000 < len(arrived) <= 1_000_000
+        assert arrived == CONTENT[: len(arrived)]
+        server.cut_after = None
+        server.asked.clear()
+        return archive
+
+    def test_only_the_rest_is_asked_for(
+        self, cut: Archive, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        arrived = (tmp_path / "corpus.bin.part").stat().st_size
+        assert download(cut, tmp_path).read_bytes() == CONTENT
+        assert server.asked == [("/corpus.bin", f"bytes={arrived}-")]
+        assert [path.name for path in tmp_path.iterdir()] == ["corpus.bin"]
+        assert "3.00M/3.00M" in capsys.readouterr().err
+
+    def test_cut_again_and_again(self, cut: Archive, server: Server, tmp_path: Path) -> None:
+        server.cut_after = 900_000
+        for least in (1_600_000, 2_400_000):
+            error_of(cut, tmp_path)
+            arrived = (tmp_path / "corpus.bin.part").read_bytes()
+            assert len(arrived) > least
+            assert arrived == CONTENT[: len(arrived)]
+        assert download(cut, tmp_path).read_bytes() == CONTENT
+
+    def test_server_that_ignores_ranges(self, cut: Archive, server: Server, tmp_path: Path) -> None:
+        server.honours_range = False
+        assert download(cut, tmp_path).read_bytes() == CONTENT
+        ((_, wanted),) = server.asked
+        assert wanted is not None
+
+    def test_everything_had_arrived(self, cut: Archive, server: Server, tmp_path: Path) -> None:
+        (tmp_path / "corpus.bin.part").write_bytes(CONTENT)
+        assert download(cut, tmp_path).read_bytes() == CONTENT
+        assert server.asked == [("/corpus.bin", "bytes=3000000-")]
+
+    def test_more_than_the_server_has(self, cut: Archive, server: Server, tmp_path: Path) -> None:
+        (tmp_path / "corpus.bin.part").write_bytes(CONTENT + b"x")
+        assert download(cut, tmp_path).read_bytes() == CONTENT
+        assert [wanted for _, wanted in server.asked] == ["bytes=3000001-", None]
+
+    def test_half_of_another_file(self, cut: Archive, tmp_path: Path) -> None:
+        (tmp_path / "corpus.bin.part").write_bytes(b"x" * 1_000_000)
+        assert "checksum" in error_of(cut, tmp_path)
+        assert list(tmp_path.iterdir()) == []
+        assert download(cut, tmp_path).read_bytes() == CONTENT
+
+
+def tar_of(members: dict[str, bytes | tarfile.TarInfo]) -> bytes:
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w:gz") as file:
+        for name, content in members.items():
+            if isinstance(content, tarfile.TarInfo):
+                file.addfile(content)
+            else:
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                file.addfile(member, io.BytesIO(content))
+    return written.getvalue()
+
+
+def zip_of(members: dict[str, bytes]) -> bytes:
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return written.getvalue()
+
+
+def link(name: str, target: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type = tarfile.SYMTYPE
+    member.linkname = target
+    return member
+
+
+def device(name: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type = tarfile.CHRTYPE
+    return member
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+@dataclass
+class Unpacking:
+    """An archive of the given kind, as if it had been downloaded."""
+
+    folder: Path
+
+    def __call__(self, name: str, content: bytes, **described: str) -> dict[str, bytes]:
+        path = self.folder / name
+        path.write_bytes(content)
+        unpack(Archive(f"http://x/{name}", None, **described), path, self.folder / "inside" / "c")
+        return files_below(self.folder / "inside" / "c")
+
+    def refused(self, name: str, content: bytes, **described: str) -> str:
+        with pytest.raises(UserError) as caught:
+            self(name, content, **described)
+        assert "\n" not in str(caught.value)
+        assert not list((self.folder / "inside" / "c").glob(".*.unpacked"))
+        escaped = [p for p in self.folder.rglob("*") if p.name.startswith("evil")]
+        assert escaped == []
+        return str(caught.value)
+
+
+@pytest.fixture
+def unpacking(tmp_path: Path) -> Unpacking:
+    return Unpacking(tmp_path)
+
+
+class TestUnpacking:
+    @pytest.mark.parametrize("kind", ["a.tar.gz", "a.zip"])
+    def test_all_of_it(self, unpacking: Unpacking, kind: str) -> None:
+        content = zip_of(MEMBERS) if kind.endswith("zip") else tar_of({**MEMBERS})
+        assert unpacking(kind, content) == MEMBERS
+
+    @pytest.mark.parametrize("kind", ["a.tar.gz", "a.zip"])
+    def test_without_its_inner_folder(self, unpacking: Unpacking, kind: str) -> None:
+        content = zip_of(MEMBERS) if kind.endswith("zip") else tar_of({**MEMBERS})
+        found = unpacking(kind, content, inner_folder="top", folder="split")
+        assert found == {"split/one/a.wav": b"A", "split/b.txt": b"B"}
+
+    def test_names_that_start_with_a_dot_and_slash(self, unpacking: Unpacking) -> None:
+        assert unpacking("a.tar.gz", tar_of({"./zero/a.wav": b"A"})) == {"zero/a.wav": b"A"}
+
+    @pytest.mark.parametrize("inner_folder", ["", "top"])
+    @pytest.mark.parametrize("name", ["../evil.txt", "top/../../evil.txt", "top/x/../../../evil"])
+    def test_paths_out_of_the_folder(
+        self, unpacking: Unpacking, name: str, inner_folder: str
+    ) -> None:
+        for kind, pack in (("a.tar.gz", tar_of), ("a.zip", zip_of)):
+            error = unpacking.refused(kind, pack({name: b"X"}), inner_folder=inner_folder)
+            assert "refused" in error
+            assert name in error
+
+    def test_path_that_only_leaves_without_its_inner_folder(self, unpacking: Unpacking) -> None:
+        content = tar_of({"top/../evil.txt": b"X"})
+        assert "refused" in unpacking.refused("a.tar.gz", content, inner_folder="top")
+
+    @pytest.mark.parametrize(
+        "member",
+        [link("top", "/etc"), link("top", "../.."), device("top")],
+        ids=["absolute link", "link outside", "device"],
+    )
+    def test_links_and_devices(self, unpacking: Unpacking, member: tarfile.TarInfo) -> None:
+        content = tar_of({"top": member, "top/evil.txt": b"X"})
+        assert "refused" in unpacking.refused("a.tar.gz", content)
+
+    def test_absolute_path_in_zip(self, unpacking: Unpacking, tmp_path: Path) -> None:
+        name = f"{tmp_path}/evil.txt"
+        assert "refused" in unpacking.refused("a.zip", zip_of({name: b"X"}))
+
+    def test_cut_tar(self, unpacking: Unpacking) -> None:
+        content = tar_of({"a": CONTENT})
+        assert "cannot be unpacked" in unpacking.refused("a.tar.gz", content[:-2000])
+
+    def test_damaged_tar(self, unpacking: Unpacking) -> None:
+        """The checksum at the end of a gzip file counts, although tar ends before it."""
+        raw = gzip.decompress(tar_of({"a": CONTENT}))
+        packed = bytearray(gzip.compress(raw, compresslevel=0))
+        packed[1_000_000] ^= 1
+        assert "cannot be unpacked" in unpacking.refused("a.tar.gz", bytes(packed))
+
+    @pytest.mark.parametrize("name", ["a.tar.gz", "a.zip"])
+    def test_no_archive(self, unpacking: Unpacking, name: str) -> None:
+        assert "cannot be unpacked" in unpacking.refused(name, b"<html>not found</html>")
+
+    def test_damaged_zip(self, unpacking: Unpacking) -> None:
+        packed = bytearray(zip_of({"a": CONTENT}))
+        packed[1_000_000] ^= 1
+        assert "cannot be unpacked" in unpacking.refused("a.zip", bytes(packed))
+
+
+class TestCorpora:
+    @pytest.fixture
+    def corpus(self, server: Server) -> Corpus:
+        server.files["one.tar.gz"] = tar_of({"Top/dev-clean/a.flac": b"A"})
+        server.files["two.zip"] = zip_of({"Top/test-clean/b.flac": b"B"})
+        return Corpus(
+            key="input_librispeech_folder",
+            folder="LibriSpeech",
+            page="https://example.org",
+            archives=tuple(
+                Archive(server.url(name), None, folder="split", inner_folder="Top")
+                for name in ("one.tar.gz", "two.zip")
+            ),
+            by_hand="Then do the rest.",
+        )
+
+    def test_layout_and_what_to_set(
+        self, corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        get_corpus(corpus, tmp_path)
+        assert files_below(tmp_path / "LibriSpeech") == {
+            "split/dev-clean/a.flac": b"A",
+            "split/test-clean/b.flac": b"B",
+        }
+        printed = capsys.readouterr().out
+        assert f"input_librispeech_folder = {tmp_path / 'LibriSpeech'}" in printed
+        assert "Then do the rest." in printed
+
+    def test_second_time_nothing_is_done_even_without_the_archives(
+        self, corpus: Corpus, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        get_corpus(corpus, tmp_path)
+        for path in (tmp_path / "downloads").iterdir():
+            path.unlink()
+        server.asked.clear()
+        get_corpus(corpus, tmp_path)
+        assert server.asked == []
+        assert "one.tar.gz: already unpacked" in capsys.readouterr().out
+
+    def test_goes_on_with_what_is_missing(
+        self, corpus: Corpus, server: Server, tmp_path: Path
+    ) -> None:
+        second = server.files.pop("two.zip")
+        with pytest.raises(UserError, match="404"):
+            get_corpus(corpus, tmp_path)
+        server.files["two.zip"] = second
+        server.asked.clear()
+        get_corpus(corpus, tmp_path)
+        assert server.asked == [("/two.zip", None)]
+        assert len(files_below(tmp_path / "LibriSpeech")) == 2
+
+    @pytest.mark.parametrize("name", sorted(CORPORA))
+    def test_table_names_real_keys_and_checksums(self, name: str) -> None:
+        corpus = CORPORA[name]
+        settings = load_settings(
+            overrides={f"preprocessing.{corpus.key}": "/somewhere"}, prefer=("preprocessing",)
+        )
+        assert Path("/somewhere") in vars(settings.preprocessing).values()
+        assert bool(corpus.archives) == (name != "iemocap")
+        for archive in corpus.archives:
+            assert re.fullmatch(r"https?://[\w./?=-]+", archive.url)
+            assert archive.file.endswith((".tar.gz", ".zip"))
+            if archive.checksum:
+                assert re.fullmatch(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", archive.checksum)
+
+    def test_iemocap_says_how_to_apply(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        script = PROJECT_FOLDER / "preprocessing" / "get_corpus.py"
+        monkeypatch.setattr(sys, "argv", [str(script), "iemocap"])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(script), run_name="__main__")
+        assert ended.value.code == 0
+        printed = capsys.readouterr().out
+        assert "https://sail.usc.edu/iemocap/" in printed
+        assert "form" in printed
+        assert "input_iemocap_folder" in printed

@@ -1,0 +1,246 @@
+"""Speech Commands from the raw folder to matrices, clean and in noise; the scripts themselves."""
+
+import csv
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from config.errors import UserError
+from config.settings import PROJECT_FOLDER, Settings
+from preprocessing.corpora import all_datasets, find_dataset
+from preprocessing.corpora.gsc import (
+    CLEAN_RANDSPLIT,
+    DIGITS,
+    NOISY_MORE_RANDSPLIT,
+    NOISY_RANDSPLIT,
+    choose_balanced,
+    plan_noisy,
+    write_balanced,
+    write_noisy_balanced,
+    write_noisy_more_balanced,
+)
+from preprocessing.pipeline.extraction import preprocess
+from preprocessing.pipeline.manifests import read_manifest
+from preprocessing.pipeline.matrices import open_matrices
+
+MakeSettings = Callable[..., Settings]
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("*.wav")}
+
+
+class TestBalanced:
+    def test_as_many_clips_of_each_digit(
+        self, speech_commands: Path, make_settings: MakeSettings
+    ) -> None:
+        folder = write_balanced(make_settings())
+        assert folder == speech_commands.parent / "gsc_augmented" / "balanced"
+        names = names_in(folder)
+        assert len(names) == 30
+        for digit in DIGITS:
+            chosen = [name for name in names if name.endswith(f"_{digit}.wav")]
+            assert len(chosen) == 3
+            for name in chosen:
+                source = speech_commands / digit / name.replace(f"_{digit}.wav", ".wav")
+                assert (folder / name).read_bytes() == source.read_bytes()
+        with (folder / "manifest.csv").open(newline="") as file:
+            assert {row["file"] for row in csv.DictReader(file)} == names
+
+    @pytest.mark.usefixtures("speech_commands")
+    def test_seed_decides(self, make_settings: MakeSettings) -> None:
+        first = [name for _, name in choose_balanced(make_settings())]
+        assert first == [name for _, name in choose_balanced(make_settings())]
+        settings = make_settings(**{"preprocessing.seed": 1})
+        assert first != [name for _, name in choose_balanced(settings)]
+
+    @pytest.mark.usefixtures("speech_commands")
+    def test_second_run_and_another_choice(
+        self, make_settings: MakeSettings, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder = write_balanced(make_settings())
+        write_balanced(make_settings())
+        assert "already there, unchanged" in capsys.readouterr().out
+        with pytest.raises(UserError, match="made with other settings"):
+            write_balanced(make_settings(**{"preprocessing.seed": 1}))
+        (folder / next(iter(names_in(folder)))).unlink()
+        write_balanced(make_settings())
+        assert len(names_in(folder)) == 30
+
+    @pytest.mark.usefixtures("speech_commands")
+    def test_a_folder_with_other_audio_is_refused(
+        self, make_settings: MakeSettings, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "gsc_augmented" / "balanced"
+        folder.mkdir(parents=True)
+        (folder / "mine.wav").write_bytes(b"precious")
+        with pytest.raises(UserError, match="remove that folder, or name another one"):
+            write_balanced(make_settings())
+        assert names_in(folder) == {"mine.wav"}
+
+    def test_wrong_folders(self, speech_commands: Path, make_settings: MakeSettings) -> None:
+        with pytest.raises(UserError, match="input_gsc_raw_folder is empty: unpack http"):
+            choose_balanced(make_settings(input_gsc_raw_folder=""))
+        with pytest.raises(UserError, match=r"nowhere/zero: no \.wav files"):
+            choose_balanced(make_settings(input_gsc_raw_folder="/nowhere"))
+        with pytest.raises(UserError, match="4 clips, but items_per_class = 5"):
+            choose_balanced(make_settings(items_per_class=5))
+        for path in (speech_commands / "nine").iterdir():
+            path.unlink()
+        with pytest.raises(UserError, match=r"nine: no \.wav files"):
+            choose_balanced(make_settings())
+
+
+@pytest.mark.usefixtures("speech_commands", "ms_snsd", "balanced")
+class TestInNoise:
+    @pytest.fixture
+    def balanced(self, make_settings: MakeSettings) -> set[str]:
+        return names_in(write_balanced(make_settings()))
+
+    @pytest.mark.parametrize("snrs", [(20.0, 25.0, 30.0, 35.0, 40.0), (0.0, 2.5, 5.0, 7.5, 10.0)])
+    def test_each_clip_once_at_a_random_snr(
+        self, balanced: set[str], make_settings: MakeSettings, snrs: tuple[float, ...]
+    ) -> None:
+        mixtures = plan_noisy(make_settings(), snrs)
+        assert sorted(path.name for m in mixtures for path in m.speech) == sorted(balanced)
+        assert {snr for mixture in mixtures for snr in mixture.snrs} == set(snrs)
+        for counter, mixture in enumerate(mixtures, start=1):
+            (snr,), (file,) = mixture.snrs, mixture.files
+            assert file == f"noisy{counter}_SNRdb_{snr:g}_{mixture.speech[0].name}"
+            assert {p.stem.partition("_")[0] for p in mixture.noise} == {mixture.noise_type}
+        assert len({mixture.noise_type for mixture in mixtures}) > 5
+
+    def test_seed_decides(self, make_settings: MakeSettings) -> None:
+        plan = plan_noisy(make_settings(), (0.0, 5.0))
+        assert plan_noisy(make_settings(), (0.0, 5.0)) == plan
+        assert plan_noisy(make_settings(**{"preprocessing.seed": 1}), (0.0, 5.0)) != plan
+
+    def test_files_and_their_lengths(self, make_settings: MakeSettings, tmp_path: Path) -> None:
+        """Noise of half a second is extended by itself; the speech keeps its length."""
+        write_noisy_balanced(make_settings())
+        folder = tmp_path / "gsc_augmented" / "noisy_balanced"
+        rows = read_manifest(folder, "")
+        assert names_in(folder) == {row["file"] for row in rows}
+        assert len(rows) == 30
+        assert "_2.wav" in "".join(row["noise"] for row in rows)
+        for row in rows:
+            speech = tmp_path / "gsc_augmented" / "balanced" / row["speech"]
+            assert soundfile.info(folder / row["file"]).frames == soundfile.info(speech).frames
+            assert float(row["true_snr"]) == pytest.approx(
+                float(row["requested_snr"]) / 2, abs=1e-3
+            )
+
+    def test_two_folders_two_datasets(self, make_settings: MakeSettings, tmp_path: Path) -> None:
+        settings = make_settings(workers=1)
+        write_noisy_balanced(settings)
+        write_noisy_more_balanced(settings)
+        for dataset, requested in (
+            (NOISY_RANDSPLIT, {20, 25, 30, 35, 40}),
+            (NOISY_MORE_RANDSPLIT, {0, 2.5, 5, 7.5, 10}),
+        ):
+            matrices = open_matrices(preprocess(dataset, settings), dataset.name)
+            index = matrices.index
+            assert matrices.classes == list(DIGITS)
+            assert set(index["requested_snr"]) <= requested
+            np.testing.assert_allclose(index["true_snr"], index["requested_snr"] / 2, atol=1e-3)
+            assert set(index["speaker"]) == {"abcd1234", "ef567890"}
+            words = [Path(clip).stem.rpartition("_")[2] for clip in index["clip"]]
+            assert matrices.target.tolist() == [DIGITS.index(word) for word in words]
+            assert index["class_name"].tolist() == words
+        assert (tmp_path / "gsc_augmented" / "noisy_MORE_balanced").is_dir()
+
+    def test_without_mixtures_the_command_that_makes_them_is_named(
+        self, make_settings: MakeSettings
+    ) -> None:
+        with pytest.raises(UserError, match=r"noisyspeech_synthesizer_gsc\.py"):
+            preprocess(NOISY_RANDSPLIT, make_settings())
+        with pytest.raises(UserError, match=r"noisyspeech_synthesizer_gsc_MORE\.py"):
+            preprocess(NOISY_MORE_RANDSPLIT, make_settings())
+
+
+class TestClean:
+    @pytest.mark.usefixtures("speech_commands")
+    def test_matrices(self, make_settings: MakeSettings) -> None:
+        write_balanced(make_settings())
+        matrices = open_matrices(preprocess(CLEAN_RANDSPLIT, make_settings()), "gsc_randsplit")
+        assert matrices.predictors.shape == (30, 126, 129)
+        assert matrices.index["speaker"].isin(["abcd1234", "ef567890"]).all()
+        words = matrices.index["clip"].str.extract(r"_(\w+)\.wav$")[0].str.rpartition("_")[2]
+        assert [DIGITS[label] for label in matrices.target] == words.tolist()
+        (fold,) = matrices.folds((0.7, 0.2, 0.1), 1)
+        assert [len(part) for part in (fold.train, fold.validation, fold.test)] == [21, 6, 3]
+
+    def test_without_balanced_clips_the_command_that_makes_them_is_named(
+        self, make_settings: MakeSettings
+    ) -> None:
+        with pytest.raises(UserError, match=r"run python preprocessing/balance_gsc\.py"):
+            preprocess(CLEAN_RANDSPLIT, make_settings())
+
+
+class TestDatasets:
+    def test_every_dataset_has_its_script(self) -> None:
+        datasets = all_datasets()
+        assert {
+            "gsc_randsplit",
+            "gsc_noisy_randsplit",
+            "gsc_noisy_more_randsplit",
+            "noisyspeech_randsplit",
+        } <= set(datasets)
+        for name, dataset in datasets.items():
+            assert dataset.name == name
+            assert (PROJECT_FOLDER / "preprocessing" / f"{dataset.script}.py").is_file()
+
+    def test_unknown_name(self) -> None:
+        assert find_dataset("gsc_randsplit") is CLEAN_RANDSPLIT
+        with pytest.raises(UserError, match="did you mean gsc_randsplit"):
+            find_dataset("gsc_randsplitt")
+
+
+class TestScripts:
+    """The real scripts in processes of their own, started from another folder."""
+
+    @pytest.fixture
+    def run(self, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+        config = tmp_path / "mine.ini"
+        config.write_text(
+            f"[preprocessing]\ninput_gsc_raw_folder = {tmp_path / 'speech_commands'}\n"
+            f"augmented_gsc_folder = {tmp_path / 'gsc_augmented'}\n"
+            f"output_folder = {tmp_path / 'matrices'}\nitems_per_class = 3\nworkers = 1\n"
+        )
+
+        def run(script: str, *words: str) -> subprocess.CompletedProcess[str]:
+            path = PROJECT_FOLDER / "preprocessing" / f"{script}.py"
+            command = [sys.executable, str(path), "--config", str(config), *words]
+            return subprocess.run(
+                command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+            )
+
+        return run
+
+    def test_missing_corpus_is_one_line_and_exit_code_2(
+        self, run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+    ) -> None:
+        result = run("balance_gsc")
+        assert result.returncode == 2
+        assert result.stdout == ""
+        (line,) = result.stderr.splitlines()
+        assert line.startswith(f"error: {tmp_path / 'speech_commands' / 'zero'}: no .wav files")
+        assert not (tmp_path / "gsc_augmented").exists()
+
+    @pytest.mark.usefixtures("speech_commands")
+    def test_balance_and_preprocess(
+        self, run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+    ) -> None:
+        result = run("balance_gsc", "--set", "items_per_class=4", "--set", "seed=3")
+        assert (result.returncode, "40 clips, 4 of each digit" in result.stdout) == (0, True)
+        result = run("preprocessing_GSC_randsplit", "--set", "seed=3")
+        assert result.returncode == 0
+        assert "40 examples of 10 classes" in result.stdout
+        matrices = open_matrices(tmp_path / "matrices", "gsc_randsplit")
+        assert matrices.predictors.shape == (40, 126, 129)
+        assert matrices.splits["seed"] == 3

@@ -1,0 +1,379 @@
+"""LibriSpeech words: labels, sets and positions against a corpus whose every number is known."""
+
+import runpy
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.signal
+import soundfile
+
+from config.errors import UserError
+from config.settings import PROJECT_FOLDER, Settings
+from preprocessing.corpora import find_dataset
+from preprocessing.corpora.librispeech import WORDS
+from preprocessing.pipeline import extraction
+from preprocessing.pipeline.audio import UnusableAudioError, read_audio
+from preprocessing.pipeline.extraction import preprocess
+from preprocessing.pipeline.matrices import open_matrices
+
+RATE = 16000
+NAME = "librispeech_spectrum_fast"
+SECONDS = 3.0
+# The label of a word is its line, from 0.
+MOST_FREQUENT = ("that", "with", "nan")
+# By set: utterance, start and duration in s, word. Not in the order of the utterances.
+OCCURRENCES = {
+    "dev-clean": [
+        ("84-121123-0001", "0.29", "0.33", "THAT"),
+        ("84-121123-0001", "1.01", "0.5", "WITH"),
+    ],
+    "test-clean": [
+        ("61-70968-0000", "0", "0.41", "WITH"),
+        ("61-70968-0000", "2.5", "0.5", "NAN"),
+        ("61-70970-0000", "0.70", "0.21", "THAT"),
+    ],
+    "train-clean-100": [
+        ("103-1240-0001", "0.57", "0.57", "WITH"),
+        ("103-1240-0001", "1.14", "0.13", "THAT"),
+        ("103-1240-0000", "0.07", "0.29", "THAT"),
+        ("103-1240-0001", "1.4", "1.2", "THAT"),
+        ("19-198-0003", "2.01", "0.97", "NAN"),
+    ],
+}
+
+MakeSettings = Callable[..., Settings]
+
+
+def utterance_path(corpus: Path, part: str, utterance: str) -> Path:
+    speaker, chapter, _ = utterance.split("-")
+    return corpus / "split" / part / speaker / chapter / f"{utterance}.flac"
+
+
+def write_labels(corpus: Path, part: str, lines: list[str]) -> None:
+    text = "".join(f"{line}\n" for line in lines)
+    (corpus / "word_labels" / f"{part}-selected-3.txt").write_text(text)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Six utterances of 3 s in three sets, with ten labelled words of three kinds."""
+    folder = tmp_path / "LibriSpeech"
+    (folder / "word_labels").mkdir(parents=True)
+    (folder / "word_labels" / "3-mostfreq").write_text("\n".join(MOST_FREQUENT) + "\n")
+    for part, occurrences in OCCURRENCES.items():
+        for number, utterance in enumerate(sorted({occurrence[0] for occurrence in occurrences})):
+            path = utterance_path(folder, part, utterance)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            generator = np.random.default_rng([number, len(occurrences)])
+            samples = generator.uniform(-0.5, 0.5, round(SECONDS * RATE))
+            soundfile.write(path, samples, RATE, subtype="PCM_16")
+            (path.parent / "text.trans.txt").write_text(f"{utterance} THAT WITH\n")
+        lines = [
+            f"{name} 1 {start} {length} {word} 1.00" for name, start, length, word in occurrences
+        ]
+        write_labels(folder, part, lines)
+    (folder / "split" / "LICENSE.TXT").write_text("CC BY 4.0")
+    (folder / "split" / "notes").mkdir()
+    return folder
+
+
+@pytest.fixture
+def settings(corpus: Path, make_settings: MakeSettings) -> Settings:
+    return make_settings(input_librispeech_folder=corpus, num_classes_librispeech=3)
+
+
+def error_of(settings: Settings) -> str:
+    with pytest.raises(UserError) as caught:
+        WORDS.list_clips(settings)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+class TestWords:
+    def test_labels_sets_and_names(self, settings: Settings) -> None:
+        clips = WORDS.list_clips(settings)
+        assert [(clip.name, clip.label, clip.class_name, clip.fixed_set) for clip in clips] == [
+            ("84-121123-0001_0", 0, "that", "validation"),
+            ("84-121123-0001_1", 1, "with", "validation"),
+            ("61-70968-0000_0", 1, "with", "test"),
+            ("61-70968-0000_1", 2, "nan", "test"),
+            ("61-70970-0000_0", 0, "that", "test"),
+            ("103-1240-0000_0", 0, "that", "train"),
+            ("103-1240-0001_0", 1, "with", "train"),
+            ("103-1240-0001_1", 0, "that", "train"),
+            ("103-1240-0001_2", 0, "that", "train"),
+            ("19-198-0003_0", 2, "nan", "train"),
+        ]
+
+    def test_details(self, settings: Settings) -> None:
+        clip = WORDS.list_clips(settings)[7]
+        assert clip.details == {
+            "speaker": "103",
+            "chapter": "1240",
+            "utterance": "103-1240-0001",
+            "set": "train-clean-100",
+            "word": "THAT",
+        }
+        assert clip.group == "103-1240-0001"
+
+    def test_a_cut_is_the_slice_of_its_utterance(self, corpus: Path, settings: Settings) -> None:
+        clips = {clip.name: clip for clip in WORDS.list_clips(settings)}
+        for part, occurrences in OCCURRENCES.items():
+            seen: Counter[str] = Counter()
+            for utterance, start, duration, _ in occurrences:
+                whole = soundfile.read(utterance_path(corpus, part, utterance), dtype="int16")[0]
+                # Times are hundredths of a second, so 160 samples each: exact in whole numbers.
+                first, count = (round(100 * float(text)) * 160 for text in (start, duration))
+                clip = clips[f"{utterance}_{seen[utterance]}"]
+                seen[utterance] += 1
+                samples = read_audio(clip.path, RATE, clip.start, clip.duration)
+                np.testing.assert_array_equal(samples, whole[first : first + count] / 32768)
+
+    def test_a_word_whose_rounded_end_lies_behind_the_last_sample(self, corpus: Path) -> None:
+        path = utterance_path(corpus, "dev-clean", "84-121123-0001")
+        assert len(read_audio(path, RATE, 2.5, 0.51)) == RATE // 2
+        with pytest.raises(UnusableAudioError, match="truncated: 8000 of 8480 samples"):
+            read_audio(path, RATE, 2.5, 0.53)
+
+    def test_dev_wins_over_train_in_a_name(self, corpus: Path, settings: Settings) -> None:
+        (corpus / "split" / "train-dev").mkdir()
+        write_labels(corpus, "train-dev", ["1-2-3 1 0.5 0.5 that 0.9"])
+        (clip,) = [c for c in WORDS.list_clips(settings) if c.details["set"] == "train-dev"]
+        assert clip.fixed_set == "validation"
+
+    def test_real_size_is_expected(
+        self, settings: Settings, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        WORDS.list_clips(settings)
+        printed = capsys.readouterr().out
+        assert "expected 28,539 utterances in train-clean-100, found 3" in printed
+        assert "expected 2,703 utterances in dev-clean, found 1" in printed
+        assert "expected 2,620 utterances in test-clean, found 2" in printed
+        assert len(printed.splitlines()) == 3
+
+    def test_fewer_words_than_their_file_name_says(
+        self, corpus: Path, make_settings: MakeSettings, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        labels = corpus / "word_labels"
+        (labels / "3-mostfreq").rename(labels / "4-mostfreq")
+        for part in OCCURRENCES:
+            (labels / f"{part}-selected-3.txt").rename(labels / f"{part}-selected-4.txt")
+        settings = make_settings(input_librispeech_folder=corpus, num_classes_librispeech=4)
+        assert len(WORDS.list_clips(settings)) == 10
+        assert "expected 4 words in 4-mostfreq, found 3" in capsys.readouterr().out
+
+    def test_dataset_is_known_by_its_name(self) -> None:
+        assert find_dataset("librispeech") is WORDS
+        assert (PROJECT_FOLDER / "preprocessing" / f"{WORDS.script}.py").is_file()
+
+
+class TestWrongFolders:
+    def test_not_set(self, make_settings: MakeSettings) -> None:
+        error = error_of(make_settings())
+        assert "input_librispeech_folder is empty" in error
+        assert "get_corpus.py librispeech" in error
+
+    def test_no_folder(self, tmp_path: Path, make_settings: MakeSettings) -> None:
+        error = error_of(make_settings(input_librispeech_folder=tmp_path / "none"))
+        assert str(tmp_path / "none") in error
+        assert "openslr.org/12" in error
+
+    @pytest.mark.parametrize("name", ["split", "word_labels"])
+    def test_part_missing(self, corpus: Path, settings: Settings, name: str) -> None:
+        (corpus / name).rename(corpus / "other")
+        error = error_of(settings)
+        assert f"holds no folder {name}" in error
+        assert "SpeechVGG" in error
+
+    @pytest.mark.parametrize(("name", "word"), [("dev-clean", "dev"), ("train-clean-100", "train")])
+    def test_set_missing(self, corpus: Path, settings: Settings, name: str, word: str) -> None:
+        (corpus / "split" / name).rename(corpus / "split" / "other")
+        assert f"holds no set with {word} in its name" in error_of(settings)
+
+    def test_labels_for_another_number_of_words(
+        self, corpus: Path, make_settings: MakeSettings
+    ) -> None:
+        error = error_of(make_settings(input_librispeech_folder=corpus))
+        assert "1000-mostfreq: no such file" in error
+        assert "num_classes_librispeech" in error
+
+    def test_labels_of_a_set_missing(self, corpus: Path, settings: Settings) -> None:
+        (corpus / "split" / "test-other").mkdir()
+        assert "test-other-selected-3.txt: no such file" in error_of(settings)
+
+    @pytest.mark.parametrize(
+        ("line", "problem"),
+        [
+            ("84-121123-0001 1 0.29 0.33 THAT", "is not <utterance> <channel>"),
+            ("84-121123-0001 1 0.29 0.33 THAT 1.00 x", "is not <utterance> <channel>"),
+            ("../../../etc/passwd 1 0.29 0.33 THAT 1", "is not <utterance> <channel>"),
+            ("84-121123-0001 1 soon 0.33 THAT 1.00", "could not convert"),
+            ("84-121123-0001 1 -0.29 0.33 THAT 1.00", "no stretch"),
+            ("84-121123-0001 1 0.29 0 THAT 1.00", "no stretch"),
+            ("84-121123-0001 1 0.29 nan THAT 1.00", "no stretch"),
+            ("84-121123-0001 1 0.29 inf THAT 1.00", "no stretch"),
+            ("84-121123-0001 1 0.29 0.33 THIS 1.00", "THIS is not one of the 3"),
+        ],
+    )
+    def test_damaged_labels(
+        self, corpus: Path, settings: Settings, line: str, problem: str
+    ) -> None:
+        write_labels(corpus, "dev-clean", ["84-121123-0001 1 1 1 that 1", "", line])
+        error = error_of(settings)
+        assert "dev-clean-selected-3.txt, line 3: " in error
+        assert problem in error
+
+    def test_no_text(self, corpus: Path, settings: Settings) -> None:
+        (corpus / "word_labels" / "3-mostfreq").write_bytes(b"\xff\xfe\x00")
+        assert "3-mostfreq: is not UTF-8 text" in error_of(settings)
+
+    def test_a_word_that_nobody_says(self, corpus: Path, settings: Settings) -> None:
+        (corpus / "word_labels" / "3-mostfreq").write_text("that\nwith\nnan\nsilent\nmute\n")
+        assert "no occurrence of 2 of 5 words in the sets of split: silent, mute" in (
+            error_of(settings)
+        )
+
+
+class TestMatrices:
+    def test_words_are_spectra_padded_to_four_seconds(
+        self, corpus: Path, settings: Settings
+    ) -> None:
+        matrices = open_matrices(preprocess(WORDS, settings), NAME)
+        # 4 s at 16 kHz: 64000 / 128 + 1 frames.
+        assert matrices.predictors.shape == (10, 501, 129)
+        assert matrices.target.tolist() == [0, 1, 1, 2, 0, 0, 1, 0, 0, 2]
+        assert matrices.classes == ["that", "with", "nan"]
+        whole = soundfile.read(utterance_path(corpus, "test-clean", "61-70968-0000"))[0]
+        _, _, spectrum = scipy.signal.stft(
+            whole[40000:48000].astype(np.float32), window="hamming", nperseg=256, noverlap=128
+        )
+        # 0.5 s: ceil(8000 / 128) + 1 frames.
+        assert spectrum.shape == (129, 64)
+        np.testing.assert_allclose(matrices.predictors[3, :64], np.abs(spectrum).T, rtol=1e-5)
+        assert not matrices.predictors[3, 64:].any()
+
+    def test_split_is_the_corpus_s_own(self, settings: Settings) -> None:
+        matrices = open_matrices(preprocess(WORDS, settings), NAME)
+        (fold,) = matrices.folds((0.5, 0.3, 0.2), 1)
+        words = {
+            name: matrices.index["clip"][matrices.rows_of(groups, False)].tolist()
+            for name, groups in vars(fold).items()
+        }
+        assert {name: len(clips) for name, clips in words.items()} == {
+            "train": 5,
+            "validation": 2,
+            "test": 3,
+        }
+        assert words["validation"] == ["84-121123-0001_0", "84-121123-0001_1"]
+        assert matrices.index["class_name"].tolist()[-1] == "nan"
+        assert matrices.info["split_type"] == "the corpus's own"
+
+    def test_missing_utterance_is_left_out(self, corpus: Path, make_settings: MakeSettings) -> None:
+        utterance_path(corpus, "test-clean", "61-70970-0000").unlink()
+        settings = make_settings(
+            input_librispeech_folder=corpus, num_classes_librispeech=3, max_skipped_fraction=0.1
+        )
+        matrices = open_matrices(preprocess(WORDS, settings), NAME)
+        assert matrices.info["num_left_out"] == 1
+        assert len(matrices.target) == 9
+
+
+class TestDecodedOnce:
+    @pytest.fixture
+    def decoded(self, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+        """How often each file was opened to be decoded."""
+        counts: Counter[str] = Counter()
+
+        class Counting(soundfile.SoundFile):  # type: ignore[misc]
+            def __init__(self, path: Path, *arguments: Any) -> None:
+                counts[Path(path).name] += 1
+                super().__init__(path, *arguments)
+
+        monkeypatch.setattr(soundfile, "SoundFile", Counting)
+        return counts
+
+    @pytest.mark.parametrize("block_clips", [1, 2, 4, 32])
+    def test_every_utterance_once(
+        self,
+        settings: Settings,
+        decoded: Counter[str],
+        monkeypatch: pytest.MonkeyPatch,
+        block_clips: int,
+    ) -> None:
+        monkeypatch.setattr(extraction, "BLOCK_CLIPS", block_clips)
+        matrices = open_matrices(preprocess(WORDS, settings), NAME)
+        assert len(matrices.target) == 10
+        assert decoded == {
+            f"{utterance}.flac": 1
+            for occurrences in OCCURRENCES.values()
+            for utterance, *_ in occurrences
+        }
+
+    def test_same_matrices_whatever_the_blocks(
+        self,
+        settings: Settings,
+        make_settings: MakeSettings,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        one = open_matrices(preprocess(WORDS, settings), NAME)
+        monkeypatch.setattr(extraction, "BLOCK_CLIPS", 1)
+        other_settings = make_settings(
+            input_librispeech_folder=settings.preprocessing.input_librispeech_folder,
+            num_classes_librispeech=3,
+            output_folder=tmp_path / "other",
+        )
+        other = open_matrices(preprocess(WORDS, other_settings), NAME)
+        np.testing.assert_array_equal(one.predictors, other.predictors)
+
+
+class TestScript:
+    def run(self, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+        script = PROJECT_FOLDER / "preprocessing" / "preprocessing_LIBRISPEECH.py"
+        monkeypatch.setattr(sys, "argv", [str(script), *arguments])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(script), run_name="__main__")
+        return int(ended.value.code or 0)
+
+    def test_positional_arguments_start_where_the_command_is_typed(
+        self, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        code = self.run(
+            monkeypatch,
+            corpus.name,
+            "made",
+            "3",
+            "--set",
+            "workers=1",
+            "--set",
+            "input_librispeech_folder=/nowhere",
+        )
+        assert code == 0
+        assert len(open_matrices(tmp_path / "made", NAME).target) == 10
+
+    def test_settings_alone(
+        self, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        given = {
+            "workers": 1,
+            "input_librispeech_folder": corpus,
+            "num_classes_librispeech": 3,
+            "output_folder": tmp_path / "made",
+        }
+        arguments = [text for key, value in given.items() for text in ("--set", f"{key}={value}")]
+        assert self.run(monkeypatch, *arguments) == 0
+        assert len(open_matrices(tmp_path / "made", NAME).target) == 10
+
+    def test_wrong_number_of_classes(
+        self, corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert self.run(monkeypatch, str(corpus), "made", "many") == 2
+        error = capsys.readouterr().err
+        assert "num_classes_librispeech" in error
+        assert "many" in error

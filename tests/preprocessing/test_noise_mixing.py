@@ -1,0 +1,349 @@
+"""The mixer: levels and SNR measured on what it makes, files, manifests, restarts."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+
+from config.errors import UserError
+from preprocessing.pipeline import noise_mixing
+from preprocessing.pipeline.audio import write_audio
+from preprocessing.pipeline.manifests import begin, is_complete, read_manifest
+from preprocessing.pipeline.noise_mixing import (
+    Mixture,
+    mix_at_snr,
+    signal_to_noise_ratio,
+    write_mixtures,
+)
+
+RATE = 16000
+LEVEL = 10 ** (-25 / 20)
+
+WriteWav = Callable[..., Path]
+
+
+def rms(samples: npt.NDArray[Any]) -> float:
+    return float(np.sqrt(np.mean(np.asarray(samples, dtype=np.float64) ** 2)))
+
+
+def measured_snr(noisy: npt.NDArray[Any], speech: npt.NDArray[Any]) -> float:
+    """The SNR (dB) of a mixture, from the speech alone: the rest of the mixture is noise."""
+    clean = speech * LEVEL / rms(speech)
+    return 20 * float(np.log10(rms(clean) / rms(noisy - clean)))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def speech() -> npt.NDArray[np.float64]:
+    time = np.arange(RATE) / RATE
+    return np.asarray(0.3 * np.sin(2 * np.pi * 150 * time) * np.sin(2 * np.pi * 3 * time) ** 2)
+
+
+@pytest.fixture
+def noise() -> npt.NDArray[np.float64]:
+    """Loud at its end, beyond the length of the speech."""
+    values = np.random.default_rng(0).standard_normal(2 * RATE) * 0.01
+    values[RATE:] *= 50
+    return values
+
+
+class TestOneMixture:
+    @pytest.mark.parametrize("requested", [-10.0, 0.0, 2.5, 20.0, 40.0])
+    @pytest.mark.parametrize(("convention", "factor"), [("ms_snsd", 0.5), ("decibel", 1.0)])
+    def test_measured_snr(
+        self,
+        speech: npt.NDArray[np.float64],
+        noise: npt.NDArray[np.float64],
+        requested: float,
+        convention: Any,
+        factor: float,
+    ) -> None:
+        noisy = mix_at_snr(speech, noise, requested, convention)
+        assert noisy.shape == speech.shape
+        assert measured_snr(noisy, speech) == pytest.approx(factor * requested, abs=1e-6)
+
+    def test_published_convention_is_the_default(
+        self, speech: npt.NDArray[np.float64], noise: npt.NDArray[np.float64]
+    ) -> None:
+        assert measured_snr(mix_at_snr(speech, noise, 30.0), speech) == pytest.approx(15.0)
+
+    def test_speech_and_noise_are_at_25_db_below_full_scale(
+        self, speech: npt.NDArray[np.float64], noise: npt.NDArray[np.float64]
+    ) -> None:
+        nearly_clean = mix_at_snr(speech * 2, noise, 200.0, "decibel")
+        assert 20 * np.log10(rms(nearly_clean)) == pytest.approx(-25, abs=1e-4)
+        mixed = mix_at_snr(speech, noise, 0.0, "decibel")
+        rest = mixed - speech * LEVEL / rms(speech)
+        np.testing.assert_allclose(rest / rest[0], noise[:RATE] / noise[0], rtol=1e-6)
+        assert 20 * np.log10(rms(rest)) == pytest.approx(-25, abs=1e-6)
+
+    def test_loudness_of_the_sources_does_not_matter(
+        self, speech: npt.NDArray[np.float64], noise: npt.NDArray[np.float64]
+    ) -> None:
+        quiet = mix_at_snr((speech / 50).astype(np.float32), noise * 7, 10.0)
+        np.testing.assert_allclose(quiet, mix_at_snr(speech, noise, 10.0), atol=1e-6)
+
+    def test_short_noise_and_silence_are_refused(
+        self, speech: npt.NDArray[np.float64], noise: npt.NDArray[np.float64]
+    ) -> None:
+        with pytest.raises(ValueError, match="15999 samples of noise for 16000 of speech"):
+            mix_at_snr(speech, noise[: RATE - 1], 10.0)
+        with pytest.raises(ValueError, match="silence has no level"):
+            mix_at_snr(np.zeros(100), noise, 10.0)
+        with pytest.raises(ValueError, match="silence has no level"):
+            mix_at_snr(speech, np.zeros(RATE), 10.0)
+
+    def test_ratio_of_two_signals(self) -> None:
+        assert signal_to_noise_ratio(np.full(9, 1.0), np.full(4, 0.1)) == pytest.approx(20.0)
+
+
+class TestFolders:
+    """Three mixtures of two SNRs: joined speech, joined noise, and speech as it is."""
+
+    @pytest.fixture
+    def mixtures(self, tmp_path: Path, write_wav: WriteWav) -> list[Mixture]:
+        source = tmp_path / "source"
+        speech = [write_wav(source / f"s{i}.wav", 0.5 + 0.2 * i, seed=i) for i in range(3)]
+        noise = [write_wav(source / f"Typing_{i}.wav", 0.6, seed=10 + i) for i in range(2)]
+        plans: list[tuple[tuple[Path, ...], tuple[Path, ...], int | None]] = [
+            ((speech[0], speech[1]), tuple(noise) * 2, 16000),
+            ((speech[1],), (noise[1], noise[0]), 11200),
+            ((speech[2],), (noise[0],) * 8, None),
+        ]
+        return [
+            Mixture(
+                speech=files,
+                noise=noises,
+                noise_type="Typing",
+                num_samples=num_samples,
+                snrs=(0.0, 30.0),
+                files=(f"noisy{number}_SNRdb_0_Typing.wav", f"noisy{number}_SNRdb_30_Typing.wav"),
+            )
+            for number, (files, noises, num_samples) in enumerate(plans, start=1)
+        ]
+
+    @pytest.fixture
+    def write(self, tmp_path: Path) -> Callable[..., Path]:
+        def write(
+            mixtures: list[Mixture],
+            name: str = "noisy",
+            convention: Any = "ms_snsd",
+            workers: int = 1,
+            max_skipped_fraction: float = 0.0,
+        ) -> Path:
+            folder = tmp_path / name
+            write_mixtures(mixtures, folder, RATE, convention, workers, max_skipped_fraction)
+            return folder
+
+        return write
+
+    @pytest.mark.parametrize(("convention", "factor"), [("ms_snsd", 0.5), ("decibel", 1.0)])
+    def test_true_snr_of_the_files_is_in_the_manifest(
+        self,
+        mixtures: list[Mixture],
+        write: Callable[..., Path],
+        convention: str,
+        factor: float,
+    ) -> None:
+        folder = write(mixtures, convention=convention)
+        rows = read_manifest(folder, "")
+        assert [row["file"] for row in rows] == [f for m in mixtures for f in m.files]
+        for mixture, row in zip([m for m in mixtures for _ in m.snrs], rows, strict=True):
+            parts = [soundfile.read(path)[0] for path in mixture.speech]
+            speech = np.concatenate(parts)[: mixture.num_samples]
+            noisy, rate = soundfile.read(folder / row["file"])
+            assert (len(noisy), rate) == (len(speech), RATE)
+            true_snr = float(row["true_snr"])
+            assert true_snr == pytest.approx(factor * float(row["requested_snr"]), abs=1e-3)
+            measured = measured_snr(noisy / float(row["gain"]), speech)
+            assert measured == pytest.approx(true_snr, abs=0.02)
+
+    def test_manifest_says_what_each_file_is_made_of(
+        self, mixtures: list[Mixture], write: Callable[..., Path]
+    ) -> None:
+        rows = read_manifest(write(mixtures), "")
+        columns = ("speech", "noise", "noise_type", "requested_snr")
+        assert [[row[column] for column in columns] for row in rows[:3]] == [
+            ["s0.wav;s1.wav", "Typing_0.wav;Typing_1.wav", "Typing", "0.0"],
+            ["s0.wav;s1.wav", "Typing_0.wav;Typing_1.wav", "Typing", "30.0"],
+            ["s1.wav", "Typing_1.wav;Typing_0.wav", "Typing", "0.0"],
+        ]
+        assert rows[4]["noise"] == "Typing_0.wav"
+
+    def test_files_are_16_bit_and_nothing_else_is_left(
+        self, mixtures: list[Mixture], write: Callable[..., Path]
+    ) -> None:
+        folder = write(mixtures)
+        names = {name for mixture in mixtures for name in mixture.files}
+        assert set(contents(folder)) == names | {"manifest.csv", "left_out.csv", "plan.json"}
+        info = soundfile.info(folder / mixtures[0].files[0])
+        assert (info.subtype, info.samplerate, info.channels) == ("PCM_16", RATE, 1)
+
+    def test_the_number_of_processes_changes_nothing(
+        self, mixtures: list[Mixture], write: Callable[..., Path]
+    ) -> None:
+        assert contents(write(mixtures, "one")) == contents(write(mixtures, "two", workers=2))
+
+    def test_loud_mixtures_are_scaled_down_not_clipped(
+        self, tmp_path: Path, write_wav: WriteWav, write: Callable[..., Path]
+    ) -> None:
+        """One click in silence is 40 dB above its own mean level."""
+        click = np.zeros(RATE)
+        click[800] = 0.9
+        soundfile.write(tmp_path / "click.wav", click, RATE)
+        noise = write_wav(tmp_path / "Typing_1.wav", 1.0, seed=0)
+        mixture = Mixture((tmp_path / "click.wav",), (noise,), "Typing", None, (40.0,), ("a.wav",))
+        folder = write([mixture])
+        (row,) = read_manifest(folder, "")
+        noisy, _ = soundfile.read(folder / "a.wav")
+        assert np.abs(noisy).max() == pytest.approx(0.99, abs=1e-4)
+        assert float(row["gain"]) == pytest.approx(0.99 / (LEVEL / rms(click) * 0.9), rel=1e-2)
+        assert measured_snr(noisy / float(row["gain"]), click) == pytest.approx(20.0, abs=0.5)
+
+    def test_second_run_leaves_everything_as_it_is(
+        self,
+        mixtures: list[Mixture],
+        write: Callable[..., Path],
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        before = contents(write(mixtures))
+        monkeypatch.setattr(noise_mixing, "write_audio", None)
+        assert contents(write(mixtures)) == before
+        assert "already there, unchanged" in capsys.readouterr().out
+
+    def test_removed_files_are_made_again(
+        self, mixtures: list[Mixture], write: Callable[..., Path]
+    ) -> None:
+        folder = write(mixtures)
+        before = contents(folder)
+        (folder / mixtures[1].files[0]).unlink()
+        assert contents(write(mixtures)) == before
+
+    @pytest.mark.parametrize(("stop_after", "num_done"), [(0, 0), (1, 0), (3, 1), (5, 2)])
+    def test_interrupted_run_goes_on_and_ends_the_same(
+        self,
+        mixtures: list[Mixture],
+        write: Callable[..., Path],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        stop_after: int,
+        num_done: int,
+    ) -> None:
+        undisturbed = contents(write(mixtures, "undisturbed"))
+        written: list[str] = []
+
+        def counting(path: Path, *arguments: Any) -> None:
+            if len(written) == stop_after:
+                raise KeyboardInterrupt
+            written.append(path.name)
+            write_audio(path, *arguments)
+
+        monkeypatch.setattr(noise_mixing, "write_audio", counting)
+        with pytest.raises(KeyboardInterrupt):
+            write(mixtures, "disturbed")
+        with pytest.raises(UserError, match=r"manifest\.csv: is unfinished; run the command"):
+            read_manifest(tmp_path / "disturbed", "the command")
+        stop_after = 99
+        written.clear()
+        assert contents(write(mixtures, "disturbed")) == undisturbed
+        assert written == [file for mixture in mixtures[num_done:] for file in mixture.files]
+
+    def test_another_plan_does_not_mix_in(
+        self, mixtures: list[Mixture], write: Callable[..., Path]
+    ) -> None:
+        before = contents(write(mixtures))
+        for change in ({"mixtures": mixtures[:2]}, {"convention": "decibel"}):
+            with pytest.raises(UserError, match="made with other settings or by another program"):
+                write(**{"mixtures": mixtures, **change})
+        assert contents(write(mixtures)) == before
+
+    def test_foreign_audio_is_refused(
+        self, mixtures: list[Mixture], tmp_path: Path, write: Callable[..., Path]
+    ) -> None:
+        (tmp_path / "noisy").mkdir()
+        (tmp_path / "noisy" / "mine.wav").write_bytes(b"precious")
+        with pytest.raises(UserError, match="remove that folder, or name another one"):
+            write(mixtures)
+        assert contents(tmp_path / "noisy") == {"mine.wav": b"precious"}
+
+    def test_a_moved_corpus_is_the_same(
+        self, mixtures: list[Mixture], tmp_path: Path, write: Callable[..., Path]
+    ) -> None:
+        before = contents(write(mixtures))
+        (tmp_path / "source").rename(tmp_path / "elsewhere")
+
+        def moved(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+            return tuple(tmp_path / "elsewhere" / path.name for path in paths)
+
+        others = [replace(m, speech=moved(m.speech), noise=moved(m.noise)) for m in mixtures]
+        assert contents(write(others)) == before
+
+    def test_what_cannot_be_mixed_is_listed(
+        self, mixtures: list[Mixture], write: Callable[..., Path]
+    ) -> None:
+        mixtures[0].speech[0].write_text("no audio")
+        soundfile.write(mixtures[2].speech[0], np.zeros(RATE), RATE)
+        folder = write(mixtures, max_skipped_fraction=0.7)
+        assert [row["speech"] for row in read_manifest(folder, "")] == ["s1.wav", "s1.wav"]
+        with (folder / "left_out.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["files"] for row in rows] == [
+            "s0.wav;s1.wav;Typing_0.wav;Typing_1.wav",
+            "s2.wav;Typing_0.wav",
+        ]
+        assert rows[0]["reason"].startswith("unreadable")
+        assert rows[1]["reason"] == "silence has no level"
+
+    def test_too_short_sources_are_left_out(
+        self, mixtures: list[Mixture], write: Callable[..., Path]
+    ) -> None:
+        longer = replace(mixtures[1], num_samples=20000)
+        folder = write([longer], max_skipped_fraction=1.0)
+        assert read_manifest(folder, "") == []
+        assert "11200 samples where 20000 are needed" in (folder / "left_out.csv").read_text()
+
+    def test_too_many_left_out_stop_before_the_manifest_until_mended(
+        self, mixtures: list[Mixture], tmp_path: Path, write: Callable[..., Path]
+    ) -> None:
+        broken = mixtures[0].speech[0]
+        audio = broken.read_bytes()
+        broken.write_text("no audio")
+        with pytest.raises(UserError, match="1 of 3 mixtures could not be made") as caught:
+            write(mixtures, max_skipped_fraction=0.3)
+        assert "max_skipped_fraction = 0.3" in str(caught.value)
+        folder = tmp_path / "noisy"
+        assert not (folder / "manifest.csv").exists()
+        broken.write_bytes(audio)
+        write(mixtures, max_skipped_fraction=0.3)
+        assert len(read_manifest(folder, "")) == 6
+
+
+class TestManifests:
+    def test_missing_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"manifest\.csv: does not exist; run python x\.py"):
+            read_manifest(tmp_path / "none", "python x.py")
+
+    def test_a_new_plan_takes_over_a_folder_without_audio(self, tmp_path: Path) -> None:
+        """An old manifest must not make an unfinished new plan look complete."""
+        begin(tmp_path, "old plan", {})
+        (tmp_path / "manifest.csv").write_text("file\n")
+        assert is_complete(tmp_path, "old plan")
+        begin(tmp_path, "new plan", {})
+        assert not is_complete(tmp_path, "new plan")
+        assert not is_complete(tmp_path, "old plan")
+
+    def test_damaged_plan_is_no_plan(self, tmp_path: Path) -> None:
+        (tmp_path / "manifest.csv").write_text("file\n")
+        for text in ("", "[]", "{}", "{"):
+            (tmp_path / "plan.json").write_text(text)
+            assert not is_complete(tmp_path, "plan")

@@ -1,0 +1,182 @@
+"""The mixer of MS-SNSD and its dataset of noise types, on a tiny clone."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from config.errors import UserError
+from config.settings import Settings
+from preprocessing.corpora.noisyspeech import (
+    NOISE_TYPES,
+    RANDSPLIT,
+    find_noises,
+    plan_mixtures,
+    write_noisyspeech,
+)
+from preprocessing.pipeline.extraction import preprocess
+from preprocessing.pipeline.manifests import read_manifest
+from preprocessing.pipeline.matrices import open_matrices
+
+RATE = 16000
+SNRS = (20.0, 25.0, 30.0, 35.0, 40.0)
+
+MakeSettings = Callable[..., Settings]
+
+
+def seconds_of(path: Path) -> float:
+    return float(soundfile.info(path).duration)
+
+
+@pytest.mark.usefixtures("ms_snsd")
+class TestPlan:
+    def test_noises_are_those_of_the_eleven_types(self, make_settings: MakeSettings) -> None:
+        """Bus, CafeTeria, Traffic and Washing are left out; WasherDryer stays."""
+        noises = find_noises(make_settings())
+        assert [path.name for path, _ in noises] == [
+            f"{kind}_{part}.wav" for kind in NOISE_TYPES for part in (1, 2)
+        ]
+        assert [kind for _, kind in noises] == [kind for kind in NOISE_TYPES for _ in (1, 2)]
+        assert len(NOISE_TYPES) == 11
+
+    def test_lasts_as_long_as_asked_for(self, make_settings: MakeSettings) -> None:
+        mixtures = plan_mixtures(make_settings(total_hours=0.05))
+        seconds = [5 * sum(map(seconds_of, mixture.speech)) for mixture in mixtures]
+        assert sum(seconds) >= 180
+        assert sum(seconds[:-1]) < 180
+
+    def test_files_are_named_by_counter_snr_and_type(self, make_settings: MakeSettings) -> None:
+        for counter, mixture in enumerate(plan_mixtures(make_settings()), start=1):
+            assert mixture.snrs == SNRS
+            assert mixture.files == tuple(
+                f"noisy{counter}_SNRdb_{snr}_{mixture.noise_type}.wav"
+                for snr in (20, 25, 30, 35, 40)
+            )
+
+    def test_short_speech_is_extended_by_the_files_that_follow(
+        self, make_settings: MakeSettings
+    ) -> None:
+        """Lengths are 1.5, 0.4, 2.0, 0.7, 1.2 and 1.0 s; 1 s is enough."""
+        found = {
+            tuple(int(path.stem.removeprefix("clean")) for path in mixture.speech)
+            for mixture in plan_mixtures(make_settings(total_hours=0.1))
+        }
+        assert found == {(0,), (1, 2), (2,), (3, 4), (4,), (5,)}
+
+    def test_noise_is_of_one_type_and_long_enough(self, make_settings: MakeSettings) -> None:
+        for mixture in plan_mixtures(make_settings(total_hours=0.1)):
+            kinds = {path.stem.partition("_")[0] for path in mixture.noise}
+            assert kinds == {mixture.noise_type}
+            noise = sum(map(seconds_of, mixture.noise))
+            speech = sum(map(seconds_of, mixture.speech))
+            assert noise >= speech
+            assert noise - seconds_of(mixture.noise[-1]) < speech
+            assert mixture.num_samples == round(speech * RATE)
+
+    def test_same_seed_same_plan(self, make_settings: MakeSettings) -> None:
+        plan = plan_mixtures(make_settings())
+        assert plan_mixtures(make_settings()) == plan
+        assert plan_mixtures(make_settings(**{"preprocessing.seed": 1})) != plan
+        assert plan_mixtures(make_settings(snr_convention="decibel", workers=2)) == plan
+
+    def test_every_type_is_drawn(self, make_settings: MakeSettings) -> None:
+        plan = plan_mixtures(make_settings(total_hours=0.3))
+        assert {mixture.noise_type for mixture in plan} == set(NOISE_TYPES)
+
+    def test_unreadable_speech_is_passed_over(
+        self, make_settings: MakeSettings, ms_snsd: Path
+    ) -> None:
+        (ms_snsd / "clean_train" / "clean2.wav").write_text("no audio")
+        for mixture in plan_mixtures(make_settings(total_hours=0.1)):
+            assert "clean2.wav" not in [path.name for path in mixture.speech]
+
+    @pytest.mark.parametrize("rate", [8000, 11025])
+    def test_other_rates_leave_nothing_out(
+        self, make_settings: MakeSettings, ms_snsd: Path, write_wav: Callable[..., Path], rate: int
+    ) -> None:
+        """6402 samples are 4411.4 at 11025 Hz: three such files make 13233, not 13234.1."""
+        for path in ms_snsd.glob("clean_train/*.wav"):
+            write_wav(path, 6402 / RATE, seed=1)
+        settings = make_settings(sr_target=rate, total_hours=0.01)
+        write_noisyspeech(settings)
+        folder = settings.preprocessing.generated_noisyspeech_folder
+        assert (folder / "left_out.csv").read_text().splitlines() == ["files,reason"]
+        assert {soundfile.info(path).samplerate for path in folder.glob("*.wav")} == {rate}
+
+
+@pytest.mark.usefixtures("ms_snsd")
+class TestDataset:
+    @pytest.fixture
+    def settings(self, make_settings: MakeSettings) -> Settings:
+        """Enough for every type to appear."""
+        return make_settings(total_hours=0.1)
+
+    def test_from_clone_to_matrices(self, settings: Settings) -> None:
+        write_noisyspeech(settings)
+        folder = settings.preprocessing.generated_noisyspeech_folder
+        rows = read_manifest(folder, "")
+        matrices = open_matrices(preprocess(RANDSPLIT, settings), "noisyspeech_randsplit")
+        assert matrices.name == "noisyspeech_randsplit_spectrum_fast"
+        assert matrices.predictors.shape[1:] == (126, 129)
+        assert matrices.classes == list(NOISE_TYPES)
+        index = matrices.index
+        assert set(index["clip"]) == {row["file"] for row in rows}
+        labels = [NOISE_TYPES.index(Path(clip).stem.rpartition("_")[2]) for clip in index["clip"]]
+        assert matrices.target.tolist() == labels == index["label"].tolist()
+        assert sorted(set(index["requested_snr"])) == list(SNRS)
+        np.testing.assert_allclose(index["true_snr"], index["requested_snr"] / 2, atol=1e-3)
+        assert set(index["noise_type"]) == set(NOISE_TYPES)
+        assert set(index["speech"].str.partition(";")[0]) <= {f"clean{n}.wav" for n in range(6)}
+
+    def test_other_convention_other_audio(self, make_settings: MakeSettings) -> None:
+        settings = make_settings(snr_convention="decibel")
+        write_noisyspeech(settings)
+        folder = settings.preprocessing.generated_noisyspeech_folder
+        for row in read_manifest(folder, ""):
+            assert float(row["true_snr"]) == pytest.approx(float(row["requested_snr"]), abs=1e-3)
+        with pytest.raises(UserError, match="made with other settings"):
+            write_noisyspeech(make_settings())
+
+    def test_a_folder_with_other_audio_is_refused(self, settings: Settings) -> None:
+        folder = settings.preprocessing.generated_noisyspeech_folder
+        folder.mkdir()
+        (folder / "mine.wav").write_bytes(b"precious")
+        with pytest.raises(UserError, match="remove that folder, or name another one"):
+            write_noisyspeech(settings)
+        assert [path.name for path in folder.iterdir()] == ["mine.wav"]
+
+    def test_without_mixtures_the_command_that_makes_them_is_named(
+        self, settings: Settings
+    ) -> None:
+        with pytest.raises(
+            UserError, match=r"run python preprocessing/noisyspeech_synthesizer\.py"
+        ):
+            preprocess(RANDSPLIT, settings)
+
+
+class TestWrongFolders:
+    def test_not_set(self, make_settings: MakeSettings) -> None:
+        settings = make_settings(input_noisyspeech_repo="")
+        with pytest.raises(UserError, match="input_noisyspeech_repo is empty: clone https://"):
+            plan_mixtures(settings)
+
+    def test_missing(self, make_settings: MakeSettings, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="clean_train: no such folder"):
+            plan_mixtures(make_settings())
+        (tmp_path / "MS-SNSD" / "clean_train").mkdir(parents=True)
+        with pytest.raises(UserError, match=r"clean_train: holds no \.wav files"):
+            plan_mixtures(make_settings())
+
+    def test_without_a_type_of_noise(self, make_settings: MakeSettings, ms_snsd: Path) -> None:
+        for path in ms_snsd.glob("noise_train/B*.wav"):
+            path.unlink()
+        with pytest.raises(UserError, match=r"noise_train: has no <Type>_<n>\.wav of Babble;"):
+            plan_mixtures(make_settings())
+
+    def test_nothing_readable(self, make_settings: MakeSettings, ms_snsd: Path) -> None:
+        for path in ms_snsd.glob("clean_train/*.wav"):
+            path.write_text("no audio")
+        with pytest.raises(UserError, match="clean_train: none of its files can be read"):
+            plan_mixtures(make_settings())

@@ -1,0 +1,244 @@
+"""NSynth: families, sets and the draw against a tiny corpus with the real examples.json."""
+
+import json
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.signal
+import soundfile
+
+from config.errors import UserError
+from config.settings import PROJECT_FOLDER, Settings
+from preprocessing.corpora import find_dataset, nsynth
+from preprocessing.corpora.nsynth import NOTES
+from preprocessing.pipeline.extraction import preprocess
+from preprocessing.pipeline.matrices import open_matrices
+
+RATE = 16000
+NAME = "nsynth_spectrum_fast"
+FAMILIES = ["bass", "brass", "flute", "guitar", "keyboard", "mallet"]
+FAMILIES += ["organ", "reed", "string", "synth_lead", "vocal"]
+# As in the corpus itself: synth_lead is heard in the training set only.
+NOTES_OF_SETS = {
+    "train": [(family, 40 + number) for number, family in enumerate(FAMILIES)],
+    "valid": [("bass", 30), ("vocal", 60), ("organ", 61)],
+    "test": [("reed", 70), ("flute", 80)],
+}
+
+MakeSettings = Callable[..., Settings]
+
+
+def entry(family: str, pitch: int, number: int) -> dict[str, Any]:
+    """What examples.json says of a note, field by field as in the corpus."""
+    instrument = f"{family}_acoustic_{number:03}"
+    return {
+        "note": 100000 + number,
+        "sample_rate": 16000,
+        "instrument_family": FAMILIES.index(family),
+        "qualities": [0, 1, 0, 0, 0, 0, 0, 0, 0, 0],
+        "instrument_source_str": "acoustic",
+        "note_str": f"{instrument}-{pitch:03}-075",
+        "instrument_family_str": family,
+        "instrument_str": instrument,
+        "pitch": pitch,
+        "instrument": number,
+        "instrument_source": 0,
+        "velocity": 75,
+        "qualities_str": ["dark"],
+    }
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Sixteen notes of 4 s."""
+    for name, notes in NOTES_OF_SETS.items():
+        folder = tmp_path / "NSynth" / f"nsynth-{name}"
+        (folder / "audio").mkdir(parents=True)
+        entries = [entry(family, pitch, n) for n, (family, pitch) in enumerate(notes)]
+        examples = {values["note_str"]: values for values in entries}
+        (folder / "examples.json").write_text(json.dumps(examples, indent=2))
+        for number, note in enumerate(examples):
+            samples = np.random.default_rng(number).uniform(-0.5, 0.5, 4 * RATE)
+            soundfile.write(folder / "audio" / f"{note}.wav", samples, RATE, subtype="PCM_16")
+    return tmp_path / "NSynth"
+
+
+@pytest.fixture
+def settings(corpus: Path, make_settings: MakeSettings) -> Settings:
+    return make_settings(input_nsynth_folder=corpus)
+
+
+def error_of(settings: Settings) -> str:
+    with pytest.raises(UserError) as caught:
+        NOTES.list_clips(settings)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+class TestNotes:
+    def test_families_and_sets(self, settings: Settings) -> None:
+        clips = NOTES.list_clips(settings)
+        found = [(clip.fixed_set, clip.class_name, clip.label) for clip in clips]
+        assert sorted(found) == sorted(
+            [
+                *(("train", family, label) for label, family in enumerate(FAMILIES)),
+                ("validation", "bass", 0),
+                ("validation", "vocal", 10),
+                ("validation", "organ", 6),
+                ("test", "reed", 7),
+                ("test", "flute", 2),
+            ]
+        )
+        assert all(clip.path.is_file() for clip in clips)
+
+    def test_details(self, settings: Settings) -> None:
+        (clip,) = [c for c in NOTES.list_clips(settings) if c.name == "vocal_acoustic_001-060-075"]
+        assert clip.details == {
+            "instrument": "vocal_acoustic_001",
+            "family": "vocal",
+            "source": "acoustic",
+            "pitch": 60,
+            "velocity": 75,
+            "set": "valid",
+        }
+
+    def test_real_size_is_expected(
+        self, settings: Settings, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        NOTES.list_clips(settings)
+        assert [
+            line.partition("expected ")[2] for line in capsys.readouterr().out.splitlines()
+        ] == [
+            "289,205 notes in nsynth-train, found 11",
+            "12,678 notes in nsynth-valid, found 3",
+            "4,096 notes in nsynth-test, found 2",
+        ]
+
+    def test_dataset_is_known_by_its_name(self) -> None:
+        assert find_dataset("nsynth") is NOTES
+        assert NOTES.classes == tuple(FAMILIES)
+        assert (PROJECT_FOLDER / "preprocessing" / f"{NOTES.script}.py").is_file()
+
+
+class TestDraw:
+    def names(self, settings: Settings, part: str) -> list[str]:
+        return [clip.name for clip in NOTES.list_clips(settings) if clip.fixed_set == part]
+
+    def test_limit_of_the_paper(self) -> None:
+        assert nsynth.MOST_NOTES == 56000
+
+    def test_large_sets_are_drawn_from(
+        self, corpus: Path, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings = make_settings(input_nsynth_folder=corpus)
+        every = self.names(settings, "train")
+        monkeypatch.setattr(nsynth, "MOST_NOTES", 8)
+        drawn = self.names(settings, "train")
+        assert len(drawn) == len(set(drawn)) == 8
+        assert set(drawn) < set(every)
+        assert len(self.names(settings, "validation")) == 3
+        assert self.names(settings, "train") == drawn
+        others = [
+            self.names(
+                make_settings(**{"input_nsynth_folder": corpus, "preprocessing.seed": seed}),
+                "train",
+            )
+            for seed in range(1, 30)
+        ]
+        assert all(len(set(other)) == 8 for other in others)
+        assert any(other != drawn for other in others)
+        assert set(every) == set(drawn).union(*others)
+
+    def test_a_set_of_just_that_size_is_whole(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(nsynth, "MOST_NOTES", 11)
+        assert len(self.names(settings, "train")) == 11
+
+
+class TestWrongFolders:
+    def test_not_set(self, make_settings: MakeSettings) -> None:
+        error = error_of(make_settings())
+        assert "input_nsynth_folder is empty" in error
+        assert "magenta.tensorflow.org/datasets/nsynth" in error
+
+    @pytest.mark.parametrize("name", ["train", "valid", "test"])
+    def test_set_missing(self, corpus: Path, settings: Settings, name: str) -> None:
+        (corpus / f"nsynth-{name}").rename(corpus / "elsewhere")
+        error = error_of(settings)
+        assert f"nsynth-{name}/examples.json: there is no such file" in error
+        assert "get_corpus.py nsynth" in error
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "[]",
+            "{",
+            "7",
+            '{"a": 7}',
+            '{"a": {}}',
+            '{"a": {"instrument_family": 3}}',
+            '{"a": {"instrument_family": "x", "instrument_str": "a", "pitch": 1}}',
+            '{"instrument_family": 3, "instrument_str": "a", "instrument_source_str": "b", '
+            '"pitch": 1, "velocity": 2}',
+        ],
+    )
+    def test_damaged_list(self, corpus: Path, settings: Settings, text: str) -> None:
+        (corpus / "nsynth-valid" / "examples.json").write_text(text)
+        assert "nsynth-valid/examples.json: is no list of NSynth notes" in error_of(settings)
+
+    @pytest.mark.parametrize(
+        ("name", "family"), [("a", 11), ("a", -1), ("../../a", 3), ("/etc/a", 3)]
+    )
+    def test_impossible_notes(
+        self, corpus: Path, settings: Settings, name: str, family: int
+    ) -> None:
+        values = {**entry("bass", 1, 1), "instrument_family": family}
+        (corpus / "nsynth-valid" / "examples.json").write_text(json.dumps({name: values}))
+        error = error_of(settings)
+        assert f"note {name} of instrument_family {family}" in error
+
+
+class TestMatrices:
+    def test_notes_are_spectra_padded_to_six_seconds(
+        self, corpus: Path, settings: Settings
+    ) -> None:
+        matrices = open_matrices(preprocess(NOTES, settings), NAME)
+        # 6 s at 16 kHz: 96000 / 128 + 1 frames, 4 s: 64000 / 128 + 1.
+        assert matrices.predictors.shape == (16, 751, 129)
+        assert set(matrices.index["num_frames"]) == {501}
+        row = matrices.index["clip"].tolist().index("organ_acoustic_002-061-075")
+        assert matrices.target[row] == 6
+        path = corpus / "nsynth-valid" / "audio" / "organ_acoustic_002-061-075.wav"
+        samples = soundfile.read(path, dtype="float32")[0]
+        _, _, spectrum = scipy.signal.stft(samples, window="hamming", nperseg=256, noverlap=128)
+        np.testing.assert_allclose(matrices.predictors[row, :501], np.abs(spectrum).T, rtol=1e-5)
+        assert not matrices.predictors[row, 501:].any()
+        assert matrices.classes == FAMILIES
+
+    def test_split_is_the_corpus_s_own(self, settings: Settings) -> None:
+        matrices = open_matrices(preprocess(NOTES, settings), NAME)
+        (fold,) = matrices.folds((0.7, 0.2, 0.1), 1)
+        assert [len(part) for part in (fold.train, fold.validation, fold.test)] == [11, 3, 2]
+        assert set(fold.test) == {"reed_acoustic_000-070-075", "flute_acoustic_001-080-075"}
+
+    def test_script(self, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        script = PROJECT_FOLDER / "preprocessing" / "preprocessing_NSYNTH.py"
+        given = {
+            "workers": 1,
+            "input_nsynth_folder": corpus,
+            "output_folder": tmp_path / "made",
+            "pretraining.sequence_length": 1,
+        }
+        arguments = [text for key, value in given.items() for text in ("--set", f"{key}={value}")]
+        monkeypatch.setattr(sys, "argv", [str(script), *arguments])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(script), run_name="__main__")
+        assert ended.value.code == 0
+        assert open_matrices(tmp_path / "made", NAME).info["num_clips"] == 16

@@ -1,0 +1,91 @@
+"""Splits against sizes worked out by hand from the rule of the released code."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.errors import UserError
+from preprocessing.pipeline.splits import Split, split_groups, split_sizes
+
+PUBLISHED = (0.7, 0.2, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("num_groups", "sizes"),
+    [
+        # The five sessions of IEMOCAP and the twelve instruments of Good-Sounds.
+        (5, (3, 1, 1)),
+        (12, (8, 2, 2)),
+        (3, (1, 1, 1)),
+        (4, (2, 1, 1)),
+        (6, (4, 1, 1)),
+        (7, (5, 1, 1)),
+        (10, (7, 2, 1)),
+        (11, (8, 2, 1)),
+        (100, (70, 20, 10)),
+        (10000, (7000, 2000, 1000)),
+        (999, (699, 200, 100)),
+    ],
+)
+def test_sizes(num_groups: int, sizes: tuple[int, int, int]) -> None:
+    assert split_sizes(num_groups, PUBLISHED) == sizes
+
+
+@pytest.mark.parametrize("num_groups", [0, 1, 2])
+def test_too_few_groups(num_groups: int) -> None:
+    with pytest.raises(UserError, match=f"{num_groups} groups are too few"):
+        split_groups(range(num_groups))
+
+
+def test_five_sessions_in_order() -> None:
+    assert split_groups(["1", "2", "3", "4", "5"]) == [
+        Split(train=["1", "2", "3"], validation=["4"], test=["5"])
+    ]
+
+
+def test_five_folds_go_round_in_a_circle() -> None:
+    folds = split_groups("abcde", num_folds=5)
+    assert ["".join(f.train + f.validation + f.test) for f in folds] == [
+        "abcde",
+        "bcdea",
+        "cdeab",
+        "deabc",
+        "eabcd",
+    ]
+    assert [fold.test for fold in folds] == [["e"], ["a"], ["b"], ["c"], ["d"]]
+
+
+def test_folds_start_at_the_floor_of_i_n_over_k() -> None:
+    starts = [fold.train[0] for fold in split_groups(range(12), num_folds=5)]
+    assert starts == [0, 2, 4, 7, 9]
+    second = split_groups(range(12), num_folds=5)[1]
+    assert second.train == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert (second.validation, second.test) == ([10, 11], [0, 1])
+
+
+def test_other_fractions() -> None:
+    (fold,) = split_groups(range(10), fractions=(0.5, 0.25, 0.25))
+    assert fold == Split([0, 1, 2, 3, 4], [5, 6], [7, 8, 9])
+
+
+def test_repeated_groups_count_once_and_keep_their_order() -> None:
+    (fold,) = split_groups(["c", "a", "c", "b", "a"])
+    assert fold == Split(["c"], ["a"], ["b"])
+
+
+def test_more_folds_than_groups() -> None:
+    with pytest.raises(UserError, match="num_folds = 6: there are only 5 groups"):
+        split_groups("abcde", num_folds=6)
+
+
+@given(
+    st.integers(3, 400),
+    st.sampled_from([PUBLISHED, (0.8, 0.1, 0.1), (0.6, 0.2, 0.2), (0.34, 0.33, 0.33)]),
+    st.integers(1, 3),
+)
+def test_every_group_is_in_exactly_one_set(
+    num_groups: int, fractions: tuple[float, float, float], num_folds: int
+) -> None:
+    for fold in split_groups(range(num_groups), fractions, num_folds):
+        assert sorted(fold.train + fold.validation + fold.test) == list(range(num_groups))
+        assert min(len(fold.train), len(fold.validation), len(fold.test)) >= 1
