@@ -8,6 +8,7 @@ python experiments_manager.py --check [20,21]        is everything there that th
 
 import argparse
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,14 @@ from typing import Any
 from config.command_line import EXIT_FAILED_RUNS, EXIT_USER_ERROR, run_command, settings_parser
 from config.errors import UserError
 from config.experiments import Experiment, Instance, load_experiments, select_experiments
-from config.settings import PROJECT_FOLDER, Settings, display_path, load_settings, printable
+from config.settings import (
+    PROJECT_FOLDER,
+    Settings,
+    TrainingDefaults,
+    display_path,
+    load_settings,
+    printable,
+)
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import matrices_name, matrices_ready, open_matrices
 from pretraining.extractors import EXTRACTORS
@@ -89,7 +97,10 @@ def parse_words(words: Sequence[str]) -> Request:
     gpu, first, last = [*numbers, None, None, None][:3]
     if gpu is not None and gpu < -1:
         raise UserError(f"GPU {gpu}: must be a GPU's number, or -1 for the CPU")
-    wanted = tuple(int(name) if name.isdigit() else name for name in names)
+    for word, number in (("first", first), ("last", last)):
+        if number is not None and number < 1:
+            raise UserError(f"{word} instance {number}: instances are numbered from 1")
+    wanted = tuple(int(name) if re.fullmatch(r"\d{1,9}", name) else name for name in names)
     return Request(wanted, gpu, first, last)
 
 
@@ -378,8 +389,9 @@ def print_summary(experiments: Sequence[Experiment], results_folder: Path) -> No
         print("none of these experiments has a finished instance")
         return
     print()
-    print(summary_table(groups))
-    print(LEGEND)
+    if any(group.has_accuracies for group in groups):
+        print(summary_table(groups))
+        print(LEGEND)
     for sentence in conclusions(groups):
         print(sentence)
     print_paths(experiments, results_folder)
@@ -432,6 +444,18 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _with_options(command: str, arguments: argparse.Namespace) -> str:
+    """A command that works in the folders, and with the width, that these arguments set."""
+    if not command.startswith("python "):
+        return command
+    options = [word for file in arguments.config for word in ("--config", str(file))]
+    for override in arguments.overrides:
+        key = override.partition("=")[0].strip().rpartition(".")[2]
+        if key == "width" or key not in TrainingDefaults.model_fields:
+            options += ["--set", override]
+    return " ".join([command, *map(shlex.quote, options)])
+
+
 def main(arguments: argparse.Namespace) -> int:
     """Do what the command line asks; returns the exit code."""
     results_folder = load_settings(
@@ -449,7 +473,8 @@ def main(arguments: argparse.Namespace) -> int:
     runs = choose_runs(chosen, request)
     missing = find_missing(runs, arguments.force)
     for each in missing:
-        print(f"missing: {each.problem}\n    make it with: {each.command}", file=sys.stderr)
+        command = _with_options(each.command, arguments)
+        print(f"missing: {each.problem}\n    make it with: {command}", file=sys.stderr)
     if missing:
         return EXIT_USER_ERROR
     describe_inputs(runs)
@@ -464,4 +489,4 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    run_command(lambda: main(build_parser().parse_args()))
+    run_command(lambda: main(build_parser().parse_intermixed_args()))

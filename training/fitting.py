@@ -26,8 +26,8 @@ History = dict[str, list[float]]
 PROOF_EXAMPLES = 8
 
 
-class TrainingError(Exception):
-    """A training that cannot go on; its text says why."""
+class TrainingError(UserError):
+    """A training that cannot go on; its text says why, and what may help."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ def _train_epoch(
     sums = _Sums()
     batches = training.training_batches(options.batch_size, options.shuffle, streams.shuffling)
     num_batches = -(-len(training) // options.batch_size)
-    for batch in tqdm(batches, total=num_batches, unit="batch", leave=False, mininterval=0.5):
+    for batch in tqdm(batches, total=num_batches, unit="batch", leave=False, disable=None):
         learner.optimizer.zero_grad(set_to_none=True)
         outputs, task_loss, similarities = learner.losses(batch)
         loss = torch.stack([task_loss, *similarities]).sum()

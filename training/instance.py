@@ -46,7 +46,8 @@ class Workshop:
 
     def fold(self, matrices: Matrices, split: Split[str], random_offset: bool = False) -> Fold:
         """The sets of a fold, on the device; those of the last fold only are kept."""
-        key = (matrices.folder, matrices.fingerprint, tuple(split.train), random_offset)
+        groups = (tuple(split.train), tuple(split.validation), tuple(split.test))
+        key = (matrices.folder, matrices.name, matrices.fingerprint, groups, random_offset)
         if key not in self._folds:
             self._folds.clear()
             self._folds[key] = load_fold(matrices, split, self.device, random_offset)
@@ -78,6 +79,8 @@ def run_instance(
         title = f"{description} fold {number}" if len(folds) > 1 else description
         fold = workshop.fold(matrices, split)
         values, state = _run_fold(instance, fold, number, workshop, title)
+        # From here on the files no longer belong to the result of an earlier run.
+        files.twin.unlink(missing_ok=True)
         save_weights(files.model(number), state)
         figures.append(values)
     num_parameters = sum(tensor.numel() for tensor in state.values())

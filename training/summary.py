@@ -24,6 +24,11 @@ class Group:
         return [float(result["summary"][set_name]["mean_acc"]) for result in self.results]
 
     @property
+    def has_accuracies(self) -> bool:
+        """Whether it is a classification."""
+        return "mean_acc" in self.results[0]["summary"]["test"]
+
+    @property
     def chance(self) -> float:
         """Share of the most frequent class in the test set."""
         return mean(float(result["0"]["test_chance"]) for result in self.results)
@@ -71,12 +76,13 @@ def _label(parameters: Mapping[str, Any]) -> str:
 
 
 def summary_table(groups: Sequence[Group]) -> str:
-    """Experiment, what it is, validation and test accuracy as mean +- deviation, chance."""
+    """Experiment, what it is, validation and test accuracy as mean +- deviation, chance.
+
+    A regression has no accuracies and no line.
+    """
     header = ("experiment", "what", "runs", "validation %", "test %", "chance %")
     rows = [header]
-    for group in groups:
-        if "acc_std" not in group.results[0]["summary"]["test"]:
-            continue
+    for group in (group for group in groups if group.has_accuracies):
         rows.append(
             (
                 str(group.experiment),
@@ -104,6 +110,7 @@ def spread(accuracies: Sequence[float]) -> str:
 
 def conclusions(groups: Sequence[Group]) -> list[str]:
     """One plain sentence for each configuration beside a baseline on the same dataset."""
+    groups = [group for group in groups if group.has_accuracies]
     sentences = []
     for baseline in (group for group in groups if group.kind == "baseline"):
         for other in groups:

@@ -1,0 +1,239 @@
+"""Pre-training: what it writes, that it is not done twice, and what it trains for how long."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from config.errors import UserError
+from pretraining.extractors import EXTRACTORS
+from pretraining.pretrain import pretrain, pretrain_command
+from training import folds
+from training.network_files import load_weights, read_description
+from training.networks import load_extractor
+from training.vgg import VGG16
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Examples, Suite
+
+EXTRACTOR = EXTRACTORS["noisyspeech"]
+CPU = -1
+
+
+@pytest.fixture
+def prepared(suite: "Suite") -> "Suite":
+    """A suite with the extractor's matrices."""
+    suite.write_matrices("noisyspeech_randsplit")
+    return suite
+
+
+def train(suite: "Suite", overwrite: bool = False, **overrides: Any) -> "Path":
+    settings = suite.settings(**{"extractor_num_epochs": 2, **overrides})
+    return pretrain(EXTRACTOR, settings, CPU, overwrite)
+
+
+def test_the_table_says_what_the_paper_trained() -> None:
+    """Noise type recognition: 100 epochs, patience 10, batches of 40."""
+    assert (EXTRACTOR.num_epochs, EXTRACTOR.patience, EXTRACTOR.batch_size) == (100, 10, 40)
+    assert EXTRACTOR.task == "noise type"
+    for name, extractor in EXTRACTORS.items():
+        assert extractor.name == name
+        assert extractor.command == f"python pretraining/pretrain_vgg_{name}.py"
+
+
+def test_it_writes_a_model_that_experiments_can_use(
+    prepared: "Suite", bands: "Examples", capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = train(prepared, extractor_num_epochs=15, learning_rate=0.003, extractor_batch_size=10)
+    assert folder == prepared.extractors / "noisyspeech"
+    assert {path.name for path in folder.iterdir()} == {
+        "model.pt",
+        "extractor.json",
+        "results.json",
+        "history.png",
+        "history.pdf",
+    }
+    description, results = (
+        read_description(folder),
+        json.loads((folder / "results.json").read_text()),
+    )
+    assert description["test_accuracy"] == results["test_acc"]
+    assert description["num_test_examples"] == 6
+    assert description["classes"] == ["class0", "class1", "class2"]
+    frozen = load_extractor(prepared.settings(), "noisyspeech", load_weights).eval()
+    rows = {
+        key: sorted(int(group.removeprefix("clip")) for group in results[f"{key}_actors"])
+        for key in ("training", "test")
+    }
+    training = bands.predictors[rows["training"]].astype(float)
+    inputs = (bands.predictors[rows["test"]] - training.mean()) / training.std()
+    with torch.no_grad():
+        logits = frozen(torch.from_numpy(inputs.astype(np.float32))[:, None])
+    labels = bands.target[rows["test"]]
+    assert description["test_accuracy"] == np.mean(logits.argmax(1).numpy() == labels)
+    assert description["chance_level"] == max(np.bincount(labels)) / 6
+    said = capsys.readouterr().out
+    assert f"test accuracy {description['test_accuracy']:.1%}, chance" in said
+    assert "warning" not in said
+    assert description["test_accuracy"] == 1.0
+
+
+def test_what_is_there_is_not_trained_again(
+    prepared: "Suite", monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = train(prepared)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    monkeypatch.setattr(folds, "train_fold", None)
+    capsys.readouterr()
+    assert train(prepared) == folder
+    assert "already there, unchanged; test accuracy" in capsys.readouterr().out
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_another_plan_is_an_error_that_names_what_differs(prepared: "Suite") -> None:
+    folder = train(prepared)
+    weights = (folder / "model.pt").read_bytes()
+    with pytest.raises(UserError) as caught:
+        train(prepared, learning_rate=0.01, extractor_batch_size=20)
+    text = str(caught.value)
+    assert "learning_rate: 0.001 then, 0.01 now" in text
+    assert "batch_size: 40 then, 20 now" in text
+    assert "seed" not in text
+    assert "--overwrite" in text
+    assert (folder / "model.pt").read_bytes() == weights
+    train(prepared, overwrite=True, learning_rate=0.01, extractor_batch_size=20)
+    assert (folder / "model.pt").read_bytes() != weights
+    assert read_description(folder)["plan"]["learning_rate"] == 0.01
+
+
+def test_other_data_make_the_extractor_out_of_date(prepared: "Suite") -> None:
+    train(prepared)
+    info = prepared.matrices / "noisyspeech_randsplit_spectrum_fast_info.json"
+    info.write_text(info.read_text().replace("data of", "other data of"))
+    with pytest.raises(UserError, match=r"data: .data of .* then, .other data of"):
+        train(prepared)
+
+
+def test_an_interrupted_pre_training_is_begun_again(
+    prepared: "Suite", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.network_files.write_json", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(prepared)
+    assert (prepared.extractors / "noisyspeech" / "model.pt").exists()
+    read_description(train(prepared))
+
+
+def test_the_same_seed_gives_the_same_extractor(prepared: "Suite") -> None:
+    torch.manual_seed(1)
+    first = read_description(train(prepared))["weights_fingerprint"]
+    torch.manual_seed(2)
+    second = read_description(train(prepared, overwrite=True))["weights_fingerprint"]
+    assert first == second
+    other = read_description(train(prepared, overwrite=True, seed=1))["weights_fingerprint"]
+    assert other != first
+
+
+def test_missing_matrices_are_named_with_the_command_that_makes_them(suite: "Suite") -> None:
+    with pytest.raises(UserError) as caught:
+        train(suite)
+    text = str(caught.value)
+    assert "noisyspeech_randsplit_spectrum_fast" in text
+    assert "python preprocessing/preprocessing_NOISYSPEECH_randsplit.py" in text
+
+
+def test_an_extractor_at_chance_level_is_written_with_a_warning(
+    prepared: "Suite", capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(prepared, extractor_num_epochs=1, learning_rate=1e-9)
+    assert "warning: noisyspeech is at chance level" in capsys.readouterr().out
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """(fold, options) of each training that is started; none is carried out."""
+    started: list[Any] = []
+
+    def noted(model: VGG16, penalties: Any, fold: Any, options: Any, *_: Any) -> None:
+        assert penalties == []
+        started.append((fold, options))
+        raise UserError("started")
+
+    monkeypatch.setattr(folds, "train_fold", noted)
+    return started
+
+
+def test_length_and_batches_are_the_extractors_own_unless_set(
+    prepared: "Suite", fits: list[Any]
+) -> None:
+    own = {"extractor_num_epochs": "", "num_epochs": 3, "patience": 4, "batch_size": 5}
+    set_here = {"extractor_num_epochs": 7, "extractor_patience": 8, "extractor_batch_size": 9}
+    for overrides in (own, set_here, {"early_stopping": False}):
+        with pytest.raises(UserError, match="started"):
+            train(prepared, **overrides)
+    found = [(each.num_epochs, each.patience, each.batch_size) for _, each in fits]
+    assert found == [(100, 10, 40), (7, 8, 9), (2, None, 40)]
+    assert {each.best_metric for _, each in fits} == {"val_loss"}
+
+
+def test_training_examples_move_in_their_padding_and_the_others_do_not(
+    prepared: "Suite", fits: list[Any], bands: "Examples"
+) -> None:
+    with pytest.raises(UserError, match="started"):
+        train(prepared)
+    ((fold, _),) = fits
+    training = fold.sets["training"]
+    rows = [int(group.removeprefix("clip")) for group in fold.groups["training"]]
+    zero = -fold.normalization.mean / fold.normalization.std
+    starts: set[int] = set()
+    for seed in range(40):
+        generator = torch.Generator().manual_seed(seed)
+        batch = next(training.training_batches(len(rows), False, generator))
+        silent = (batch.inputs[:, 0] - zero).abs().amax(dim=2) < 1e-6
+        free = (bands.num_frames[sorted(rows)] < 40).tolist()
+        assert not silent[[not each for each in free]].any()
+        starts |= {int((~each).nonzero()[0]) for each in silent[free]}
+    assert starts == set(range(11))
+    for name in ("validation", "test"):
+        first, second = (
+            next(fold.sets[name].training_batches(6, False, torch.Generator().manual_seed(seed)))
+            for seed in (0, 1)
+        )
+        assert torch.equal(first.inputs, second.inputs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-1", "--set", "learning_rate=0"], "learning_rate"),
+        (["99"], "GPU 99"),
+        (["-1", "--set", "choose_optimizer=sgd", "--set", "learning_rate=1000"], "became"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_two(
+    prepared: "Suite",
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    epochs = ["--set", "extractor_num_epochs=8"]
+    monkeypatch.setattr(
+        "sys.argv", ["pretrain", "--config", str(prepared.config), *epochs, *arguments]
+    )
+    with pytest.raises(SystemExit) as caught:
+        pretrain_command("noisyspeech")
+    assert caught.value.code == 2
+    (line,) = [
+        line for line in capsys.readouterr().err.split("\n") if "error" in line or message in line
+    ]
+    assert line.startswith("error: ")
+    assert message in line

@@ -1,0 +1,282 @@
+"""Trained networks on the disk: what is written is read again, and nothing else is taken for it."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from config.errors import UserError
+from training.fitting import Streams
+from training.network_files import (
+    learnt_nothing,
+    load_weights,
+    quality,
+    read_description,
+    save_extractor,
+    save_weights,
+    weights_fingerprint,
+)
+from training.networks import best_run, build_network, load_extractor, start_from_source
+from training.vgg import VGG16
+
+if TYPE_CHECKING:
+    from tests.conftest import Suite
+
+DESCRIPTION = {
+    "architecture": {"network": "vgg16", "num_classes": 2, "in_channels": 1, "width": 0.5},
+    "test_accuracy": 0.8,
+    "chance_level": 0.5,
+    "num_test_examples": 40,
+}
+
+
+def state() -> dict[str, Tensor]:
+    return {"a": torch.tensor([[1.0, 2.0]]), "b": torch.tensor([3.0])}
+
+
+def test_weights_are_read_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / "weights.pt"
+    save_weights(path, state())
+    found = load_weights(path)
+    assert found.keys() == state().keys()
+    assert all(torch.equal(found[name], state()[name]) for name in found)
+    assert [each.name for each in path.parent.iterdir()] == ["weights.pt"]
+
+
+class Trap:
+    """What runs code when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    path, trace = tmp_path / "weights.pt", tmp_path / "trace"
+    torch.save({"a": Trap(trace)}, path)
+    with pytest.raises(UserError, match=r"weights\.pt: is no file of weights"):
+        load_weights(path)
+    path.write_bytes(pickle.dumps(Trap(trace), protocol=2))
+    with pytest.raises(UserError, match=r"weights\.pt: is no file of weights"):
+        load_weights(path)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights at all", b"PK\x03\x04 half an archive"])
+def test_a_broken_file_is_an_error_of_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"weights\.pt: is no file of weights: ") as caught:
+        load_weights(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [[torch.zeros(1)], {"a": 1.0}, torch.zeros(2)])
+def test_anything_but_named_weights_is_refused(tmp_path: Path, value: Any) -> None:
+    torch.save(value, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match="something other than named weights"):
+        load_weights(tmp_path / "weights.pt")
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"weights\.pt: cannot be read: No such file"):
+        load_weights(tmp_path / "weights.pt")
+
+
+def test_the_fingerprint_changes_with_name_shape_value_and_kind_alone() -> None:
+    first = weights_fingerprint(state())
+    assert weights_fingerprint(dict(reversed(state().items()))) == first
+    assert weights_fingerprint({name: each.clone() for name, each in state().items()}) == first
+    others = [
+        {"a": torch.tensor([[1.0, 2.0]]), "c": torch.tensor([3.0])},
+        {"a": torch.tensor([[1.0], [2.0]]), "b": torch.tensor([3.0])},
+        {"a": torch.tensor([[1.0, 2.0]]), "b": torch.tensor([3.0000002])},
+        {"a": torch.tensor([[1.0, 2.0]], dtype=torch.float64), "b": torch.tensor([3.0])},
+        {"a": torch.tensor([[1.0, 2.0]])},
+    ]
+    fingerprints = {weights_fingerprint(other) for other in others}
+    assert len(fingerprints | {first}) == len(others) + 1
+
+
+def test_an_extractor_is_read_as_it_was_written(tmp_path: Path) -> None:
+    save_extractor(tmp_path / "x", state(), DESCRIPTION)
+    found = read_description(tmp_path / "x")
+    assert found == {**DESCRIPTION, "weights_fingerprint": weights_fingerprint(state())}
+    assert load_weights(tmp_path / "x" / "model.pt").keys() == state().keys()
+
+
+def test_a_description_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupted writing must not leave old words beside new weights."""
+    folder = tmp_path / "x"
+    save_extractor(folder, state(), DESCRIPTION)
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.network_files.save_weights", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_extractor(folder, state(), DESCRIPTION)
+    with pytest.raises(UserError, match="holds no pre-trained extractor"):
+        read_description(folder)
+
+
+def test_descriptions_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="x: holds no pre-trained extractor"):
+        read_description(tmp_path / "x")
+    save_extractor(tmp_path / "x", state(), DESCRIPTION)
+    path = tmp_path / "x" / "extractor.json"
+    for content in (b"{", b"[]", b"3", b"\xff\xfe"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"extractor\.json: ") as caught:
+            read_description(tmp_path / "x")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [*DESCRIPTION, "weights_fingerprint"])
+def test_a_description_without_a_key_is_refused(tmp_path: Path, key: str) -> None:
+    save_extractor(tmp_path, state(), DESCRIPTION)
+    path = tmp_path / "extractor.json"
+    description = json.loads(path.read_text())
+    del description[key]
+    path.write_text(json.dumps(description))
+    with pytest.raises(UserError, match=f"{key} is missing; train the extractor again"):
+        read_description(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "nothing"), [(0.40, True), (0.5, True), (0.59, True), (0.60, False), (1.0, False)]
+)
+def test_chance_level_of_a_hundred_throws_of_a_coin(accuracy: float, nothing: bool) -> None:
+    """The limit is 0.5 + 1.96 * sqrt(0.25 / 100) = 0.598."""
+    description = {"test_accuracy": accuracy, "chance_level": 0.5, "num_test_examples": 100}
+    assert learnt_nothing(description) is nothing
+
+
+def test_the_same_accuracy_on_few_examples_may_be_chance() -> None:
+    description = {"test_accuracy": 0.6, "chance_level": 0.5}
+    assert learnt_nothing({**description, "num_test_examples": 10})
+    assert not learnt_nothing({**description, "num_test_examples": 1000})
+
+
+def test_quality_in_words() -> None:
+    words = quality({"test_accuracy": 0.734, "chance_level": 1 / 11})
+    assert words == "test accuracy 73.4%, chance 9.1%"
+
+
+def test_a_frozen_network_has_the_weights_of_its_file(suite: "Suite") -> None:
+    folder = suite.write_extractor(seed=4)
+    torch.manual_seed(0)
+    random_state = torch.get_rng_state()
+    frozen = load_extractor(suite.settings(), "noisyspeech", load_weights)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    stored = torch.load(folder / "model.pt", weights_only=True)
+    assert frozen.state_dict().keys() == stored.keys()
+    assert all(torch.equal(value, stored[name]) for name, value in frozen.state_dict().items())
+    assert stored["classifier.6.weight"].shape == (11, 128)
+
+
+def test_an_extractor_in_a_folder_of_its_own(suite: "Suite") -> None:
+    folder = suite.write_extractor("elsewhere")
+    settings = suite.settings(at_noisyspeech_model_path=folder)
+    assert isinstance(load_extractor(settings, "noisyspeech", load_weights), VGG16)
+
+
+@pytest.mark.parametrize("key", ["features.0.weight", "features.28.bias", "classifier.6.weight"])
+def test_an_extractor_that_lacks_a_weight_is_refused(suite: "Suite", key: str) -> None:
+    suite.write_extractor(without=key)
+    with pytest.raises(UserError, match=rf"noisyspeech/model\.pt: {key} is missing"):
+        load_extractor(suite.settings(), "noisyspeech", load_weights)
+
+
+def test_an_extractor_of_another_width_is_refused(suite: "Suite") -> None:
+    suite.write_extractor(width=1 / 16)
+    with pytest.raises(
+        UserError,
+        match=r"width of the extractor is 0\.0625, this run's is 0\.03125; "
+        r"train it again: python pretraining/pretrain_vgg_noisyspeech\.py",
+    ):
+        load_extractor(suite.settings(), "noisyspeech", load_weights)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "found"), [("network", "resnet", "resnet"), ("in_channels", 3, "3")]
+)
+def test_an_extractor_of_another_architecture_is_refused(
+    suite: "Suite", key: str, value: Any, found: str
+) -> None:
+    architecture = VGG16(11, width=1 / 32).architecture | {key: value}
+    suite.write_extractor(architecture=architecture)
+    with pytest.raises(UserError, match=f"{key} of the extractor is {found}, this run's is "):
+        load_extractor(suite.settings(), "noisyspeech", load_weights)
+
+
+def test_weights_that_are_not_those_described_are_refused(suite: "Suite") -> None:
+    folder = suite.write_extractor()
+    save_weights(folder / "model.pt", VGG16(11, width=1 / 16).state_dict())
+    with pytest.raises(UserError, match=r"features\.0\.weight has shape \(4, 1, 3, 3\), expected"):
+        load_extractor(suite.settings(), "noisyspeech", load_weights)
+
+
+def test_weight_initialization_takes_the_convolutions_and_nothing_else(suite: "Suite") -> None:
+    folder = suite.write_extractor()
+    stored = torch.load(folder / "model.pt", weights_only=True)
+    streams = Streams.from_seed(0, 0)
+    plain = build_network(3, 1 / 32, streams).state_dict()
+    model = build_network(3, 1 / 32, streams)
+    start_from_source(model, suite.settings(at_pretraining="noisyspeech"), load_weights)
+    for name, value in model.state_dict().items():
+        source = stored if name.startswith("features.") else plain
+        assert torch.equal(value, source[name]), name
+    assert not torch.equal(plain["features.0.weight"], stored["features.0.weight"])
+
+
+def test_without_a_source_a_network_stays_as_it_was_drawn(suite: "Suite") -> None:
+    model = build_network(3, 1 / 32, Streams.from_seed(0, 0))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    start_from_source(model, suite.settings(), load_weights)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_weight_initialization_from_a_file_without_a_convolution_is_refused(
+    suite: "Suite",
+) -> None:
+    suite.write_extractor(without="features.12.bias")
+    model = build_network(3, 1 / 32, Streams.from_seed(0, 0))
+    with pytest.raises(UserError, match=r"model\.pt: features\.12\.bias is missing"):
+        start_from_source(model, suite.settings(at_pretraining="noisyspeech"), load_weights)
+
+
+def test_no_best_run_of_an_experiment_without_results(suite: "Suite") -> None:
+    with pytest.raises(UserError, match=r"run python experiments_manager\.py \[31\] 0"):
+        best_run(suite.results, "experiment 31")
+
+
+@pytest.mark.parametrize(
+    ("task", "summaries", "best"),
+    [
+        ("classification", [(0.5, 0.6), (0.9, 0.8), (0.1, 0.7)], 2),
+        ("regression", [(0.5, 0.6), (0.9, 0.8), (0.1, 0.7)], 3),
+    ],
+)
+def test_the_best_run_is_that_of_highest_accuracy_or_lowest_error(
+    suite: "Suite", task: str, summaries: list[tuple[float, float]], best: int
+) -> None:
+    for number, (loss, accuracy) in enumerate(summaries, start=1):
+        path = suite.files(31, number).twin
+        path.parent.mkdir(parents=True, exist_ok=True)
+        twin = {
+            "0": {},
+            "summary": {"validation": {"mean_loss": loss, "mean_acc": accuracy}},
+            "parameters": {"task": task},
+            "inputs": {},
+            "fingerprint": str(number),
+            "number": number,
+        }
+        path.write_text(json.dumps(twin))
+    assert best_run(suite.results, "experiment 31")["number"] == best
