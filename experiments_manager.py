@@ -4,12 +4,11 @@ python experiments_manager.py [20,21,22,23] 0        experiments on GPU 0; -1: t
 python experiments_manager.py [20] 0 3 5             instances 3 to 5 only
 python experiments_manager.py --list                 all experiments, done / all
 python experiments_manager.py --check [20,21]        is everything there that they need?
+python experiments_manager.py --summary [20,21]      the accuracies so far
 """
 
 import argparse
 import re
-import shlex
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,28 +17,25 @@ from typing import Any
 
 from config.command_line import EXIT_FAILED_RUNS, EXIT_USER_ERROR, run_command, settings_parser
 from config.errors import UserError
-from config.experiments import Experiment, Instance, load_experiments, select_experiments
-from config.settings import (
-    PROJECT_FOLDER,
-    Settings,
-    TrainingDefaults,
-    display_path,
-    load_settings,
-    printable,
+from config.experiments import Experiment, load_experiments, select_experiments
+from config.settings import PROJECT_FOLDER, display_path, load_settings, printable
+from experiments_inputs import (
+    Run,
+    describe_inputs,
+    files_of,
+    find_missing,
+    sources_of,
+    split_of,
+    with_options,
 )
-from preprocessing.corpora import all_datasets
-from preprocessing.pipeline.matrices import matrices_name, matrices_ready, open_matrices
 from pretraining.extractors import EXTRACTORS
-from training.network_files import learnt_nothing, quality, read_description
-from training.results import InstanceFiles, count_finished, differences, read_result, read_results
+from training.results import count_finished, differences, read_result, read_results
 
 EXPERIMENTS_FOLDER = PROJECT_FOLDER / "experiments_antitransfer"
-BEST_OF_EXPERIMENT = re.compile(r"experiment (\d+)")
 LEGEND = (
     "±: standard deviation over repetitions (other seeds, same split); chance: always naming the "
     "most frequent class of the test set"
 )
-FULL_MODEL_BYTES = 134_275_780 * 4
 
 
 @dataclass(frozen=True)
@@ -50,29 +46,6 @@ class Request:
     gpu: int | None
     first: int | None
     last: int | None
-
-
-@dataclass(frozen=True)
-class Run:
-    """One instance to be run."""
-
-    experiment: Experiment
-    instance: Instance
-    files: InstanceFiles
-
-    @property
-    def title(self) -> str:
-        """What the progress bar shows."""
-        comment = self.instance.parameters["comment_2"] or self.instance.parameters["comment_1"]
-        return f"experiment {self.experiment.id} run {self.instance.number} {comment}"
-
-
-@dataclass(frozen=True)
-class Missing:
-    """Something an experiment needs, why it cannot be used, and the command that makes it."""
-
-    problem: str
-    command: str
 
 
 def parse_words(words: Sequence[str]) -> Request:
@@ -119,18 +92,8 @@ def choose_runs(experiments: Sequence[Experiment], request: Request) -> list[Run
                 f"experiment {experiment.id}: has instances 1 to {len(experiment.instances)}, "
                 f"none from {first} to {last}"
             )
-        runs += [Run(experiment, instance, _files(experiment, instance)) for instance in chosen]
+        runs += [Run(experiment, instance, files_of(experiment, instance)) for instance in chosen]
     return runs
-
-
-def _files(experiment: Experiment, instance: Instance) -> InstanceFiles:
-    return InstanceFiles(
-        results_folder=instance.settings.results.results_folder,
-        experiment=experiment.id,
-        number=instance.number,
-        dataset=experiment.dataset,
-        features=str(instance.parameters["features_type"]),
-    )
 
 
 def in_order(experiments: Sequence[Experiment]) -> list[Experiment]:
@@ -143,7 +106,7 @@ def in_order(experiments: Sequence[Experiment]) -> list[Experiment]:
     ordered: list[Experiment] = []
     while waiting:
         ids = {experiment.id for experiment in waiting}
-        ready = [each for each in waiting if not _sources(each) & (ids - {each.id})]
+        ready = [each for each in waiting if not sources_of(each) & (ids - {each.id})]
         if not ready:
             raise UserError(f"experiments {sorted(ids)} start from each other's results")
         ordered += ready
@@ -151,119 +114,9 @@ def in_order(experiments: Sequence[Experiment]) -> list[Experiment]:
     return ordered
 
 
-def _sources(experiment: Experiment) -> set[int]:
-    """IDs of the experiments whose best run this one starts from."""
-    sources = (i.settings.training_defaults.at_pretraining or "" for i in experiment.instances)
-    return {int(match[1]) for match in map(BEST_OF_EXPERIMENT.fullmatch, sources) if match}
-
-
-def find_missing(runs: Sequence[Run], force: bool) -> list[Missing]:
-    """Everything that keeps the runs from starting, each thing once."""
-    chosen = {run.experiment.id for run in runs}
-    problems: dict[Missing, None] = {}
-    for run in runs:
-        for missing in (
-            *_missing_matrices(run),
-            *_missing_extractors(run, force),
-            *_missing_experiments(run, chosen),
-        ):
-            problems[missing] = None
-    return [*problems, *_missing_space(runs)]
-
-
-def _missing_matrices(run: Run) -> list[Missing]:
-    name = matrices_name(run.files.dataset, run.files.features)
-    folder = run.instance.settings.preprocessing.output_folder
-    dataset = all_datasets().get(run.files.dataset)
-    command = dataset.command if dataset else f"a script that makes {run.files.dataset}"
-    if not matrices_ready(folder, name):
-        return [Missing(f"{display_path(folder)}: no matrices {name}", command)]
-    try:
-        classes = open_matrices(folder, name).classes
-    except UserError as error:
-        return [Missing(str(error), command)]
-    expected = run.instance.parameters["output_classes"]
-    if run.instance.parameters["task"] == "classification" and len(classes) != expected:
-        return [Missing(f"{name}: {len(classes)} classes, output_classes = {expected}", command)]
-    return []
-
-
-def _missing_extractors(run: Run, force: bool) -> list[Missing]:
-    settings, training = run.instance.settings, run.instance.settings.training_defaults
-    names = list(training.at_dataset) if training.anti_transfer else []
-    if training.at_pretraining and not BEST_OF_EXPERIMENT.fullmatch(training.at_pretraining):
-        names.append(training.at_pretraining)
-    missing = []
-    for name in names:
-        if name not in EXTRACTORS:
-            raise UserError(
-                f"{display_path(run.experiment.file)}: no extractor {name}; "
-                f"there are {', '.join(EXTRACTORS)}"
-            )
-        problem = _extractor_problem(settings, name, force)
-        if problem:
-            missing.append(Missing(problem, EXTRACTORS[name].command))
-    return missing
-
-
-def _extractor_problem(settings: Settings, name: str, force: bool) -> str | None:
-    folder = settings.extractor_folder(name)
-    try:
-        description = read_description(folder)
-    except UserError as error:
-        return str(error)
-    width = description["architecture"].get("width")
-    if width != settings.training_defaults.width:
-        wanted = settings.training_defaults.width
-        return f"{display_path(folder)}: has width {width}, this run has {wanted}"
-    if learnt_nothing(description) and not force:
-        return (
-            f"{display_path(folder)}: is at chance level ({quality(description)}); --force uses it"
-        )
-    return None
-
-
-def _missing_experiments(run: Run, chosen: set[int]) -> list[Missing]:
-    missing = []
-    for source in sorted(_sources(run.experiment) - chosen):
-        if not count_finished(run.files.results_folder, source):
-            missing.append(
-                Missing(
-                    f"experiment {run.experiment.id} starts from the best run of experiment "
-                    f"{source}, which has no results",
-                    f"python experiments_manager.py [{source}] 0",
-                )
-            )
-    return missing
-
-
-def _missing_space(runs: Sequence[Run]) -> list[Missing]:
-    """Whether the disk takes the models of all runs."""
-    needed: dict[Path, float] = {}
-    for run in runs:
-        training = run.instance.settings.training_defaults
-        folder = run.files.results_folder
-        if not run.files.twin.exists():
-            size = FULL_MODEL_BYTES * training.width**2 * training.num_folds
-            needed[folder] = needed.get(folder, 0) + size
-    missing = []
-    for folder, size in needed.items():
-        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-        free = shutil.disk_usage(existing).free
-        if size > free:
-            missing.append(
-                Missing(
-                    f"{display_path(folder)}: {size / 1e9:.1f} GB are needed for models, "
-                    f"{free / 1e9:.1f} GB are free",
-                    "--set results_folder=FOLDER on a larger disk",
-                )
-            )
-    return missing
-
-
 def list_experiments(experiments: Mapping[int, Experiment], results_folder: Path) -> None:
     """Print the table of --list."""
-    rows = [("ID", "done", "dataset", "orthogonal task", "question")]
+    rows = [("ID", "done", "dataset", "split", "orthogonal task", "question")]
     for experiment in experiments.values():
         done = count_finished(results_folder, experiment.id)
         rows.append(
@@ -271,6 +124,7 @@ def list_experiments(experiments: Mapping[int, Experiment], results_folder: Path
                 str(experiment.id),
                 f"{done}/{len(experiment.instances)}",
                 experiment.dataset,
+                split_of(experiment),
                 _orthogonal_task(experiment),
                 experiment.question,
             )
@@ -288,23 +142,6 @@ def _orthogonal_task(experiment: Experiment) -> str:
         names.append(training.at_pretraining)
     tasks = [f"{EXTRACTORS[name].task} ({name})" if name in EXTRACTORS else name for name in names]
     return ", ".join(tasks) or "-"
-
-
-def describe_inputs(runs: Sequence[Run]) -> None:
-    """Print what the runs will use: data with their split, extractors with their own accuracy."""
-    lines: dict[str, None] = {}
-    for run in runs:
-        settings, training = run.instance.settings, run.instance.settings.training_defaults
-        name = matrices_name(run.files.dataset, run.files.features)
-        info = open_matrices(settings.preprocessing.output_folder, name).info
-        lines[f"data {name}: {info['num_examples']} examples, split {info['split_type']}"] = None
-        sources = list(training.at_dataset) if training.anti_transfer else []
-        if training.at_pretraining in EXTRACTORS:
-            sources.append(str(training.at_pretraining))
-        for source in sources:
-            folder = settings.extractor_folder(source)
-            lines[f"extractor {source}: {quality(read_description(folder))}"] = None
-    print("\n".join(lines))
 
 
 def run_all(runs: Sequence[Run], gpu: int, overwrite: bool) -> int:
@@ -362,7 +199,7 @@ def _update_spreadsheet(run: Run) -> None:
 
     rows: list[tuple[Mapping[str, Any], Path]] = []
     for instance in run.experiment.instances:
-        files = _files(run.experiment, instance)
+        files = files_of(run.experiment, instance)
         if files.twin.exists():
             rows.append((read_result(files.twin), files.parameters))
     write_spreadsheet(run.files.spreadsheet, rows, run.instance.parameters["task"])
@@ -444,18 +281,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _with_options(command: str, arguments: argparse.Namespace) -> str:
-    """A command that works in the folders, and with the width, that these arguments set."""
-    if not command.startswith("python "):
-        return command
-    options = [word for file in arguments.config for word in ("--config", str(file))]
-    for override in arguments.overrides:
-        key = override.partition("=")[0].strip().rpartition(".")[2]
-        if key == "width" or key not in TrainingDefaults.model_fields:
-            options += ["--set", override]
-    return " ".join([command, *map(shlex.quote, options)])
-
-
 def main(arguments: argparse.Namespace) -> int:
     """Do what the command line asks; returns the exit code."""
     results_folder = load_settings(
@@ -473,7 +298,7 @@ def main(arguments: argparse.Namespace) -> int:
     runs = choose_runs(chosen, request)
     missing = find_missing(runs, arguments.force)
     for each in missing:
-        command = _with_options(each.command, arguments)
+        command = with_options(each.command, arguments)
         print(f"missing: {each.problem}\n    make it with: {command}", file=sys.stderr)
     if missing:
         return EXIT_USER_ERROR

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.command_line import run_command, settings_from, settings_parser
 from config.errors import UserError
-from config.files import write_json
+from config.files import write_json, write_text
 from config.settings import Settings, display_path
 from preprocessing.corpora import find_dataset
 from preprocessing.pipeline.jobs import fingerprint_of
@@ -17,6 +17,7 @@ from training.network_files import learnt_nothing, quality, read_description, sa
 if TYPE_CHECKING:
     from training.fitting import FitOptions
 
+TRAINING_AUDIO = "training_audio.txt"
 PREFERRED_SECTIONS = ("pretraining", "training_defaults")
 
 
@@ -42,7 +43,8 @@ def pretrain(
 ) -> Path:
     """Train an extractor unless it is there already; returns its folder.
 
-    Writes model.pt, extractor.json, results.json, and history.png and .pdf.
+    Writes model.pt, extractor.json, results.json, history.png and .pdf, and the hashes of the
+    audio that it was trained on (training_audio.txt).
 
     Raises:
         UserError: its matrices are missing, or another extractor of that name is there.
@@ -65,7 +67,7 @@ def pretrain(
         "task": extractor.task,
         "architecture": architecture,
         "classes": matrices.classes,
-        "split_type": matrices.info["split_type"],
+        "split": matrices.info["split"],
         "test_accuracy": values["test_acc"],
         "chance_level": values["test_chance"],
         "num_test_examples": values["test_examples"],
@@ -74,6 +76,8 @@ def pretrain(
         "plan_fingerprint": fingerprint_of(plan),
     }
     write_json(folder / "results.json", values)
+    contents = sorted(matrices.contents_of(values["training_actors"]))
+    write_text(folder / TRAINING_AUDIO, "\n".join(contents) + "\n")
     save_extractor(folder, state, description)
     _draw_history(values, extractor, folder)
     print(f"{extractor.name}: {quality(description)}; written to {display_path(folder)}")

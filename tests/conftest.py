@@ -96,9 +96,9 @@ class Suite:
         split = split_groups(order, FRACTIONS)[0]
         np.save(f"{start}_predictors.npy", examples.predictors)
         np.save(f"{start}_target.npy", examples.target)
-        rows = ["clip,label,class_name,group,first_frame,num_frames,augmented"]
+        rows = ["clip,label,class_name,group,first_frame,num_frames,augmented,content"]
         rows += [
-            f"{group}.wav,{label},class{label},{group},0,{num_frames},0"
+            f"{group}.wav,{label},class{label},{group},0,{num_frames},0,audio of {group}"
             for group, label, num_frames in zip(
                 groups, examples.target, examples.num_frames, strict=True
             )
@@ -117,6 +117,7 @@ class Suite:
         info = {
             "dataset": dataset,
             "split_type": "random by clip",
+            "split": "random by clip: speakers shared",
             "classes": [f"class{label}" for label in range(num_classes)],
             "num_examples": len(examples.target),
             "fingerprint": f"data of {dataset}",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.conftest import Examples, Suite
 
 ROOT = Path(experiments_manager.__file__).parent
+SPLIT = "random by clip: speakers shared"
 AGAINST_NOISE = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": 13}
 
 
@@ -233,6 +234,7 @@ def test_check_of_a_suite_that_has_everything(
     assert manage(suite, "--check", "[28]", "-1", "1", "2") == 0
     said = capsys.readouterr().out
     assert "extractor noisyspeech: test accuracy 90.0%, chance 10.0%" in said
+    assert "what it was trained on is not known" in said
     assert "data tiny_spectrum_fast: 60 examples, split random by clip" in said
     assert said.endswith("everything is there for 2 instances\n")
     assert no_training == []
@@ -403,7 +405,7 @@ def test_the_last_table_is_of_the_dictionaries(finished: tuple["Suite", str, int
             cells.append(f"{mean(values):.1f} ± {stdev(values):.1f}")
             accuracies[identifier, key] = values
         chance = 100 * twin_of(suite, identifier)["0"]["test_chance"]
-        assert f"{identifier} {name} {count} {cells[0]} {cells[1]} {chance:.1f}" in lines
+        assert f"{identifier} {name} {count} {cells[0]} {cells[1]} {chance:.1f} {SPLIT}" in lines
     pairs = zip(accuracies[28, "test"], accuracies[5, "test"], strict=False)
     gain = mean(first - second for first, second in pairs)
     (sentence,) = [line for line in lines if "minus baseline, same seeds" in line]
@@ -529,13 +531,14 @@ def test_list_shows_what_is_done(
         "ID",
         "done",
         "dataset",
+        "split",
         "orthogonal task",
         "question",
     ]
     assert [[cell for cell in map(str.strip, row) if cell] for row in rows] == [
-        ["5", "3/3", "tiny", "-", "Question 5?"],
-        ["6", "0/4", "tiny", "-", "Question 6?"],
-        ["28", "2/2", "tiny", "noise type (noisyspeech)", "Question 28?"],
+        ["5", "3/3", "tiny", SPLIT, "-", "Question 5?"],
+        ["6", "0/4", "tiny", SPLIT, "-", "Question 6?"],
+        ["28", "2/2", "tiny", SPLIT, "noise type (noisyspeech)", "Question 28?"],
     ]
 
 
@@ -680,3 +683,19 @@ def test_from_ipython_as_the_readme_says(suite: "Suite") -> None:
     text = done.stdout + done.stderr
     assert "python preprocessing/preprocessing_GSC_randsplit.py" in text
     assert "SystemExit: 2" in text
+
+
+def test_check_counts_test_clips_that_the_extractor_was_trained_on(
+    suite: "Suite", capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the six test clips, two are among what the extractor heard."""
+    prepare(suite)
+    splits = json.loads((suite.matrices / "tiny_spectrum_fast_splits.json").read_text())
+    test_groups = splits["folds"][0]["test"]
+    heard = [f"audio of {group}" for group in [*test_groups[:2], "another"]]
+    folder = suite.settings().extractor_folder("noisyspeech")
+    (folder / "training_audio.txt").write_text("\n".join(heard) + "\n")
+    suite.write_experiment(28, AGAINST_NOISE)
+    manage(suite, "--check", "[28]")
+    said = capsys.readouterr().out
+    assert f"trained on 2 of the {len(test_groups)} test clips of tiny_spectrum_fast" in said

@@ -114,7 +114,7 @@ def train_fold(
         **_final_figures(learner, sets, options.batch_size),
         **result.history,
         "best_epoch": result.best_epoch,
-        "precision": precision,
+        "numeric_precision": precision,
     }
     for set_name, key in GROUP_KEYS.items():
         values[key] = fold.groups[set_name]

@@ -92,7 +92,7 @@ def run_instance(
         "width": training.width,
         "example_frames": int(matrices.predictors.shape[1]),
         "example_bins": int(matrices.predictors.shape[2]),
-        "split_type": matrices.info["split_type"],
+        "split": matrices.info["split"],
     }
     return write_result(files, figures, parameters, model, inputs)
 
@@ -123,7 +123,7 @@ def input_fingerprints(instance: Instance, workshop: Workshop) -> dict[str, str]
         description = read_description(settings.extractor_folder(extractor))
         inputs[f"extractor {extractor}"] = description["weights_fingerprint"]
     if source and source.startswith(BEST_OF_EXPERIMENT):
-        inputs[source] = best_run(settings.results.results_folder, source)["fingerprint"]
+        inputs[source] = best_run(settings, source)["fingerprint"]
     return inputs
 
 

@@ -31,7 +31,7 @@ def start_from_source(model: VGG16, settings: Settings, read_weights: ReadWeight
     if source is None:
         return
     if source.startswith(BEST_OF_EXPERIMENT):
-        result = best_run(settings.results.results_folder, source)
+        result = best_run(settings, source)
         parameters = result["parameters"]
         files = InstanceFiles(
             settings.results.results_folder,
@@ -46,7 +46,7 @@ def start_from_source(model: VGG16, settings: Settings, read_weights: ReadWeight
     load_convolutions(model, read_weights(path), display_path(path))
 
 
-def best_run(results_folder: Path, source: str) -> dict[str, Any]:
+def best_run(settings: Settings, source: str) -> dict[str, Any]:
     """The result of an experiment's best instance, by validation accuracy (regression: by loss).
 
     Args:
@@ -56,10 +56,16 @@ def best_run(results_folder: Path, source: str) -> dict[str, Any]:
         UserError: the experiment has no finished instance.
     """
     identifier = int(source.removeprefix(BEST_OF_EXPERIMENT))
-    results = read_results(results_folder, identifier)
+    features_type = settings.feature_extraction.features_type
+    results = [
+        result
+        for result in read_results(settings.results.results_folder, identifier)
+        if result["parameters"]["features_type"] == features_type
+    ]
     if not results:
         raise UserError(
-            f"at_pretraining = {source}: experiment {identifier} has no finished instance; run "
+            f"at_pretraining = {source}: experiment {identifier} has no finished instance with "
+            f"features_type = {features_type}; run "
             f"python experiments_manager.py [{identifier}] 0"
         )
     if results[0]["parameters"]["task"] == "classification":

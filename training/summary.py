@@ -44,6 +44,11 @@ class Group:
         return str(self.results[0]["parameters"]["dataset"])
 
     @property
+    def split(self) -> str:
+        """What the split divides, and what its sets share."""
+        return str(self.results[0]["model"]["split"])
+
+    @property
     def by_seed(self) -> dict[int, float]:
         """Test accuracy of each seed."""
         seeds = [int(result["parameters"]["seed"]) for result in self.results]
@@ -80,7 +85,7 @@ def summary_table(groups: Sequence[Group]) -> str:
 
     A regression has no accuracies and no line.
     """
-    header = ("experiment", "what", "runs", "validation %", "test %", "chance %")
+    header = ("experiment", "what", "runs", "validation %", "test %", "chance %", "split")
     rows = [header]
     for group in (group for group in groups if group.has_accuracies):
         rows.append(
@@ -91,6 +96,7 @@ def summary_table(groups: Sequence[Group]) -> str:
                 spread(group.accuracies("validation")),
                 spread(group.accuracies("test")),
                 f"{100 * group.chance:.1f}",
+                group.split,
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]

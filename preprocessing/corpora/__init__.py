@@ -11,7 +11,7 @@ from config.errors import UserError
 from config.settings import hint
 
 if TYPE_CHECKING:
-    from preprocessing.pipeline.extraction import Dataset
+    from preprocessing.pipeline.dataset import Dataset
 
 
 def all_datasets() -> "dict[str, Dataset]":

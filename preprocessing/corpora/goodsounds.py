@@ -16,13 +16,13 @@ import numpy as np
 from config.errors import UserError
 from config.settings import Settings, display_path
 from preprocessing.pipeline.audio import Clip
+from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
 from preprocessing.pipeline.expectations import (
     corpus_folder,
     expect,
     expect_names,
     wrong_folder,
 )
-from preprocessing.pipeline.extraction import RANDOM_BY_CLIP, Dataset
 
 if TYPE_CHECKING:
     import pandas
@@ -238,6 +238,7 @@ RANDSPLIT = Dataset(
     split_type=RANDOM_BY_CLIP,
     list_clips=partial(_list_goodness, by_instrument=False),
     classes=GOODNESS,
+    sources=("instrument", "pack"),
 )
 INSTRUMENTSPLIT = Dataset(
     name="goodsounds_instrumentsplit",
@@ -247,6 +248,7 @@ INSTRUMENTSPLIT = Dataset(
     split_type=BY_INSTRUMENT,
     list_clips=partial(_list_goodness, by_instrument=True),
     classes=GOODNESS,
+    sources=("instrument", "pack"),
 )
 INSTRUMENT_RANDSPLIT = Dataset(
     name="goodsounds_instrument_randsplit",
@@ -256,6 +258,7 @@ INSTRUMENT_RANDSPLIT = Dataset(
     split_type=RANDOM_BY_CLIP,
     list_clips=_list_instruments,
     classes=INSTRUMENTS,
+    sources=("pack",),
 )
 
 DATASETS = (RANDSPLIT, INSTRUMENTSPLIT, INSTRUMENT_RANDSPLIT)

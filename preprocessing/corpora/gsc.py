@@ -16,8 +16,8 @@ from config.files import written_aside
 from config.settings import Settings, display_path
 from preprocessing.corpora.noisyspeech import find_noises
 from preprocessing.pipeline.audio import Clip
+from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
 from preprocessing.pipeline.expectations import expect
-from preprocessing.pipeline.extraction import RANDOM_BY_CLIP, Dataset
 from preprocessing.pipeline.jobs import fingerprint_of
 from preprocessing.pipeline.manifests import (
     MANIFEST,
@@ -190,6 +190,7 @@ CLEAN_RANDSPLIT = Dataset(
     split_type=RANDOM_BY_CLIP,
     list_clips=_list_balanced,
     classes=DIGITS,
+    sources=("speaker",),
 )
 NOISY_RANDSPLIT = Dataset(
     name="gsc_noisy_randsplit",
@@ -199,6 +200,7 @@ NOISY_RANDSPLIT = Dataset(
     split_type=RANDOM_BY_CLIP,
     list_clips=partial(_list_noisy, kind=NOISY),
     classes=DIGITS,
+    sources=("speaker", "noise"),
 )
 NOISY_MORE_RANDSPLIT = Dataset(
     name="gsc_noisy_more_randsplit",
@@ -208,6 +210,7 @@ NOISY_MORE_RANDSPLIT = Dataset(
     split_type=RANDOM_BY_CLIP,
     list_clips=partial(_list_noisy, kind=NOISY_MORE),
     classes=DIGITS,
+    sources=("speaker", "noise"),
 )
 
 DATASETS = (CLEAN_RANDSPLIT, NOISY_RANDSPLIT, NOISY_MORE_RANDSPLIT)

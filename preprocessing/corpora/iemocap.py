@@ -11,8 +11,8 @@ from pathlib import Path
 
 from config.settings import Settings
 from preprocessing.pipeline.audio import Clip
+from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
 from preprocessing.pipeline.expectations import corpus_folder, expect, wrong_folder
-from preprocessing.pipeline.extraction import RANDOM_BY_CLIP, Dataset
 
 CORPUS, KEY = "IEMOCAP", "input_iemocap_folder"
 FOLDER = "IEMOCAP_full_release"
@@ -166,6 +166,7 @@ RANDSPLIT = Dataset(
     split_type=RANDOM_BY_CLIP,
     list_clips=_list_emotions_by_clip,
     classes=EMOTIONS,
+    sources=("speaker", "session"),
 )
 ACTORSPLIT = Dataset(
     name="iemocap_actorsplit",
@@ -175,6 +176,7 @@ ACTORSPLIT = Dataset(
     split_type=BY_SESSION,
     list_clips=_list_emotions_by_session,
     classes=EMOTIONS,
+    sources=("speaker", "session"),
 )
 SPEAKER_RANDSPLIT = Dataset(
     name="iemocap_speaker_randsplit",
@@ -183,6 +185,7 @@ SPEAKER_RANDSPLIT = Dataset(
     sequence_length=4.0,
     split_type=RANDOM_BY_CLIP,
     list_clips=_list_speakers,
+    sources=("session",),
 )
 ONE_SECOND_ACTORSPLIT = Dataset(
     name="iemocap_1sec_actorsplit",
@@ -192,6 +195,7 @@ ONE_SECOND_ACTORSPLIT = Dataset(
     split_type=BY_SESSION,
     list_clips=_list_emotions_by_session,
     classes=EMOTIONS,
+    sources=("speaker", "session"),
 )
 
 DATASETS = (RANDSPLIT, ACTORSPLIT, SPEAKER_RANDSPLIT, ONE_SECOND_ACTORSPLIT)

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from config.errors import UserError
 from config.settings import Settings, display_path, printable
 from preprocessing.pipeline.audio import Clip
+from preprocessing.pipeline.dataset import Dataset
 from preprocessing.pipeline.expectations import corpus_folder, expect, wrong_folder
-from preprocessing.pipeline.extraction import Dataset
 from preprocessing.pipeline.matrices import OWN_SPLIT
 
 SOURCE = "https://www.openslr.org/12 (python preprocessing/get_corpus.py librispeech)"
@@ -171,6 +171,7 @@ WORDS = Dataset(
     sequence_length=4.0,
     split_type=OWN_SPLIT,
     list_clips=list_words,
+    sources=("speaker",),
 )
 
 DATASETS = (WORDS,)

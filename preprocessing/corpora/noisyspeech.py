@@ -11,7 +11,7 @@ import numpy as np
 from config.errors import UserError
 from config.settings import Settings, display_path
 from preprocessing.pipeline.audio import Clip, UnusableAudioError, audio_seconds
-from preprocessing.pipeline.extraction import RANDOM_BY_CLIP, Dataset
+from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
 from preprocessing.pipeline.manifests import read_manifest
 from preprocessing.pipeline.noise_mixing import Mixture, write_mixtures
 
@@ -188,6 +188,7 @@ RANDSPLIT = Dataset(
     split_type=RANDOM_BY_CLIP,
     list_clips=_list_clips,
     classes=NOISE_TYPES,
+    sources=("speech", "noise"),
 )
 
 DATASETS = (RANDSPLIT,)

@@ -12,8 +12,8 @@ import numpy as np
 from config.errors import UserError
 from config.settings import Settings, display_path
 from preprocessing.pipeline.audio import Clip
+from preprocessing.pipeline.dataset import Dataset
 from preprocessing.pipeline.expectations import corpus_folder, expect, wrong_folder
-from preprocessing.pipeline.extraction import Dataset
 from preprocessing.pipeline.matrices import OWN_SPLIT
 
 SOURCE = (
@@ -131,6 +131,7 @@ NOTES = Dataset(
     split_type=OWN_SPLIT,
     list_clips=list_notes,
     classes=FAMILIES,
+    sources=("instrument",),
 )
 
 DATASETS = (NOTES,)

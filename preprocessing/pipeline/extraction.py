@@ -5,32 +5,36 @@ grow with the corpus, and a journal lets a restart go on where the last run stop
 """
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from config.command_line import preparation_command
 from config.errors import UserError
 from config.files import write_json, written_aside
-from config.settings import FeatureExtraction, Settings, display_path
-from preprocessing.pipeline.audio import (
-    Clip,
-    Samples,
-    UnusableAudioError,
-    audio_seconds,
-    decode,
-    is_silent,
-    normalize_peak,
-    read_audio,
+from config.settings import Settings, display_path
+from preprocessing.pipeline.audio import Clip, UnusableAudioError, audio_seconds
+from preprocessing.pipeline.blocks import (
+    SILENT,
+    Block,
+    Recipe,
+    Row,
+    examples_of,
+    extract_block,
+    read_block,
 )
-from preprocessing.pipeline.augmentation import altered_copy
+from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
 from preprocessing.pipeline.features import check_feature_settings, extract_features, num_frames_of
 from preprocessing.pipeline.jobs import Journal, fingerprint_of, map_in_order
+from preprocessing.pipeline.leaks import (
+    describe_split,
+    one_group_for_equal_audio,
+    refuse_equal_audio,
+    shared_sources,
+)
 from preprocessing.pipeline.manifests import write_table
 from preprocessing.pipeline.matrices import (
     OWN_SPLIT,
@@ -40,73 +44,11 @@ from preprocessing.pipeline.matrices import (
     open_matrices,
     part_path,
 )
-from preprocessing.pipeline.segments import cut_segments, fit_to_length
 from preprocessing.pipeline.splits import split_groups
 
 BLOCK_CLIPS = 32
-FORMAT_VERSION = 1
-SILENT = "silent: no sample above 0.05"
-RANDOM_BY_CLIP = "random by clip"
+FORMAT_VERSION = 2
 SETS = ("train", "validation", "test")
-
-
-# clip number, first frame, frames before padding, number of the altered copy (0: the clip itself)
-Row = tuple[int, int, int, int]
-_Example = tuple[npt.NDArray[np.float32], int, int, int]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A corpus prepared for one task.
-
-    name: prefix of its matrices.
-    script: the file in preprocessing/ that makes them.
-    task: what the network is to tell, in words.
-    sequence_length: of an example, in s.
-    split_type: what the sets are divided by, in words; "random by clip" shuffles first.
-    list_clips: finds the clips; raises UserError if the corpus is not where the settings say.
-    classes: names in label order; empty: those of the clips.
-    """
-
-    name: str
-    script: str
-    task: str
-    sequence_length: float
-    split_type: str
-    list_clips: Callable[[Settings], list[Clip]]
-    classes: tuple[str, ...] = ()
-
-    @property
-    def command(self) -> str:
-        """What a user types to make the matrices."""
-        return f"python preprocessing/{self.script}.py"
-
-    def seconds(self, settings: Settings) -> float:
-        """Length of an example in s: what the user set, or the dataset's own."""
-        return (
-            settings.pretraining.sequence_length
-            or settings.feature_extraction.sequence_length
-            or self.sequence_length
-        )
-
-
-@dataclass(frozen=True)
-class _Recipe:
-    """How every clip of a run is turned into examples."""
-
-    features: FeatureExtraction
-    sample_rate: int
-    num_frames: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Examples (examples, frames, bins) of some clips, and the clips left out, with the reason."""
-
-    examples: npt.NDArray[np.float32]
-    rows: list[Row]
-    left_out: list[tuple[int, str]]
 
 
 def preprocess_command(dataset: Dataset) -> None:
@@ -135,15 +77,22 @@ def preprocess(dataset: Dataset, settings: Settings) -> Path:
         return folder
     print(f"{name}: {len(clips)} clips -> {display_path(folder)}")
     part_path(folder, name, "info").unlink(missing_ok=True)
-    recipe = _Recipe(
-        features=settings.feature_extraction,
-        sample_rate=settings.sampling.sr_target,
-        num_frames=_num_frames(dataset, settings, clips),
-        seed=settings.preprocessing.seed,
-    )
+    recipe = _recipe(dataset, settings, clips)
     records = _extract_all(clips, recipe, folder, name, plan, settings.preprocessing.workers)
     _finish(dataset, settings, clips, records, folder, name, plan)
     return folder
+
+
+def _recipe(dataset: Dataset, settings: Settings, clips: list[Clip]) -> Recipe:
+    features, rate = settings.feature_extraction, settings.sampling.sr_target
+    one_second = extract_features(np.zeros(rate, dtype=np.float32), features, rate)
+    return Recipe(
+        features=features,
+        sample_rate=rate,
+        num_frames=_num_frames(dataset, settings, clips),
+        num_bins=one_second.shape[1],
+        seed=settings.preprocessing.seed,
+    )
 
 
 def _is_up_to_date(folder: Path, name: str, plan: str) -> bool:
@@ -163,7 +112,7 @@ def _plan_fingerprint(dataset: Dataset, settings: Settings, clips: list[Clip]) -
             return (0, 0)
         return (state.st_size, state.st_mtime_ns)
 
-    features = settings.feature_extraction.model_dump(exclude={"features_backend"})
+    features = settings.feature_extraction.model_dump()
     return fingerprint_of(
         {
             "version": FORMAT_VERSION,
@@ -201,23 +150,15 @@ def _header_seconds(clip: Clip) -> float:
 
 
 def _extract_all(
-    clips: list[Clip], recipe: _Recipe, folder: Path, name: str, plan: str, workers: int
+    clips: list[Clip], recipe: Recipe, folder: Path, name: str, plan: str, workers: int
 ) -> list[dict[str, Any]]:
     """Write the predictors; returns what the journal says of each block."""
-    bins = extract_features(
-        np.zeros(recipe.sample_rate, dtype=np.float32), recipe.features, recipe.sample_rate
-    ).shape[1]
     predictors = part_path(folder, name, "predictors")
     unfinished = predictors.with_suffix(".npy.unfinished")
     journal: Journal[dict[str, Any]] = Journal(predictors.with_suffix(".journal"), plan)
-    writer = _continued(unfinished, journal, (recipe.num_frames, bins))
-    blocks = _blocks(clips)
-    done = len(journal.records)
-    tasks = [[(number, clips[number]) for number in block] for block in blocks[done:]]
-    function = partial(_extract_block, recipe=recipe, num_bins=bins)
-    finished = sum(map(len, blocks[:done]))
+    writer = _continued(unfinished, journal, (recipe.num_frames, recipe.num_bins))
     try:
-        for block in map_in_order(function, tasks, workers, name, "clip", finished, len):
+        for block in _extracted(clips, recipe, workers, name, done=len(journal.records)):
             writer.append(block.examples)
             digest = hashlib.sha256(block.examples.tobytes()).hexdigest()
             journal.append({"rows": block.rows, "left_out": block.left_out, "digest": digest})
@@ -226,6 +167,25 @@ def _extract_all(
         writer.close()
         journal.close()
     return journal.records
+
+
+def _extracted(
+    clips: list[Clip], recipe: Recipe, workers: int, name: str, done: int
+) -> Iterator[Block]:
+    """The blocks after those that are done, in order.
+
+    On a GPU the processes only decode, and features are taken here, where the GPU is.
+    """
+    blocks = _blocks(clips)
+    tasks = [[(number, clips[number]) for number in block] for block in blocks[done:]]
+    finished = sum(map(len, blocks[:done]))
+    if recipe.features.features_backend == "cpu":
+        extract = partial(extract_block, recipe=recipe)
+        yield from map_in_order(extract, tasks, workers, name, "clip", finished, len)
+        return
+    read = partial(read_block, recipe=recipe)
+    for audio in map_in_order(read, tasks, workers, name, "clip", finished, len):
+        yield examples_of(audio, recipe)
 
 
 def _blocks(clips: list[Clip]) -> list[list[int]]:
@@ -250,51 +210,6 @@ def _continued(
         return MatrixWriter(path, example_shape)
 
 
-def _extract_block(block: list[tuple[int, Clip]], recipe: _Recipe, num_bins: int) -> _Block:
-    examples, rows, left_out = [], [], []
-    decode_once = lru_cache(maxsize=1)(decode)
-    for number, clip in block:
-        try:
-            samples = read_audio(
-                clip.path, recipe.sample_rate, clip.start, clip.duration, decode_once
-            )
-            found = _clip_examples(samples, number, recipe)
-        except UnusableAudioError as error:
-            left_out.append((number, str(error)))
-            continue
-        examples += [features for features, _, _, _ in found]
-        rows += [(number, first, frames, altered) for _, first, frames, altered in found]
-    empty = np.empty((0, recipe.num_frames, num_bins), dtype=np.float32)
-    return _Block(np.stack(examples) if examples else empty, rows, left_out)
-
-
-def _clip_examples(samples: Samples, number: int, recipe: _Recipe) -> list[_Example]:
-    if is_silent(samples):
-        raise UnusableAudioError(SILENT)
-    versions = [samples]
-    if recipe.features.augmentation:
-        for copy in range(1, recipe.features.num_aug_samples + 1):
-            generator = np.random.default_rng([recipe.seed, number, copy])
-            versions.append(altered_copy(samples, generator))
-    return [
-        example for copy, version in enumerate(versions) for example in _cut(version, copy, recipe)
-    ]
-
-
-def _cut(samples: Samples, copy: int, recipe: _Recipe) -> list[_Example]:
-    if recipe.features.normalization:
-        samples = normalize_peak(samples)
-    features = extract_features(samples, recipe.features, recipe.sample_rate)
-    if not np.isfinite(features).all():
-        raise UnusableAudioError("its features are not finite")
-    num_frames = min(len(features), recipe.num_frames)
-    if recipe.features.segmentation:
-        segments = cut_segments(features, recipe.num_frames, recipe.features.sequence_overlap)
-    else:
-        segments = fit_to_length(features, recipe.num_frames)
-    return [(segment, first_frame, num_frames, copy) for first_frame, segment in segments]
-
-
 def _finish(
     dataset: Dataset,
     settings: Settings,
@@ -311,9 +226,12 @@ def _finish(
     rows = [row for record in records for row in record["rows"]]
     if not rows:
         raise UserError(f"{name}: not one of {len(clips)} clips can be used")
-    kept = [clips[number] for number, *_ in rows]
+    kept, contents = [clips[number] for number, *_ in rows], [row[-1] for row in rows]
     _refuse_empty_classes(dataset, clips, kept)
+    if dataset.split_type == RANDOM_BY_CLIP:
+        kept = one_group_for_equal_audio(kept, contents)
     splits = _splits(dataset, settings, kept)
+    refuse_equal_audio(dataset.name, kept, contents, splits["folds"])
     target = np.array([clip.label for clip in kept], dtype=np.int64)
     with written_aside(part_path(folder, name, "target")) as aside:
         np.save(aside, target)
@@ -324,6 +242,7 @@ def _finish(
     digests = [record["digest"] for record in records]
     content = fingerprint_of([digests, target.tolist(), splits])
     info = _info(dataset, settings, clips, kept, left_out) | {
+        **_sharing(dataset, kept, splits),
         "plan": plan,
         "fingerprint": content,
     }
@@ -353,8 +272,8 @@ def _splits(dataset: Dataset, settings: Settings, kept: list[Clip]) -> dict[str,
     num_folds = training.num_folds
     if dataset.split_type == OWN_SPLIT:
         num_folds = 1
-        sets = {clip.group: clip.fixed_set for clip in kept}
-        folds = [{name: [g for g in groups if sets[g] == name] for name in SETS}]
+        sets = {(clip.group, clip.fixed_set): None for clip in kept}
+        folds = [{name: [g for g, fixed in sets if fixed == name] for name in SETS}]
         for name, members in folds[0].items():
             if not members:
                 raise UserError(f"{dataset.name}: the corpus has no clips in its {name} set")
@@ -399,6 +318,11 @@ def _info(
     }
 
 
+def _sharing(dataset: Dataset, kept: list[Clip], splits: dict[str, Any]) -> dict[str, Any]:
+    shares = shared_sources(kept, dataset.sources, splits["folds"][0])
+    return {"sources": shares, "split": describe_split(dataset.split_type, shares)}
+
+
 def _class_names(dataset: Dataset, clips: list[Clip]) -> list[str]:
     labels = {clip.label: clip.class_name for clip in clips}
     return list(dataset.classes) or [labels.get(label, "") for label in range(max(labels) + 1)]
@@ -435,9 +359,10 @@ def _write_index(path: Path, kept: list[Clip], rows: list[Row]) -> None:
             "first_frame": first_frame,
             "num_frames": num_frames,
             "augmented": copy,
+            "content": content,
             **clip.details,
         }
-        for clip, (_, first_frame, num_frames, copy) in zip(kept, rows, strict=True)
+        for clip, (_, first_frame, num_frames, copy, content) in zip(kept, rows, strict=True)
     )
     with written_aside(path) as aside:
         table.to_csv(aside, index=False)
@@ -447,7 +372,7 @@ def _print_summary(info: dict[str, Any], splits: dict[str, Any], folder: Path, n
     sizes = ", ".join(f"{len(splits['folds'][0][set_name])} {set_name}" for set_name in SETS)
     print(
         f"{name}: {info['num_examples']} examples of {len(info['classes'])} classes; "
-        f"split {info['split_type']} ({sizes} groups)"
+        f"split {info['split']} ({sizes} groups)"
     )
     if info["num_left_out"]:
         where = display_path(part_path(folder, name, "left_out"))

@@ -137,11 +137,10 @@ def check_feature_settings(settings: Settings) -> None:
             that is not there, or sizes that the library which computes the features refuses.
     """
     features = settings.feature_extraction
-    if features.features_backend != "cpu":
-        raise UserError(
-            f"[feature_extraction] features_backend = {features.features_backend}: is not there "
-            "yet; use features_backend = cpu"
-        )
+    if features.features_backend == "torchaudio":
+        from preprocessing.pipeline.torchaudio_features import check_torchaudio
+
+        check_torchaudio(features)
     if features.power_law_compression and features.features_type not in MAGNITUDE_SPECTRA:
         raise UserError(
             "[feature_extraction] power_law_compression = True: applies to magnitude spectra "

@@ -10,6 +10,7 @@ info.json       how the files were made; written last, so it marks them complete
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -111,6 +112,23 @@ class Matrices:
             chosen = chosen & (self.index["augmented"] == 0).to_numpy()
         return np.flatnonzero(chosen)
 
+    def contents_of(self, groups: Iterable[str]) -> set[str]:
+        """Hashes of the audio of some groups' clips."""
+        chosen = self.index["group"].isin(set(groups))
+        return set(self.index.loc[chosen, "content"])
+
+
+def read_info(folder: Path, name: str) -> dict[str, Any]:
+    """How a dataset's matrices were made, without opening them.
+
+    Raises:
+        UserError: they are missing or incomplete.
+    """
+    path = part_path(folder, name, "info")
+    if not path.exists():
+        raise UserError(f"{display_path(folder)}: holds no complete matrices {name}")
+    return _read_json(path)
+
 
 def open_matrices(folder: str | Path, name: str) -> Matrices:
     """Open a dataset's matrices without reading the examples.
@@ -124,10 +142,7 @@ def open_matrices(folder: str | Path, name: str) -> Matrices:
     """
     folder = Path(folder)
     name = _full_name(folder, name)
-    info_path = part_path(folder, name, "info")
-    if not info_path.exists():
-        raise UserError(f"{display_path(folder)}: holds no complete matrices {name}")
-    info = _read_json(info_path)
+    info = read_info(folder, name)
     predictors = _load_array(part_path(folder, name, "predictors"), np.float32, 3)
     target = _load_array(part_path(folder, name, "target"), np.int64, 1)
     if len(predictors) != len(target) or len(target) != info.get("num_examples"):

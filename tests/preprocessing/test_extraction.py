@@ -14,9 +14,10 @@ import soundfile
 
 from config.errors import UserError
 from config.settings import Settings
-from preprocessing.pipeline import extraction
+from preprocessing.pipeline import blocks, extraction
 from preprocessing.pipeline.audio import Clip, read_audio
-from preprocessing.pipeline.extraction import RANDOM_BY_CLIP, Dataset, preprocess
+from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
+from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import OWN_SPLIT, PARTS, Matrices, open_matrices
 
 RATE = 16000
@@ -117,6 +118,7 @@ class TestMatrices:
             "first_frame",
             "num_frames",
             "augmented",
+            "content",
             "speaker",
             "true_snr",
         ]
@@ -398,7 +400,7 @@ class TestRestart:
             counts["read"].append(path.name)
             return read_audio(path, *arguments)
 
-        monkeypatch.setattr(extraction, "read_audio", counting)
+        monkeypatch.setattr(blocks, "read_audio", counting)
         return counts
 
     def test_second_run_leaves_everything_as_it_is(

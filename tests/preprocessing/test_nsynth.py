@@ -56,14 +56,15 @@ def entry(family: str, pitch: int, number: int) -> dict[str, Any]:
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     """Sixteen notes of 4 s."""
-    for name, notes in NOTES_OF_SETS.items():
+    for set_number, (name, notes) in enumerate(NOTES_OF_SETS.items()):
         folder = tmp_path / "NSynth" / f"nsynth-{name}"
         (folder / "audio").mkdir(parents=True)
         entries = [entry(family, pitch, n) for n, (family, pitch) in enumerate(notes)]
         examples = {values["note_str"]: values for values in entries}
         (folder / "examples.json").write_text(json.dumps(examples, indent=2))
         for number, note in enumerate(examples):
-            samples = np.random.default_rng(number).uniform(-0.5, 0.5, 4 * RATE)
+            generator = np.random.default_rng([set_number, number])
+            samples = generator.uniform(-0.5, 0.5, 4 * RATE)
             soundfile.write(folder / "audio" / f"{note}.wav", samples, RATE, subtype="PCM_16")
     return tmp_path / "NSynth"
 

@@ -54,6 +54,7 @@ def test_it_writes_a_model_that_experiments_can_use(
         "model.pt",
         "extractor.json",
         "results.json",
+        "training_audio.txt",
         "history.png",
         "history.pdf",
     }
@@ -61,6 +62,8 @@ def test_it_writes_a_model_that_experiments_can_use(
         read_description(folder),
         json.loads((folder / "results.json").read_text()),
     )
+    heard = (folder / "training_audio.txt").read_text().split("\n")[:-1]
+    assert heard == sorted(f"audio of {group}" for group in results["training_actors"])
     assert description["test_accuracy"] == results["test_acc"]
     assert description["num_test_examples"] == 6
     assert description["classes"] == ["class0", "class1", "class2"]

@@ -115,7 +115,7 @@ def test_the_dictionary_has_the_published_keys_and_those_added(trained: "Suite")
     added |= {f"{prefix}_{name}" for prefix in SETS for name in ("chance", "examples")}
     terms = ("task_loss", "noisyspeech_layer13_loss")
     added |= {f"{prefix}_{term}_hist" for prefix in ("train", "val") for term in terms}
-    assert set(fold) == published | added | {"best_epoch", "precision"}
+    assert set(fold) == published | added | {"best_epoch", "numeric_precision"}
     statistics = {f"mean_{metric}" for metric in METRICS} | {f"{metric}_std" for metric in METRICS}
     assert set(dictionary["summary"]) == {"training", "validation", "test", "parameters"}
     for name in ("training", "validation", "test"):
@@ -465,7 +465,7 @@ def test_half_precision(suite: "Suite", aggregation: str) -> None:
     suite.write_extractor()
     suite.write_experiment(28, {**AGAINST_NOISE, "at_aggregation": aggregation})
     twin = suite.run(28, num_epochs=1, precision="bf16")
-    assert twin["0"]["precision"] == "bf16"
+    assert twin["0"]["numeric_precision"] == "bf16"
     assert {value.dtype for value in stored_weights(suite, 28).values()} == {torch.float32}
 
 

@@ -254,7 +254,7 @@ def test_weight_initialization_from_a_file_without_a_convolution_is_refused(
 
 def test_no_best_run_of_an_experiment_without_results(suite: "Suite") -> None:
     with pytest.raises(UserError, match=r"run python experiments_manager\.py \[31\] 0"):
-        best_run(suite.results, "experiment 31")
+        best_run(suite.settings(), "experiment 31")
 
 
 @pytest.mark.parametrize(
@@ -273,10 +273,10 @@ def test_the_best_run_is_that_of_highest_accuracy_or_lowest_error(
         twin = {
             "0": {},
             "summary": {"validation": {"mean_loss": loss, "mean_acc": accuracy}},
-            "parameters": {"task": task},
+            "parameters": {"task": task, "features_type": "spectrum_fast"},
             "inputs": {},
             "fingerprint": str(number),
             "number": number,
         }
         path.write_text(json.dumps(twin))
-    assert best_run(suite.results, "experiment 31")["number"] == best
+    assert best_run(suite.settings(), "experiment 31")["number"] == best

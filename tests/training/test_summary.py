@@ -13,6 +13,7 @@ def result(
     """What the table reads of a twin."""
     return {
         "0": {"test_chance": 0.25},
+        "model": {"split": "by session"},
         "summary": {
             "training": {"mean_acc": 0.9, "acc_std": 0.0},
             "validation": {"mean_acc": validation, "acc_std": 0.0},
@@ -78,11 +79,11 @@ def test_the_table_has_a_line_for_each_configuration() -> None:
         108, "", [result(0.5, kind="weight_initialization", at_pretraining="noisyspeech")]
     )
     header, line, *rows = summary_table([*baseline, *other]).split("\n")
-    assert " ".join(header.split()) == "experiment what runs validation % test % chance %"
+    assert " ".join(header.split()) == "experiment what runs validation % test % chance % split"
     assert set(line) == {"-"}
     assert [" ".join(row.split()) for row in rows] == [
-        "5 baseline 3 62.0 ± 2.0 80.0 ± 10.0 25.0",
-        "108 weight initialization from noisyspeech 1 50.0 50.0 25.0",
+        "5 baseline 3 62.0 ± 2.0 80.0 ± 10.0 25.0 by session",
+        "108 weight initialization from noisyspeech 1 50.0 50.0 25.0 by session",
     ]
 
 

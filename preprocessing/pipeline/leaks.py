@@ -1,0 +1,80 @@
+"""What the sets of a split have in common: equal audio is refused, shared sources are reported."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from config.errors import UserError
+from preprocessing.pipeline.audio import Clip
+
+SETS = ("train", "validation", "test")
+Fold = Mapping[str, Sequence[str]]
+
+
+def one_group_for_equal_audio(clips: Sequence[Clip], contents: Sequence[str]) -> list[Clip]:
+    """Clips with the same samples get the group of the first of them, so no split divides them.
+
+    Args:
+        contents: hash of each clip's samples.
+    """
+    first_group: dict[str, str] = {}
+    for clip, content in zip(clips, contents, strict=True):
+        first_group.setdefault(content, clip.group)
+    return [
+        clip if clip.group == first_group[content] else replace(clip, group=first_group[content])
+        for clip, content in zip(clips, contents, strict=True)
+    ]
+
+
+def refuse_equal_audio(
+    dataset: str, clips: Sequence[Clip], contents: Sequence[str], folds: Iterable[Fold]
+) -> None:
+    """Refuse a split that puts the same audio into two sets.
+
+    Raises:
+        UserError: names two such clips.
+    """
+    for fold in folds:
+        set_of = _sets_of_groups(dataset, fold)
+        seen: dict[str, Clip] = {}
+        for clip, content in zip(clips, contents, strict=True):
+            other = seen.setdefault(content, clip)
+            if set_of.get(other.group) != set_of.get(clip.group):
+                raise UserError(
+                    f"{dataset}: {other.name} ({set_of.get(other.group)}) and {clip.name} "
+                    f"({set_of.get(clip.group)}) hold the same audio; remove one of them from the "
+                    "corpus"
+                )
+
+
+def _sets_of_groups(dataset: str, fold: Fold) -> dict[str, str]:
+    set_of: dict[str, str] = {}
+    for set_name in SETS:
+        for group in fold[set_name]:
+            if set_of.setdefault(group, set_name) != set_name:
+                raise UserError(f"{dataset}: {group} is in {set_of[group]} and in {set_name}")
+    return set_of
+
+
+def shared_sources(
+    clips: Sequence[Clip], sources: Sequence[str], fold: Fold
+) -> dict[str, dict[str, int]]:
+    """For each source (speaker, session, ...): how many there are, how many in several sets."""
+    set_of = {group: set_name for set_name in SETS for group in fold[set_name]}
+    shares = {}
+    for source in sources:
+        sets: dict[Any, set[str]] = {}
+        for clip in clips:
+            sets.setdefault(clip.details[source], set()).add(set_of[clip.group])
+        shared = sum(len(names) > 1 for names in sets.values())
+        shares[source] = {"shared": shared, "of": len(sets)}
+    return shares
+
+
+def describe_split(split_type: str, shares: Mapping[str, Mapping[str, int]]) -> str:
+    """The split in words, such as "random by clip: speakers shared"."""
+    if not shares:
+        return split_type
+    shared = [f"{source}s" for source, count in shares.items() if count["shared"]]
+    what = f"{', '.join(shared)} shared" if shared else f"no {' or '.join(shares)} shared"
+    return f"{split_type}: {what}"

@@ -1,0 +1,71 @@
+"""What the sets of a split share."""
+
+from pathlib import Path
+
+import pytest
+
+from config.errors import UserError
+from preprocessing.pipeline.audio import Clip
+from preprocessing.pipeline.leaks import (
+    describe_split,
+    one_group_for_equal_audio,
+    refuse_equal_audio,
+    shared_sources,
+)
+
+FOLD = {"train": ["a", "b"], "validation": ["c"], "test": ["d"]}
+
+
+def clips(*groups: str, speakers: str = "") -> list[Clip]:
+    return [
+        Clip(Path(f"{group}.wav"), group, 0, "zero", group, {"speaker": speaker})
+        for group, speaker in zip(groups, speakers or "?" * len(groups), strict=True)
+    ]
+
+
+def test_equal_audio_shares_the_first_clip_s_group() -> None:
+    grouped = one_group_for_equal_audio(clips("a", "b", "c", "d"), ["1", "2", "1", "2"])
+    assert [clip.group for clip in grouped] == ["a", "b", "a", "b"]
+    assert [clip.name for clip in grouped] == ["a", "b", "c", "d"]
+
+
+def test_equal_audio_in_two_sets_is_refused() -> None:
+    with pytest.raises(UserError, match=r"b \(train\) and d \(test\) hold the same audio"):
+        refuse_equal_audio("corpus", clips("a", "b", "c", "d"), ["1", "2", "3", "2"], [FOLD])
+
+
+def test_equal_audio_in_one_set_is_allowed() -> None:
+    refuse_equal_audio("corpus", clips("a", "b", "c", "d"), ["1", "1", "3", "4"], [FOLD])
+
+
+def test_a_group_in_two_sets_is_refused() -> None:
+    fold = {"train": ["a"], "validation": ["b"], "test": ["a"]}
+    with pytest.raises(UserError, match="a is in train and in test"):
+        refuse_equal_audio("corpus", clips("a", "b"), ["1", "2"], [fold])
+
+
+def test_every_fold_is_looked_at() -> None:
+    other = {"train": ["a", "c"], "validation": ["b"], "test": ["d"]}
+    with pytest.raises(UserError, match="hold the same audio"):
+        refuse_equal_audio("corpus", clips("a", "b", "c", "d"), ["1", "1", "2", "3"], [FOLD, other])
+
+
+def test_shared_speakers_are_counted() -> None:
+    shares = shared_sources(clips("a", "b", "c", "d", speakers="xyxz"), ["speaker"], FOLD)
+    assert shares == {"speaker": {"shared": 1, "of": 3}}
+    assert describe_split("random by clip", shares) == "random by clip: speakers shared"
+
+
+def test_nothing_shared() -> None:
+    shares = shared_sources(clips("a", "b", "c", "d", speakers="xxyz"), ["speaker"], FOLD)
+    assert describe_split("by session", shares) == "by session: no speaker shared"
+
+
+def test_several_sources() -> None:
+    shares = {
+        "speaker": {"shared": 2, "of": 2},
+        "session": {"shared": 0, "of": 5},
+        "noise": {"shared": 1, "of": 3},
+    }
+    assert describe_split("random by clip", shares) == "random by clip: speakers, noises shared"
+    assert describe_split("random by clip", {}) == "random by clip"
