@@ -208,7 +208,7 @@ def _overlap(folder: Path, matrices: Matrices, training: TrainingDefaults) -> st
     path = folder / TRAINING_AUDIO
     if not path.exists():
         return "what it was trained on is not known"
-    trained_on = set(path.read_text(encoding="utf-8").split())
+    trained_on = set(path.read_text(encoding="utf-8").splitlines())
     folds = matrices.folds(training.fractions, training.num_folds)
     test = matrices.contents_of([group for fold in folds for group in fold.test])
     return f"trained on {len(test & trained_on)} of the {len(test)} test clips of {matrices.name}"
