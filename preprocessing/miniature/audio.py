@@ -1,4 +1,4 @@
-"""What all miniature corpora share: random streams, levels, and writing 16-bit files."""
+"""What all miniature corpora share: random streams, levels, and writing audio files."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -42,9 +42,19 @@ def scaled_to_rms(samples: Samples, level: float, highest_peak: float = 0.95) ->
 
 
 def write_clips(
-    folder: Path, clips: Iterable[tuple[str, Samples]], num_clips: int, description: str
+    folder: Path,
+    clips: Iterable[tuple[str, Samples]],
+    num_clips: int,
+    description: str,
+    sample_rate: int = SAMPLE_RATE,
+    bits: int = 16,
 ) -> int:
-    """Write (path below the folder, samples) pairs as 16 kHz mono 16-bit files; returns how many.
+    """Write (path below the folder, samples) pairs as WAV or FLAC files; returns how many.
+
+    Args:
+        clips: a path ends in .wav or .flac; samples are of shape (samples,) or (samples, channels)
+            and cut off at -1 and 1.
+        bits: of a written sample, 16 or 24.
 
     Raises:
         FileExistsError: a file is there already; nothing is ever overwritten.
@@ -56,8 +66,19 @@ def write_clips(
     for name, samples in tqdm(clips, description, num_clips, unit="file", disable=None):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        integers = np.rint(np.clip(samples, -1, 1) * 32767).astype(np.int16)
         with path.open("xb") as file:
-            soundfile.write(file, integers, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+            soundfile.write(
+                file,
+                _integers(samples, bits),
+                sample_rate,
+                format=path.suffix[1:].upper(),
+                subtype=f"PCM_{bits}",
+            )
         num_written += 1
     return num_written
+
+
+def _integers(samples: Samples, bits: int) -> NDArray[np.int16] | NDArray[np.int32]:
+    """Samples as the file shall hold them; libsndfile takes 24 bits from the top of 32."""
+    rounded = np.rint(np.clip(samples, -1, 1) * float(2 ** (bits - 1) - 1))
+    return rounded.astype(np.int16) if bits == 16 else rounded.astype(np.int32) << (32 - bits)

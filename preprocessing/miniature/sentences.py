@@ -58,12 +58,41 @@ _NOTICES = (
     "Will the owner of a black suitcase please come to gate {gate}.",
 )
 _NUMBERS = ("four", "nine", "twelve", "fifteen", "twenty", "thirty", "forty")
+_THINKS = (
+    "I thought",
+    "you said",
+    "they told me",
+    "she knows",
+    "we heard",
+    "he wrote",
+    "I remember",
+    "you promised",
+)
+_THOUGHT = (
+    "that the letter never came",
+    "nobody would be there",
+    "it was the other door",
+    "we could leave on Monday",
+    "the car was in the garage",
+    "he had seen her again",
+    "the money was on the table",
+    "you were going to call me",
+    "there was a room upstairs",
+    "they are moving to another town",
+)
+_AFTERTHOUGHT = ("", "", " after all", " before the meeting", " and then he left", " you know")
 
 
 def draw_sentence(stream: np.random.Generator) -> str:
     """A sentence of about 2 to 4 s."""
     words = (str(stream.choice(words)) for words in (_WHO, _DOES, _WHAT, _WHERE))
     return " ".join(words) + "."
+
+
+def draw_line(stream: np.random.Generator) -> str:
+    """A line of a dialog, about 2 to 3 s long, that fits any emotion."""
+    words = (str(stream.choice(words)) for words in (_THINKS, _THOUGHT))
+    return " ".join(words) + str(stream.choice(_AFTERTHOUGHT)) + "."
 
 
 def draw_announcement(stream: np.random.Generator) -> str:

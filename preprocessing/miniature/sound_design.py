@@ -1,4 +1,4 @@
-"""Building blocks of synthetic noises, all at 16 kHz: colours, filters, tones, bursts, rooms."""
+"""Building blocks of synthetic sounds, at 16 kHz if not said otherwise: noises, tones, rooms."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -9,14 +9,18 @@ from numpy.typing import NDArray
 from preprocessing.miniature.audio import Samples, root_mean_square
 from preprocessing.miniature.espeak import SAMPLE_RATE
 
+_LONGEST_RINGING = 2048  # samples
 
-def coloured_noise(stream: np.random.Generator, num_samples: int, exponent: float) -> Samples:
+
+def coloured_noise(
+    stream: np.random.Generator, num_samples: int, exponent: float, sample_rate: int = SAMPLE_RATE
+) -> Samples:
     """Noise with a power density of 1 / frequency ** exponent above 20 Hz and an RMS of 1.
 
     Exponent 0 is white, 1 pink, 2 brown.
     """
     spectrum = np.fft.rfft(stream.standard_normal(num_samples))
-    frequencies = np.maximum(np.fft.rfftfreq(num_samples, 1 / SAMPLE_RATE), 20)
+    frequencies = np.maximum(np.fft.rfftfreq(num_samples, 1 / sample_rate), 20)
     noise = np.fft.irfft(spectrum * frequencies ** (-exponent / 2), num_samples)
     return unit_rms(noise)
 
@@ -28,30 +32,61 @@ def unit_rms(samples: Samples) -> Samples:
 
 
 def filtered(
-    samples: Samples, low: float | None = None, high: float | None = None, order: int = 3
+    samples: Samples,
+    low: float | None = None,
+    high: float | None = None,
+    order: int = 3,
+    sample_rate: int = SAMPLE_RATE,
 ) -> Samples:
     """What lies between two frequencies in Hz; None leaves that side open (Butterworth)."""
     from scipy.signal import sosfilt
 
-    return np.asarray(sosfilt(_filter_sections(low, high, order), samples))
+    return np.asarray(sosfilt(_filter_sections(low, high, order, sample_rate), samples))
+
+
+def coloured(
+    stream: np.random.Generator, samples: Samples, depth: float, sample_rate: int = SAMPLE_RATE
+) -> Samples:
+    """Samples as a place or a microphone colours them: each octave a little louder or softer.
+
+    Args:
+        depth: standard deviation of an octave's gain, in dB.
+    """
+    from scipy.fft import next_fast_len
+
+    octaves = sample_rate / 2 ** np.arange(10, 0, -1)
+    decibels = stream.normal(0, depth, len(octaves))
+    # Padded, so that what a filter leaves at one end does not come in at the other.
+    length = next_fast_len(len(samples) + _LONGEST_RINGING, real=True)
+    frequencies = np.maximum(np.fft.rfftfreq(length, 1 / sample_rate), octaves[0])
+    gains = 10 ** (np.interp(np.log2(frequencies), np.log2(octaves), decibels) / 20)
+    return np.fft.irfft(np.fft.rfft(samples, length) * gains, length)[: len(samples)]
 
 
 @lru_cache(maxsize=32)
-def _filter_sections(low: float | None, high: float | None, order: int) -> NDArray[np.float64]:
+def _filter_sections(
+    low: float | None, high: float | None, order: int, sample_rate: int
+) -> NDArray[np.float64]:
     from scipy.signal import butter
 
     if low is not None and high is not None:
-        sections = butter(order, (low, high), "bandpass", fs=SAMPLE_RATE, output="sos")
+        sections = butter(order, (low, high), "bandpass", fs=sample_rate, output="sos")
     elif high is not None:
-        sections = butter(order, high, "lowpass", fs=SAMPLE_RATE, output="sos")
+        sections = butter(order, high, "lowpass", fs=sample_rate, output="sos")
     elif low is not None:
-        sections = butter(order, low, "highpass", fs=SAMPLE_RATE, output="sos")
+        sections = butter(order, low, "highpass", fs=sample_rate, output="sos")
     else:
         raise ValueError("a filter needs at least one of low and high")
     return np.asarray(sections)
 
 
-def wander(stream: np.random.Generator, num_samples: int, rate: float, depth: float) -> Samples:
+def wander(
+    stream: np.random.Generator,
+    num_samples: int,
+    rate: float,
+    depth: float,
+    sample_rate: int = SAMPLE_RATE,
+) -> Samples:
     """A gain or frequency factor that strays smoothly between 1 - depth and 1 + depth.
 
     Args:
@@ -59,15 +94,15 @@ def wander(stream: np.random.Generator, num_samples: int, rate: float, depth: fl
     """
     from scipy.interpolate import PchipInterpolator
 
-    num_points = max(int(num_samples / SAMPLE_RATE * rate) + 2, 4)
+    num_points = max(int(num_samples / sample_rate * rate) + 2, 4)
     values = 1 + depth * stream.uniform(-1, 1, num_points)
     positions = np.linspace(0, num_samples, num_points)
     return np.asarray(PchipInterpolator(positions, values)(np.arange(num_samples)))
 
 
-def phase_of(frequency: Samples) -> Samples:
+def phase_of(frequency: Samples, sample_rate: int = SAMPLE_RATE) -> Samples:
     """The running phase in radians of a tone whose frequency in Hz is given for each sample."""
-    return np.cumsum(frequency) * (2 * np.pi / SAMPLE_RATE)
+    return np.cumsum(frequency) * (2 * np.pi / sample_rate)
 
 
 def harmonics(phase: Samples, amplitudes: Sequence[float]) -> Samples:

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -150,6 +152,47 @@ def test_script_fills_the_folders_of_the_settings(
     assert json.loads((tmp_path / "gsc" / MARKER).read_text())["seed"] == 5
 
 
+def test_script_makes_what_has_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--tiny", "--set", f"input_librispeech_folder={tmp_path}/words")
+    run(monkeypatch, *options, "--num-words", "5")
+    output = capsys.readouterr().out
+    assert "miniature LibriSpeech written to" in output
+    assert "input_good-sounds_folder: is empty, no miniature Good-Sounds" in output
+    marker = json.loads((tmp_path / "words" / MARKER).read_text())
+    assert marker["sizes"] == {"repetitions_per_word": 3, "num_words": 5}
+    assert len(list((tmp_path / "words").rglob("*.flac"))) == 9
+    with pytest.raises(UserError, match="input_good-sounds_folder: is empty"):
+        run(monkeypatch, "librispeech", "goodsounds", *options)
+
+
+def test_script_knows_the_folders_of_all_corpora(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def make(folder: Path, seed: int, **sizes: int) -> int:
+        (folder / "made.txt").write_text(f"{seed} {sizes}")
+        made.append(sizes)
+        return 1
+
+    corpora = make_miniature_corpora.CORPORA
+    for name, corpus in corpora.items():
+        monkeypatch.setitem(corpora, name, replace(corpus, make=make))
+    keys = {name: corpus.key for name, corpus in corpora.items()}
+    folders = [("--set", f"{key}={tmp_path / name}") for name, key in keys.items()]
+    run(monkeypatch, *chain.from_iterable(folders))
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "gsc", "noisyspeech", "iemocap", "goodsounds", "librispeech", "nsynth",
+    }  # fmt: skip
+    assert {"sounds_per_goodness": 4} in made
+    run(monkeypatch, "goodsounds", "--tiny", *chain.from_iterable(folders))
+    assert made[-1] == {"sounds_per_goodness": 1}
+    run(monkeypatch, "nsynth", "--tiny", "--notes-per-family", "5", *chain.from_iterable(folders))
+    assert made[-1] == {"notes_per_family": 5}
+
+
 def test_script_names_the_empty_key(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"input_gsc_raw_folder: is empty.*config/demo\.ini"):
         run(monkeypatch)
@@ -163,6 +206,9 @@ def test_script_refuses_impossible_sizes(
     folder = f"input_gsc_raw_folder={tmp_path}/gsc"
     with pytest.raises(UserError, match="--num-voices 1000"):
         run(monkeypatch, "gsc", "--set", folder, "--num-voices", "1000")
+    for number in ("4", "41"):
+        with pytest.raises(UserError, match=f"--num-words {number}: must be 5 to 40"):
+            run(monkeypatch, "librispeech", "--set", folder, "--num-words", number)
     for wrong in ("0", "-3", "many"):
         with pytest.raises(SystemExit):
             run(monkeypatch, "gsc", "--set", folder, "--clips-per-word", wrong)
