@@ -17,7 +17,7 @@ $(STAMP): requirements.txt requirements-dev.txt pyproject.toml
 
 # The main job on a miniature corpus, with the commands that a user types.
 demo: $(STAMP)
-	$(BIN)/python preprocessing/make_miniature_corpora.py $(DEMO)
+	$(BIN)/python preprocessing/make_miniature_corpora.py gsc noisyspeech $(DEMO)
 	$(BIN)/python preprocessing/noisyspeech_synthesizer.py $(DEMO)
 	$(BIN)/python preprocessing/preprocessing_NOISYSPEECH_randsplit.py $(DEMO)
 	$(BIN)/python preprocessing/balance_gsc.py $(DEMO)
