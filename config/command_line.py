@@ -63,8 +63,8 @@ def run_command(command: Callable[[], int | None], resume: str = "the same comma
 
     Exit code 2 and one line for anything the user can put right, 130 after Ctrl-C.
     """
-    # Threads of torch that spin while they wait make a run five times slower on busy cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Threads of torch that wait by spinning for long make a run several times slower on busy cores.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         code = command()
     except UserError as error:

@@ -160,14 +160,14 @@ def _train(
     from training.devices import choose_device, default_gpu
     from training.fitting import Streams
     from training.folds import load_fold, train_fold
-    from training.networks import build_network
+    from training.networks import build_network, placed
 
     training = settings.training_defaults
     device = choose_device(default_gpu() if gpu is None else gpu)
     split = matrices.folds(training.fractions, 1)[0]
     fold = load_fold(matrices, split, device, random_offset=True)
     streams = Streams.from_seed(training.seed, 0)
-    model = build_network(len(matrices.classes), training.width, streams).to(device)
+    model = placed(build_network(len(matrices.classes), training.width, streams), device)
     log_folder = settings.results.pretraining_folder / "tracking"
     title = f"pre-training {extractor.name}"
     values, state = train_fold(model, [], fold, options, training, streams, log_folder, title)

@@ -102,8 +102,6 @@ def train_fold(
         training.learning_rate,
         training.regularization_lambda,
     )
-    # Convolutions are faster with the channels innermost; the values are the same.
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     prepared, optimizer = accelerator.prepare(model, optimizer)
     learner = Learner(prepared, optimizer, penalties, accelerator, options.task)
     sets = fold.sets

@@ -22,6 +22,7 @@ from training.networks import (
     best_run,
     build_network,
     load_extractor,
+    placed,
     start_from_source,
 )
 from training.results import InstanceFiles, write_result
@@ -135,7 +136,7 @@ def _run_fold(
     streams = Streams.from_seed(training.seed, number)
     model = build_network(instance.parameters["output_classes"], training.width, streams)
     start_from_source(model, settings, workshop.weights)
-    model = model.to(workshop.device)
+    model = placed(model, workshop.device)
     penalties = _penalties(model, settings, streams, workshop) if training.anti_transfer else []
     options = FitOptions(
         num_epochs=training.num_epochs,
@@ -161,7 +162,7 @@ def _penalties(
     return [
         AntiTransferLoss(
             model,
-            load_extractor(settings, name, workshop.weights).to(workshop.device),
+            placed(load_extractor(settings, name, workshop.weights), workshop.device),
             layers=layers[number],
             aggregation=training.at_aggregation,
             distance=training.at_distance,

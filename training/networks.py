@@ -25,6 +25,12 @@ def build_network(num_classes: int, width: float, streams: Streams) -> VGG16:
         return VGG16(num_classes, in_channels=1, width=width)
 
 
+def placed(model: VGG16, device: torch.device) -> VGG16:
+    """The network on a device, with the channels innermost, where convolutions are faster."""
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.to(device)
+
+
 def start_from_source(model: VGG16, settings: Settings, read_weights: ReadWeights) -> None:
     """Weight initialization: the convolutions of an extractor, or of an experiment's best run."""
     source = settings.training_defaults.at_pretraining
