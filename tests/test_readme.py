@@ -1,0 +1,113 @@
+"""Every command of the README, in its order, on tiny miniature corpora."""
+
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from config.command_line import CONFIG_VARIABLE
+from config.settings import PROJECT_FOLDER
+from training.results import read_results
+
+TINY = """
+[preprocessing]
+input_gsc_raw_folder = {folder}/corpora/speech_commands
+input_noisyspeech_repo = {folder}/corpora/MS-SNSD
+input_iemocap_folder = {folder}/corpora/IEMOCAP
+input_good-sounds_folder = {folder}/corpora/good-sounds
+input_librispeech_folder = {folder}/corpora/LibriSpeech
+input_nsynth_folder = {folder}/corpora/nsynth
+generated_noisyspeech_folder = {folder}/noisyspeech
+augmented_gsc_folder = {folder}/augmented
+output_folder = {folder}/matrices
+items_per_class = 3
+total_hours = 0.25
+workers = 1
+[pretraining]
+num_classes_librispeech = {num_words}
+extractor_num_epochs = 1
+[training_defaults]
+width = 0.03125
+num_epochs = 1
+[results]
+results_folder = {folder}/results
+figures_folder = {folder}/figures
+pretraining_folder = {folder}/pretraining_vgg
+"""
+NUM_WORDS = 20
+
+
+def readme_commands() -> list[list[str]]:
+    """The words of each `python ...` line in the README's bash blocks."""
+    text = (PROJECT_FOLDER / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("python ")]
+
+
+def run(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a shell does, in this process, so that no library is imported twice."""
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(PROJECT_FOLDER / words[0]), run_name="__main__")
+    assert not ended.value.code, words
+
+
+def on_this_machine(words: list[str], folder: Path) -> list[str]:
+    """The CPU for GPU 0, one instance for all, extractors at chance level, this test's results."""
+    if words[0].startswith("pretraining/"):
+        return [*words, "-1"]
+    if words[0] == "experiments_manager.py":
+        numbers = {"[5,28,108]": ["-1", "1", "1"], "[28]": ["-1", "5", "5"]}.get(words[1])
+        return [*words[:2], *numbers, "--force"] if numbers else [*words, "--force"]
+    return [word.replace("results/experiment", f"{folder}/results/experiment") for word in words]
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    config = tmp_path / "tiny.ini"
+    config.write_text(TINY.format(folder=tmp_path, num_words=NUM_WORDS))
+    monkeypatch.setenv(CONFIG_VARIABLE, str(config))
+    make = ["preprocessing/make_miniature_corpora.py", "--tiny", "--num-words", str(NUM_WORDS)]
+    run(make, monkeypatch)
+    return tmp_path
+
+
+def test_every_script_of_the_original_is_in_the_readme() -> None:
+    named = {Path(words[0]).name for words in readme_commands()}
+    folders = ("preprocessing", "pretraining", "plotting")
+    scripts = {
+        path.name
+        for folder in folders
+        for path in (PROJECT_FOLDER / folder).glob("*.py")
+        if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
+    }
+    assert scripts - named == {
+        "get_corpus.py",
+        "make_miniature_corpora.py",
+        "preprocessing_GOODSOUNDS_instrumentsplit.py",
+    }
+
+
+def test_commands_run_in_their_order(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for words in readme_commands():
+        if "my.ini" in words:  # the example of --config and --set, not a step
+            continue
+        run(on_this_machine(words, tiny), monkeypatch)
+    matrices = {path.name for path in (tiny / "matrices").glob("*_predictors.npy")}
+    assert len(matrices) == 13
+    extractors = {path.parent.name for path in tiny.glob("pretraining_vgg/*/model.pt")}
+    assert extractors == {
+        "iemocap",
+        "goodsounds",
+        "librispeech",
+        "nsynth",
+        "noisyspeech",
+        "iemocap_1sec",
+    }
+    for experiment in (5, 28, 108):
+        assert read_results(tiny / "results", experiment)
+    assert len(list((tiny / "figures").glob("*.png"))) >= 6
