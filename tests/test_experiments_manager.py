@@ -423,7 +423,7 @@ def test_the_spreadsheet_holds_the_dictionaries_figures(
     suite, _, _ = finished
     for identifier, count, comment in ((5, 3, "baseline"), (28, 2, "antitransfer")):
         path = suite.files(identifier).spreadsheet
-        (sheet,) = openpyxl.load_workbook(path, data_only=True).worksheets
+        sheet, _data = openpyxl.load_workbook(path, data_only=True).worksheets
         assert sheet.max_row == 4 + count
         for number in range(1, count + 1):
             row = 4 + number
@@ -563,7 +563,7 @@ def test_a_failing_instance_does_not_stop_the_others(
     assert not suite.files(5, 1).twin.exists()
     assert twin_of(suite, 5, 2)["parameters"]["learning_rate"] == 0.001
     assert twin_of(suite, 28, 2)["parameters"]["at_layer"] == 13
-    (sheet,) = openpyxl.load_workbook(suite.files(5).spreadsheet).worksheets
+    sheet, _data = openpyxl.load_workbook(suite.files(5).spreadsheet).worksheets
     assert [cell.value for cell in sheet["A"][4:]] == [2]
     assert "Traceback" not in captured.err
 
@@ -630,7 +630,7 @@ def test_a_regression_from_matrices_to_spreadsheet(
     captured = capsys.readouterr()
     assert "failed" not in captured.err
     assert "exp40_results_spreadsheet.xlsx" in captured.out
-    (sheet,) = openpyxl.load_workbook(suite.files(40).spreadsheet, data_only=True).worksheets
+    sheet, _data = openpyxl.load_workbook(suite.files(40).spreadsheet, data_only=True).worksheets
     assert [sheet.cell(2, column).value for column in (5, 11, 17)] == ["LOSS", "RMSE", "MAE"]
     assert sheet.max_column == 22
     for number in (1, 2):

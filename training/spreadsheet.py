@@ -38,6 +38,7 @@ LOWEST_IS_BEST = ("loss", "RMSE", "MAE")
 SET_COLUMNS = ("training", "validation", "test")
 SET_HEADERS = ("train", "val", "test")
 PARAMETER_HEADERS = ("ID", "parameters", "comment 1", "comment 2")
+DATA_HEADERS = ("ID", "dataset", "split", "chance (test)")
 GROUP_ROW, STATISTIC_ROW, HEADER_ROW, FIRST_ROW = 1, 2, 3, 4
 VALUE_WIDTH = 9
 
@@ -62,6 +63,23 @@ def write_spreadsheet(
         title = _header(workbook, "#D9D9D9", size=14)
         sheet.merge_range(0, 0, 0, column - 1, "RESULTS", title)
         sheet.freeze_panes(FIRST_ROW, len(PARAMETER_HEADERS))
+        _write_data_sheet(workbook, rows)
+
+
+def _write_data_sheet(workbook: "Workbook", rows: Sequence[tuple[Mapping[str, Any], Path]]) -> None:
+    """A second sheet: what each instance was trained on, how it was split, and chance."""
+    sheet = workbook.add_worksheet("data")
+    header = _header(workbook, COLOURS["PARAMETERS"])
+    for column, name in enumerate(DATA_HEADERS):
+        sheet.write_string(0, column, name, header)
+    for row, (result, _) in enumerate(rows, start=1):
+        sheet.write_number(row, 0, int(result["number"]))
+        sheet.write_string(row, 1, str(result["parameters"]["dataset"]))
+        sheet.write_string(row, 2, str(result["model"]["split"]))
+        if "test_chance" in result["0"]:
+            sheet.write_number(row, 3, float(result["0"]["test_chance"]))
+    sheet.set_column(1, 1, 26)
+    sheet.set_column(2, 2, 44)
 
 
 def _header(workbook: "Workbook", colour: str, size: int = 11) -> "Format":

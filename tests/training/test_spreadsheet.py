@@ -44,8 +44,14 @@ def result_of(number: int, task: Task) -> dict[str, Any]:
         }
         for position, set_name in enumerate(SETS)
     }
-    comments = {"comment_1": "=1+1", "comment_2": f"layer{number}"}
-    return {"number": number, "summary": summary, "parameters": comments}
+    parameters = {"comment_1": "=1+1", "comment_2": f"layer{number}", "dataset": "tiny"}
+    return {
+        "0": {"test_chance": 0.25} if task == "classification" else {},
+        "number": number,
+        "summary": summary,
+        "parameters": parameters,
+        "model": {"split": "by session: no speaker shared"},
+    }
 
 
 def parameters_file(folder: Path, number: int) -> Path:
@@ -57,8 +63,18 @@ def write(folder: Path, numbers: list[int], task: Task = "classification") -> An
     path = folder / "sheet.xlsx"
     rows = [(result_of(number, task), parameters_file(folder, number)) for number in numbers]
     write_spreadsheet(path, rows, task)
-    (sheet,) = openpyxl.load_workbook(path, data_only=True).worksheets
+    sheet, _data = openpyxl.load_workbook(path, data_only=True).worksheets
     return sheet
+
+
+def test_a_second_sheet_says_how_the_data_were_split(tmp_path: Path) -> None:
+    write(tmp_path, [1, 2])
+    data = openpyxl.load_workbook(tmp_path / "sheet.xlsx", data_only=True)["data"]
+    assert [[cell.value for cell in row] for row in data.rows] == [
+        ["ID", "dataset", "split", "chance (test)"],
+        [1, "tiny", "by session: no speaker shared", 0.25],
+        [2, "tiny", "by session: no speaker shared", 0.25],
+    ]
 
 
 def hue(cell: Any) -> float:
