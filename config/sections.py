@@ -1,0 +1,227 @@
+"""The sections of config.ini as typed, frozen classes; every range and choice is declared here.
+
+config.ini holds every default; the classes hold none.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from config.text import PROJECT_FOLDER
+
+NUM_CONVOLUTIONS = 13
+MUL_COMP_EXPONENTS = (0.001, 0.005, 0.01, 0.05, 0.1)
+AGGREGATIONS = (
+    "gram",
+    "gram_batch",
+    "mean",
+    "sum",
+    "max",
+    "mul",
+    *(f"mul_comp_{exponent}" for exponent in MUL_COMP_EXPONENTS),
+    "none",
+    "pairwise",
+    "stochastic_pairwise",
+)
+EXTRACTOR_PATH_KEY = re.compile(r"at_(?P<name>\w+)_model_path")
+
+
+def _empty_is_none(value: Any) -> Any:
+    return None if value == "" else value
+
+
+def _project_path(value: Path) -> Path:
+    if "\0" in str(value):
+        raise ValueError("a path must not hold a NUL character")
+    return PROJECT_FOLDER / value.expanduser()
+
+
+def _optional_path(value: Any) -> Any:
+    return None if value == "" else value
+
+
+def _split_list(value: Any, separator: str) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(separator)) if value.strip() else ()
+    return value if isinstance(value, Sequence) else (value,)
+
+
+def _split_layers(value: Any) -> Any:
+    """'3, 5; 13' -> (('3', '5'), ('13',)), one group for each frozen network."""
+    return tuple(_split_list(group, ",") for group in _split_list(value, ";"))
+
+
+def _known_aggregation(value: str) -> str:
+    if value not in AGGREGATIONS:
+        raise ValueError(f"must be one of {', '.join(AGGREGATIONS)}")
+    return value
+
+
+def _clean_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
+        raise ValueError("must be a name of letters, digits, - and _")
+    return value
+
+
+def _pretraining_source(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"experiment \d+|[A-Za-z0-9_-]+", value):
+        raise ValueError("must be the name of an extractor, or 'experiment' and its ID")
+    return value
+
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+WindowSize = Annotated[int, Field(ge=16, le=1_000_000)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+Folder = Annotated[Path, AfterValidator(_project_path)]
+OptionalFolder = Annotated[
+    Annotated[Path, AfterValidator(_project_path)] | None, BeforeValidator(_optional_path)
+]
+OptionalSeconds = Annotated[Seconds | None, BeforeValidator(_empty_is_none)]
+OptionalCount = Annotated[Count | None, BeforeValidator(_empty_is_none)]
+Layer = Annotated[int, Field(ge=1, le=NUM_CONVOLUTIONS)]
+Names = Annotated[
+    tuple[Annotated[str, AfterValidator(_clean_name)], ...],
+    BeforeValidator(lambda value: _split_list(value, ",")),
+]
+Betas = Annotated[tuple[NonNegative, ...], BeforeValidator(lambda value: _split_list(value, ";"))]
+LayerGroups = Annotated[tuple[tuple[Layer, ...], ...], BeforeValidator(_split_layers)]
+
+
+class Section(BaseModel):
+    """One section: every key must be known and valid, and none can be changed afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class FeatureExtraction(Section):
+    features_type: Literal["spectrum_fast", "stft", "cqt", "mel", "mfcc"]
+    features_backend: Literal["cpu", "torchaudio"]
+    power_law_compression: bool
+    sequence_length: OptionalSeconds
+    sequence_overlap: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+    segmentation: bool
+    augmentation: bool
+    num_aug_samples: Annotated[int, Field(ge=1, le=1000)]
+    normalization: bool
+    window_size: WindowSize
+    fft_size: WindowSize
+    hop_size_stft: Count
+    window_type: Literal["hann", "hamming", "blackman", "boxcar"]
+    hop_size_cqt: Count
+    bins_per_octave: Count
+    n_bins: Count
+    fmin: Positive
+    window_size_mfcc: WindowSize
+    fft_size_mfcc: WindowSize
+    hop_size_mfcc: Count
+    window_type_mfcc: Literal["hann", "hamming", "blackmanharris62", "triangular", "square"]
+    n_mfcc: Count
+    hop_size_mel: Count
+    fft_size_mel: WindowSize
+
+
+class Sampling(Section):
+    sr_target: Annotated[int, Field(ge=1000, le=384_000)]
+
+
+class Pretraining(Section):
+    num_classes_librispeech: Annotated[int, Field(ge=2, le=1_000_000)]
+    sequence_length: OptionalSeconds
+    extractor_num_epochs: OptionalCount
+    extractor_patience: OptionalCount
+    extractor_batch_size: OptionalCount
+
+
+class Preprocessing(Section):
+    input_noisyspeech_repo: OptionalFolder
+    generated_noisyspeech_folder: Folder
+    input_gsc_raw_folder: OptionalFolder
+    augmented_gsc_folder: Folder
+    input_iemocap_folder: OptionalFolder
+    input_good_sounds_folder: Annotated[OptionalFolder, Field(alias="input_good-sounds_folder")]
+    input_librispeech_folder: OptionalFolder
+    input_nsynth_folder: OptionalFolder
+    output_folder: Folder
+    seed: Seed
+    items_per_class: Count
+    total_hours: Positive
+    snr_convention: Literal["ms_snsd", "decibel"]
+    speaker_label: Literal["actor", "session"]
+    workers: Annotated[int, Field(ge=0, le=4096)]
+    max_skipped_fraction: Fraction
+
+
+class TrainingDefaults(Section):
+    train_split: Fraction
+    validation_split: Fraction
+    test_split: Fraction
+    num_folds: Annotated[int, Field(ge=1, le=1000)]
+    shuffle_training_data: bool
+    save_best_model_metric: Literal["val_loss", "val_task_loss", "val_acc"]
+    early_stopping: bool
+    patience: Count
+    batch_size: Count
+    num_epochs: Count
+    regularization_lambda: NonNegative
+    learning_rate: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+    choose_optimizer: Literal["adam", "adamw", "sgd", "rmsprop"]
+    seed: Seed
+    width: Annotated[float, Field(ge=1 / 64, le=16, allow_inf_nan=False)]
+    precision: Literal["auto", "fp32", "bf16"]
+    train_metrics: Literal["full", "running"]
+    anti_transfer: bool
+    at_dataset: Names
+    at_beta: Betas
+    at_layer: LayerGroups
+    at_tap: Literal["output", "input"]
+    at_aggregation: Annotated[str, AfterValidator(_known_aggregation)]
+    at_distance: Literal["cos_squared", "mse_sigmoid", "mse_sigmoid_invorder"]
+    at_pretraining: Annotated[
+        str | None, BeforeValidator(_empty_is_none), AfterValidator(_pretraining_source)
+    ]
+    tracker: Literal["none", "tensorboard", "wandb", "mlflow"]
+    extractor_paths: dict[str, OptionalFolder]
+
+    @property
+    def fractions(self) -> tuple[float, float, float]:
+        """Train, validation and test."""
+        return self.train_split, self.validation_split, self.test_split
+
+
+class Results(Section):
+    results_folder: Folder
+    figures_folder: Folder
+    pretraining_folder: Folder
+
+
+class Settings(Section):
+    """Everything a user can set, checked. Attributes are the sections of config.ini."""
+
+    feature_extraction: FeatureExtraction
+    sampling: Sampling
+    pretraining: Pretraining
+    preprocessing: Preprocessing
+    training_defaults: TrainingDefaults
+    results: Results
+
+    def extractor_folder(self, extractor: str) -> Path:
+        """Where an extractor's model lies, or will lie."""
+        chosen = self.training_defaults.extractor_paths.get(extractor)
+        return chosen or self.results.pretraining_folder / extractor
+
+
+FEATURES_TYPES: tuple[str, ...] = get_args(
+    FeatureExtraction.model_fields["features_type"].annotation
+)
+SECTIONS: dict[str, type[Section]] = {
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type)
+}
