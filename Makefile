@@ -60,3 +60,10 @@ test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# A training step against a plain one and against the way the released code works.
+benchmark: $(STAMP)
+	$(BIN)/python -m benchmarks.training_step --width 0.125 --batch-size 30
+
+clean:
+	rm -rf demo demo_all
