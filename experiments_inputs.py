@@ -25,6 +25,8 @@ from training.network_files import learnt_nothing, quality, read_description
 from training.results import InstanceFiles, count_finished
 
 BEST_OF_EXPERIMENT = re.compile(r"experiment (\d+)")
+# The length of examples is the dataset's own unless it is set, and both backends agree.
+NOT_OF_FEATURES = {"sequence_length", "features_backend"}
 FULL_MODEL_BYTES = 134_275_780 * 4
 
 
@@ -93,10 +95,26 @@ def _missing_matrices(run: Run) -> list[Missing]:
         classes = open_matrices(folder, name).classes
     except UserError as error:
         return [Missing(str(error), command)]
+    different = _other_features(run, name)
+    if different:
+        return [Missing(f"{display_path(folder)}: {name} was made with {different}", command)]
     expected = run.instance.parameters["output_classes"]
     if run.instance.parameters["task"] == "classification" and len(classes) != expected:
         return [Missing(f"{name}: {len(classes)} classes, output_classes = {expected}", command)]
     return []
+
+
+def _other_features(run: Run, name: str) -> str:
+    """Settings of the features that the matrices were made with and this run has otherwise."""
+    settings = run.instance.settings
+    stored = read_info(settings.preprocessing.output_folder, name).get("feature_extraction", {})
+    wanted = settings.feature_extraction.model_dump(mode="json", exclude=NOT_OF_FEATURES)
+    different = [
+        f"{key} = {stored[key]}, this run has {value}"
+        for key, value in wanted.items()
+        if key in stored and stored[key] != value
+    ]
+    return "; ".join(different)
 
 
 def _missing_extractors(run: Run, force: bool) -> list[Missing]:
@@ -124,6 +142,10 @@ def _extractor_problem(settings: Settings, name: str, force: bool) -> str | None
     if width != settings.training_defaults.width:
         wanted = settings.training_defaults.width
         return f"{display_path(folder)}: has width {width}, this run has {wanted}"
+    wanted_features = settings.feature_extraction.features_type
+    features = description.get("plan", {}).get("features_type", wanted_features)
+    if features != wanted_features:
+        return f"{display_path(folder)}: was trained on {features}, this run has {wanted_features}"
     if learnt_nothing(description) and not force:
         return (
             f"{display_path(folder)}: is at chance level ({quality(description)}); --force uses it"
@@ -200,6 +222,10 @@ def describe_inputs(runs: Sequence[Run]) -> None:
                 overlaps[extractor, name] = _overlap(folder, matrices, training)
             figures = quality(read_description(folder))
             lines[f"extractor {extractor}: {figures}; {overlaps[extractor, name]}"] = None
+        for source in sorted(sources_of(run.experiment)):
+            finished = count_finished(run.files.results_folder, source)
+            start = f"experiment {run.experiment.id} starts from the best of experiment {source}"
+            lines[f"{start}, of which {finished} runs are finished now"] = None
     print("\n".join(lines))
 
 
@@ -228,7 +254,8 @@ def with_options(command: str, arguments: argparse.Namespace) -> str:
         return command
     options = [word for file in arguments.config for word in ("--config", str(file))]
     for override in arguments.overrides:
-        key = override.partition("=")[0].strip().rpartition(".")[2]
-        if key == "width" or key not in TrainingDefaults.model_fields:
+        section, _, key = override.partition("=")[0].strip().rpartition(".")
+        of_training = section in ("", "training_defaults") and key in TrainingDefaults.model_fields
+        if key == "width" or not of_training:
             options += ["--set", override]
     return " ".join([command, *map(shlex.quote, options)])

@@ -98,7 +98,7 @@ def _fit_options(extractor: Extractor, settings: Settings) -> "FitOptions":
         num_epochs=own.extractor_num_epochs or extractor.num_epochs,
         batch_size=own.extractor_batch_size or extractor.batch_size,
         patience=patience if training.early_stopping else None,
-        best_metric="val_loss",
+        best_metric=training.save_best_model_metric,
         train_metrics=training.train_metrics,
         shuffle=training.shuffle_training_data,
     )

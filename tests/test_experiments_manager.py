@@ -699,3 +699,29 @@ def test_check_counts_test_clips_that_the_extractor_was_trained_on(
     manage(suite, "--check", "[28]")
     said = capsys.readouterr().out
     assert f"trained on 2 of the {len(test_groups)} test clips of tiny_spectrum_fast" in said
+
+
+def test_matrices_of_other_features_are_refused(
+    suite: "Suite", capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(suite)
+    suite.write_experiment(5)
+    path = suite.matrices / "tiny_spectrum_fast_info.json"
+    info = json.loads(path.read_text())
+    info["feature_extraction"] = {"normalization": True, "sequence_length": 3.0}
+    path.write_text(json.dumps(info))
+    assert manage(suite, "--check", "[5]") == 2
+    error = capsys.readouterr().err
+    assert "was made with normalization = True, this run has False" in error
+    assert "sequence_length" not in error
+    assert manage(suite, "--check", "[5]", "--set", "normalization=True") == 0
+
+
+def test_an_extractor_of_other_features_is_refused(
+    suite: "Suite", capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(suite)
+    suite.write_extractor(plan={"features_type": "mel"})
+    suite.write_experiment(28, AGAINST_NOISE)
+    assert manage(suite, "--check", "[28]") == 2
+    assert "was trained on mel, this run has spectrum_fast" in capsys.readouterr().err

@@ -135,7 +135,7 @@ def _run_fold(
     settings, training = instance.settings, instance.settings.training_defaults
     streams = Streams.from_seed(training.seed, number)
     model = build_network(instance.parameters["output_classes"], training.width, streams)
-    start_from_source(model, settings, workshop.weights)
+    start_from_source(model, settings, workshop.weights, number)
     model = placed(model, workshop.device)
     penalties = _penalties(model, settings, streams, workshop) if training.anti_transfer else []
     options = FitOptions(

@@ -31,7 +31,9 @@ def placed(model: VGG16, device: torch.device) -> VGG16:
     return model.to(device)
 
 
-def start_from_source(model: VGG16, settings: Settings, read_weights: ReadWeights) -> None:
+def start_from_source(
+    model: VGG16, settings: Settings, read_weights: ReadWeights, fold: int = 0
+) -> None:
     """Weight initialization: the convolutions of an extractor, or of an experiment's best run."""
     source = settings.training_defaults.at_pretraining
     if source is None:
@@ -46,7 +48,7 @@ def start_from_source(model: VGG16, settings: Settings, read_weights: ReadWeight
             parameters["dataset"],
             parameters["features_type"],
         )
-        path = files.model(0)
+        path = files.model(fold)
     else:
         path = settings.extractor_folder(source) / WEIGHTS_FILE
     load_convolutions(model, read_weights(path), display_path(path))

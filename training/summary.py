@@ -44,6 +44,17 @@ class Group:
         return str(self.results[0]["parameters"]["dataset"])
 
     @property
+    def setting(self) -> tuple[Any, ...]:
+        """All that two configurations must have in common to be compared."""
+        first = self.results[0]
+        parameters = {
+            key: value
+            for key, value in first["parameters"].items()
+            if key not in NOT_IN_GROUP and key != "anti_transfer" and not key.startswith("at_")
+        }
+        return parameters, first.get("inputs", {}).get("data"), first["0"].get("numeric_precision")
+
+    @property
     def split(self) -> str:
         """What the split divides, and what its sets share."""
         return str(self.results[0]["model"]["split"])
@@ -115,12 +126,12 @@ def spread(accuracies: Sequence[float]) -> str:
 
 
 def conclusions(groups: Sequence[Group]) -> list[str]:
-    """One plain sentence for each configuration beside a baseline on the same dataset."""
+    """One plain sentence for each configuration beside a baseline of the same data and training."""
     groups = [group for group in groups if group.has_accuracies]
     sentences = []
     for baseline in (group for group in groups if group.kind == "baseline"):
         for other in groups:
-            if other.kind != "baseline" and other.dataset == baseline.dataset:
+            if other.kind != "baseline" and other.setting == baseline.setting:
                 sentences.append(_compare(other, baseline))
     return sentences
 

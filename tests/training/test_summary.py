@@ -140,3 +140,18 @@ def test_a_regression_has_no_accuracies_to_compare() -> None:
     groups += group_results(41, "", [regression(0, kind="weight_initialization")])
     assert conclusions(groups) == []
     assert "baseline" not in summary_table(groups)
+
+
+def test_runs_made_otherwise_are_not_compared() -> None:
+    """The weights of both are of one seed, but the steps of one are ten times as large."""
+    baseline = group_results(5, "", [result(0.5, 0), result(0.6, 1)])
+    parameters: dict[str, Any] = {
+        "kind": "weight_initialization",
+        "at_pretraining": "noisyspeech",
+    }
+    alike = group_results(108, "", [result(0.7, seed, **parameters) for seed in (0, 1)])
+    other = group_results(
+        109, "", [result(0.7, seed, learning_rate=1.0, **parameters) for seed in (0, 1)]
+    )
+    assert len(conclusions([*baseline, *alike])) == 1
+    assert conclusions([*baseline, *other]) == []
