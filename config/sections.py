@@ -39,10 +39,6 @@ def _project_path(value: Path) -> Path:
     return PROJECT_FOLDER / value.expanduser()
 
 
-def _optional_path(value: Any) -> Any:
-    return None if value == "" else value
-
-
 def _split_list(value: Any, separator: str) -> Any:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(separator)) if value.strip() else ()
@@ -81,7 +77,7 @@ WindowSize = Annotated[int, Field(ge=16, le=1_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 Folder = Annotated[Path, AfterValidator(_project_path)]
 OptionalFolder = Annotated[
-    Annotated[Path, AfterValidator(_project_path)] | None, BeforeValidator(_optional_path)
+    Annotated[Path, AfterValidator(_project_path)] | None, BeforeValidator(_empty_is_none)
 ]
 OptionalSeconds = Annotated[Seconds | None, BeforeValidator(_empty_is_none)]
 OptionalCount = Annotated[Count | None, BeforeValidator(_empty_is_none)]
