@@ -30,6 +30,7 @@ from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
 from preprocessing.pipeline.features import check_feature_settings, extract_features, num_frames_of
 from preprocessing.pipeline.jobs import Journal, fingerprint_of, map_in_order
 from preprocessing.pipeline.leaks import (
+    SETS,
     describe_split,
     one_group_for_equal_audio,
     refuse_equal_audio,
@@ -48,7 +49,6 @@ from preprocessing.pipeline.splits import split_groups
 
 BLOCK_CLIPS = 32
 FORMAT_VERSION = 2
-SETS = ("train", "validation", "test")
 
 
 def preprocess_command(dataset: Dataset) -> None:
