@@ -39,11 +39,6 @@ class Group:
         return str(self.results[0]["parameters"]["kind"])
 
     @property
-    def dataset(self) -> str:
-        """What it was trained on."""
-        return str(self.results[0]["parameters"]["dataset"])
-
-    @property
     def setting(self) -> tuple[Any, ...]:
         """All that two configurations must have in common to be compared."""
         first = self.results[0]
