@@ -27,6 +27,7 @@ AGGREGATIONS = (
     "stochastic_pairwise",
 )
 EXTRACTOR_PATH_KEY = re.compile(r"at_(?P<name>\w+)_model_path")
+SOURCE_EXPERIMENT = re.compile(r"experiment ([0-9]{1,9})")
 
 
 def _empty_is_none(value: Any) -> Any:
@@ -63,7 +64,9 @@ def _clean_name(value: str) -> str:
 
 
 def _pretraining_source(value: str | None) -> str | None:
-    if value is not None and not re.fullmatch(r"experiment \d+|[A-Za-z0-9_-]+", value):
+    if value is None or SOURCE_EXPERIMENT.fullmatch(value):
+        return value
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
         raise ValueError("must be the name of an extractor, or 'experiment' and its ID")
     return value
 
@@ -182,6 +185,8 @@ class TrainingDefaults(Section):
     at_pretraining: Annotated[
         str | None, BeforeValidator(_empty_is_none), AfterValidator(_pretraining_source)
     ]
+    at_cache: Literal["auto", "disk", "off"]
+    torch_compile: bool
     tracker: Literal["none", "tensorboard", "wandb", "mlflow"]
     extractor_paths: dict[str, OptionalFolder]
 
@@ -190,11 +195,29 @@ class TrainingDefaults(Section):
         """Train, validation and test."""
         return self.train_split, self.validation_split, self.test_split
 
+    @property
+    def source_experiment(self) -> int | None:
+        """ID of the experiment whose best run at_pretraining names."""
+        match = SOURCE_EXPERIMENT.fullmatch(self.at_pretraining or "")
+        return int(match[1]) if match else None
+
+    @property
+    def source_extractor(self) -> str | None:
+        """The extractor that at_pretraining names."""
+        return self.at_pretraining if self.source_experiment is None else None
+
+    @property
+    def extractors(self) -> tuple[str, ...]:
+        """What the training reads: the networks it is pushed away from, and that it starts from."""
+        frozen = self.at_dataset if self.anti_transfer else ()
+        return frozen if self.source_extractor is None else (*frozen, self.source_extractor)
+
 
 class Results(Section):
     results_folder: Folder
     figures_folder: Folder
     pretraining_folder: Folder
+    cache_folder: Folder
 
 
 class Settings(Section):

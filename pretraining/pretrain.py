@@ -61,7 +61,10 @@ def pretrain(
     if _is_done(folder, plan, overwrite):
         return folder
     print(f"{extractor.name}: {extractor.task} on {matrices.name} -> {display_path(folder)}")
-    values, state, architecture = _train(matrices, extractor, settings, options, gpu)
+    unfinished = folder / "unfinished_state.pt"
+    values, state, architecture = _train(
+        matrices, extractor, settings, options, gpu, unfinished, fingerprint_of(plan)
+    )
     description = {
         "name": extractor.name,
         "task": extractor.task,
@@ -79,6 +82,7 @@ def pretrain(
     contents = sorted(matrices.contents_of(values["training_actors"]))
     write_text(folder / TRAINING_AUDIO, "\n".join(contents) + "\n")
     save_extractor(folder, state, description)
+    unfinished.unlink(missing_ok=True)
     _draw_history(values, extractor, folder)
     print(f"{extractor.name}: {quality(description)}; written to {display_path(folder)}")
     if learnt_nothing(description):
@@ -154,23 +158,41 @@ def _is_done(folder: Path, plan: Mapping[str, Any], overwrite: bool) -> bool:
 
 
 def _train(
-    matrices: Any, extractor: Extractor, settings: Settings, options: "FitOptions", gpu: int | None
+    matrices: Any,
+    extractor: Extractor,
+    settings: Settings,
+    options: "FitOptions",
+    gpu: int | None,
+    unfinished: Path,
+    fingerprint: str,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Figures of the training, best weights, architecture."""
+    """Figures of the training, best weights, architecture.
+
+    Args:
+        unfinished: the training's state until it is finished.
+        fingerprint: of everything that decides the outcome.
+    """
+    from training.checkpoints import Checkpoint
     from training.devices import choose_device, default_gpu
     from training.fitting import Streams
-    from training.folds import load_fold, train_fold
+    from training.folds import load_fold, require_classes, train_fold
     from training.networks import build_network, placed
 
     training = settings.training_defaults
     device = choose_device(default_gpu() if gpu is None else gpu)
     split = matrices.folds(training.fractions, 1)[0]
     fold = load_fold(matrices, split, device, random_offset=True)
+    warning = require_classes(fold, matrices)
+    if warning:
+        print(warning)
     streams = Streams.from_seed(training.seed, 0)
     model = placed(build_network(len(matrices.classes), training.width, streams), device)
     log_folder = settings.results.pretraining_folder / "tracking"
     title = f"pre-training {extractor.name}"
-    values, state = train_fold(model, [], fold, options, training, streams, log_folder, title)
+    checkpoint = Checkpoint(unfinished, fingerprint)
+    values, state = train_fold(
+        model, [], fold, options, training, streams, log_folder, title, checkpoint=checkpoint
+    )
     return values, state, model.architecture
 
 

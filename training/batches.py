@@ -1,23 +1,34 @@
 """Examples of one set as normalised batches on the device.
 
-A set that fits lies on the device as a whole; a larger one stays in its memory map and is read a
-batch at a time.
+A set that fits lies on the device as a whole; a larger one stays in its memory map, and a thread
+reads its next batches while the network works on the current one.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 import torch
 from torch import Tensor
 
+from training.device_memory import free_bytes
+
 Predictors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 CHUNK_EXAMPLES = 512
+CHUNK_BYTES = 32 * 2**20
 RESIDENT_SHARE = 0.4
+BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -30,10 +41,32 @@ class Normalization:
 
 @dataclass(frozen=True)
 class Batch:
-    """inputs: (batch, 1, frames, bins), normalised; labels: (batch,)."""
+    """Some examples of a set.
+
+    inputs: (batch, 1, frames, bins), normalised; labels: (batch,), both on the device.
+    rows: (batch,), int64 on the CPU, the examples' row numbers in the matrices.
+    """
 
     inputs: Tensor
     labels: Tensor
+    rows: Tensor
+
+
+class ResidentBudget:
+    """Memory for sets that lie on a device: RESIDENT_SHARE of what is free there now.
+
+    The sets of a fold share one, so that together they leave the rest to the training.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._num_bytes = RESIDENT_SHARE * free_bytes(device)
+
+    def take(self, num_bytes: int) -> bool:
+        """Whether so many bytes are left; if so, they are taken."""
+        if num_bytes >= self._num_bytes:
+            return False
+        self._num_bytes -= num_bytes
+        return True
 
 
 def training_statistics(predictors: Predictors, rows: Rows) -> Normalization:
@@ -47,12 +80,14 @@ def training_statistics(predictors: Predictors, rows: Rows) -> Normalization:
         ValueError: all values are the same, so nothing can be normalised or learnt.
     """
     count, mean, squares = 0, 0.0, 0.0
-    for first in range(0, len(rows), CHUNK_EXAMPLES):
-        values = predictors[rows[first : first + CHUNK_EXAMPLES]].astype(np.float64)
+    for chunk in _chunks(predictors, np.sort(rows)):
+        _request(predictors, chunk)
+        values = predictors[chunk].astype(np.float64)
         chunk_mean = float(values.mean())
         difference = chunk_mean - mean
         total = count + values.size
-        squares += float(np.square(values - chunk_mean).sum())
+        values -= chunk_mean
+        squares += float(np.square(values, out=values).sum())
         squares += difference**2 * count * values.size / total
         mean += difference * values.size / total
         count = total
@@ -60,6 +95,33 @@ def training_statistics(predictors: Predictors, rows: Rows) -> Normalization:
     if not np.isfinite(std) or std == 0:
         raise ValueError("the training set's values are all the same, or not finite")
     return Normalization(mean, std)
+
+
+def _chunks(predictors: Predictors, rows: Rows) -> Iterator[Rows]:
+    """The rows in parts, none of which reads more than CHUNK_BYTES (or a single example)."""
+    num_examples = CHUNK_BYTES // max(1, _num_bytes(predictors, 1))
+    num_examples = min(max(1, num_examples), CHUNK_EXAMPLES)
+    for first in range(0, len(rows), num_examples):
+        yield rows[first : first + num_examples]
+
+
+def _num_bytes(predictors: Predictors, num_examples: int) -> int:
+    return num_examples * int(np.prod(predictors.shape[1:])) * predictors.itemsize
+
+
+def _request(predictors: Predictors, rows: Rows) -> None:
+    """Have the disk fetch all these rows at once, if it has to; else each page is waited for."""
+    if not isinstance(predictors, np.memmap) or not hasattr(os, "posix_fadvise"):
+        return
+    file_name, start = predictors.filename, predictors.offset
+    if file_name is None:
+        return
+    length = _num_bytes(predictors, 1)
+    # It only hastens what follows: without the file the map is read all the same.
+    with suppress(OSError), Path(file_name).open("rb") as file:
+        for row in rows.tolist():
+            place = start + row * length
+            os.posix_fadvise(file.fileno(), place, length, os.POSIX_FADV_WILLNEED)
 
 
 class ExampleSet:
@@ -73,6 +135,8 @@ class ExampleSet:
         device: where batches are wanted.
         free_frames: zeros at the end of each example, (examples,); if given, training batches
             place each example at a random offset in them, drawn anew each time.
+        budget: what the sets of a fold may take of the device's memory; a set that is given none
+            decides alone.
     """
 
     def __init__(
@@ -83,64 +147,113 @@ class ExampleSet:
         normalization: Normalization,
         device: torch.device,
         free_frames: npt.NDArray[np.int64] | None = None,
+        budget: ResidentBudget | None = None,
     ) -> None:
+        self.rows = rows
         self.normalization = normalization
         self.device = device
         self.labels = torch.from_numpy(target[rows]).to(device)
         self._predictors = predictors
-        self._rows = rows
         self._free_frames = None if free_frames is None else torch.from_numpy(free_frames[rows])
-        self._resident = self._load() if self._fits() else None
+        fits = (budget or ResidentBudget(device)).take(_num_bytes(predictors, len(rows)))
+        self._resident = self._load() if fits else None
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether training batches hold other inputs each time: examples shifted at random."""
+        return self._free_frames is not None
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether the set lies on the device as a whole."""
+        return self._resident is not None
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """All examples in their own order, as they are stored."""
-        for numbers in torch.split(torch.arange(len(self)), batch_size):
-            yield self._batch(numbers)
+        yield from self._epoch(torch.arange(len(self)), batch_size, None)
 
     def training_batches(
         self, batch_size: int, shuffle: bool, generator: torch.Generator
     ) -> Iterator[Batch]:
         """One epoch, in a new order if shuffled, at new offsets if examples have free frames."""
-        order = torch.randperm(len(self), generator=generator) if shuffle else None
-        numbers_of_all = torch.arange(len(self)) if order is None else order
-        for numbers in torch.split(numbers_of_all, batch_size):
-            batch = self._batch(numbers)
-            if self._free_frames is not None:
-                free = self._free_frames[numbers]
-                draws = torch.rand(len(numbers), generator=generator)
-                offsets = (draws * (free + 1)).long().clamp(max=free)
-                batch = Batch(_shift(batch.inputs, offsets.to(self.device)), batch.labels)
-            yield batch
+        in_order = torch.arange(len(self))
+        order = torch.randperm(len(self), generator=generator) if shuffle else in_order
+        yield from self._epoch(order, batch_size, generator)
 
-    def _batch(self, numbers: Tensor) -> Batch:
+    def _epoch(
+        self, order: Tensor, batch_size: int, generator: torch.Generator | None
+    ) -> Iterator[Batch]:
+        """Batches in an order of the set's numbers; offsets are drawn if there is a generator."""
+        numbers_of_batches = torch.split(order, batch_size)
+        # The thread starts with the first read, and ends with this block, however it is left.
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            all_inputs = self._inputs(numbers_of_batches, reader)
+            for numbers, inputs in zip(numbers_of_batches, all_inputs, strict=True):
+                rows = torch.from_numpy(self.rows[numbers.numpy()])
+                batch = Batch(inputs.unsqueeze(1), self.labels[self._moved(numbers)], rows)
+                if generator is not None and self._free_frames is not None:
+                    offsets = _draw_offsets(self._free_frames[numbers], generator)
+                    batch = replace(batch, inputs=_shift(batch.inputs, self._moved(offsets)))
+                yield batch
+
+    def _inputs(self, numbers_of_batches: Sequence[Tensor], reader: Executor) -> Iterator[Tensor]:
+        """Inputs of each batch, (batch, frames, bins)."""
         if self._resident is not None:
-            numbers = numbers.to(self.device)
-            return Batch(self._resident[numbers].unsqueeze(1), self.labels[numbers])
-        values = self._read(self._rows[numbers.numpy()]).to(self.device)
-        return Batch(values.unsqueeze(1), self.labels[numbers.to(self.device)])
+            for numbers in numbers_of_batches:
+                yield self._resident[self._moved(numbers)]
+            return
+        rows_of_batches = (self.rows[numbers.numpy()] for numbers in numbers_of_batches)
+        for values in read_ahead(reader, self._read, rows_of_batches):
+            yield self._normalise(self._moved(values))
 
     def _read(self, rows: Rows) -> Tensor:
-        values = torch.from_numpy(np.array(self._predictors[rows]))
+        """Examples as they are stored, in memory that a GPU can copy from on its own."""
+        shape = (len(rows), *self._predictors.shape[1:])
+        values = torch.empty(shape, dtype=torch.float32, pin_memory=self.device.type == "cuda")
+        _request(self._predictors, rows)
+        # With clip NumPy writes into the tensor; else it checks the rows and writes into a copy.
+        np.take(self._predictors, rows, axis=0, out=values.numpy(), mode="clip")
+        return values
+
+    def _moved(self, values: Tensor) -> Tensor:
+        """Values on the device, without waiting for what it computes at the moment."""
+        if self.device.type != "cuda":
+            return values.to(self.device)
+        return values.pin_memory().to(self.device, non_blocking=True)
+
+    def _normalise(self, values: Tensor) -> Tensor:
         return values.sub_(self.normalization.mean).div_(self.normalization.std)
 
-    def _fits(self) -> bool:
-        num_bytes = 4 * len(self._rows) * int(np.prod(self._predictors.shape[1:]))
-        if self.device.type == "cuda":
-            free = torch.cuda.mem_get_info(self.device)[0]
-        else:
-            free = psutil.virtual_memory().available
-        return num_bytes < RESIDENT_SHARE * free
-
     def _load(self) -> Tensor:
-        shape = (len(self._rows), *self._predictors.shape[1:])
+        shape = (len(self.rows), *self._predictors.shape[1:])
         resident = torch.empty(shape, dtype=torch.float32, device=self.device)
-        for first in range(0, len(self._rows), CHUNK_EXAMPLES):
-            chunk = self._rows[first : first + CHUNK_EXAMPLES]
+        first = 0
+        for chunk in _chunks(self._predictors, self.rows):
             resident[first : first + len(chunk)] = self._read(chunk)
-        return resident
+            first += len(chunk)
+        return self._normalise(resident)
+
+
+def read_ahead(
+    reader: Executor, read: Callable[[Job], Result], jobs: Iterable[Job]
+) -> Iterator[Result]:
+    """Results in the order of the jobs; while one is used, the next BATCHES_AHEAD are read."""
+    pending: deque[Future[Result]] = deque()
+    for job in jobs:
+        pending.append(reader.submit(read, job))
+        if len(pending) > BATCHES_AHEAD:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _draw_offsets(free_frames: Tensor, generator: torch.Generator) -> Tensor:
+    """For each example an offset from 0 to its free frames, all equally likely."""
+    draws = torch.rand(len(free_frames), generator=generator)
+    return (draws * (free_frames + 1)).long().clamp(max=free_frames)
 
 
 def _shift(inputs: Tensor, offsets: Tensor) -> Tensor:

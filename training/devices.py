@@ -1,11 +1,14 @@
 """Where a training runs and in which precision, through Accelerate."""
 
+import os
+import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
+from torch import nn
 
 from config.errors import UserError
 
@@ -54,8 +57,6 @@ def build_accelerator(
     Raises:
         UserError: the tracker's package is not installed.
     """
-    import os
-
     # Accelerate keeps device and precision in process-wide singletons, one training at a time.
     AcceleratorState._reset_state(reset_partial_state=True)
     os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
@@ -75,6 +76,22 @@ def build_accelerator(
             f"pip install {tracker}"
         )
     return accelerator
+
+
+def compiled(model: nn.Module, device: torch.device) -> nn.Module:
+    """The network through torch.compile; penalties must be open before its first forward pass.
+
+    Raises:
+        UserError: the CPU is to run it, and there is no C++ compiler.
+    """
+    if device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
+        raise UserError(
+            "[training_defaults] torch_compile = True: needs a C++ compiler for training on the "
+            "CPU; install g++, or set torch_compile = False"
+        )
+    # Graphs of an earlier network of the same architecture would be taken without its hooks.
+    torch.compiler.reset()
+    return cast(nn.Module, torch.compile(model))
 
 
 def default_gpu() -> int:

@@ -1,35 +1,47 @@
 """One fold: its three sets, and a network trained on them and measured with its best weights."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from config.errors import UserError
 from config.settings import TrainingDefaults
-from preprocessing.pipeline.matrices import Matrices
+from preprocessing.pipeline.jobs import fingerprint_of
+from preprocessing.pipeline.matrices import Matrices, part_path
 from preprocessing.pipeline.splits import Split
 from training.anti_transfer import AntiTransferLoss
-from training.batches import ExampleSet, Normalization, training_statistics
-from training.devices import build_accelerator, choose_precision
-from training.fitting import FitOptions, Learner, Streams, build_optimizer, evaluate, fit
+from training.batches import ExampleSet, Normalization, ResidentBudget, training_statistics
+from training.checkpoints import Checkpoint
+from training.devices import build_accelerator, choose_precision, compiled
+from training.fitting import FitOptions, Streams, fit
+from training.frozen_features import FeatureStore
+from training.learner import Learner, build_optimizer, evaluate, listening
 from training.metrics import SET_METRICS, chance_level
 from training.results import GROUP_KEYS, SETS
+from training.safeguards import missing_classes
 from training.vgg import VGG16
 
 
 @dataclass(frozen=True)
 class Fold:
-    """The three sets of one fold, and the groups in each."""
+    """The three sets of one fold.
+
+    Attributes:
+        groups: those in each set.
+        fingerprint: changes when an example, its place in the matrices or its normalisation does.
+    """
 
     sets: dict[str, ExampleSet]
     groups: dict[str, list[str]]
     normalization: Normalization
+    fingerprint: str
 
 
 def load_fold(
@@ -56,6 +68,7 @@ def load_fold(
     if random_offset:
         num_frames = matrices.predictors.shape[1]
         free_frames = num_frames - matrices.index["num_frames"].to_numpy(dtype=np.int64)
+    budget = ResidentBudget(device)
     sets = {
         name: ExampleSet(
             matrices.predictors,
@@ -64,10 +77,43 @@ def load_fold(
             normalization,
             device,
             free_frames if name == "training" else None,
+            budget,
         )
         for name, numbers in rows.items()
     }
-    return Fold(sets, groups, normalization)
+    return Fold(sets, groups, normalization, _fingerprint(matrices, rows, normalization))
+
+
+def require_classes(fold: Fold, matrices: Matrices) -> str:
+    """See that a network can learn every class; returns a warning about the other sets, or "".
+
+    Raises:
+        UserError: the training set has no example of a class.
+    """
+    warnings = []
+    for name, examples in fold.sets.items():
+        labels = missing_classes(examples.labels, len(matrices.classes))
+        missing = [matrices.classes[label] for label in labels]
+        if not missing:
+            continue
+        found = f"no example of {len(missing)} of {len(matrices.classes)} classes"
+        message = f"{matrices.name}: the {name} set has {found}: {', '.join(missing[:5])}"
+        if name == "training":
+            raise UserError(
+                f"{message}; other fractions (train_split, validation_split, test_split) or "
+                "another [preprocessing] seed may help, then prepare it again"
+            )
+        warnings.append(message)
+    return "; ".join(warnings)
+
+
+def _fingerprint(
+    matrices: Matrices, rows: Mapping[str, npt.NDArray[np.int64]], normalization: Normalization
+) -> str:
+    used = [hashlib.sha256(numbers.tobytes()).hexdigest() for numbers in rows.values()]
+    file = part_path(matrices.folder, matrices.name, "predictors").stat()
+    state = [file.st_size, file.st_mtime_ns]
+    return fingerprint_of([matrices.fingerprint, state, used, *vars(normalization).values()])
 
 
 def train_fold(
@@ -79,14 +125,18 @@ def train_fold(
     streams: Streams,
     log_folder: Path,
     title: str,
+    store: FeatureStore | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Train a network on a fold, and measure its best weights on all three sets.
 
     Args:
         model: on the device where it is trained; holds the best weights afterwards.
-        training: optimizer, precision and tracker.
+        training: optimizer, precision, compilation and tracker.
         log_folder: where the tracker writes.
         title: what the progress bar shows.
+        store: keeps what the frozen networks give; None: they run in each step.
+        checkpoint: where the training's state is kept until it is finished.
 
     Returns:
         The fold's entry of the result dictionary, and the best weights.
@@ -103,13 +153,25 @@ def train_fold(
         training.regularization_lambda,
     )
     prepared, optimizer = accelerator.prepare(model, optimizer)
-    learner = Learner(prepared, optimizer, penalties, accelerator, options.task)
+    if training.torch_compile:
+        prepared = compiled(prepared, device)
     sets = fold.sets
-    result = fit(learner, sets["training"], sets["validation"], options, streams, title)
-    accelerator.end_training()
-    model.load_state_dict(result.best_state)
+    features = [
+        store.features(penalty, sets, fold.fingerprint, precision, accelerator.autocast)
+        for penalty in penalties
+        if store is not None
+    ]
+    learner = Learner(prepared, optimizer, penalties, accelerator, options.task, features)
+    # A compiled network keeps the hooks it was first run with, so the penalties stay open.
+    with listening(penalties):
+        result = fit(
+            learner, sets["training"], sets["validation"], options, streams, title, checkpoint
+        )
+        accelerator.end_training()
+        model.load_state_dict(result.best_state)
+        figures = _final_figures(learner, sets, options.batch_size)
     values: dict[str, Any] = {
-        **_final_figures(learner, sets, options.batch_size),
+        **figures,
         **result.history,
         "best_epoch": result.best_epoch,
         "numeric_precision": precision,
@@ -124,15 +186,12 @@ def _final_figures(
 ) -> dict[str, Any]:
     """Figures of the best weights on each set, under the names of the original."""
     values: dict[str, Any] = {}
-    with ExitStack() as open_penalties:
-        for penalty in learner.penalties:
-            open_penalties.enter_context(penalty)
-        for set_name, prefix in SETS.items():
-            evaluation = evaluate(learner, sets[set_name], batch_size)
-            for metric in (*SET_METRICS[learner.task], "task_loss", "feature_loss"):
-                if metric in evaluation.figures:
-                    values[f"{prefix}_{metric}"] = evaluation.figures[metric]
-            if learner.task == "classification":
-                values[f"{prefix}_chance"] = chance_level(evaluation.labels)
-            values[f"{prefix}_examples"] = len(evaluation.labels)
+    for set_name, prefix in SETS.items():
+        evaluation = evaluate(learner, sets[set_name], batch_size)
+        for metric in (*SET_METRICS[learner.task], "task_loss", "feature_loss"):
+            if metric in evaluation.figures:
+                values[f"{prefix}_{metric}"] = evaluation.figures[metric]
+        if learner.task == "classification":
+            values[f"{prefix}_chance"] = chance_level(evaluation.labels)
+        values[f"{prefix}_examples"] = len(evaluation.labels)
     return values

@@ -10,12 +10,17 @@ from torch import Tensor
 
 from config.errors import UserError
 from config.experiments import Instance
+from config.files import write_json
+from config.json_files import read_json
 from config.settings import Settings
 from preprocessing.pipeline.matrices import Matrices, matrices_name, open_matrices
 from preprocessing.pipeline.splits import Split
 from training.anti_transfer import AntiTransferLoss
+from training.architecture import num_parameters
+from training.checkpoints import Checkpoint
 from training.fitting import FitOptions, Streams
-from training.folds import Fold, load_fold, train_fold
+from training.folds import Fold, load_fold, require_classes, train_fold
+from training.frozen_features import FeatureStore
 from training.network_files import load_weights, read_description, save_weights
 from training.networks import (
     BEST_OF_EXPERIMENT,
@@ -25,18 +30,27 @@ from training.networks import (
     placed,
     start_from_source,
 )
-from training.results import InstanceFiles, write_result
+from training.results import InstanceFiles, instance_fingerprint, write_result
 from training.vgg import VGG16
 
 
 @dataclass
 class Workshop:
-    """What the instances of a sweep share: the device, opened data, loaded weights."""
+    """What the instances of a sweep share: the device, opened data, frozen networks."""
 
     device: torch.device
     _matrices: dict[Path, Matrices] = field(default_factory=dict)
     _folds: dict[tuple[Any, ...], Fold] = field(default_factory=dict)
     _weights: dict[Path, dict[str, Tensor]] = field(default_factory=dict)
+    _frozen: dict[tuple[Path, float], VGG16] = field(default_factory=dict)
+    _stores: dict[tuple[str, Path], FeatureStore] = field(default_factory=dict)
+    _said: set[str] = field(default_factory=lambda: {""})
+
+    def say_once(self, text: str) -> None:
+        """Print a line that holds for many instances."""
+        if text not in self._said:
+            self._said.add(text)
+            print(text)
 
     def matrices(self, settings: Settings, name: str) -> Matrices:
         """A dataset's matrices, opened once."""
@@ -55,16 +69,33 @@ class Workshop:
         return self._folds[key]
 
     def weights(self, path: Path) -> dict[str, Tensor]:
-        """Parameters of a trained network, read once."""
+        """Parameters that trainings start from; those of the last file only are kept."""
         if path not in self._weights:
+            self._weights.clear()
             self._weights[path] = load_weights(path)
         return self._weights[path]
+
+    def frozen_network(self, settings: Settings, name: str) -> VGG16:
+        """A pre-trained network on the device, which no training changes."""
+        key = (settings.extractor_folder(name), settings.training_defaults.width)
+        if key not in self._frozen:
+            self._frozen[key] = placed(load_extractor(settings, name, load_weights), self.device)
+        return self._frozen[key]
+
+    def feature_store(self, settings: Settings) -> FeatureStore:
+        """What the frozen networks gave for the examples so far."""
+        mode, folder = settings.training_defaults.at_cache, settings.results.cache_folder
+        if (mode, folder) not in self._stores:
+            self._stores[mode, folder] = FeatureStore(mode, folder, self.device)
+        return self._stores[mode, folder]
 
 
 def run_instance(
     instance: Instance, files: InstanceFiles, workshop: Workshop, description: str
 ) -> dict[str, Any]:
     """Train one instance on all its folds and write its result; returns the JSON twin's content.
+
+    What an interrupted run of the same parameters and inputs has done is not done again.
 
     Raises:
         UserError: an input is missing or does not fit.
@@ -75,27 +106,51 @@ def run_instance(
     matrices = workshop.matrices(settings, matrices_name(files.dataset, files.features))
     check_classes(matrices, parameters)
     inputs = input_fingerprints(instance, workshop)
-    folds, figures = matrices.folds(training.fractions, training.num_folds), []
-    for number, split in enumerate(folds):
-        title = f"{description} fold {number}" if len(folds) > 1 else description
-        fold = workshop.fold(matrices, split)
-        values, state = _run_fold(instance, fold, number, workshop, title)
-        # From here on the files no longer belong to the result of an earlier run.
-        files.twin.unlink(missing_ok=True)
-        save_weights(files.model(number), state)
+    fingerprint = instance_fingerprint(parameters, inputs)
+    splits = matrices.folds(training.fractions, training.num_folds)
+    figures = []
+    for number, split in enumerate(splits):
+        values = _finished_fold(files, number, fingerprint)
+        if values is None:
+            title = f"{description} fold {number}" if len(splits) > 1 else description
+            fold = workshop.fold(matrices, split)
+            if parameters["task"] == "classification":
+                workshop.say_once(require_classes(fold, matrices))
+            checkpoint = Checkpoint(files.state(number), fingerprint)
+            values, state = _run_fold(instance, fold, number, workshop, title, checkpoint)
+            # From here on the files no longer belong to the result of an earlier run.
+            files.twin.unlink(missing_ok=True)
+            save_weights(files.model(number), state)
+            record = {"fingerprint": fingerprint, "values": values}
+            write_json(files.fold_record(number), record)
+            checkpoint.remove()
         figures.append(values)
-    num_parameters = sum(tensor.numel() for tensor in state.values())
+    num_classes = int(parameters["output_classes"])
     model = {
         "network": "vgg16",
-        "num_parameters": num_parameters,
-        "num_classes": parameters["output_classes"],
+        "num_parameters": num_parameters(num_classes, training.width),
+        "num_classes": num_classes,
         "in_channels": 1,
         "width": training.width,
         "example_frames": int(matrices.predictors.shape[1]),
         "example_bins": int(matrices.predictors.shape[2]),
         "split": matrices.info["split"],
     }
-    return write_result(files, figures, parameters, model, inputs)
+    result = write_result(files, figures, parameters, model, inputs)
+    for number in range(len(splits)):
+        files.fold_record(number).unlink(missing_ok=True)
+    return result
+
+
+def _finished_fold(files: InstanceFiles, number: int, fingerprint: str) -> dict[str, Any] | None:
+    """The figures of a fold that an interrupted run of the same instance finished."""
+    path = files.fold_record(number)
+    if not path.exists() or not files.model(number).exists():
+        return None
+    record = read_json(path)
+    values = record.get("values")
+    is_same = record.get("fingerprint") == fingerprint and isinstance(values, dict)
+    return values if is_same else None
 
 
 def check_classes(matrices: Matrices, parameters: Mapping[str, Any]) -> None:
@@ -129,7 +184,12 @@ def input_fingerprints(instance: Instance, workshop: Workshop) -> dict[str, str]
 
 
 def _run_fold(
-    instance: Instance, fold: Fold, number: int, workshop: Workshop, title: str
+    instance: Instance,
+    fold: Fold,
+    number: int,
+    workshop: Workshop,
+    title: str,
+    checkpoint: Checkpoint,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Train on one fold; returns its entry of the dictionary and the best weights."""
     settings, training = instance.settings, instance.settings.training_defaults
@@ -148,7 +208,10 @@ def _run_fold(
         task=instance.parameters["task"],
     )
     log_folder = settings.results.results_folder / "tracking"
-    return train_fold(model, penalties, fold, options, training, streams, log_folder, title)
+    store = workshop.feature_store(settings)
+    return train_fold(
+        model, penalties, fold, options, training, streams, log_folder, title, store, checkpoint
+    )
 
 
 def _penalties(
@@ -162,7 +225,7 @@ def _penalties(
     return [
         AntiTransferLoss(
             model,
-            placed(load_extractor(settings, name, workshop.weights), workshop.device),
+            workshop.frozen_network(settings, name),
             layers=layers[number],
             aggregation=training.at_aggregation,
             distance=training.at_distance,

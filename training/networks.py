@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from config.errors import UserError
 from config.settings import Settings, display_path
@@ -82,7 +82,7 @@ def best_run(settings: Settings, source: str) -> dict[str, Any]:
 
 
 def load_extractor(settings: Settings, name: str, read_weights: ReadWeights) -> VGG16:
-    """A pre-trained network, complete and of the width that this run has.
+    """The convolutions of a pre-trained network that is complete and of the width of this run.
 
     Raises:
         UserError: it is missing, its architecture is another one, or a weight is missing.
@@ -101,4 +101,6 @@ def load_extractor(settings: Settings, name: str, read_weights: ReadWeights) -> 
         frozen = VGG16(int(architecture["num_classes"]), in_channels=1, width=width)
     path = folder / WEIGHTS_FILE
     load_whole(frozen, read_weights(path), display_path(path))
+    # Only convolutions are tapped, and the classifier is nine tenths of the network's memory.
+    frozen.classifier = nn.Sequential()
     return frozen

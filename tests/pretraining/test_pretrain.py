@@ -1,6 +1,7 @@
 """Pre-training: what it writes, that it is not done twice, and what it trains for how long."""
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from config.errors import UserError
 from pretraining.extractors import EXTRACTORS
 from pretraining.pretrain import pretrain, pretrain_command
-from training import folds
+from training import checkpoints, fitting, folds
 from training.network_files import load_weights, read_description
 from training.networks import load_extractor
 from training.vgg import VGG16
@@ -67,7 +68,9 @@ def test_it_writes_a_model_that_experiments_can_use(
     assert description["test_accuracy"] == results["test_acc"]
     assert description["num_test_examples"] == 6
     assert description["classes"] == ["class0", "class1", "class2"]
-    frozen = load_extractor(prepared.settings(), "noisyspeech", load_weights).eval()
+    assert load_extractor(prepared.settings(), "noisyspeech", load_weights) is not None
+    network = VGG16(3, width=prepared.settings().training_defaults.width).eval()
+    network.load_state_dict(load_weights(folder / "model.pt"))
     rows = {
         key: sorted(int(group.removeprefix("clip")) for group in results[f"{key}_actors"])
         for key in ("training", "test")
@@ -75,7 +78,7 @@ def test_it_writes_a_model_that_experiments_can_use(
     training = bands.predictors[rows["training"]].astype(float)
     inputs = (bands.predictors[rows["test"]] - training.mean()) / training.std()
     with torch.no_grad():
-        logits = frozen(torch.from_numpy(inputs.astype(np.float32))[:, None])
+        logits = network(torch.from_numpy(inputs.astype(np.float32))[:, None])
     labels = bands.target[rows["test"]]
     assert description["test_accuracy"] == np.mean(logits.argmax(1).numpy() == labels)
     assert description["chance_level"] == max(np.bincount(labels)) / 6
@@ -135,6 +138,32 @@ def test_an_interrupted_pre_training_is_begun_again(
     read_description(train(prepared))
 
 
+def test_an_interrupted_pre_training_goes_on_after_its_last_epoch(
+    prepared: "Suite", make_suite: Callable[[], "Suite"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = make_suite()
+    undisturbed.write_matrices("noisyspeech_randsplit")
+    expected = train(undisturbed, extractor_num_epochs=4)
+    monkeypatch.setattr(checkpoints, "SAVING_SHARE", float("inf"))
+    run_epoch = fitting._train_epoch
+    epochs: list[int] = []
+
+    def counted(*arguments: Any) -> Any:
+        epochs.append(1)
+        if len(epochs) == 3:
+            raise KeyboardInterrupt
+        return run_epoch(*arguments)
+
+    monkeypatch.setattr(fitting, "_train_epoch", counted)
+    with pytest.raises(KeyboardInterrupt):
+        train(prepared, extractor_num_epochs=4)
+    found = train(prepared, extractor_num_epochs=4)
+    assert len(epochs) == 5
+    for name in ("extractor.json", "results.json", "training_audio.txt"):
+        assert (found / name).read_bytes() == (expected / name).read_bytes()
+    assert not (found / "unfinished_state.pt").exists()
+
+
 def test_the_same_seed_gives_the_same_extractor(prepared: "Suite") -> None:
     torch.manual_seed(1)
     first = read_description(train(prepared))["weights_fingerprint"]
@@ -165,7 +194,9 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """(fold, options) of each training that is started; none is carried out."""
     started: list[Any] = []
 
-    def noted(model: VGG16, penalties: Any, fold: Any, options: Any, *_: Any) -> None:
+    def noted(
+        model: VGG16, penalties: Any, fold: Any, options: Any, *_: Any, checkpoint: Any
+    ) -> None:
         assert penalties == []
         started.append((fold, options))
         raise UserError("started")

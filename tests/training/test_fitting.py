@@ -12,22 +12,15 @@ from torch.nn import functional
 
 from config.errors import UserError
 from training import fitting
-from training.anti_transfer import AntiTransferLoss, similarity
+from training.anti_transfer import AntiTransferLoss
 from training.batches import ExampleSet, Normalization, training_statistics
 from training.devices import build_accelerator
-from training.fitting import (
-    Evaluation,
-    FitOptions,
-    FitResult,
-    Learner,
-    Streams,
-    TrainingError,
-    build_optimizer,
-    evaluate,
-    fit,
-)
+from training.fitting import FitOptions, FitResult, Streams, fit
+from training.learner import Evaluation, Learner, build_optimizer, evaluate
 from training.metrics import Task
 from training.networks import build_network
+from training.safeguards import TrainingError
+from training.similarity import similarity
 
 if TYPE_CHECKING:
     from tests.conftest import Examples
@@ -466,6 +459,29 @@ def test_optimizers(name: str, kind: type[torch.optim.Optimizer]) -> None:
     assert type(optimizer) is kind
     assert optimizer.param_groups[0]["lr"] == 0.3
     assert optimizer.param_groups[0]["weight_decay"] == 0.02
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_fused_optimizers_step_as_the_plain_ones(name: str) -> None:
+    def weights_after_steps(fused: bool) -> list[Tensor]:
+        model = small_network(0, dropout=0.0)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = build_optimizer(name, model.parameters(), 0.01, 0.1)
+        if not fused:
+            kind = type(optimizer)
+            arguments: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.1, "foreach": False}
+            optimizer = kind(model.parameters(), **arguments)
+        assert bool(optimizer.defaults["fused"]) == fused
+        generator = torch.Generator().manual_seed(1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            outputs = model(torch.randn(4, 1, 9, 9, generator=generator))
+            torch.autograd.backward(outputs.square().sum())
+            optimizer.step()
+        return list(model.parameters())
+
+    for found, expected in zip(weights_after_steps(True), weights_after_steps(False), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_streams_are_those_of_seed_and_fold_and_independent() -> None:

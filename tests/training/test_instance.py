@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from config.errors import UserError
 from training import instance as instance_module
-from training.anti_transfer import similarity
-from training.fitting import TrainingError
 from training.instance import Workshop, input_fingerprints, run_instance
 from training.networks import build_network
+from training.safeguards import TrainingError
+from training.similarity import similarity
 from training.vgg import CONVOLUTION_INDICES, VGG16
 
 if TYPE_CHECKING:
