@@ -113,11 +113,10 @@ def run_instance(
         values = _finished_fold(files, number, fingerprint)
         if values is None:
             title = f"{description} fold {number}" if len(splits) > 1 else description
-            fold = workshop.fold(matrices, split)
-            if parameters["task"] == "classification":
-                workshop.say_once(require_classes(fold, matrices))
             checkpoint = Checkpoint(files.state(number), fingerprint)
-            values, state = _run_fold(instance, fold, number, workshop, title, checkpoint)
+            values, state = _run_fold(
+                instance, matrices, split, number, workshop, title, checkpoint
+            )
             # From here on the files no longer belong to the result of an earlier run.
             files.twin.unlink(missing_ok=True)
             save_weights(files.model(number), state)
@@ -185,7 +184,8 @@ def input_fingerprints(instance: Instance, workshop: Workshop) -> dict[str, str]
 
 def _run_fold(
     instance: Instance,
-    fold: Fold,
+    matrices: Matrices,
+    split: Split[str],
     number: int,
     workshop: Workshop,
     title: str,
@@ -193,6 +193,9 @@ def _run_fold(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Train on one fold; returns its entry of the dictionary and the best weights."""
     settings, training = instance.settings, instance.settings.training_defaults
+    fold = workshop.fold(matrices, split)
+    if instance.parameters["task"] == "classification":
+        workshop.say_once(require_classes(fold, matrices))
     streams = Streams.from_seed(training.seed, number)
     model = build_network(instance.parameters["output_classes"], training.width, streams)
     start_from_source(model, settings, workshop.weights, number)
