@@ -1,30 +1,32 @@
 """What experiments need (data, extractors, other results, disk), and the commands that make it."""
 
 import argparse
-import re
+import csv
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from config.errors import UserError
 from config.experiments import Experiment, Instance
-from config.settings import Settings, TrainingDefaults, display_path
+from config.settings import PROJECT_FOLDER, Settings, TrainingDefaults, display_path
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import (
     Matrices,
     matrices_name,
     matrices_ready,
     open_matrices,
+    part_path,
     read_info,
 )
 from pretraining.extractors import EXTRACTORS
-from pretraining.pretrain import TRAINING_AUDIO
 from training.network_files import learnt_nothing, quality, read_description
 from training.results import InstanceFiles, count_finished
 
-BEST_OF_EXPERIMENT = re.compile(r"experiment (\d+)")
+EXPERIMENTS_FOLDER = PROJECT_FOLDER / "experiments_antitransfer"
+MANAGER = "python experiments_manager.py"
 # The length of examples is the dataset's own unless it is set, and both backends agree.
 NOT_OF_FEATURES = {"sequence_length", "features_backend"}
 FULL_MODEL_BYTES = 134_275_780 * 4
@@ -43,6 +45,26 @@ class Run:
         """What the progress bar shows."""
         comment = self.instance.parameters["comment_2"] or self.instance.parameters["comment_1"]
         return f"experiment {self.experiment.id} run {self.instance.number} {comment}"
+
+
+class Stock:
+    """What lies on the disk, each thing read once however many runs need it."""
+
+    def __init__(self) -> None:
+        self.has_matrices = cache(matrices_ready)
+        self.matrices = cache(open_matrices)
+        self.extractor = cache(read_description)
+        self.num_finished = cache(count_finished)
+        self.training_audio = cache(_training_audio)
+        self.test_contents = cache(self._test_contents)
+
+    def _test_contents(
+        self, folder: Path, name: str, fractions: tuple[float, float, float], num_folds: int
+    ) -> set[str]:
+        """Hashes of the audio in the test sets of all folds."""
+        matrices = self.matrices(folder, name)
+        folds = matrices.folds(fractions, num_folds)
+        return _contents_of(matrices, {group for fold in folds for group in fold.test})
 
 
 @dataclass(frozen=True)
@@ -66,48 +88,58 @@ def files_of(experiment: Experiment, instance: Instance) -> InstanceFiles:
 
 def sources_of(experiment: Experiment) -> set[int]:
     """IDs of the experiments whose best run this one starts from."""
-    sources = (i.settings.training_defaults.at_pretraining or "" for i in experiment.instances)
-    return {int(match[1]) for match in map(BEST_OF_EXPERIMENT.fullmatch, sources) if match}
+    sources = {i.settings.training_defaults.source_experiment for i in experiment.instances}
+    return {source for source in sources if source is not None}
 
 
 def find_missing(runs: Sequence[Run], force: bool) -> list[Missing]:
     """Everything that keeps the runs from starting, each thing once."""
     chosen = {run.experiment.id for run in runs}
+    stock = Stock()
     problems: dict[Missing, None] = {}
     for run in runs:
         for missing in (
-            *_missing_matrices(run),
-            *_missing_extractors(run, force),
-            *_missing_experiments(run, chosen),
+            *_missing_matrices(run, stock),
+            *_missing_extractors(run, stock, force),
+            *_missing_experiment(run, stock, chosen),
         ):
             problems[missing] = None
     return [*problems, *_missing_space(runs)]
 
 
-def _missing_matrices(run: Run) -> list[Missing]:
+def _missing_matrices(run: Run, stock: Stock) -> list[Missing]:
+    problem = _matrices_problem(run, stock)
+    return [Missing(problem, _command_for(run.files.dataset))] if problem else []
+
+
+@cache
+def _command_for(dataset: str) -> str:
+    known = all_datasets()
+    return known[dataset].command if dataset in known else f"a script that makes {dataset}"
+
+
+def _matrices_problem(run: Run, stock: Stock) -> str | None:
     name = matrices_name(run.files.dataset, run.files.features)
     folder = run.instance.settings.preprocessing.output_folder
-    dataset = all_datasets().get(run.files.dataset)
-    command = dataset.command if dataset else f"a script that makes {run.files.dataset}"
-    if not matrices_ready(folder, name):
-        return [Missing(f"{display_path(folder)}: no matrices {name}", command)]
+    if not stock.has_matrices(folder, name):
+        return f"{display_path(folder)}: no matrices {name}"
     try:
-        classes = open_matrices(folder, name).classes
+        matrices = stock.matrices(folder, name)
     except UserError as error:
-        return [Missing(str(error), command)]
-    different = _other_features(run, name)
+        return str(error)
+    different = _other_features(run, matrices)
     if different:
-        return [Missing(f"{display_path(folder)}: {name} was made with {different}", command)]
-    expected = run.instance.parameters["output_classes"]
-    if run.instance.parameters["task"] == "classification" and len(classes) != expected:
-        return [Missing(f"{name}: {len(classes)} classes, output_classes = {expected}", command)]
-    return []
+        return f"{display_path(folder)}: {name} was made with {different}"
+    found, expected = len(matrices.classes), run.instance.parameters["output_classes"]
+    if run.instance.parameters["task"] == "classification" and found != expected:
+        return f"{name}: {found} classes, output_classes = {expected}"
+    return None
 
 
-def _other_features(run: Run, name: str) -> str:
+def _other_features(run: Run, matrices: Matrices) -> str:
     """Settings of the features that the matrices were made with and this run has otherwise."""
     settings = run.instance.settings
-    stored = read_info(settings.preprocessing.output_folder, name).get("feature_extraction", {})
+    stored = matrices.info.get("feature_extraction", {})
     wanted = settings.feature_extraction.model_dump(mode="json", exclude=NOT_OF_FEATURES)
     different = [
         f"{key} = {stored[key]}, this run has {value}"
@@ -117,25 +149,25 @@ def _other_features(run: Run, name: str) -> str:
     return "; ".join(different)
 
 
-def _missing_extractors(run: Run, force: bool) -> list[Missing]:
-    settings, training = run.instance.settings, run.instance.settings.training_defaults
+def _missing_extractors(run: Run, stock: Stock, force: bool) -> list[Missing]:
+    settings = run.instance.settings
     missing = []
-    for name in _extractors_of(training):
+    for name in settings.training_defaults.extractors:
         if name not in EXTRACTORS:
             raise UserError(
                 f"{display_path(run.experiment.file)}: no extractor {name}; "
                 f"there are {', '.join(EXTRACTORS)}"
             )
-        problem = _extractor_problem(settings, name, force)
+        problem = _extractor_problem(settings, name, stock, force)
         if problem:
             missing.append(Missing(problem, EXTRACTORS[name].command))
     return missing
 
 
-def _extractor_problem(settings: Settings, name: str, force: bool) -> str | None:
+def _extractor_problem(settings: Settings, name: str, stock: Stock, force: bool) -> str | None:
     folder = settings.extractor_folder(name)
     try:
-        description = read_description(folder)
+        description = stock.extractor(folder)
     except UserError as error:
         return str(error)
     width = description["architecture"].get("width")
@@ -153,18 +185,15 @@ def _extractor_problem(settings: Settings, name: str, force: bool) -> str | None
     return None
 
 
-def _missing_experiments(run: Run, chosen: set[int]) -> list[Missing]:
-    missing = []
-    for source in sorted(sources_of(run.experiment) - chosen):
-        if not count_finished(run.files.results_folder, source):
-            missing.append(
-                Missing(
-                    f"experiment {run.experiment.id} starts from the best run of experiment "
-                    f"{source}, which has no results",
-                    f"python experiments_manager.py [{source}] 0",
-                )
-            )
-    return missing
+def _missing_experiment(run: Run, stock: Stock, chosen: Collection[int]) -> list[Missing]:
+    source = run.instance.settings.training_defaults.source_experiment
+    if source is None or source in chosen or stock.num_finished(run.files.results_folder, source):
+        return []
+    problem = (
+        f"experiment {run.experiment.id} starts from the best run of experiment {source}, which "
+        "has no results"
+    )
+    return [Missing(problem, f"{MANAGER} [{source}]")]
 
 
 def _missing_space(runs: Sequence[Run]) -> list[Missing]:
@@ -198,8 +227,12 @@ def split_of(experiment: Experiment) -> str:
     try:
         return str(read_info(settings.preprocessing.output_folder, name)["split"])
     except (UserError, KeyError):
-        dataset = all_datasets().get(experiment.dataset)
-        return dataset.split_type if dataset else "?"
+        return _split_types().get(experiment.dataset, "?")
+
+
+@cache
+def _split_types() -> dict[str, str]:
+    return {name: dataset.split_type for name, dataset in all_datasets().items()}
 
 
 def describe_inputs(runs: Sequence[Run]) -> None:
@@ -208,51 +241,80 @@ def describe_inputs(runs: Sequence[Run]) -> None:
     That is: the data with their split, and each extractor with its own accuracy and the share of
     the test set that it was trained on.
     """
+    stock = Stock()
     lines: dict[str, None] = {}
     overlaps: dict[tuple[str, str], str] = {}
     for run in runs:
         settings, training = run.instance.settings, run.instance.settings.training_defaults
         name = matrices_name(run.files.dataset, run.files.features)
-        matrices = open_matrices(settings.preprocessing.output_folder, name)
-        info = matrices.info
+        info = stock.matrices(settings.preprocessing.output_folder, name).info
         lines[f"data {name}: {info['num_examples']} examples, split {info['split']}"] = None
-        for extractor in _extractors_of(training):
+        for extractor in training.extractors:
             folder = settings.extractor_folder(extractor)
             if (extractor, name) not in overlaps:
-                overlaps[extractor, name] = _overlap(folder, matrices, training)
-            figures = quality(read_description(folder))
+                overlaps[extractor, name] = _overlap(folder, run, stock)
+            figures = quality(stock.extractor(folder))
             lines[f"extractor {extractor}: {figures}; {overlaps[extractor, name]}"] = None
-        for source in sorted(sources_of(run.experiment)):
-            finished = count_finished(run.files.results_folder, source)
+        if training.source_experiment is not None:
+            source = training.source_experiment
+            finished = stock.num_finished(run.files.results_folder, source)
             start = f"experiment {run.experiment.id} starts from the best of experiment {source}"
             lines[f"{start}, of which {finished} runs are finished now"] = None
     print("\n".join(lines))
 
 
-def _overlap(folder: Path, matrices: Matrices, training: TrainingDefaults) -> str:
+def _overlap(extractor_folder: Path, run: Run, stock: Stock) -> str:
     """How many clips of the target's test set the extractor was trained on."""
-    path = folder / TRAINING_AUDIO
-    if not path.exists():
+    trained_on = stock.training_audio(extractor_folder)
+    if trained_on is None:
         return "what it was trained on is not known"
-    trained_on = set(path.read_text(encoding="utf-8").splitlines())
-    folds = matrices.folds(training.fractions, training.num_folds)
-    test = matrices.contents_of([group for fold in folds for group in fold.test])
-    return f"trained on {len(test & trained_on)} of the {len(test)} test clips of {matrices.name}"
+    settings, training = run.instance.settings, run.instance.settings.training_defaults
+    name = matrices_name(run.files.dataset, run.files.features)
+    folder = settings.preprocessing.output_folder
+    test = stock.test_contents(folder, name, training.fractions, training.num_folds)
+    return f"trained on {len(test & trained_on)} of the {len(test)} test clips of {name}"
 
 
-def _extractors_of(training: TrainingDefaults) -> list[str]:
-    """Extractors that a training needs, for its penalty or its weights."""
-    names = list(training.at_dataset) if training.anti_transfer else []
-    if training.at_pretraining and not BEST_OF_EXPERIMENT.fullmatch(training.at_pretraining):
-        names.append(training.at_pretraining)
-    return names
+def _training_audio(folder: Path) -> set[str] | None:
+    from pretraining.pretrain import TRAINING_AUDIO
+
+    path = folder / TRAINING_AUDIO
+    return set(path.read_text(encoding="utf-8").splitlines()) if path.exists() else None
 
 
-def with_options(command: str, arguments: argparse.Namespace) -> str:
-    """A command that works in the folders, and with the width, that these arguments set."""
+def _contents_of(matrices: Matrices, groups: Collection[str]) -> set[str]:
+    """Hashes of the audio of some groups' clips, read without waiting for pandas.
+
+    Raises:
+        UserError: the index of the matrices is broken.
+    """
+    path = part_path(matrices.folder, matrices.name, "index")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.reader(file)
+            header = next(rows, [])
+            group, content = header.index("group"), header.index("content")
+            return {row[content] for row in rows if row[group] in groups}
+    except (OSError, ValueError, IndexError, csv.Error) as error:
+        raise UserError(f"{display_path(path)}: is no usable index: {error}") from None
+
+
+def with_options(command: str, arguments: argparse.Namespace, gpu: int | None) -> str:
+    """A command as these arguments want it: with their folders and width, on their GPU.
+
+    Args:
+        gpu: the one that was asked for; None: none was.
+    """
     if not command.startswith("python "):
         return command
-    options = [word for file in arguments.config for word in ("--config", str(file))]
+    options: list[str] = []
+    if command.startswith(MANAGER):
+        command = f"{command} {gpu or 0}"
+        if arguments.experiments != EXPERIMENTS_FOLDER:
+            options += ["--experiments", str(arguments.experiments)]
+    elif command.startswith("python pretraining/") and gpu is not None:
+        command = f"{command} {gpu}"
+    options += [word for file in arguments.config for word in ("--config", str(file))]
     for override in arguments.overrides:
         section, _, key = override.partition("=")[0].strip().rpartition(".")
         of_training = section in ("", "training_defaults") and key in TrainingDefaults.model_fields

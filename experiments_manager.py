@@ -10,16 +10,16 @@ python experiments_manager.py --summary [20,21]      the accuracies so far
 import argparse
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from config.command_line import EXIT_FAILED_RUNS, EXIT_USER_ERROR, run_command, settings_parser
+from config.command_line import EXIT_USER_ERROR, run_command, settings_parser
 from config.errors import UserError
 from config.experiments import Experiment, load_experiments, select_experiments
-from config.settings import PROJECT_FOLDER, display_path, load_settings, printable
+from config.settings import display_path, printable
 from experiments_inputs import (
+    EXPERIMENTS_FOLDER,
     Run,
     describe_inputs,
     files_of,
@@ -29,9 +29,8 @@ from experiments_inputs import (
     with_options,
 )
 from pretraining.extractors import EXTRACTORS
-from training.results import count_finished, differences, read_result, read_results
+from training.results import ResultReader, count_failed, count_finished
 
-EXPERIMENTS_FOLDER = PROJECT_FOLDER / "experiments_antitransfer"
 LEGEND = (
     "±: standard deviation over repetitions (other seeds, same split); chance: always naming the "
     "most frequent class of the test set"
@@ -118,11 +117,12 @@ def list_experiments(experiments: Mapping[int, Experiment], results_folder: Path
     """Print the table of --list."""
     rows = [("ID", "done", "dataset", "split", "orthogonal task", "question")]
     for experiment in experiments.values():
-        done = count_finished(results_folder, experiment.id)
+        done = f"{count_finished(results_folder, experiment.id)}/{len(experiment.instances)}"
+        failed = count_failed(results_folder, experiment.id)
         rows.append(
             (
                 str(experiment.id),
-                f"{done}/{len(experiment.instances)}",
+                f"{done}, {failed} failed" if failed else done,
                 experiment.dataset,
                 split_of(experiment),
                 _orthogonal_task(experiment),
@@ -137,81 +137,16 @@ def list_experiments(experiments: Mapping[int, Experiment], results_folder: Path
 
 def _orthogonal_task(experiment: Experiment) -> str:
     training = experiment.instances[0].settings.training_defaults
-    names = list(training.at_dataset) if training.anti_transfer else []
-    if training.at_pretraining:
-        names.append(training.at_pretraining)
+    names = list(training.extractors)
+    if training.source_experiment is not None:
+        names.append(str(training.at_pretraining))
     tasks = [f"{EXTRACTORS[name].task} ({name})" if name in EXTRACTORS else name for name in names]
     return ", ".join(tasks) or "-"
 
 
-def run_all(runs: Sequence[Run], gpu: int, overwrite: bool) -> int:
-    """Run what is not finished; returns the exit code."""
-    from training.devices import choose_device
-    from training.instance import Workshop, input_fingerprints, run_instance
-
-    workshop = Workshop(device=choose_device(gpu))
-    todo = _unfinished(runs, overwrite, lambda run: input_fingerprints(run.instance, workshop))
-    print(f"{len(runs) - len(todo)} of {len(runs)} instances are finished, {len(todo)} to run")
-    failures: list[str] = []
-    for run in todo:
-        try:
-            run_instance(run.instance, run.files, workshop, run.title)
-            _update_spreadsheet(run)
-        except Exception as error:  # one failing instance must not stop the others
-            failures.append(f"{run.title}: {_reason(error)}")
-            print(f"failed: {failures[-1]}", file=sys.stderr)
-    for failure in failures:
-        print(f"failed: {failure}", file=sys.stderr)
-    return EXIT_FAILED_RUNS if failures else 0
-
-
-def _reason(error: Exception) -> str:
-    text = printable(" ".join(str(error).split()))
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
-
-
-def _unfinished(
-    runs: Sequence[Run], overwrite: bool, inputs_of: Callable[[Run], Mapping[str, str]]
-) -> list[Run]:
-    """Runs without a result.
-
-    Raises:
-        UserError: a result is there that was made with other parameters.
-    """
-    todo = []
-    for run in runs:
-        if overwrite or not run.files.twin.exists():
-            todo.append(run)
-            continue
-        different = differences(
-            read_result(run.files.twin), run.instance.parameters, inputs_of(run)
-        )
-        if different:
-            raise UserError(
-                f"{display_path(run.files.twin)}: was made otherwise ({'; '.join(different)}); "
-                "--overwrite runs it again, --set results_folder=FOLDER keeps both"
-            )
-    return todo
-
-
-def _update_spreadsheet(run: Run) -> None:
-    from training.spreadsheet import write_spreadsheet
-
-    rows: list[tuple[Mapping[str, Any], Path]] = []
-    for instance in run.experiment.instances:
-        files = files_of(run.experiment, instance)
-        if files.twin.exists():
-            rows.append((read_result(files.twin), files.parameters))
-    write_spreadsheet(run.files.spreadsheet, rows, run.instance.parameters["task"])
-    description = run.files.folder / "description.txt"
-    if not description.exists():
-        from config.files import write_text
-
-        text = f"{run.experiment.description}\n{run.experiment.question}\n"
-        write_text(description, text)
-
-
-def print_summary(experiments: Sequence[Experiment], results_folder: Path) -> None:
+def print_summary(
+    experiments: Sequence[Experiment], results_folder: Path, reader: ResultReader
+) -> None:
     """Print the table of accuracies, what may be concluded, and where the files are."""
     from training.summary import conclusions, group_results, summary_table
 
@@ -219,7 +154,7 @@ def print_summary(experiments: Sequence[Experiment], results_folder: Path) -> No
         group
         for experiment in experiments
         for group in group_results(
-            experiment.id, experiment.description, read_results(results_folder, experiment.id)
+            experiment.id, experiment.description, reader.find_all(results_folder, experiment.id)
         )
     ]
     if not groups:
@@ -240,8 +175,7 @@ def print_paths(experiments: Sequence[Experiment], results_folder: Path) -> None
     extractors = {
         one.extractor_folder(name): None
         for one in settings
-        for name in EXTRACTORS
-        if name in (*one.training_defaults.at_dataset, one.training_defaults.at_pretraining)
+        for name in one.training_defaults.extractors
     }
     for folder in (*extractors, settings[0].results.figures_folder):
         if folder.exists():
@@ -283,22 +217,23 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> int:
     """Do what the command line asks; returns the exit code."""
-    results_folder = load_settings(
-        *arguments.config, overrides=arguments.overrides
-    ).results.results_folder
     experiments = load_experiments(arguments.experiments, arguments.config, arguments.overrides)
+    # Experiment files cannot change [results]: it is the same for all of them.
+    some_settings = next(iter(experiments.values())).instances[0].settings
+    results_folder = some_settings.results.results_folder
     if arguments.list:
         list_experiments(experiments, results_folder)
         return 0
     request = parse_words(arguments.words)
     chosen = in_order(select_experiments(experiments, request.wanted))
+    reader = ResultReader()
     if arguments.summary:
-        print_summary(chosen, results_folder)
+        print_summary(chosen, results_folder, reader)
         return 0
     runs = choose_runs(chosen, request)
     missing = find_missing(runs, arguments.force)
     for each in missing:
-        command = with_options(each.command, arguments)
+        command = with_options(each.command, arguments, request.gpu)
         print(f"missing: {each.problem}\n    make it with: {command}", file=sys.stderr)
     if missing:
         return EXIT_USER_ERROR
@@ -308,8 +243,10 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     if request.gpu is None:
         raise UserError("no GPU given: write its number after the IDs, or -1 for the CPU")
-    code = run_all(runs, request.gpu, arguments.overwrite)
-    print_summary(chosen, results_folder)
+    from experiments_runs import run_all
+
+    code = run_all(runs, request.gpu, arguments.overwrite, reader)
+    print_summary(chosen, results_folder, reader)
     return code
 
 

@@ -83,7 +83,8 @@ def load_experiments(
     folder = Path(folder)
     base = base_layers(*files)
     checked_overrides = parse_overrides(overrides)
-    base.with_overrides(checked_overrides).settings()
+    base = base.with_overrides(checked_overrides)
+    base.settings()
     paths = sorted(folder.glob("*.ini")) if folder.is_dir() else []
     if not paths:
         raise ConfigError(f"{display_path(folder)}: holds no experiment files (<ID>_<name>.ini)")
@@ -135,6 +136,8 @@ def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> 
             known = ["experiment", "instances", "instance <number>", *SETTINGS_SECTIONS]
             raise ConfigError(f"{name} [{section}]: no such section{hint(section, known)}")
         layers = layers.with_section(name, section, values)
+    # The instances then share all sections that none of them changes, checked once.
+    layers = layers.with_overrides(overrides)
     plans = _plan_instances(name, sweep)
     exceptions = _instance_sections(name, own, len(plans))
     instances = tuple(

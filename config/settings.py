@@ -6,6 +6,7 @@ A value carries the place it came from, so that an error can name it.
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -64,11 +65,61 @@ class Entry:
     source: str
 
 
+class SectionLayer:
+    """One section's values as written; checked once, however many settings share it."""
+
+    def __init__(self, name: str, entries: Mapping[str, Entry]) -> None:
+        self.name = name
+        self.entries = dict(entries)
+
+    @cached_property
+    def checked(self) -> Section:
+        """The values, typed and frozen.
+
+        Raises:
+            ConfigError: a value is of the wrong type or out of range.
+        """
+        values: dict[str, Any] = {}
+        for key, entry in self.entries.items():
+            match = EXTRACTOR_PATH_KEY.fullmatch(key)
+            if match:
+                values.setdefault("extractor_paths", {})[match["name"]] = entry.text
+            else:
+                values[key] = entry.text
+        try:
+            return SECTIONS[self.name].model_validate(values)
+        except ValidationError as error:
+            raise self._explain(error) from None
+
+    def _explain(self, error: ValidationError) -> ConfigError:
+        problem = error.errors()[0]
+        key = str(problem["loc"][0])
+        if key == "extractor_paths":
+            key = f"at_{problem['loc'][1]}_model_path"
+        entry = self.entries.get(key, Entry("", display_path(DEFAULTS_FILE)))
+        reason = str(problem["msg"]).removeprefix("Value error, ")
+        reason = reason.replace("Input should be", "must be")
+        if problem["type"].startswith("bool"):
+            reason = "must be True or False"
+        choices = _literal_choices(SECTIONS[self.name], key)
+        near = difflib.get_close_matches(entry.text.lower(), choices, n=1)
+        suggestion = f"; did you mean {near[0]}?" if near else ""
+        return self.error(key, reason + suggestion)
+
+    def error(self, key: str, reason: str) -> ConfigError:
+        """An error that names the place a value came from, the value, and what is wrong with it."""
+        entry = self.entries.get(key)
+        if entry is None:
+            return ConfigError(f"{display_path(DEFAULTS_FILE)} [{self.name}] {key}: {reason}")
+        found = printable(_shortened(entry.text))
+        return ConfigError(f"{entry.source} [{self.name}] {key} = {found}: {reason}")
+
+
 class Layers:
     """Values of all sections, later ones over earlier ones, each with its source."""
 
-    def __init__(self, entries: Mapping[tuple[str, str], Entry] | None = None) -> None:
-        self.entries: dict[tuple[str, str], Entry] = dict(entries or {})
+    def __init__(self, sections: Mapping[str, SectionLayer]) -> None:
+        self.sections = dict(sections)
 
     @classmethod
     def from_defaults(cls) -> Self:
@@ -77,33 +128,36 @@ class Layers:
         Raises:
             ConfigError: it holds a section or a key that no setting belongs to.
         """
-        layers = cls()
+        sections = {name: SectionLayer(name, {}) for name in SECTIONS}
         source = display_path(DEFAULTS_FILE)
         for section, values in read_ini(DEFAULTS_FILE).items():
             if section not in SECTIONS:
                 raise _no_such_section(source, section)
             known = _keys_of(SECTIONS[section])
-            for key, value in values.items():
+            for key in values:
                 is_path = "extractor_paths" in known and EXTRACTOR_PATH_KEY.fullmatch(key)
                 if not is_path and (key not in known or key == "extractor_paths"):
                     raise _no_such_key(source, section, key, known)
-                layers.entries[section, key] = Entry(value, source)
-        return layers
+            entries = {key: Entry(value, source) for key, value in values.items()}
+            sections[section] = SectionLayer(section, entries)
+        return cls(sections)
 
     def with_section(self, source: str, section: str, values: Mapping[str, str]) -> "Layers":
-        """A copy with one section's values on top.
+        """A copy with one section's values on top; itself if that changes nothing.
 
         Raises:
             ConfigError: the section or a key is not one of config.ini.
         """
-        if section not in SECTIONS:
+        if section not in self.sections:
             raise _no_such_section(source, section)
-        layers = Layers(self.entries)
-        for key, value in values.items():
-            if (section, key) not in layers.entries:
-                raise _no_such_key(source, section, key, self._keys(section))
-            layers.entries[section, key] = Entry(value, source)
-        return layers
+        known = self.sections[section].entries
+        for key in values:
+            if key not in known:
+                raise _no_such_key(source, section, key, known)
+        entries = known | {key: Entry(value, source) for key, value in values.items()}
+        if entries == known:
+            return self
+        return Layers({**self.sections, section: SectionLayer(section, entries)})
 
     def with_file(self, path: Path) -> "Layers":
         """A copy with the values of an INI file on top."""
@@ -124,21 +178,17 @@ class Layers:
             layers = layers.with_section(source, section, {key: text})
         return layers
 
-    def _keys(self, section: str) -> list[str]:
-        return [key for owner, key in self.entries if owner == section]
-
     def _locate(self, name: str, prefer: Sequence[str]) -> tuple[str, str]:
         section, dot, key = name.partition(".")
         if dot:
             return section, key
-        owners = [owner for owner, key in self.entries if key == name]
+        owners = [owner for owner, layer in self.sections.items() if name in layer.entries]
         preferred = [owner for owner in prefer if owner in owners]
         if preferred:
             return preferred[0], name
         if not owners:
-            raise ConfigError(
-                f"--set {name}: no such key{hint(name, [key for _, key in self.entries])}"
-            )
+            keys = [key for layer in self.sections.values() for key in layer.entries]
+            raise ConfigError(f"--set {name}: no such key{hint(name, keys)}")
         if len(owners) > 1:
             places = " or ".join(f"{owner}.{name}" for owner in owners)
             raise ConfigError(f"--set {name}: several sections have this key; write {places}")
@@ -150,58 +200,22 @@ class Layers:
         Raises:
             ConfigError: a value is of the wrong type, out of range, or contradicts another.
         """
-        sections = {name: self._section(name, model) for name, model in SECTIONS.items()}
+        sections = {name: layer.checked for name, layer in self.sections.items()}
         settings = Settings.model_validate(sections)
         self._check_splits(settings.training_defaults)
         self._check_windows(settings.feature_extraction)
         self._check_anti_transfer(settings.training_defaults)
         return settings
 
-    def _section(self, name: str, model: type[Section]) -> Section:
-        values: dict[str, Any] = {}
-        for (section, key), entry in self.entries.items():
-            match = EXTRACTOR_PATH_KEY.fullmatch(key)
-            if section == name and match:
-                values.setdefault("extractor_paths", {})[match["name"]] = entry.text
-            elif section == name:
-                values[key] = entry.text
-        try:
-            return model.model_validate(values)
-        except ValidationError as error:
-            raise self._explain(name, model, error) from None
-
-    def _explain(self, section: str, model: type[Section], error: ValidationError) -> ConfigError:
-        problem = error.errors()[0]
-        key = str(problem["loc"][0])
-        if key == "extractor_paths":
-            key = f"at_{problem['loc'][1]}_model_path"
-        entry = self.entries.get((section, key), Entry("", display_path(DEFAULTS_FILE)))
-        reason = str(problem["msg"]).removeprefix("Value error, ")
-        reason = reason.replace("Input should be", "must be")
-        if problem["type"].startswith("bool"):
-            reason = "must be True or False"
-        near = difflib.get_close_matches(entry.text.lower(), _literal_choices(model, key), n=1)
-        suggestion = f"; did you mean {near[0]}?" if near else ""
-        return self.error(section, key, reason + suggestion)
-
-    def error(self, section: str, key: str, reason: str) -> ConfigError:
-        """An error that names the place a value came from, the value, and what is wrong with it."""
-        entry = self.entries.get((section, key))
-        if entry is None:
-            return ConfigError(f"{display_path(DEFAULTS_FILE)} [{section}] {key}: {reason}")
-        found = printable(_shortened(entry.text))
-        return ConfigError(f"{entry.source} [{section}] {key} = {found}: {reason}")
-
     def _check_splits(self, training: TrainingDefaults) -> None:
         if abs(sum(training.fractions) - 1) > 1e-6:
-            raise self.error(
-                "training_defaults",
+            raise self.sections["training_defaults"].error(
                 "train_split",
                 "train_split, validation_split and test_split must add up to 1, "
                 f"not {sum(training.fractions):g}",
             )
         if min(training.fractions) <= 0:
-            raise self.error("training_defaults", "train_split", "no split may be 0")
+            raise self.sections["training_defaults"].error("train_split", "no split may be 0")
 
     def _check_windows(self, features: FeatureExtraction) -> None:
         for fft_key, window_key in (
@@ -209,25 +223,23 @@ class Layers:
             ("fft_size_mfcc", "window_size_mfcc"),
         ):
             if getattr(features, fft_key) < getattr(features, window_key):
-                raise self.error(
-                    "feature_extraction",
+                raise self.sections["feature_extraction"].error(
                     fft_key,
                     f"must be at least {window_key} ({getattr(features, window_key)})",
                 )
 
     def _check_anti_transfer(self, training: TrainingDefaults) -> None:
-        section, networks = "training_defaults", len(training.at_dataset)
+        layer, networks = self.sections["training_defaults"], len(training.at_dataset)
         if not training.anti_transfer:
             return
         if not training.at_dataset:
-            raise self.error(section, "at_dataset", "anti_transfer = True needs an extractor here")
+            raise layer.error("at_dataset", "anti_transfer = True needs an extractor here")
         if not training.at_layer or not all(training.at_layer):
-            raise self.error(section, "at_layer", "anti_transfer = True needs a convolution, 1-13")
+            raise layer.error("at_layer", "anti_transfer = True needs a convolution, 1-13")
         for key in ("at_layer", "at_beta"):
             groups = getattr(training, key)
             if len(groups) not in (1, networks):
-                raise self.error(
-                    section,
+                raise layer.error(
                     key,
                     f"must be one value for all, or {networks} separated by ; "
                     "(one for each network of at_dataset)",

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import UserError
-from config.settings import NUM_CONVOLUTIONS, display_path
+from config.json_files import read_json
+from config.settings import NUM_CONVOLUTIONS, display_path, printable
 
 FOLD_SETS = ("train", "val")
 CURVE_KINDS = ("loss", "task_loss", "feature_loss", "acc")
+LONGEST_VALUE = 80
 SUMMARY_SETS = {"train": "training", "validation": "validation", "test": "test"}
 
 
@@ -63,7 +65,7 @@ class ResultFile:
     @property
     def name(self) -> str:
         """The file as a person would type it."""
-        return display_path(self.path)
+        return printable(display_path(self.path))
 
     @property
     def folds(self) -> list[int]:
@@ -88,6 +90,8 @@ class ResultFile:
             raise self._error(
                 ".".join(keys), "missing, or no number: this figure needs a classification result"
             )
+        if not 0 <= value <= 1:
+            raise self._error(".".join(keys), f"is {value}, must be 0 to 1")
         return value
 
     def parameter(self, key: str) -> Any:
@@ -101,14 +105,16 @@ class ResultFile:
             UserError: it applied it to none, or to several.
         """
         value = self.parameter("at_layer")
-        numbers = [int(number) for number in re.findall(r"-?[0-9]+", str(value))]
-        if len(numbers) != 1 or not 1 <= numbers[0] <= NUM_CONVOLUTIONS:
+        text = json.dumps(value)
+        numbers = re.findall(r"-?[0-9]+", text[:LONGEST_VALUE])
+        layers = {str(layer): layer for layer in range(1, NUM_CONVOLUTIONS + 1)}
+        if len(numbers) != 1 or numbers[0] not in layers or len(text) > LONGEST_VALUE:
             raise self._error(
                 "parameters.at_layer",
-                f"is {json.dumps(value)}, must be one convolution, 1-{NUM_CONVOLUTIONS}: "
+                f"is {text[:LONGEST_VALUE]}, must be one convolution, 1-{NUM_CONVOLUTIONS}: "
                 "this figure needs one anti-transfer layer in each instance",
             )
-        return numbers[0]
+        return layers[numbers[0]]
 
     def _get(self, *keys: str) -> dict[str, Any]:
         value: Any = self.content
@@ -127,34 +133,33 @@ def read_result(path: Path) -> ResultFile:
     """Read one JSON twin.
 
     Raises:
-        UserError: the file is not there, is no JSON, or holds no dictionary.
+        UserError: the file is not there, is a symbolic link or no JSON, or holds no dictionary.
     """
-    name = display_path(path)
     if path.suffix == ".npy":
+        name = printable(display_path(path))
         raise UserError(f"{name}: is a numpy dictionary; give its twin {path.stem}.json beside it")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{name}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{name}: is no JSON file: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{name}: 0: missing: a result is a dictionary with one key for each fold")
-    return ResultFile(path, content)
+    no_result = "0: missing: a result is a dictionary with one key for each fold"
+    return ResultFile(path, read_json(path, follow_links=False, no_dictionary=no_result))
 
 
 def experiment_results(results_folder: Path, experiment: int) -> list[ResultFile]:
     """All instances of an experiment that are done, in the order of their numbers.
 
     Raises:
-        UserError: there are none yet, or a file cannot be read.
+        UserError: there are none yet, two have the same number, or a file cannot be read.
     """
     folder = results_folder / f"experiment_{experiment}" / "results"
-    numbered = {
-        int(match["run"]): path
-        for path in folder.glob("results_*.json")
-        if (match := re.search(rf"_exp{experiment}_run(?P<run>[0-9]+)$", path.stem))
-    }
+    numbered: dict[int, Path] = {}
+    for path in sorted(folder.glob("results_*.json")):
+        if match := re.search(rf"_exp{experiment}_run(?P<run>[0-9]+)$", path.stem):
+            other = numbered.setdefault(int(match["run"]), path)
+            if other != path:
+                raise UserError(
+                    printable(
+                        f"{display_path(other)}: {path.name} beside it has the same number; move "
+                        "the results of one dataset or kind of features elsewhere"
+                    )
+                )
     if not numbered:
         raise UserError(
             f"{display_path(folder)}: no results of experiment {experiment}; "

@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import experiments_manager
+import experiments_runs
 from config.command_line import run_command
 from config.errors import UserError
 from config.experiments import load_experiments
+from experiments_inputs import EXPERIMENTS_FOLDER, Run
 from experiments_manager import (
-    EXPERIMENTS_FOLDER,
     Request,
     build_parser,
     choose_runs,
@@ -27,12 +28,19 @@ from experiments_manager import (
     main,
     parse_words,
 )
+from experiments_runs import Spreadsheets
+from training.results import ResultReader, read_result, write_result
+from training.spreadsheet import write_spreadsheet
 
 if TYPE_CHECKING:
     from tests.conftest import Examples, Suite
 
 ROOT = Path(experiments_manager.__file__).parent
 SPLIT = "random by clip: speakers shared"
+HEAVY_PACKAGES = {
+    *("accelerate", "essentia", "librosa", "matplotlib", "pandas"),
+    *("scipy", "sklearn", "torch", "xlsxwriter"),
+}
 AGAINST_NOISE = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": 13}
 
 
@@ -60,7 +68,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         started.append((files.experiment, files.number))
 
     monkeypatch.setattr("training.instance.run_instance", note)
-    monkeypatch.setattr(experiments_manager, "_update_spreadsheet", lambda _run: None)
+    monkeypatch.setattr(experiments_runs.Spreadsheets, "add", lambda _self, _run: None)
     return started
 
 
@@ -222,9 +230,49 @@ def test_check_names_everything_that_is_missing_with_the_command_that_makes_it(
     )
     assert [command.split("make it with: ")[1] for command in commands] == [
         f"python preprocessing/preprocessing_GSC_randsplit.py {given_options}",
-        f"python pretraining/pretrain_vgg_noisyspeech.py {given_options}",
-        f"python experiments_manager.py [31] 0 {given_options}",
+        f"python pretraining/pretrain_vgg_noisyspeech.py -1 {given_options}",
+        f"python experiments_manager.py [31] -1 --experiments {suite.experiments} {given_options}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "source", "extractor"), [([], "[31] 0 ", ""), (["2"], "[31] 2 ", "2 ")]
+)
+def test_what_is_missing_is_made_on_the_gpu_that_was_asked_for(
+    suite: "Suite",
+    gpu: list[str],
+    source: str,
+    extractor: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    suite.write_matrices()
+    suite.write_experiment(32, {**AGAINST_NOISE, "at_pretraining": "experiment 31"})
+    suite.write_experiment(31)
+    assert manage(suite, "[32]", *gpu, "--check") == 2
+    error = capsys.readouterr().err
+    assert f"python experiments_manager.py {source}--experiments {suite.experiments} " in error
+    assert f"python pretraining/pretrain_vgg_noisyspeech.py {extractor}--config " in error
+
+
+def test_the_suites_own_experiments_need_no_folder(
+    suite: "Suite", capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--config", str(suite.config), "[34]", "-1", "--check"]
+    assert main(build_parser().parse_intermixed_args(words)) == 2
+    command = f"python experiments_manager.py [31] -1 --config {suite.config}\n"
+    assert command in capsys.readouterr().err
+
+
+def test_only_the_chosen_instances_need_their_source(
+    suite: "Suite", capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(suite)
+    suite.write_experiment(31)
+    suite.write_experiment(32, instances={"at_pretraining": "noisyspeech, experiment 31"})
+    assert manage(suite, "[32]", "-1", "1", "1", "--check") == 0
+    assert "experiment 31" not in capsys.readouterr().out
+    assert manage(suite, "[32]", "-1", "2", "2", "--check") == 2
+    assert "best run of experiment 31" in capsys.readouterr().err
 
 
 def test_check_of_a_suite_that_has_everything(
@@ -372,6 +420,7 @@ def test_a_run_leaves_what_it_promises(finished: tuple["Suite", str, int]) -> No
         expected = {
             "description.txt",
             f"results/tiny_spectrum_fast_exp{identifier}_results_spreadsheet.xlsx",
+            f"results/.tiny_spectrum_fast_exp{identifier}_results_spreadsheet.lock",
         }
         for number in range(1, count + 1):
             stem = f"tiny_spectrum_fast_exp{identifier}_run{number}"
@@ -542,6 +591,160 @@ def test_list_shows_what_is_done(
     ]
 
 
+def rows_of_spreadsheet(suite: "Suite", identifier: int) -> list[int]:
+    sheet, _data = openpyxl.load_workbook(suite.files(identifier).spreadsheet).worksheets
+    return [cell.value for cell in sheet["A"][4:]]
+
+
+def runs_of(suite: "Suite", identifier: int) -> list[Run]:
+    experiments = load_experiments(suite.experiments, [suite.config])
+    return choose_runs([experiments[identifier]], Request((identifier,), 0, None, None))
+
+
+def pretend_to_run(suite: "Suite", identifier: int, number: int, accuracy: float = 0.5) -> None:
+    """Leave a result as a training does, without any."""
+    metrics = ("loss", "acc", "f1", "precision", "recall", "chance")
+    fold = {f"{name}_{metric}": accuracy for name in ("train", "val", "test") for metric in metrics}
+    run = runs_of(suite, identifier)[number - 1]
+    inputs = {"data": "data of tiny"}
+    model = {"split": "by clip"}
+    write_result(run.files, [fold], run.instance.parameters, model, inputs)
+
+
+class Clock:
+    """Seconds that pass when somebody says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Writing a spreadsheet takes two of its seconds."""
+    clock = Clock()
+
+    def slowly(*arguments: Any) -> None:
+        clock.now += 2
+        write_spreadsheet(*arguments)
+
+    monkeypatch.setattr("experiments_runs.time.monotonic", clock)
+    monkeypatch.setattr("training.spreadsheet.write_spreadsheet", slowly)
+    return clock
+
+
+def test_a_spreadsheet_takes_a_hundredth_of_the_time(suite: "Suite", clock: Clock) -> None:
+    """Written in 2 s, it rests for 200 s; another experiment's does not have to wait for it."""
+    for identifier in (5, 6):
+        suite.write_experiment(identifier, instances={"repeat": 4})
+    spreadsheets = Spreadsheets(ResultReader())
+    runs = runs_of(suite, 5)
+    for number, seconds, expected in ((1, 0, [1]), (2, 199, [1]), (3, 2, [1, 2, 3]), (4, 9, [])):
+        clock.now += seconds
+        pretend_to_run(suite, 5, number)
+        spreadsheets.add(runs[number - 1])
+        assert rows_of_spreadsheet(suite, 5) == (expected or [1, 2, 3])
+    pretend_to_run(suite, 6, 2)
+    spreadsheets.add(runs_of(suite, 6)[1])
+    assert rows_of_spreadsheet(suite, 6) == [2]
+    (outdated,) = spreadsheets.outdated([*runs, *runs_of(suite, 6)])
+    assert outdated.experiment.id == 5
+    spreadsheets.write(outdated)
+    assert rows_of_spreadsheet(suite, 5) == [1, 2, 3, 4]
+    assert spreadsheets.outdated(runs) == []
+
+
+def test_what_another_process_finished_stands_in_the_spreadsheet_too(suite: "Suite") -> None:
+    suite.write_experiment(5, instances={"repeat": 3})
+    spreadsheets, runs = Spreadsheets(ResultReader()), runs_of(suite, 5)
+    pretend_to_run(suite, 5, 2, accuracy=0.25)
+    spreadsheets.write(runs[1])
+    pretend_to_run(suite, 5, 1)
+    pretend_to_run(suite, 5, 2, accuracy=0.75)
+    spreadsheets.write(runs[0])
+    sheet, _data = openpyxl.load_workbook(suite.files(5).spreadsheet).worksheets
+    assert [[cell.value for cell in row[:1] + row[4:5]] for row in sheet.iter_rows(min_row=5)] == [
+        [1, 0.5],
+        [2, 0.75],
+    ]
+
+
+def test_no_result_is_read_again_for_each_spreadsheet(
+    suite: "Suite", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite.write_experiment(5, instances={"repeat": 6})
+    read: list[str] = []
+
+    def noting(path: Path) -> dict[str, Any]:
+        read.append(path.name)
+        return read_result(path)
+
+    monkeypatch.setattr("training.results.read_result", noting)
+    spreadsheets = Spreadsheets(ResultReader())
+    for number, run in enumerate(runs_of(suite, 5), start=1):
+        pretend_to_run(suite, 5, number)
+        spreadsheets.write(run)
+    assert rows_of_spreadsheet(suite, 5) == [1, 2, 3, 4, 5, 6]
+    assert sorted(read) == [f"results_tiny_spectrum_fast_exp5_run{n}.json" for n in range(1, 7)]
+
+
+@pytest.mark.parametrize("rests", [True, False])
+def test_the_spreadsheet_is_complete_after_an_interruption(
+    suite: "Suite", clock: Clock, monkeypatch: pytest.MonkeyPatch, rests: bool
+) -> None:
+    suite.write_matrices()
+    suite.write_experiment(5, instances={"repeat": 3})
+
+    def run_two(instance: Any, *_: Any) -> None:
+        clock.now += 0 if rests else 1000
+        if instance.number == 3:
+            raise KeyboardInterrupt
+        pretend_to_run(suite, 5, instance.number)
+
+    monkeypatch.setattr("training.instance.run_instance", run_two)
+    with pytest.raises(KeyboardInterrupt):
+        manage(suite, "[5]", "-1")
+    assert rows_of_spreadsheet(suite, 5) == [1, 2]
+
+
+def test_the_spreadsheet_of_a_killed_run_is_made_good(
+    suite: "Suite", no_training: list[Any]
+) -> None:
+    """The process ended between the last result and the spreadsheet."""
+    suite.write_matrices()
+    suite.write_experiment(5, instances={"repeat": 2})
+    for number in (1, 2):
+        pretend_to_run(suite, 5, number)
+    assert manage(suite, "[5]", "-1") == 0
+    assert no_training == []
+    assert rows_of_spreadsheet(suite, 5) == [1, 2]
+    written = suite.files(5).spreadsheet.stat().st_mtime_ns
+    assert manage(suite, "[5]", "-1") == 0
+    assert suite.files(5).spreadsheet.stat().st_mtime_ns == written
+
+
+def test_a_spreadsheet_that_cannot_be_written_is_a_failure_of_one_line(
+    suite: "Suite",
+    no_training: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    suite.write_matrices()
+    suite.write_experiment(5)
+    pretend_to_run(suite, 5, 1)
+
+    def fails(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("training.spreadsheet.write_spreadsheet", fails)
+    assert manage(suite, "[5]", "-1") == 1
+    captured = capsys.readouterr()
+    assert "exp5_results_spreadsheet.xlsx: OSError: [Errno 28] No space left" in captured.err
+    assert "baseline" in captured.out
+
+
 def test_a_failing_instance_does_not_stop_the_others(
     suite: "Suite", capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -652,20 +855,64 @@ def run_python(*words: str, folder: Path = ROOT) -> subprocess.CompletedProcess[
     )
 
 
-def test_list_does_not_wait_for_heavy_packages() -> None:
+def heavy_packages_of(*words: str) -> tuple[list[str], str]:
+    """What the manager says, and its exit code with the heavy packages that it imported."""
     program = (
         "import runpy, sys\n"
-        "sys.argv = ['experiments_manager.py', '--list']\n"
+        f"sys.argv = ['experiments_manager.py', *{words!r}]\n"
         "try:\n"
         "    runpy.run_path('experiments_manager.py', run_name='__main__')\n"
         "except SystemExit as stop:\n"
-        "    heavy = {'torch', 'accelerate', 'librosa', 'essentia', 'pandas', 'matplotlib'}\n"
-        "    print('EXIT', stop.code, sorted(heavy & set(sys.modules)))\n"
+        f"    print('EXIT', stop.code, sorted({HEAVY_PACKAGES!r} & set(sys.modules)))\n"
     )
     done = run_python("-c", program)
-    *table, last = done.stdout.rstrip().split("\n")
+    *said, last = done.stdout.rstrip().split("\n")
+    return said, last
+
+
+def test_list_does_not_wait_for_heavy_packages() -> None:
+    table, last = heavy_packages_of("--list")
     assert last == "EXIT 0 []"
     assert {line.split()[0] for line in table[1:]} >= {"5", "28", "108"}
+
+
+def test_check_does_not_wait_for_heavy_packages(suite: "Suite") -> None:
+    """Of experiments that need all there is: matrices, extractors, another one's results."""
+    prepare(suite)
+    folder = suite.settings().extractor_folder("noisyspeech")
+    (folder / "training_audio.txt").write_text("audio of clip001\n")
+    suite.write_experiment(31, {"at_pretraining": "noisyspeech"})
+    suite.write_experiment(32, {**AGAINST_NOISE, "at_pretraining": "experiment 31"})
+    said, last = heavy_packages_of(*suite.arguments, "--check", "[31,32]", "-1")
+    assert said[-1] == "everything is there for 2 instances"
+    assert "test clips of tiny_spectrum_fast" in "".join(said)
+    assert last == "EXIT 0 []"
+
+
+def test_results_of_baselines_are_summed_up_without_heavy_packages(
+    finished: tuple["Suite", str, int],
+) -> None:
+    suite, _, _ = finished
+    said, last = heavy_packages_of(*suite.arguments, "--summary", "[5]")
+    assert "baseline" in "".join(said)
+    assert last == "EXIT 0 []"
+
+
+def test_check_reads_each_file_once_however_many_instances_need_it(
+    suite: "Suite", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(suite).write_experiment(28, AGAINST_NOISE, {"repeat": 30})
+    read: list[str] = []
+    original = Path.read_text
+
+    def noting(path: Path, *arguments: Any, **options: Any) -> str:
+        read.append(path.name)
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", noting)
+    assert manage(suite, "--check", "[28]") == 0
+    assert 1 <= read.count("tiny_spectrum_fast_info.json") <= 2
+    assert 1 <= read.count("extractor.json") <= 2
 
 
 def test_from_a_shell_in_another_folder(suite: "Suite") -> None:
@@ -699,6 +946,19 @@ def test_check_counts_test_clips_that_the_extractor_was_trained_on(
     manage(suite, "--check", "[28]")
     said = capsys.readouterr().out
     assert f"trained on 2 of the {len(test_groups)} test clips of tiny_spectrum_fast" in said
+
+
+@pytest.mark.parametrize("text", ["clip,group\n", "", "group,content\nTESTED\n"])
+def test_a_broken_index_is_named(suite: "Suite", text: str) -> None:
+    prepare(suite)
+    folder = suite.settings().extractor_folder("noisyspeech")
+    (folder / "training_audio.txt").write_text("audio of clip001\n")
+    suite.write_experiment(28, AGAINST_NOISE)
+    splits = json.loads((suite.matrices / "tiny_spectrum_fast_splits.json").read_text())
+    tested = splits["folds"][0]["test"][0]
+    (suite.matrices / "tiny_spectrum_fast_index.csv").write_text(text.replace("TESTED", tested))
+    with pytest.raises(UserError, match=r"tiny_spectrum_fast_index\.csv: is no usable index: "):
+        manage(suite, "--check", "[28]")
 
 
 def test_matrices_of_other_features_are_refused(

@@ -5,6 +5,7 @@ network's weights or the tapped layer do, so it is kept over epochs, instances a
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -215,6 +216,7 @@ class FeatureStore:
             name = f"{fill.penalty.name} {label(layer)}"
             print(f"{name}: {wanted.num_bytes / 1e9:.2f} GB of features -> {display_path(path)}")
             with written_aside(path) as aside:
+                _reserve(aside, wanted.num_bytes)
                 fill.into({layer: _map_file(aside, wanted)}, {layer: wanted})
             write_json(description, described)
         return _map_file(path, wanted)
@@ -241,7 +243,9 @@ class _Filling:
 
     def _batches(self, title: str) -> Iterator[Any]:
         total = sum(map(len, self.sets.values()))
-        with tqdm(total=total, desc=f"frozen {title}", unit="example", leave=False) as bar:
+        with tqdm(
+            total=total, desc=f"frozen {title}", unit="example", leave=False, disable=None
+        ) as bar:
             for each in self.sets.values():
                 for batch in each.batches(FILL_EXAMPLES):
                     yield batch
@@ -263,6 +267,19 @@ def _smaller_form(activation: Tensor, aggregation: str) -> tuple[str, Tensor]:
     if aggregated.nbytes < activation.nbytes:
         return aggregation, aggregated
     return "activation", activation
+
+
+def _reserve(path: Path, num_bytes: int) -> None:
+    """Make a file that has its place on the disk.
+
+    Writing to the map of a file that the disk has no room for would kill the process (SIGBUS).
+
+    Raises:
+        OSError: there is not that much room.
+    """
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
 
 
 def _map_file(path: Path, wanted: _Wanted) -> Tensor:

@@ -136,9 +136,15 @@ def run_instance(
         "split": matrices.info["split"],
     }
     result = write_result(files, figures, parameters, model, inputs)
-    for number in range(len(splits)):
-        files.fold_record(number).unlink(missing_ok=True)
+    forget_unfinished(files, len(splits))
     return result
+
+
+def forget_unfinished(files: InstanceFiles, num_folds: int) -> None:
+    """Remove what only a continuation of an instance needs, once its result is there."""
+    for number in range(num_folds):
+        files.state(number).unlink(missing_ok=True)
+        files.fold_record(number).unlink(missing_ok=True)
 
 
 def _finished_fold(files: InstanceFiles, number: int, fingerprint: str) -> dict[str, Any] | None:

@@ -4,21 +4,20 @@ Users get a numpy dictionary; the project itself reads only its JSON twin.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from config.errors import UserError
 from config.files import write_json, write_text, written_aside
 from config.settings import display_path
-from preprocessing.pipeline.jobs import fingerprint_of
 from training.metrics import SET_METRICS, Task
 
-# Parameters that say what a run is called or where it reports, not what it computes.
-NOT_IN_FINGERPRINT = ("comment_1", "comment_2", "kind", "repetition", "tracker")
+# Parameters that say what a run is called, where it reports or what it keeps, not what it computes.
+NOT_IN_FINGERPRINT = ("comment_1", "comment_2", "kind", "repetition", "tracker", "at_cache")
+TWIN_NAME = re.compile(r"results_.+_exp([0-9]+)_run[0-9]+\.json")
 SETS = {"training": "train", "validation": "val", "test": "test"}
 GROUP_KEYS = {
     "training": "training_actors",
@@ -72,9 +71,34 @@ class InstanceFiles:
         """The best weights of a fold."""
         return self.folder / "models" / f"model_{self.stem}_fold{fold}.pt"
 
+    @property
+    def unfinished(self) -> Path:
+        """What is there only while the instance runs, and for its continuation."""
+        return self.folder / "unfinished"
+
+    def state(self, fold: int) -> Path:
+        """The last state of a fold's training."""
+        return self.unfinished / f"state_{self.stem}_fold{fold}.pt"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the process that runs the instance."""
+        return self.unfinished / f"{self.stem}.lock"
+
+    @property
+    def failure(self) -> Path:
+        """Why the last attempt failed."""
+        return self.unfinished / f"failed_{self.stem}.json"
+
+    def fold_record(self, fold: int) -> Path:
+        """The figures of a fold that is finished, while others are not."""
+        return self.unfinished / f"fold_{self.stem}_fold{fold}.json"
+
 
 def instance_fingerprint(parameters: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
     """Of everything that decides an instance's result: its parameters, data and frozen networks."""
+    from preprocessing.pipeline.jobs import fingerprint_of
+
     return fingerprint_of([_decisive(parameters), dict(inputs)])
 
 
@@ -100,6 +124,8 @@ def _decisive(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def summarize(folds: Sequence[Mapping[str, Any]], task: Task) -> dict[str, dict[str, float]]:
     """Mean and standard deviation of each set's figures over the folds."""
+    import numpy as np
+
     summary: dict[str, dict[str, float]] = {}
     for set_name, prefix in SETS.items():
         summary[set_name] = {}
@@ -124,6 +150,8 @@ def write_result(
         model_parameters: what the network is, for the parameters file.
         inputs: fingerprints of the data and the frozen networks.
     """
+    import numpy as np
+
     summary = {**summarize(folds, parameters["task"]), "parameters": dict(parameters)}
     dictionary: dict[Any, Any] = {fold: dict(values) for fold, values in enumerate(folds)}
     dictionary["summary"] = summary
@@ -159,17 +187,71 @@ def read_result(path: Path) -> dict[str, Any]:
     return result
 
 
+class ResultReader:
+    """Reads what comparisons and tables need of JSON twins: all but the lists of their folds.
+
+    A file is read again only when it is another one, however often it is asked for.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, ...], dict[str, Any]]] = {}
+
+    def find(self, path: Path) -> dict[str, Any] | None:
+        """A JSON twin as it is now; None if there is none.
+
+        Raises:
+            UserError: the file is no result of this project.
+        """
+        try:
+            status = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            self._known.pop(path, None)
+            return None
+        # A file that was written anew is another inode: it was written aside and renamed.
+        identity = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if path not in self._known or self._known[path][0] != identity:
+            self._known[path] = identity, _without_lists(read_result(path))
+        return self._known[path][1]
+
+    def find_all(self, results_folder: Path, experiment: int) -> list[dict[str, Any]]:
+        """All finished instances of an experiment, by number."""
+        found = map(self.find, _twins(results_folder, experiment))
+        return sorted(filter(None, found), key=lambda result: int(result["number"]))
+
+
+def _without_lists(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A twin whose folds lack histories and groups, by far the most of it."""
+    return {
+        key: {name: each for name, each in value.items() if not isinstance(each, list)}
+        if key.isdecimal() and isinstance(value, dict)
+        else value
+        for key, value in result.items()
+    }
+
+
 def read_results(results_folder: Path, experiment: int) -> list[dict[str, Any]]:
-    """All finished instances of an experiment, by number."""
-    folder = results_folder / f"experiment_{experiment}" / "results"
-    results = [read_result(path) for path in folder.glob(f"results_*_exp{experiment}_run*.json")]
-    return sorted(results, key=lambda result: int(result["number"]))
+    """All finished instances of an experiment, by number, without the lists of their folds."""
+    return ResultReader().find_all(results_folder, experiment)
 
 
 def count_finished(results_folder: Path, experiment: int) -> int:
     """How many instances of an experiment have a result."""
+    return len(_twins(results_folder, experiment))
+
+
+def _twins(results_folder: Path, experiment: int) -> list[Path]:
     folder = results_folder / f"experiment_{experiment}" / "results"
-    return sum(1 for _ in folder.glob(f"results_*_exp{experiment}_run*.json"))
+    try:
+        matches = [(path, TWIN_NAME.fullmatch(path.name)) for path in folder.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [path for path, match in matches if match and match[1] == str(experiment)]
+
+
+def count_failed(results_folder: Path, experiment: int) -> int:
+    """How many instances of an experiment failed when they were last tried."""
+    folder = results_folder / f"experiment_{experiment}" / "unfinished"
+    return sum(1 for _ in folder.glob("failed_*.json"))
 
 
 def _parameters_text(parameters: Mapping[str, Any], model: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ Only plain numbers are written, so that programs that do not recalculate see the
 """
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,9 @@ def write_spreadsheet(
     """
     import xlsxwriter
 
-    with written_aside(path) as aside, xlsxwriter.Workbook(str(aside)) as workbook:
+    # Of a file that it cannot complete, xlsxwriter would leave an archive that complains later.
+    content = BytesIO()
+    with xlsxwriter.Workbook(content, {"in_memory": True}) as workbook:
         sheet = workbook.add_worksheet("results")
         _write_parameters(workbook, sheet, path, rows)
         column = len(PARAMETER_HEADERS)
@@ -64,6 +67,8 @@ def write_spreadsheet(
         sheet.merge_range(0, 0, 0, column - 1, "RESULTS", title)
         sheet.freeze_panes(FIRST_ROW, len(PARAMETER_HEADERS))
         _write_data_sheet(workbook, rows)
+    with written_aside(path) as aside:
+        aside.write_bytes(content.getbuffer())
 
 
 def _write_data_sheet(workbook: "Workbook", rows: Sequence[tuple[Mapping[str, Any], Path]]) -> None:

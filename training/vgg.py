@@ -9,12 +9,24 @@ import torch
 from torch import Tensor, nn
 
 from config.errors import UserError
+from training.architecture import (
+    CHANNELS_PER_BLOCK,
+    CONVOLUTION_INDICES,
+    KERNEL_SIZE,
+    POOLED_SIZE,
+    SMALLEST_INPUT,
+    blocks,
+    linear_shapes,
+)
 
-CONVOLUTION_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
-CHANNELS_PER_BLOCK = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-HIDDEN_UNITS = 4096
-POOLED_SIZE = 7
-SMALLEST_INPUT = 2 ** len(CHANNELS_PER_BLOCK)
+__all__ = [
+    "CHANNELS_PER_BLOCK",
+    "CONVOLUTION_INDICES",
+    "VGG16",
+    "load_convolutions",
+    "load_whole",
+]
+
 LINEAR_STD = 0.01
 
 
@@ -69,32 +81,27 @@ class VGG16(nn.Module):
                 nn.init.zeros_(module.bias)
 
 
-def _scaled(size: int, width: float) -> int:
-    return max(1, round(size * width))
-
-
 def _convolutions(in_channels: int, width: float) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for block in CHANNELS_PER_BLOCK:
-        for size in block:
-            channels = _scaled(size, width)
-            layers += [nn.Conv2d(in_channels, channels, 3, padding=1), nn.ReLU(inplace=True)]
+    for block in blocks(width):
+        for channels in block:
+            convolution = nn.Conv2d(in_channels, channels, KERNEL_SIZE, padding=KERNEL_SIZE // 2)
+            layers += [convolution, nn.ReLU(inplace=True)]
             in_channels = channels
         layers.append(nn.MaxPool2d(2))
     return nn.Sequential(*layers)
 
 
 def _classifier(num_classes: int, width: float) -> nn.Sequential:
-    hidden = _scaled(HIDDEN_UNITS, width)
-    pooled = _scaled(CHANNELS_PER_BLOCK[-1][-1], width) * POOLED_SIZE**2
+    first, second, last = linear_shapes(num_classes, width)
     return nn.Sequential(
-        nn.Linear(pooled, hidden),
+        nn.Linear(*first),
         nn.ReLU(inplace=True),
         nn.Dropout(0.5),
-        nn.Linear(hidden, hidden),
+        nn.Linear(*second),
         nn.ReLU(inplace=True),
         nn.Dropout(0.5),
-        nn.Linear(hidden, num_classes),
+        nn.Linear(*last),
     )
 
 

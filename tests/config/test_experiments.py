@@ -8,7 +8,7 @@ import pytest
 
 from config.errors import ConfigError
 from config.experiments import Experiment, load_experiments, select_experiments
-from config.settings import PROJECT_FOLDER
+from config.settings import PROJECT_FOLDER, Section
 
 HEAD = """# Does it work?
 [experiment]
@@ -191,6 +191,49 @@ class TestLayers:
     def test_override_of_the_seed_keeps_repetitions_apart(self, load: Load) -> None:
         experiment = load("[instances]\nrepeat = 3\n", overrides=["seed=10"])
         assert column(experiment, "seed") == [10, 11, 12]
+
+    def test_instances_share_what_none_of_them_changes(
+        self, load: Load, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each section is checked as often as it differs, whatever --set changes as well."""
+        checked: list[str] = []
+        original = Section.model_validate.__func__  # type: ignore[attr-defined]
+
+        def noting(cls: type[Section], *arguments: Any, **options: Any) -> Any:
+            checked.append(cls.__name__)
+            return original(cls, *arguments, **options)
+
+        monkeypatch.setattr(Section, "model_validate", classmethod(noting))
+        experiment = load(
+            "[feature_extraction]\nn_mfcc = 20\nn_bins = 50\n"
+            "[instances]\nbatch_size = 1..4\nrepeat = 2\n",
+            overrides=["sr_target=8000", "n_bins=100", "patience=9"],
+        )
+        assert len(experiment.instances) == 8
+        counts = {name: checked.count(name) for name in set(checked)}
+        # Those of config.ini with --set; then the file's own [feature_extraction], and
+        # [training_defaults] that differ from instance to instance.
+        assert counts.pop("Settings") <= 1 + 8
+        assert counts.pop("TrainingDefaults") <= 1 + 8
+        assert counts.pop("FeatureExtraction") == 2
+        assert counts == dict.fromkeys(("Sampling", "Pretraining", "Preprocessing", "Results"), 1)
+        for instance, batch_size in zip(
+            experiment.instances, (1, 1, 2, 2, 3, 3, 4, 4), strict=True
+        ):
+            settings = instance.settings
+            assert settings.training_defaults.batch_size == batch_size
+            assert settings.training_defaults.patience == 9
+            assert settings.feature_extraction.n_mfcc == 20
+            assert settings.feature_extraction.n_bins == 100
+            assert settings.sampling.sr_target == 8000
+
+    def test_a_file_leaves_the_next_one_alone(self, load: Load, folder: Path) -> None:
+        (folder / "19_other.ini").write_text(
+            HEAD + "[feature_extraction]\nn_bins = 50\n[training_defaults]\npatience = 3\n"
+        )
+        settings = load("[training_defaults]\nbatch_size = 2\n").instances[0].settings
+        assert settings.feature_extraction.n_bins == 168
+        assert settings.training_defaults.patience == 5
 
     def test_features_can_be_chosen(self, load: Load) -> None:
         experiment = load("[feature_extraction]\nfeatures_type = mel\n")

@@ -248,6 +248,36 @@ class TestLayers:
         settings = load_settings(overrides={"at_noisyspeech_model_path": "/mine"})
         assert settings.extractor_folder("noisyspeech") == Path("/mine")
 
+    @pytest.mark.parametrize(
+        ("source", "experiment", "extractor"),
+        [
+            ("experiment 31", 31, None),
+            ("experiment 0", 0, None),
+            ("noisyspeech", None, "noisyspeech"),
+            ("experiment", None, "experiment"),
+            ("", None, None),
+        ],
+    )
+    def test_a_training_starts_from_an_experiment_or_an_extractor(
+        self, source: str, experiment: int | None, extractor: str | None
+    ) -> None:
+        training = load_settings(overrides={"at_pretraining": source}).training_defaults
+        assert training.source_experiment == experiment
+        assert training.source_extractor == extractor
+        assert training.extractors == (() if extractor is None else (extractor,))
+
+    def test_extractors_are_those_that_the_training_reads(self) -> None:
+        values = {"at_dataset": "iemocap, nsynth", "at_layer": 3, "at_pretraining": "librispeech"}
+        training = load_settings(overrides=values).training_defaults
+        assert training.extractors == ("librispeech",)
+        training = load_settings(overrides={**values, "anti_transfer": True}).training_defaults
+        assert training.extractors == ("iemocap", "nsynth", "librispeech")
+
+    @pytest.mark.parametrize("source", ["experiment x", "experiment 1234567890", "experiment ٣"])
+    def test_a_source_that_is_none(self, source: str) -> None:
+        message = message_of(overrides={"at_pretraining": source})
+        assert "must be the name of an extractor, or 'experiment' and its ID" in message
+
     def test_byte_order_mark_and_windows_line_ends(self, tmp_path: Path) -> None:
         path = tmp_path / "windows.ini"
         path.write_bytes(b"\xef\xbb\xbf[sampling]\r\nsr_target = 8000\r\n")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from plotting.result_files import experiment_results, read_history, read_result
         ("", "is no JSON file"),
         ('{"0": {', "is no JSON file"),
         ("[" * 100_000, "is no JSON file"),
+        ('{"0":' * 100_000, "is no JSON file"),
+        ('{"0": {"train_loss_hist": [NaN]}}', "is no JSON file: NaN is no JSON number"),
+        ('{"0": ' + "1" * 5000 + "}", "is no JSON file: Exceeds the limit"),
         ("[1, 2]", "0: missing"),
         ("{}", "0: missing"),
         ('{"0": 3}', "0: missing, or not a dictionary"),
@@ -49,9 +53,55 @@ def test_numpy_dictionary_or_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.json"
-    path.write_bytes(b"\x93NUMPY\x01\x00\xff")
-    with pytest.raises(UserError, match="is no JSON file"):
-        read_result(path)
+    for content in (b"\x93NUMPY\x01\x00\xff", pickle.dumps({"0": {}}), "{}".encode("utf-16")):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="is no JSON file: it is not UTF-8 text"):
+            read_result(path)
+
+
+def test_a_link_is_not_followed_but_a_linked_folder_is(
+    write_instance: Callable[..., Path], tmp_path: Path
+) -> None:
+    result = write_instance(5, 1, None, (0.1, 0.2, 0.3))
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "results", target_is_directory=True)
+    assert experiment_results(tmp_path / "elsewhere", 5)[0].mean_accuracy("test") == 0.3
+    link = result.with_name("results_gsc_randsplit_spectrum_fast_exp5_run2.json")
+    link.symlink_to(result)
+    for read in (lambda: read_result(link), lambda: experiment_results(tmp_path / "results", 5)):
+        with pytest.raises(UserError, match=r"exp5_run2\.json: is a symbolic link") as error:
+            read()
+        assert str(error.value).isprintable()
+
+
+def test_two_results_of_one_number_are_refused(write_instance: Callable[..., Path]) -> None:
+    """Which of them is meant cannot be guessed, and one would be missing from the figure."""
+    path = write_instance(5, 1, None, (0.1, 0.2, 0.3))
+    write_instance(5, 1, None, (0.1, 0.2, 0.4), dataset="gsc_noisy_randsplit")
+    with pytest.raises(UserError, match=r"gsc_randsplit_spectrum_fast_exp5_run1\.json beside it"):
+        experiment_results(path.parents[2], 5)
+
+
+@pytest.mark.parametrize("accuracy", [-0.1, 1.5, 1e300, 10**400, "0.5", None, [], True])
+def test_an_accuracy_that_is_none_is_refused(
+    accuracy: Any, write_instance: Callable[..., Path]
+) -> None:
+    path = write_instance(5, 1, None, (0.1, 0.2, accuracy))
+    with pytest.raises(UserError, match=r"summary\.test\.mean_acc: ") as error:
+        read_result(path).mean_accuracy("test")
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "content", [{"summary": 3}, {"summary": {"test": []}}, {"parameters": "at_layer"}]
+)
+def test_a_number_where_a_dictionary_is_expected(tmp_path: Path, content: dict[str, Any]) -> None:
+    path = tmp_path / "results_a.json"
+    path.write_text(json.dumps({"0": {}, **content}))
+    with pytest.raises(UserError, match="missing, or not a dictionary"):
+        read_result(path).mean_accuracy("test")
+    if "parameters" in content:
+        with pytest.raises(UserError, match="parameters: missing, or not a dictionary"):
+            read_result(path).layer()
 
 
 @pytest.mark.parametrize(("key", "value"), [("best_epoch", 3), ("best_epoch", "1")])
@@ -78,7 +128,7 @@ def test_curves_must_have_the_same_number_of_epochs(content: dict[str, Any]) -> 
         read_history(content["0"], "file: 0")
 
 
-@pytest.mark.parametrize("layer", [None, "", 0, 14, "3, 5", [[3], [5]], True, -5])
+@pytest.mark.parametrize("layer", [None, "", 0, 14, "3, 5", [[3], [5]], True, -5, "9" * 5000])
 def test_layer_must_be_one_convolution(layer: Any, write_instance: Callable[..., Path]) -> None:
     path = write_instance(28, 0, layer, (0.5, 0.5, 0.5))
     with pytest.raises(UserError, match=r"parameters\.at_layer: is .*, must be one convolution"):

@@ -1,6 +1,7 @@
 """What an instance leaves behind: names, keys, plain values, and how it is found again."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from config.errors import UserError
 from training.results import (
     InstanceFiles,
+    ResultReader,
     count_finished,
     differences,
     instance_fingerprint,
@@ -149,6 +151,82 @@ def test_results_are_found_in_the_order_of_their_numbers(tmp_path: Path) -> None
     for other in (2, 8, 280):
         assert read_results(tmp_path / "results", other) == []
         assert count_finished(tmp_path / "results", other) == 0
+
+
+def test_only_whole_results_count(tmp_path: Path) -> None:
+    write_result(files_in(tmp_path), [fold(1)], PARAMETERS, MODEL, INPUTS)
+    twin = files_in(tmp_path).twin
+    for name in (f".{twin.stem}.77.partial.json", f"{twin.stem} (copy).json", f"{twin.stem}.json~"):
+        twin.with_name(name).write_text(twin.read_text())
+    assert count_finished(tmp_path / "results", 28) == 1
+    assert len(read_results(tmp_path / "results", 28)) == 1
+    (tmp_path / "results" / "experiment_29").write_text("a file where a folder should be")
+    assert count_finished(tmp_path / "results", 29) == 0
+
+
+def test_a_reader_keeps_all_but_the_lists_of_the_folds(tmp_path: Path) -> None:
+    """Histories and groups are by far the most of a twin, and no table shows them."""
+    files = files_in(tmp_path)
+    twin = write_result(files, [fold(1), fold(2)], PARAMETERS, MODEL, INPUTS)
+    for number in ("0", "1"):
+        del twin[number]["val_loss_hist"], twin[number]["test_actors"]
+    assert ResultReader().find(files.twin) == twin
+    assert ResultReader().find_all(tmp_path / "results", 28) == [twin]
+
+
+def test_a_reader_reads_a_file_again_when_it_is_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, reader = files_in(tmp_path), ResultReader()
+    reads: list[Path] = []
+
+    def noting(path: Path) -> dict[str, Any]:
+        reads.append(path)
+        return read_result(path)
+
+    monkeypatch.setattr("training.results.read_result", noting)
+
+    def write_and_find(value: float) -> Any:
+        write_result(files, [fold(value)], PARAMETERS, MODEL, INPUTS)
+        found = reader.find(files.twin)
+        assert found is not None
+        return found["0"]["train_loss"]
+
+    assert reader.find(files.twin) is None
+    assert write_and_find(1) == 1
+    assert reader.find(files.twin) is reader.find(files.twin)
+    assert len(reads) == 1
+    times = (files.twin.stat().st_atime_ns, files.twin.stat().st_mtime_ns)
+    assert write_and_find(2) == 2
+    files.twin.unlink()
+    assert reader.find(files.twin) is None
+    # Of the same length and time, but written anew.
+    assert write_and_find(3) == 3
+    os.utime(files.twin, ns=times)
+    reader.find(files.twin)
+    write_result(files, [fold(4)], PARAMETERS, MODEL, INPUTS)
+    os.utime(files.twin, ns=times)
+    again = reader.find(files.twin)
+    assert again is not None
+    assert again["0"]["train_loss"] == 4
+
+
+def test_a_reader_finds_what_another_process_adds(tmp_path: Path) -> None:
+    reader = ResultReader()
+    assert reader.find_all(tmp_path / "results", 28) == []
+    for number in (3, 1):
+        write_result(files_in(tmp_path, number), [fold(number)], PARAMETERS, MODEL, INPUTS)
+        found = reader.find_all(tmp_path / "results", 28)
+    assert [result["number"] for result in found] == [1, 3]
+    files_in(tmp_path, 3).twin.unlink()
+    assert [result["number"] for result in reader.find_all(tmp_path / "results", 28)] == [1]
+
+
+def test_a_reader_refuses_what_is_no_result(tmp_path: Path) -> None:
+    path = tmp_path / "results_x.json"
+    path.write_text("{}")
+    with pytest.raises(UserError, match=r"results_x\.json: "):
+        ResultReader().find(path)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "3", '{"0": {}}', ""])

@@ -1,0 +1,242 @@
+"""Clips per second and peak memory of preprocessing, over cores and over growing corpora.
+
+python -m benchmarks.preprocessing --clips 1000 50000 --repetitions 1 --write
+
+Compared with a loop that takes one clip at a time with librosa and scipy. Every run is a process of
+its own; its time starts after the imports and ends when its examples are on the disk.
+"""
+
+import argparse
+import io
+import multiprocessing
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measuring import report
+
+RATE = 16000
+NUM_CLASSES = 10
+SILENCE_PEAK = 0.05
+SECONDS_BETWEEN_LOOKS = 0.05
+ONE_OF_A_KIND = 16  # samples at the start of a clip that no other clip has
+
+
+@dataclass(frozen=True)
+class Run:
+    """A corpus to prepare; on 0 cores: with the plain loop."""
+
+    corpus: Sequence[Path]
+    seconds: float
+    cores: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds by the clock, and of all processors together."""
+
+    seconds: float
+    processor_seconds: float
+
+
+def plain_loop(run: Run, output: Path) -> None:
+    """The features of the paper's experiments as most scripts would compute them.
+
+    No index, no hashes, no checks of the audio, no restart.
+    """
+    import librosa
+    from scipy.signal import stft
+
+    num_frames = -(-round(run.seconds * RATE) // 128) + 1
+    with output.open("wb") as file:
+        for path in run.corpus:
+            samples, _ = librosa.load(path, sr=RATE)
+            if np.abs(samples).max() <= SILENCE_PEAK:
+                continue
+            _, _, spectrum = stft(samples, window="hamming", nperseg=256, noverlap=128)
+            features = np.abs(spectrum).T[:num_frames]
+            example = np.zeros((num_frames, features.shape[1]), dtype=np.float32)
+            example[: len(features)] = features
+            file.write(example.data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def our_way(run: Run, output: Path) -> None:
+    """What a user's script calls."""
+    from config.settings import load_settings
+    from preprocessing.pipeline.audio import Clip
+    from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
+    from preprocessing.pipeline.extraction import preprocess
+
+    def list_clips(_settings: object) -> list[Clip]:
+        return [
+            Clip(path, path.name, number % NUM_CLASSES, f"class {number % NUM_CLASSES}", path.name)
+            for number, path in enumerate(run.corpus)
+        ]
+
+    dataset = Dataset("noise", "benchmark", "benchmark", run.seconds, RANDOM_BY_CLIP, list_clips)
+    places = {"output_folder": output, "workers": run.cores}
+    preprocess(dataset, load_settings(overrides=places, prefer=("preprocessing",)))
+
+
+def make_corpus(folder: Path, num_clips: int, seconds: float) -> list[Path]:
+    """Files of noise, 16-bit WAV at 16 kHz, no two alike."""
+    import soundfile
+
+    generator = np.random.default_rng(0)
+    noise = generator.uniform(-0.5, 0.5, round(seconds * RATE))
+    corpus = [folder / f"clip{number:06}.wav" for number in range(num_clips)]
+    for path in corpus:
+        noise[:ONE_OF_A_KIND] = generator.uniform(-0.5, 0.5, len(noise[:ONE_OF_A_KIND]))
+        soundfile.write(path, noise, RATE, subtype="PCM_16")
+    return corpus
+
+
+def measure(run: Run, folder: Path) -> Measured:
+    """Prepare a corpus in this process and those it starts."""
+    import psutil
+
+    output = folder / "predictors"
+    if run.cores:
+        from preprocessing.pipeline import extraction  # noqa: F401
+    else:
+        plain_loop(Run(run.corpus[:2], run.seconds, 0), output)  # librosa imports when it is called
+    before = sum(psutil.Process().cpu_times()[:4])
+    start = time.perf_counter()
+    if run.cores:
+        our_way(run, output)
+    else:
+        plain_loop(run, output)
+    seconds = time.perf_counter() - start
+    return Measured(seconds, sum(psutil.Process().cpu_times()[:4]) - before)
+
+
+def _be_measured(sender: Connection, run: Run) -> None:
+    parent_folder = run.corpus[0].parent.parent
+    with (
+        redirect_stdout(io.StringIO()),
+        tempfile.TemporaryDirectory(dir=parent_folder) as folder,
+    ):
+        sender.send(measure(run, Path(folder)))
+
+
+def measured_apart(run: Run, peaks: list[float] | None = None) -> Measured:
+    """What one run takes, in a process of its own.
+
+    Args:
+        peaks: gets the peak memory of all processes of the run together, in MB; looking costs time.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_be_measured, args=(sender, run))
+    process.start()
+    sender.close()
+    ended = threading.Event()
+    watch = threading.Thread(target=_watch, args=(process.pid, ended, peaks))
+    if peaks is not None:
+        watch.start()
+    try:
+        measured: Measured = receiver.recv()
+    finally:
+        ended.set()
+        process.join()
+        if peaks is not None:
+            watch.join()
+    return measured
+
+
+def _watch(process_id: int, ended: threading.Event, peaks: list[float]) -> None:
+    import psutil
+
+    process = psutil.Process(process_id)
+    peak = 0.0
+    while not ended.wait(SECONDS_BETWEEN_LOOKS):
+        try:
+            peak = max(peak, sum(map(_memory, [process, *process.children(recursive=True)])))
+        except psutil.Error:  # one of them has just ended
+            continue
+    peaks.append(peak)
+
+
+def _memory(process: Any) -> float:
+    """MB of a process; what it shares with others is divided among them, where that is known."""
+    memory = process.memory_full_info()
+    return float(getattr(memory, "pss", memory.uss)) / 1e6
+
+
+def compare(corpus: Sequence[Path], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """A line of the table for the plain loop and for each number of cores."""
+    runs = {cores: Run(corpus, arguments.seconds, cores) for cores in (0, *arguments.cores)}
+    peaks: dict[int, list[float]] = {cores: [] for cores in runs}
+    for cores, run in runs.items():
+        measured_apart(run, peaks[cores])
+    found: dict[int, list[Measured]] = {cores: [] for cores in runs}
+    for _ in range(arguments.repetitions):
+        for cores, run in runs.items():
+            found[cores].append(measured_apart(run))
+    speeds, processor = {}, {}
+    for cores, each in found.items():
+        speeds[cores] = len(corpus) / statistics.median(one.seconds for one in each)
+        processor[cores] = statistics.median(one.processor_seconds for one in each) / len(corpus)
+    return [
+        {
+            "clips": len(corpus),
+            "way": f"{cores} core{'s'[: cores > 1]}" if cores else "plain loop",
+            "clips/s": speeds[cores],
+            "processor ms/clip": 1000 * processor[cores],
+            "per core / plain loop": speeds[cores] / max(1, cores) / speeds[0],
+            "N cores / (N x 1 core)": speeds[cores] / max(1, cores) / speeds[1] if cores else "-",
+            "peak MB": peaks[cores][0],
+        }
+        for cores in runs
+    ]
+
+
+def _core_counts() -> list[int]:
+    """1, 2, 4, ... and as many as there are."""
+    from joblib import cpu_count
+
+    available = int(cpu_count())
+    return sorted({available, *(2**power for power in range(available.bit_length()))})
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Speed and peak memory of preprocessing.")
+    parser.add_argument("--clips", type=int, nargs="+", default=[500, 2000, 8000])
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of a clip")
+    parser.add_argument("--cores", type=int, nargs="+", default=_core_counts())
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--folder", help="for corpus and matrices, such as one in memory")
+    parser.add_argument("--write", action="store_true", help="keep the JSON under results/")
+    return parser
+
+
+def main() -> None:
+    """Measure and report."""
+    arguments = build_parser().parse_args()
+    arguments.cores = sorted({1, *arguments.cores})
+    os.environ["TQDM_DISABLE"] = "1"
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        files = Path(folder) / "corpus"
+        files.mkdir()
+        corpus = make_corpus(files, max(arguments.clips), arguments.seconds)
+        for num_clips in arguments.clips:
+            rows += compare(corpus[:num_clips], arguments)
+    report("preprocessing", rows, arguments.write)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Several managers on one results folder: each instance is run once, and none is forgotten."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import experiments_runs
+from config.experiments import load_experiments
+from config.locks import locked
+from experiments_inputs import Run, files_of
+from experiments_manager import build_parser, main
+from experiments_runs import run_all
+from training import instance as instance_module
+from training.results import ResultReader
+
+if TYPE_CHECKING:
+    from tests.conftest import Suite
+
+CPU = -1
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Instances that are trained, in order; they only leave a twin."""
+    names: list[str] = []
+
+    def quick(_instance: Any, files: Any, *_: Any) -> None:
+        names.append(files.stem)
+        files.twin.parent.mkdir(parents=True, exist_ok=True)
+        files.twin.write_text("{}")
+
+    monkeypatch.setattr(instance_module, "run_instance", quick)
+    monkeypatch.setattr(experiments_runs.Spreadsheets, "add", lambda *_: None)
+    monkeypatch.setattr(experiments_runs.Spreadsheets, "outdated", lambda *_: [])
+    monkeypatch.setattr(experiments_runs, "POLL_SECONDS", 0.01)
+    return names
+
+
+@pytest.fixture
+def runs(suite: "Suite") -> list[Run]:
+    """Two instances of experiment 1, and experiment 2, which starts from 1's best."""
+    suite.write_experiment(1, instances={"repeat": 2})
+    suite.write_experiment(2, {"at_pretraining": "experiment 1"})
+    experiments = load_experiments(suite.experiments, [suite.config])
+    return [
+        Run(experiment, instance, files_of(experiment, instance))
+        for experiment in experiments.values()
+        for instance in experiment.instances
+    ]
+
+
+def in_background(action: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=action)
+    thread.start()
+    return thread
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """A minute at most."""
+    for _ in range(6000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError
+
+
+def test_what_another_process_runs_is_left_to_it_and_waited_for(
+    runs: list[Run], trained: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = runs[0].files
+    with locked(first.lock):
+        thread = in_background(lambda: run_all(runs, CPU, False, ResultReader()))
+        wait_for(lambda: len(trained) == 1)
+        # The second experiment starts from all runs of the first, so it waits, too.
+        thread.join(0.2)
+        assert trained == [runs[1].files.stem]
+        first.twin.parent.mkdir(parents=True, exist_ok=True)
+        first.twin.write_text("{}")
+    thread.join(30)
+    assert trained == [runs[1].files.stem, runs[2].files.stem]
+    assert f"{runs[0].title}: another process is running it" in capsys.readouterr().out
+
+
+def test_what_another_process_gave_up_is_taken_over(runs: list[Run], trained: list[str]) -> None:
+    with locked(runs[0].files.lock):
+        thread = in_background(lambda: run_all(runs, CPU, False, ResultReader()))
+        thread.join(0.2)
+    thread.join(30)
+    assert sorted(trained) == sorted(run.files.stem for run in runs)
+    assert trained[-1] == runs[2].files.stem
+
+
+def test_overwriting_together_runs_each_instance_once(runs: list[Run], trained: list[str]) -> None:
+    run_all(runs, CPU, False, ResultReader())
+    trained.clear()
+    with locked(runs[0].files.lock):
+        thread = in_background(lambda: run_all(runs, CPU, True, ResultReader()))
+        wait_for(lambda: bool(trained))
+        runs[0].files.twin.write_text("{} ")  # the other process has overwritten it
+    thread.join(30)
+    assert trained == [runs[1].files.stem, runs[2].files.stem]
+
+
+def test_a_failure_is_noted_until_the_instance_succeeds(
+    suite: "Suite", capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite.write_matrices()
+    suite.write_experiment(1)
+    suite.write_experiment(2)
+    experiments = load_experiments(suite.experiments, [suite.config])
+    runs = [
+        Run(each, each.instances[0], files_of(each, each.instances[0]))
+        for each in experiments.values()
+    ]
+    broken = runs[0].files.model(0)
+    broken.mkdir(parents=True)
+    assert run_all(runs, CPU, False, ResultReader()) == 1
+    assert not runs[0].files.twin.exists()
+    assert runs[1].files.twin.exists()
+    reason = json.loads(runs[0].files.failure.read_text())["failed"]
+    assert "experiment 1 run 1" in reason
+    assert listed(suite, capsys)[:2] == ["0/1, 1 failed", "1/1"]
+    broken.rmdir()
+    assert run_all(runs, CPU, False, ResultReader()) == 0
+    assert not runs[0].files.failure.exists()
+    assert listed(suite, capsys)[:2] == ["1/1", "1/1"]
+
+
+def listed(suite: "Suite", capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The column 'done' of --list."""
+    capsys.readouterr()
+    main(build_parser().parse_args(["--list", *suite.arguments]))
+    head, *lines = capsys.readouterr().out.splitlines()
+    start, end = head.index("done"), head.index("dataset")
+    return [line[start:end].strip() for line in lines]
+
+
+def test_two_managers_share_a_sweep(suite: "Suite", tmp_path: Path) -> None:
+    """Two processes with the same command: all results, each as if it had been run alone."""
+    import subprocess
+    import sys
+
+    suite.write_matrices()
+    suite.write_experiment(1, {"num_epochs": 1}, instances={"repeat": 6})
+    command = [sys.executable, experiments_runs.__file__.replace("_runs", "_manager"), "[1]", "-1"]
+    processes = [
+        subprocess.Popen(
+            [*command, *suite.arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    numbers = sorted(
+        json.loads(path.read_text())["number"]
+        for path in (suite.results / "experiment_1" / "results").glob("*.json")
+    )
+    assert numbers == [1, 2, 3, 4, 5, 6]
+    assert not list(suite.results.rglob("*.partial*"))
