@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from config.errors import UserError
 from config.experiments import Experiment, Instance
@@ -25,6 +26,10 @@ from pretraining.extractors import EXTRACTORS
 from training.network_files import learnt_nothing, quality, read_description
 from training.results import InstanceFiles, count_finished
 
+if TYPE_CHECKING:
+    from training.memory import MemoryEstimate
+
+CPU = -1
 EXPERIMENTS_FOLDER = PROJECT_FOLDER / "experiments_antitransfer"
 MANAGER = "python experiments_manager.py"
 # The length of examples is the dataset's own unless it is set, and both backends agree.
@@ -235,11 +240,17 @@ def _split_types() -> dict[str, str]:
     return {name: dataset.split_type for name, dataset in all_datasets().items()}
 
 
-def describe_inputs(runs: Sequence[Run]) -> None:
+def describe_inputs(runs: Sequence[Run], gpu: int | None) -> None:
     """Print what the runs will use.
 
-    That is: the data with their split, and each extractor with its own accuracy and the share of
-    the test set that it was trained on.
+    That is: the data with their split, each extractor with its own accuracy and the share of the
+    test set that it was trained on, and the memory that the largest of the runs needs.
+
+    Args:
+        gpu: its number; -1: the CPU; None: not said, a GPU is meant.
+
+    Raises:
+        UserError: the CPU is to run them, and has too little memory.
     """
     stock = Stock()
     lines: dict[str, None] = {}
@@ -261,6 +272,29 @@ def describe_inputs(runs: Sequence[Run]) -> None:
             start = f"experiment {run.experiment.id} starts from the best of experiment {source}"
             lines[f"{start}, of which {finished} runs are finished now"] = None
     print("\n".join(lines))
+    print(f"memory of the largest run: {_largest_estimate(runs, gpu, stock)}")
+
+
+def _largest_estimate(runs: Sequence[Run], gpu: int | None, stock: Stock) -> "MemoryEstimate":
+    from training.device_memory import free_machine_bytes
+    from training.memory import TrainingPlan, estimate_memory
+    from training.memory_limits import require_memory
+
+    on_cpu = gpu == CPU
+    free = free_machine_bytes() if on_cpu else None
+    estimates = []
+    for run in runs:
+        training = run.instance.settings.training_defaults
+        name = matrices_name(run.files.dataset, run.files.features)
+        matrices = stock.matrices(run.instance.settings.preprocessing.output_folder, name)
+        _, num_frames, num_bins = matrices.predictors.shape
+        num_classes = int(run.instance.parameters["output_classes"])
+        device: Literal["cpu", "cuda"] = "cpu" if on_cpu else "cuda"
+        plan = TrainingPlan.from_settings(training, num_classes, num_frames, num_bins, device)
+        if free is not None:
+            require_memory(plan, training.batch_size, free, "the CPU")
+        estimates.append(estimate_memory(plan, training.batch_size))
+    return max(estimates, key=lambda estimate: estimate.total)
 
 
 def _overlap(extractor_folder: Path, run: Run, stock: Stock) -> str:

@@ -237,7 +237,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"missing: {each.problem}\n    make it with: {command}", file=sys.stderr)
     if missing:
         return EXIT_USER_ERROR
-    describe_inputs(runs)
+    describe_inputs(runs, request.gpu)
     if arguments.check:
         print(f"everything is there for {len(runs)} instances")
         return 0

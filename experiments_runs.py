@@ -32,7 +32,7 @@ def run_all(runs: Sequence[Run], gpu: int, overwrite: bool, reader: ResultReader
     from training.devices import choose_device
     from training.instance import Workshop, input_fingerprints, run_instance
 
-    workshop = Workshop(device=choose_device(gpu))
+    workshop = Workshop(device=choose_device(gpu), results=reader)
     todo = runs
     if not overwrite:
         todo = _unfinished(runs, reader, lambda run: input_fingerprints(run.instance, workshop))

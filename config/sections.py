@@ -150,7 +150,7 @@ class Preprocessing(Section):
     output_folder: Folder
     seed: Seed
     items_per_class: Count
-    total_hours: Positive
+    total_hours: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
     snr_convention: Literal["ms_snsd", "decibel"]
     speaker_label: Literal["actor", "session"]
     workers: Annotated[int, Field(ge=0, le=4096)]

@@ -1,6 +1,7 @@
 """The manager: words, checks, order, what is skipped, failures, spreadsheets and the last table."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -286,6 +287,20 @@ def test_check_of_a_suite_that_has_everything(
     assert "data tiny_spectrum_fast: 60 examples, split random by clip" in said
     assert said.endswith("everything is there for 2 instances\n")
     assert no_training == []
+
+
+def test_check_says_how_much_memory_is_needed_and_refuses_what_does_not_fit(
+    suite: "Suite", capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite.write_matrices()
+    suite.write_experiment(5)
+    assert manage(suite, "--check", "[5]", "-1") == 0
+    said = capsys.readouterr().out
+    assert re.search(r"memory of the largest run: about [0-9.]+ GB at batch_size = 10 \(", said)
+    monkeypatch.setattr("training.device_memory.free_machine_bytes", lambda: 10_000_000)
+    with pytest.raises(UserError, match=r"too little memory on the CPU: .* are needed and"):
+        manage(suite, "--check", "[5]", "-1")
+    assert manage(suite, "--check", "[5]", "0") == 0
 
 
 def test_without_check_nothing_starts_as_long_as_something_is_missing(

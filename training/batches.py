@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from training.device_memory import free_bytes
+from training.memory_limits import RESIDENT_SHARE, room_for_speed
 
 Predictors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -27,7 +28,6 @@ Result = TypeVar("Result")
 
 CHUNK_EXAMPLES = 512
 CHUNK_BYTES = 32 * 2**20
-RESIDENT_SHARE = 0.4
 BATCHES_AHEAD = 2
 
 
@@ -56,10 +56,13 @@ class ResidentBudget:
     """Memory for sets that lie on a device: RESIDENT_SHARE of what is free there now.
 
     The sets of a fold share one, so that together they leave the rest to the training.
+
+    Args:
+        needed_bytes: what the training needs on the device, which is left to it in any case.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._num_bytes = RESIDENT_SHARE * free_bytes(device)
+    def __init__(self, device: torch.device, needed_bytes: int = 0) -> None:
+        self._num_bytes = room_for_speed(free_bytes(device), needed_bytes, RESIDENT_SHARE)
 
     def take(self, num_bytes: int) -> bool:
         """Whether so many bytes are left; if so, they are taken."""

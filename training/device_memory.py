@@ -20,6 +20,11 @@ def free_bytes(device: "torch.device") -> int:
         # What torch's allocator holds without using it is free to this process.
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
+    return free_machine_bytes()
+
+
+def free_machine_bytes() -> int:
+    """Bytes that this process can still use of the machine's memory."""
     available = int(psutil.virtual_memory().available)
     limited = cgroup_free_bytes(CGROUP_FOLDER, CGROUP_MEMBERSHIP)
     return available if limited is None else min(available, limited)

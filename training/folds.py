@@ -45,12 +45,17 @@ class Fold:
 
 
 def load_fold(
-    matrices: Matrices, split: Split[str], device: torch.device, random_offset: bool
+    matrices: Matrices,
+    split: Split[str],
+    device: torch.device,
+    random_offset: bool,
+    needed_bytes: int = 0,
 ) -> Fold:
     """The sets of a split, normalised by the training set's statistics.
 
     Args:
         random_offset: training examples shorter than the others move in their padding.
+        needed_bytes: what the training needs on the device, which is left to it.
 
     Raises:
         UserError: a set is empty, or the training set cannot be normalised.
@@ -68,7 +73,7 @@ def load_fold(
     if random_offset:
         num_frames = matrices.predictors.shape[1]
         free_frames = num_frames - matrices.index["num_frames"].to_numpy(dtype=np.int64)
-    budget = ResidentBudget(device)
+    budget = ResidentBudget(device, needed_bytes)
     sets = {
         name: ExampleSet(
             matrices.predictors,
@@ -127,6 +132,7 @@ def train_fold(
     title: str,
     store: FeatureStore | None = None,
     checkpoint: Checkpoint | None = None,
+    needed_bytes: int = 0,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Train a network on a fold, and measure its best weights on all three sets.
 
@@ -137,6 +143,7 @@ def train_fold(
         title: what the progress bar shows.
         store: keeps what the frozen networks give; None: they run in each step.
         checkpoint: where the training's state is kept until it is finished.
+        needed_bytes: what the training needs on the device, which the store leaves to it.
 
     Returns:
         The fold's entry of the result dictionary, and the best weights.
@@ -157,7 +164,9 @@ def train_fold(
         prepared = compiled(prepared, device)
     sets = fold.sets
     features = [
-        store.features(penalty, sets, fold.fingerprint, precision, accelerator.autocast)
+        store.features(
+            penalty, sets, fold.fingerprint, precision, accelerator.autocast, needed_bytes
+        )
         for penalty in penalties
         if store is not None
     ]

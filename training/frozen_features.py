@@ -23,6 +23,7 @@ from preprocessing.pipeline.jobs import fingerprint_of
 from training.anti_transfer import AntiTransferLoss
 from training.batches import ExampleSet
 from training.device_memory import free_bytes
+from training.memory_limits import MEMORY_SHARE, room_for_speed
 from training.network_files import weights_fingerprint
 from training.similarity import aggregate
 from training.taps import Layer, activations_until, label
@@ -33,7 +34,6 @@ Autocast = Callable[[], AbstractContextManager[Any]]
 # Always the same number, whatever a run's batch size: a convolution rounds a batch of another size
 # differently, and an entry must not depend on the run that happened to make it.
 FILL_EXAMPLES = 32
-MEMORY_SHARE = 0.5
 DISK_SHARE = 0.5
 # Of these an entry depends on the rest of the batch, so what goes into them is kept instead.
 AGGREGATIONS_OF_A_BATCH = ("gram_batch",)
@@ -130,12 +130,14 @@ class FeatureStore:
         examples: str,
         precision: str,
         autocast: Autocast,
+        needed_bytes: int = 0,
     ) -> FrozenFeatures | None:
         """The features that a penalty needs of some sets; None: they must be computed each time.
 
         Args:
             examples: fingerprint of the matrices, of the rows in the sets and their normalisation.
             precision, autocast: in which the training computes.
+            needed_bytes: what the training needs on the device, which is left to it.
 
         Raises:
             ValueError: the inputs of a set differ from epoch to epoch.
@@ -146,7 +148,7 @@ class FeatureStore:
             raise ValueError("examples that move at random have no features that could be kept")
         wanted = self._wanted(penalty, sets, examples, precision, autocast)
         fill = _Filling(penalty, sets, autocast)
-        found = self._found(wanted, fill)
+        found = self._found(wanted, fill, needed_bytes)
         if found is None:
             return None
         is_aggregated = {layer: each.key.form != "activation" for layer, each in wanted.items()}
@@ -171,18 +173,22 @@ class FeatureStore:
         return wanted
 
     def _found(
-        self, wanted: Mapping[Layer, _Wanted], fill: "_Filling"
+        self, wanted: Mapping[Layer, _Wanted], fill: "_Filling", needed_bytes: int
     ) -> dict[Layer, Tensor] | None:
         missing = {layer: each for layer, each in wanted.items() if each.key not in self._kept}
-        if missing and not self._keep(missing, wanted, fill):
+        if missing and not self._keep(missing, wanted, fill, needed_bytes):
             return None
         return {layer: self._kept[each.key] for layer, each in wanted.items()}
 
     def _keep(
-        self, missing: Mapping[Layer, _Wanted], wanted: Mapping[Layer, _Wanted], fill: "_Filling"
+        self,
+        missing: Mapping[Layer, _Wanted],
+        wanted: Mapping[Layer, _Wanted],
+        fill: "_Filling",
+        needed_bytes: int,
     ) -> bool:
         num_bytes = sum(each.num_bytes for each in missing.values())
-        if self.mode == "auto" and self._has_room(num_bytes, wanted):
+        if self.mode == "auto" and self._has_room(num_bytes, wanted, needed_bytes):
             values = {layer: each.empty(self.device) for layer, each in missing.items()}
             fill.into(values, missing)
             self._kept |= {missing[layer].key: tensor for layer, tensor in values.items()}
@@ -199,13 +205,17 @@ class FeatureStore:
             self._kept[each.key] = self._mapped(layer, each, fill)
         return True
 
-    def _has_room(self, num_bytes: int, wanted: Mapping[Layer, _Wanted]) -> bool:
+    def forget(self) -> None:
+        """Give the memory back; what is needed again is made again."""
+        self._kept.clear()
+
+    def _has_room(self, num_bytes: int, wanted: Mapping[Layer, _Wanted], needed_bytes: int) -> bool:
         """Whether the device takes so much; what this run does not use gives way."""
-        if num_bytes <= MEMORY_SHARE * free_bytes(self.device):
+        if num_bytes <= room_for_speed(free_bytes(self.device), needed_bytes, MEMORY_SHARE):
             return True
         used = {each.key for each in wanted.values()}
         self._kept = {key: values for key, values in self._kept.items() if key in used}
-        return num_bytes <= MEMORY_SHARE * free_bytes(self.device)
+        return num_bytes <= room_for_speed(free_bytes(self.device), needed_bytes, MEMORY_SHARE)
 
     def _mapped(self, layer: Layer, wanted: _Wanted, fill: "_Filling") -> Tensor:
         path = self.folder / f"frozen_{wanted.key.fingerprint}.bin"

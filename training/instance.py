@@ -1,6 +1,7 @@
 """One instance of an experiment: its data, network, frozen networks and fit become its result."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,26 @@ from preprocessing.pipeline.splits import Split
 from training.anti_transfer import AntiTransferLoss
 from training.architecture import num_parameters
 from training.checkpoints import Checkpoint
+from training.device_memory import free_bytes
+from training.devices import choose_precision
 from training.fitting import FitOptions, Streams
 from training.folds import Fold, load_fold, require_classes, train_fold
 from training.frozen_features import FeatureStore
+from training.memory import TrainingPlan
+from training.memory_limits import memory_errors_explained, require_memory
 from training.network_files import load_weights, read_description, save_weights
 from training.networks import (
-    BEST_OF_EXPERIMENT,
     best_run,
     build_network,
     load_extractor,
     placed,
     start_from_source,
 )
-from training.results import InstanceFiles, instance_fingerprint, write_result
+from training.results import InstanceFiles, ResultReader, instance_fingerprint, write_result
 from training.vgg import VGG16
+
+# Parts of a training's memory that are there before it starts.
+HELD = ("program",)
 
 
 @dataclass
@@ -39,6 +46,7 @@ class Workshop:
     """What the instances of a sweep share: the device, opened data, frozen networks."""
 
     device: torch.device
+    results: ResultReader = field(default_factory=ResultReader)
     _matrices: dict[Path, Matrices] = field(default_factory=dict)
     _folds: dict[tuple[Any, ...], Fold] = field(default_factory=dict)
     _weights: dict[Path, dict[str, Tensor]] = field(default_factory=dict)
@@ -59,14 +67,42 @@ class Workshop:
             self._matrices[path] = open_matrices(path.parent, name)
         return self._matrices[path]
 
-    def fold(self, matrices: Matrices, split: Split[str], random_offset: bool = False) -> Fold:
+    def fold(self, matrices: Matrices, split: Split[str], needed_bytes: int = 0) -> Fold:
         """The sets of a fold, on the device; those of the last fold only are kept."""
         groups = (tuple(split.train), tuple(split.validation), tuple(split.test))
-        key = (matrices.folder, matrices.name, matrices.fingerprint, groups, random_offset)
+        key = (matrices.folder, matrices.name, matrices.fingerprint, groups)
         if key not in self._folds:
             self._folds.clear()
-            self._folds[key] = load_fold(matrices, split, self.device, random_offset)
+            self._folds[key] = load_fold(matrices, split, self.device, False, needed_bytes)
         return self._folds[key]
+
+    def require_memory(self, plan: TrainingPlan, batch_size: int) -> int:
+        """Bytes that a training needs on the device beyond what is there.
+
+        Raises:
+            UserError: it does not have them, not even without what is kept for later instances.
+        """
+        name = self.device_name
+        try:
+            estimate = require_memory(plan, batch_size, free_bytes(self.device), name, HELD)
+        except UserError:
+            self._folds.clear()
+            for store in self._stores.values():
+                store.forget()
+            estimate = require_memory(plan, batch_size, free_bytes(self.device), name, HELD)
+        return estimate.without(HELD)
+
+    def memory_errors_explained(
+        self, plan: TrainingPlan, batch_size: int
+    ) -> AbstractContextManager[None]:
+        """Within it, running out of memory is a UserError that names a smaller batch size."""
+        free = free_bytes(self.device)
+        return memory_errors_explained(plan, batch_size, free, self.device_name, HELD)
+
+    @property
+    def device_name(self) -> str:
+        """For people."""
+        return "the CPU" if self.device.type == "cpu" else f"GPU {self.device.index}"
 
     def weights(self, path: Path) -> dict[str, Tensor]:
         """Parameters that trainings start from; those of the last file only are kept."""
@@ -176,15 +212,12 @@ def input_fingerprints(instance: Instance, workshop: Workshop) -> dict[str, str]
     settings, training = instance.settings, instance.settings.training_defaults
     name = matrices_name(instance.parameters["dataset"], instance.parameters["features_type"])
     inputs = {"data": workshop.matrices(settings, name).fingerprint}
-    extractors = list(training.at_dataset) if training.anti_transfer else []
-    source = training.at_pretraining
-    if source and not source.startswith(BEST_OF_EXPERIMENT):
-        extractors.append(source)
-    for extractor in extractors:
+    for extractor in training.extractors:
         description = read_description(settings.extractor_folder(extractor))
         inputs[f"extractor {extractor}"] = description["weights_fingerprint"]
-    if source and source.startswith(BEST_OF_EXPERIMENT):
-        inputs[source] = best_run(settings, source)["fingerprint"]
+    if training.source_experiment is not None:
+        best = best_run(settings, workshop.results)
+        inputs[str(training.at_pretraining)] = best["fingerprint"]
     return inputs
 
 
@@ -199,12 +232,14 @@ def _run_fold(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Train on one fold; returns its entry of the dictionary and the best weights."""
     settings, training = instance.settings, instance.settings.training_defaults
-    fold = workshop.fold(matrices, split)
+    plan = memory_plan(instance, matrices, workshop.device)
+    needed_bytes = workshop.require_memory(plan, training.batch_size)
+    fold = workshop.fold(matrices, split, needed_bytes)
     if instance.parameters["task"] == "classification":
         workshop.say_once(require_classes(fold, matrices))
     streams = Streams.from_seed(training.seed, number)
     model = build_network(instance.parameters["output_classes"], training.width, streams)
-    start_from_source(model, settings, workshop.weights, number)
+    start_from_source(model, settings, workshop.weights, workshop.results, number)
     model = placed(model, workshop.device)
     penalties = _penalties(model, settings, streams, workshop) if training.anti_transfer else []
     options = FitOptions(
@@ -217,9 +252,33 @@ def _run_fold(
         task=instance.parameters["task"],
     )
     log_folder = settings.results.results_folder / "tracking"
-    store = workshop.feature_store(settings)
-    return train_fold(
-        model, penalties, fold, options, training, streams, log_folder, title, store, checkpoint
+    with workshop.memory_errors_explained(plan, training.batch_size):
+        return train_fold(
+            model,
+            penalties,
+            fold,
+            options,
+            training,
+            streams,
+            log_folder,
+            title,
+            workshop.feature_store(settings),
+            checkpoint,
+            needed_bytes,
+        )
+
+
+def memory_plan(instance: Instance, matrices: Matrices, device: torch.device) -> TrainingPlan:
+    """What decides how much memory an instance's training needs."""
+    training = instance.settings.training_defaults
+    _, num_frames, num_bins = matrices.predictors.shape
+    return TrainingPlan.from_settings(
+        training,
+        int(instance.parameters["output_classes"]),
+        num_frames,
+        num_bins,
+        "cuda" if device.type == "cuda" else "cpu",
+        choose_precision(training.precision, device),
     )
 
 

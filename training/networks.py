@@ -11,10 +11,9 @@ from config.errors import UserError
 from config.settings import Settings, display_path
 from training.fitting import Streams
 from training.network_files import WEIGHTS_FILE, read_description
-from training.results import InstanceFiles, read_results
+from training.results import InstanceFiles, ResultReader
 from training.vgg import VGG16, load_convolutions, load_whole
 
-BEST_OF_EXPERIMENT = "experiment "
 ReadWeights = Callable[[Path], dict[str, Tensor]]
 
 
@@ -32,44 +31,47 @@ def placed(model: VGG16, device: torch.device) -> VGG16:
 
 
 def start_from_source(
-    model: VGG16, settings: Settings, read_weights: ReadWeights, fold: int = 0
+    model: VGG16,
+    settings: Settings,
+    read_weights: ReadWeights,
+    reader: ResultReader,
+    fold: int = 0,
 ) -> None:
     """Weight initialization: the convolutions of an extractor, or of an experiment's best run."""
-    source = settings.training_defaults.at_pretraining
-    if source is None:
-        return
-    if source.startswith(BEST_OF_EXPERIMENT):
-        result = best_run(settings, source)
+    training = settings.training_defaults
+    if training.source_experiment is not None:
+        result = best_run(settings, reader)
         parameters = result["parameters"]
         files = InstanceFiles(
             settings.results.results_folder,
-            int(source.removeprefix(BEST_OF_EXPERIMENT)),
+            training.source_experiment,
             int(result["number"]),
             parameters["dataset"],
             parameters["features_type"],
         )
         path = files.model(fold)
+    elif training.source_extractor is not None:
+        path = settings.extractor_folder(training.source_extractor) / WEIGHTS_FILE
     else:
-        path = settings.extractor_folder(source) / WEIGHTS_FILE
+        return
     load_convolutions(model, read_weights(path), display_path(path))
 
 
-def best_run(settings: Settings, source: str) -> dict[str, Any]:
-    """The result of an experiment's best instance, by validation accuracy (regression: by loss).
+def best_run(settings: Settings, reader: ResultReader) -> dict[str, Any]:
+    """The best instance of the experiment that at_pretraining names, without its histories.
 
-    Args:
-        source: 'experiment <ID>'.
+    The best is that of the highest validation accuracy (regression: of the lowest loss).
 
     Raises:
         UserError: the experiment has no finished instance.
     """
-    identifier = int(source.removeprefix(BEST_OF_EXPERIMENT))
+    source = settings.training_defaults.at_pretraining
+    identifier = settings.training_defaults.source_experiment
     features_type = settings.feature_extraction.features_type
-    results = [
-        result
-        for result in read_results(settings.results.results_folder, identifier)
-        if result["parameters"]["features_type"] == features_type
-    ]
+    found = (
+        [] if identifier is None else reader.find_all(settings.results.results_folder, identifier)
+    )
+    results = [result for result in found if result["parameters"]["features_type"] == features_type]
     if not results:
         raise UserError(
             f"at_pretraining = {source}: experiment {identifier} has no finished instance with "

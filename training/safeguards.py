@@ -11,7 +11,9 @@ from training.batches import ExampleSet
 from training.gradient_proof import layers_without_gradient
 from training.learner import Learner, network_of
 
-PROOF_EXAMPLES = 8
+# A proof runs the whole network there and back, in full width for seconds.
+PROOF_EXAMPLES = 2
+NORM_EXAMPLES = 8
 # Of the task loss after the first epoch: no training that learns comes near it.
 EXPLOSION = 1000.0
 # Of the norm before the training: weights that learn change it by far less than a thousandfold.
@@ -49,7 +51,7 @@ def activation_norms(learner: Learner, training: ExampleSet) -> dict[str, float]
         return {}
     network = network_of(learner)
     was_training = network.training
-    batch = next(training.batches(PROOF_EXAMPLES))
+    batch = next(training.batches(NORM_EXAMPLES))
     with torch.no_grad():
         network.eval()(batch.inputs)
         network.train(was_training)

@@ -26,11 +26,13 @@ from training.network_files import (
     weights_fingerprint,
 )
 from training.networks import best_run, build_network, load_extractor, start_from_source
-from training.results import write_result
+from training.results import ResultReader, write_result
 from training.vgg import VGG16
 
 if TYPE_CHECKING:
     from tests.conftest import Suite
+
+READER = ResultReader()
 
 DESCRIPTION: dict[str, Any] = {
     "architecture": {"network": "vgg16", "num_classes": 2, "in_channels": 1, "width": 0.5},
@@ -151,6 +153,9 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"x/model\.pt: is a symbolic link") as caught:
             read()
         assert str(caught.value).isprintable()
+    (folder / "weights.pt").symlink_to(elsewhere / "model.pt")
+    with pytest.raises(UserError, match=r"x/weights\.pt: is a symbolic link"):
+        load_weights(folder / "weights.pt")
     before = [path.read_bytes() for path in sorted(elsewhere.iterdir())]
     save_extractor(folder, {"c": torch.ones(1)}, DESCRIPTION)
     assert [path.read_bytes() for path in sorted(elsewhere.iterdir())] == before
@@ -400,7 +405,7 @@ def test_other_weights_than_described_are_refused_by_both_ways_to_use_them(suite
         load_extractor(suite.settings(), "noisyspeech", load_weights)
     model = build_network(3, 1 / 32, Streams.from_seed(0, 0))
     with pytest.raises(UserError, match=r"is not the network that extractor\.json describes"):
-        start_from_source(model, suite.settings(at_pretraining="noisyspeech"), load_weights)
+        start_from_source(model, suite.settings(at_pretraining="noisyspeech"), load_weights, READER)
 
 
 def test_weight_initialization_takes_the_convolutions_and_nothing_else(suite: "Suite") -> None:
@@ -409,7 +414,7 @@ def test_weight_initialization_takes_the_convolutions_and_nothing_else(suite: "S
     streams = Streams.from_seed(0, 0)
     plain = build_network(3, 1 / 32, streams).state_dict()
     model = build_network(3, 1 / 32, streams)
-    start_from_source(model, suite.settings(at_pretraining="noisyspeech"), load_weights)
+    start_from_source(model, suite.settings(at_pretraining="noisyspeech"), load_weights, READER)
     for name, value in model.state_dict().items():
         source = stored if name.startswith("features.") else plain
         assert torch.equal(value, source[name]), name
@@ -419,7 +424,7 @@ def test_weight_initialization_takes_the_convolutions_and_nothing_else(suite: "S
 def test_without_a_source_a_network_stays_as_it_was_drawn(suite: "Suite") -> None:
     model = build_network(3, 1 / 32, Streams.from_seed(0, 0))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    start_from_source(model, suite.settings(), load_weights)
+    start_from_source(model, suite.settings(), load_weights, READER)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -429,12 +434,12 @@ def test_weight_initialization_from_a_file_without_a_convolution_is_refused(
     suite.write_extractor(without="features.12.bias")
     model = build_network(3, 1 / 32, Streams.from_seed(0, 0))
     with pytest.raises(UserError, match=r"model\.pt: features\.12\.bias is missing"):
-        start_from_source(model, suite.settings(at_pretraining="noisyspeech"), load_weights)
+        start_from_source(model, suite.settings(at_pretraining="noisyspeech"), load_weights, READER)
 
 
 def test_no_best_run_of_an_experiment_without_results(suite: "Suite") -> None:
     with pytest.raises(UserError, match=r"run python experiments_manager\.py \[31\] 0"):
-        best_run(suite.settings(), "experiment 31")
+        best_run(suite.settings(at_pretraining="experiment 31"), ResultReader())
 
 
 @pytest.mark.parametrize(
@@ -462,4 +467,6 @@ def test_the_best_run_is_that_of_highest_accuracy_or_lowest_error(
         }
         fold = {**figures, "test_chance": 0.3, "val_loss": loss, "val_acc": accuracy}
         write_result(suite.files(31, number), [fold], parameters, {"split": "by clip"}, {})
-    assert best_run(suite.settings(), "experiment 31")["number"] == best
+    assert (
+        best_run(suite.settings(at_pretraining="experiment 31"), ResultReader())["number"] == best
+    )
