@@ -2,8 +2,12 @@
 
 import argparse
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from config.errors import UserError
 from config.settings import DEFAULT_PREFERENCE, Settings, load_settings, printable
@@ -12,7 +16,9 @@ PREPARATION_SECTIONS = ("preprocessing", "pretraining")
 CONFIG_VARIABLE = "ANTI_TRANSFER_CONFIG"
 EXIT_FAILED_RUNS = 1
 EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+EXIT_TERMINATED = 128 + signal.SIGTERM
+CLEANING_SECONDS = 3.0
 
 
 def settings_parser(description: str) -> argparse.ArgumentParser:
@@ -58,23 +64,81 @@ def _no_code(_result: object) -> None:
     """A result of work is no exit code."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, with which a cluster ends a job; cleaned up after as Ctrl-C is."""
+
+
+class _Interruptions:
+    """Takes Ctrl-C and SIGTERM: the first raises, so that everything is left in order.
+
+    A second one would break into that; it is ignored for some seconds, then ends the process.
+    """
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._first_at: float | None = None
+        self._earlier = {
+            number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+
+    def take(self) -> None:
+        """Begin, except with signals that are ignored already, as nohup has it."""
+        for number, handler in self._earlier.items():
+            if _in_main_thread() and handler not in (signal.SIG_IGN, None):
+                signal.signal(number, self._on_signal)
+
+    def give_back(self) -> None:
+        """End; if the process ends because of a signal, none may disturb its last moments."""
+        for number, handler in self._earlier.items():
+            if _in_main_thread() and handler is not None:
+                # Python, while it ends, would give its own handlers back to the system.
+                signal.signal(number, handler if self._first_at is None else signal.SIG_IGN)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if os.getpid() != self._process:
+            os._exit(128 + number)  # a forked worker, which has nothing to clean
+        if self._first_at is None:
+            self._first_at = time.monotonic()
+            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        if time.monotonic() - self._first_at > CLEANING_SECONDS:
+            os._exit(128 + number)
+
+
+def _in_main_thread() -> bool:
+    """Only there Python lets signals be handled."""
+    return threading.current_thread() is threading.main_thread()
+
+
 def run_command(command: Callable[[], int | None], resume: str = "the same command") -> None:
     """Run a script's main function and exit as a shell expects.
 
-    Exit code 2 and one line for anything the user can put right, 130 after Ctrl-C.
+    Exit code 2 and one line for anything the user can put right, 130 after Ctrl-C, 143 after
+    SIGTERM.
     """
     # Threads of torch that wait by spinning for long make a run several times slower on busy cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    interruptions = _Interruptions()
     try:
+        interruptions.take()
         code = command()
     except UserError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        _complain(f"error: {printable(str(error))}")
         code = EXIT_USER_ERROR
+    except Terminated:
+        _complain(f"\nterminated: {resume} continues where this stopped")
+        code = EXIT_TERMINATED
     except KeyboardInterrupt:
-        print(f"\ninterrupted: {resume} continues where this stopped", file=sys.stderr)
+        _complain(f"\ninterrupted: {resume} continues where this stopped")
         code = EXIT_INTERRUPTED
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        print(f"error: {printable(place)}{error.strerror or error}", file=sys.stderr)
+        _complain(f"error: {printable(place)}{error.strerror or error}")
         code = EXIT_USER_ERROR
+    finally:
+        interruptions.give_back()
     sys.exit(code or 0)
+
+
+def _complain(line: str) -> None:
+    with suppress(OSError):  # the terminal, or the disk that the log goes to, may be gone
+        print(line, file=sys.stderr)

@@ -1,11 +1,18 @@
 """Files appear under their final name only when they are complete."""
 
+import errno
 import json
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from config.errors import UserError
+
+PROBE_BYTES = 1 << 20
+PARTIAL_NAME = re.compile(r"\..*\.([0-9]+)\.partial(\..*)?")
 
 
 @contextmanager
@@ -14,16 +21,87 @@ def written_aside(path: Path) -> Iterator[Path]:
 
     The folder is made if need be; what was written is flushed to the disk before the renaming,
     and removed if an error ends the block.
+
+    Raises:
+        OSError: the disk does not take the file; names it, whichever error of its own the library
+            raised that wrote it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     aside = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield aside
         with aside.open("rb+") as file:
             os.fsync(file.fileno())
         aside.replace(path)
+    except Exception as error:
+        refusal = _refusal(error, aside)
+        if refusal is None:
+            raise
+        raise OSError(refusal.errno, refusal.strerror, str(path)) from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # it would hide why the file could not be written
+            aside.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless they are there.
+
+    Raises:
+        NotADirectoryError: a file has the name of one of them; names it.
+        OSError: the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        there = (each for each in (folder, *folder.parents) if os.path.lexists(each))
+        raise NotADirectoryError(
+            errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(next(there, folder))
+        ) from None
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what processes of this machine left that were killed while they wrote."""
+    for path in folder.glob(".*.partial*"):
+        match = PARTIAL_NAME.fullmatch(path.name)
+        if match and not _is_alive(int(match[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _refusal(error: Exception, aside: Path) -> OSError | None:
+    """What the disk said, if it is the cause of an error; None: something else is."""
+    if isinstance(error, UserError):
+        return None
+    causes = (error, *error.args)
+    found = next((each for each in causes if isinstance(each, OSError) and each.errno), None)
+    if found is None:
+        return _probed(aside)
+    return found if found.filename is None or str(found.filename) == str(aside) else None
+
+
+def _probed(aside: Path) -> OSError | None:
+    """Why no more can be written to a file, if that is so.
+
+    On a full disk torch raises a RuntimeError about positions, libsndfile one of its own, NumPy an
+    OSError without a number: only the disk itself can tell.
+    """
+    try:
+        with aside.open("ab") as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as refusal:
+        return refusal
+    return None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ requested and true SNR in dB.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from config.errors import UserError
+from config.files import remove_partial_files
 from config.settings import display_path
 from preprocessing.pipeline import manifests
 from preprocessing.pipeline.audio import Samples, UnusableAudioError, read_audio, write_audio
@@ -124,10 +126,13 @@ def write_mixtures(
         _write_mixture, folder=folder, sample_rate=sample_rate, convention=convention
     )
     tasks = mixtures[done:]
+    records = map_in_order(function, tasks, workers, folder.name, "mixture", done)
     try:
-        for record in map_in_order(function, tasks, workers, folder.name, "mixture", done):
-            journal.append(record)
+        with closing(records):
+            for record in records:
+                journal.append(record)
     finally:
+        remove_partial_files(folder)  # of processes that ended with this one's error
         journal.close()
     _finish(folder, journal, len(mixtures), max_skipped_fraction)
 

@@ -1,5 +1,7 @@
 """--config and --set as scripts take them; exit codes as a shell expects them."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,3 +103,24 @@ def test_preparation_script(
         preparation_command("Does it.", prepare)
     assert caught.value.code == 2
     assert capsys.readouterr().err == "error: --set sead: no such key; did you mean seed?\n"
+
+
+def test_signals_are_taken_for_the_time_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """A scheduler ends jobs with SIGTERM; other programs that run a command keep their handlers."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    def command() -> int | None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return None
+
+    try:
+        assert exit_code_of(command) == 143
+        ignored = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+        assert ignored == [signal.SIG_IGN, signal.SIG_IGN]
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
+    err = capsys.readouterr().err.strip()
+    assert err == "terminated: the same command continues where this stopped"
+    assert exit_code_of(lambda: None) == 0
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before

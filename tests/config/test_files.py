@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from config.files import write_json, write_text, written_aside
+from config.files import remove_partial_files, write_json, write_text, written_aside
 
 
 def test_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -61,3 +61,15 @@ def test_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(path, {"value": float("nan")})
     assert "Übung" in path.read_text(encoding="utf-8")
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    kept = [f".a.{os.getpid()}.partial.wav", "b.wav", ".c.partial.wav", ".d.partial"]
+    for name in (*kept, f".a.b.{child}.partial.wav", f".e.{child}.partial"):
+        (tmp_path / name).touch()
+    remove_partial_files(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
