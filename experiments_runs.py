@@ -12,7 +12,7 @@ from pathlib import Path
 
 from config.command_line import EXIT_FAILED_RUNS
 from config.errors import UserError
-from config.files import write_json
+from config.files import remove_partial_files, write_json
 from config.locks import locked, waited_for
 from config.settings import display_path, printable
 from experiments_inputs import Run, files_of, sources_of
@@ -33,6 +33,7 @@ def run_all(runs: Sequence[Run], gpu: int, overwrite: bool, reader: ResultReader
     from training.instance import Workshop, input_fingerprints, run_instance
 
     workshop = Workshop(device=choose_device(gpu), results=reader)
+    _clear_away(runs, reader)
     todo = runs
     if not overwrite:
         todo = _unfinished(runs, reader, lambda run: input_fingerprints(run.instance, workshop))
@@ -60,6 +61,23 @@ def run_all(runs: Sequence[Run], gpu: int, overwrite: bool, reader: ResultReader
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
     return EXIT_FAILED_RUNS if failures else 0
+
+
+def _clear_away(runs: Sequence[Run], reader: ResultReader) -> None:
+    """Remove what processes left that were killed, and that no run goes on from."""
+    from training.instance import forget_unfinished
+
+    for run in runs:
+        if not run.files.unfinished.exists() or reader.find(run.files.twin) is None:
+            continue
+        with locked(run.files.lock) as is_ours:
+            if is_ours:
+                forget_unfinished(run.files, run.instance.settings.training_defaults.num_folds)
+                _tidy(run.files)
+    caches = {run.instance.settings.results.cache_folder for run in runs}
+    for folder in {run.files.folder for run in runs} | caches:
+        for each in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+            remove_partial_files(each)
 
 
 def _as_they_are_free(todo: Sequence[Run]) -> Iterator[Run]:
@@ -164,14 +182,15 @@ class Spreadsheets:
         from config.files import write_text
         from training.spreadsheet import write_spreadsheet
 
-        with waited_for(run.files.spreadsheet.with_name(f".{run.files.spreadsheet.stem}.lock")):
-            found = [(self._reader.find(files.twin), files) for files in _files_of_all(run)]
-            rows = [(result, files.parameters) for result, files in found if result is not None]
-            write_spreadsheet(run.files.spreadsheet, rows, run.instance.parameters["task"])
+        # First, for a spreadsheet that is up to date says that there is nothing left to write.
         description = run.files.folder / "description.txt"
         if not description.exists():
             text = f"{run.experiment.description}\n{run.experiment.question}\n"
             write_text(description, text)
+        with waited_for(run.files.spreadsheet.with_name(f".{run.files.spreadsheet.stem}.lock")):
+            found = [(self._reader.find(files.twin), files) for files in _files_of_all(run)]
+            rows = [(result, files.parameters) for result, files in found if result is not None]
+            write_spreadsheet(run.files.spreadsheet, rows, run.instance.parameters["task"])
 
 
 def _files_of_all(run: Run) -> list[InstanceFiles]:

@@ -68,13 +68,14 @@ def remove_partial_files(folder: Path) -> None:
 
 
 def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
+    import psutil
+
+    try:  # a dead process whose parent has not asked for its exit code still has its number
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, OverflowError):
         return False
-    except PermissionError:
+    except psutil.AccessDenied:
         return True
-    return True
 
 
 def _refusal(error: Exception, aside: Path) -> OSError | None:

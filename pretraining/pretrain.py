@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.command_line import run_command, settings_from, settings_parser
 from config.errors import UserError
-from config.files import write_json, write_text
+from config.files import remove_partial_files, write_json, write_text
 from config.settings import Settings, display_path
 from preprocessing.corpora import find_dataset
 from preprocessing.pipeline.jobs import fingerprint_of
@@ -58,10 +58,12 @@ def pretrain(
         raise UserError(f"{error}; run {find_dataset(extractor.dataset).command}") from None
     options = _fit_options(extractor, settings)
     plan = _plan(extractor, settings, options, matrices.fingerprint)
+    unfinished = folder / "unfinished_state.pt"
+    remove_partial_files(folder)
     if _is_done(folder, plan, overwrite):
+        unfinished.unlink(missing_ok=True)  # of a run that was killed right before its end
         return folder
     print(f"{extractor.name}: {extractor.task} on {matrices.name} -> {display_path(folder)}")
-    unfinished = folder / "unfinished_state.pt"
     values, state, architecture = _train(
         matrices, extractor, settings, options, gpu, unfinished, fingerprint_of(plan)
     )
@@ -81,9 +83,9 @@ def pretrain(
     write_json(folder / "results.json", values)
     contents = sorted(matrices.contents_of(values["training_actors"]))
     write_text(folder / TRAINING_AUDIO, "\n".join(contents) + "\n")
-    save_extractor(folder, state, description)
-    unfinished.unlink(missing_ok=True)
     _draw_history(values, extractor, folder)
+    save_extractor(folder, state, description)  # last, for it marks the extractor finished
+    unfinished.unlink(missing_ok=True)
     print(f"{extractor.name}: {quality(description)}; written to {display_path(folder)}")
     if learnt_nothing(description):
         print(

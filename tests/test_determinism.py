@@ -1,0 +1,243 @@
+"""The same parameters give the same results: in any order, process and cache, on other threads."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+import experiments_manager
+from config.ini_files import read_ini
+from config.settings import DEFAULTS_FILE, EXTRACTOR_PATH_KEY
+from training.instance import Workshop, run_instance
+from training.results import instance_fingerprint
+
+if TYPE_CHECKING:
+    from tests.conftest import Suite
+
+ROOT = Path(experiments_manager.__file__).parent
+AGAINST_NOISE = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": "5"}
+NUM_INSTANCES = 3
+# Each key of [training_defaults] that decides a result, with another value than it has in these
+# tests; where the splits must still make 1, with that of a second key.
+DECISIVE: dict[str, dict[str, Any]] = {
+    "train_split": {"train_split": 0.6, "validation_split": 0.3},
+    "validation_split": {"validation_split": 0.1, "test_split": 0.2},
+    "test_split": {"test_split": 0.2, "train_split": 0.6},
+    "num_folds": {"num_folds": 2},
+    "shuffle_training_data": {"shuffle_training_data": False},
+    "save_best_model_metric": {"save_best_model_metric": "val_acc"},
+    "early_stopping": {"early_stopping": False},
+    "patience": {"patience": 6},
+    "batch_size": {"batch_size": 9},
+    "num_epochs": {"num_epochs": 3},
+    "regularization_lambda": {"regularization_lambda": 0.01},
+    "learning_rate": {"learning_rate": 0.002},
+    "choose_optimizer": {"choose_optimizer": "sgd"},
+    "seed": {"seed": 1},
+    "width": {"width": 0.0625},
+    "precision": {"precision": "bf16"},
+    "train_metrics": {"train_metrics": "running"},
+    "anti_transfer": {"anti_transfer": False},
+    "at_dataset": {"at_dataset": "librispeech"},
+    "at_beta": {"at_beta": 0.5},
+    "at_layer": {"at_layer": 6},
+    "at_tap": {"at_tap": "input"},
+    "at_aggregation": {"at_aggregation": "mean"},
+    "at_distance": {"at_distance": "mse_sigmoid"},
+    "at_pretraining": {"at_pretraining": "librispeech"},
+    "torch_compile": {"torch_compile": True},
+}
+INDIFFERENT = {"at_cache": "off", "tracker": "tensorboard"}
+ELSEWHERE: dict[str, Any] = {
+    "results.results_folder": "elsewhere",
+    "results.figures_folder": "elsewhere",
+    "results.pretraining_folder": "elsewhere",
+    "results.cache_folder": "elsewhere",
+    "preprocessing.output_folder": "elsewhere",
+    "preprocessing.workers": 3,
+}
+
+
+def prepared(suite: "Suite", **training: Any) -> "Suite":
+    """Experiments 1 to 3: a baseline, one with a random aggregation, one without."""
+    suite.write_matrices()
+    suite.write_extractor()
+    suite.write_experiment(1, training)
+    stochastic = {"at_aggregation": "stochastic_pairwise", "num_folds": 2}
+    suite.write_experiment(2, {**AGAINST_NOISE, **stochastic, **training})
+    suite.write_experiment(3, {**AGAINST_NOISE, **training})
+    return suite
+
+
+def run_in_order(suite: "Suite", order: Sequence[int]) -> None:
+    """In one process, with one Workshop, as the manager does."""
+    workshop = Workshop(torch.device("cpu"))
+    for identifier in order:
+        run_instance(suite.instance(identifier), suite.files(identifier), workshop, "test")
+
+
+def outcome(suite: "Suite", identifier: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The JSON twin and the weights of each fold."""
+    files = suite.files(identifier)
+    twin = json.loads(files.twin.read_text())
+    folds = [number for number in twin if number.isdecimal()]
+    return twin, [torch.load(files.model(int(fold)), weights_only=True) for fold in folds]
+
+
+def assert_same(first: "Suite", second: "Suite", identifiers: Sequence[int]) -> None:
+    """Equal to the last bit."""
+    for identifier in identifiers:
+        (twin, weights), (other_twin, other_weights) = (
+            outcome(each, identifier) for each in (first, second)
+        )
+        assert twin == other_twin
+        assert len(weights) == len(other_weights)
+        for state, other in zip(weights, other_weights, strict=True):
+            assert state.keys() == other.keys()
+            assert all(torch.equal(state[name], other[name]) for name in state)
+
+
+def start_manager(suite: "Suite", identifiers: str, threads: int) -> "subprocess.Popen[str]":
+    """experiments_manager.py in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, ROOT / "experiments_manager.py", identifiers, "-1", *suite.arguments],
+        env={**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_the_order_of_instances_does_not_matter(make_suite: Callable[[], "Suite"]) -> None:
+    first, second = prepared(make_suite()), prepared(make_suite())
+    run_in_order(first, [1, 2, 3])
+    run_in_order(second, [3, 2, 1])
+    assert_same(first, second, [1, 2, 3])
+
+
+def test_what_a_process_did_before_does_not_matter(make_suite: Callable[[], "Suite"]) -> None:
+    """Random streams, modes and flags that something else left behind."""
+    first, second = prepared(make_suite()), prepared(make_suite())
+    run_in_order(first, [3])
+    torch.manual_seed(1234)
+    torch.rand(7)
+    run_in_order(second, [2, 1])
+    with torch.random.fork_rng(devices=[]):
+        run_in_order(second, [3])
+    assert_same(first, second, [3])
+
+
+def test_neither_process_nor_number_of_threads_matters(make_suite: Callable[[], "Suite"]) -> None:
+    """One thread as here: every bit. Two threads add in another order: to rounding."""
+    here, one_thread, two_threads = (prepared(make_suite()) for _ in range(3))
+    processes = [start_manager(one_thread, "[2,3]", 1), start_manager(two_threads, "[2,3]", 2)]
+    run_in_order(here, [2, 3])
+    for process in processes:
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, output
+    assert_same(here, one_thread, [2, 3])
+    for identifier in (2, 3):
+        assert_close(here, two_threads, identifier)
+
+
+def assert_close(first: "Suite", second: "Suite", identifier: int, tolerance: float = 1e-4) -> None:
+    (twin, weights), (other_twin, other_weights) = (
+        outcome(each, identifier) for each in (first, second)
+    )
+    assert twin["fingerprint"] == other_twin["fingerprint"]
+    for fold in (key for key in twin if key.isdecimal()):
+        assert twin[fold].keys() == other_twin[fold].keys()
+        for name, value in twin[fold].items():
+            if "loss" in name:
+                assert value == pytest.approx(other_twin[fold][name], rel=tolerance), name
+    for state, other in zip(weights, other_weights, strict=True):
+        for name in state:
+            torch.testing.assert_close(state[name], other[name], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("aggregation", ["gram", "gram_batch", "mean"])
+def test_it_does_not_matter_how_frozen_features_are_kept(
+    make_suite: Callable[[], "Suite"], aggregation: str
+) -> None:
+    """Memory and files hold the same bits; off, they are of batches of another size: rounding."""
+    modes = ("auto", "disk", "off")
+    suites = {
+        mode: prepared(make_suite(), at_aggregation=aggregation, at_cache=mode) for mode in modes
+    }
+    for mode, suite in suites.items():
+        with_files = suite.run(3, cache_folder=suite.folder / "cache")
+        assert with_files["parameters"]["at_cache"] == mode
+        assert any(suite.folder.glob("cache/*.bin")) == (mode == "disk")
+    kept, files, off = (outcome(suites[mode], 3) for mode in modes)
+    assert {**kept[0], "parameters": {}, "summary": {}} == {
+        **files[0],
+        "parameters": {},
+        "summary": {},
+    }
+    assert all(torch.equal(kept[1][0][name], files[1][0][name]) for name in kept[1][0])
+    assert off[0]["fingerprint"] == kept[0]["fingerprint"]
+    assert_close(suites["auto"], suites["off"], 3)
+
+
+@pytest.fixture
+def fingerprint(suite: "Suite") -> Callable[..., str]:
+    """The fingerprint of an anti-transfer instance whose settings are overridden."""
+    suite.write_experiment(1, {**AGAINST_NOISE})
+
+    def of(**overrides: Any) -> str:
+        inputs = {"data": "the same", "extractor noisyspeech": "the same"}
+        return instance_fingerprint(suite.instance(1, **overrides).parameters, inputs)
+
+    return of
+
+
+def test_every_key_of_a_training_is_classified() -> None:
+    """A new key must say here whether it decides results."""
+    keys = set(read_ini(DEFAULTS_FILE)["training_defaults"])
+    paths = {key for key in keys if EXTRACTOR_PATH_KEY.fullmatch(key)}
+    assert paths
+    assert keys == {*DECISIVE, *INDIFFERENT, *paths}
+    assert not DECISIVE.keys() & INDIFFERENT.keys()
+
+
+@pytest.mark.parametrize("key", DECISIVE)
+def test_what_decides_a_result_changes_its_fingerprint(
+    fingerprint: Callable[..., str], key: str
+) -> None:
+    others = {name: value for name, value in DECISIVE[key].items() if name != key}
+    assert fingerprint(**DECISIVE[key]) != fingerprint()
+    assert len(others) <= 1
+
+
+def test_each_split_decides_by_itself(suite: "Suite", fingerprint: Callable[..., str]) -> None:
+    """They must make 1, so two of them change at a time; each pair gives another fingerprint."""
+    found = {
+        fingerprint(),
+        *(fingerprint(**DECISIVE[key]) for key in DECISIVE if key.endswith("_split")),
+    }
+    assert len(found) == 4
+
+
+def test_paths_and_the_ways_of_working_do_not_change_the_fingerprint(
+    fingerprint: Callable[..., str], tmp_path: Path
+) -> None:
+    before = fingerprint()
+    for key in read_ini(DEFAULTS_FILE)["training_defaults"]:
+        if EXTRACTOR_PATH_KEY.fullmatch(key):
+            assert fingerprint(**{key: tmp_path}) == before, key
+    for key, value in {**INDIFFERENT, **ELSEWHERE}.items():
+        assert fingerprint(**{key: value}) == before, key
+
+
+def test_data_and_frozen_networks_are_part_of_the_fingerprint(suite: "Suite") -> None:
+    suite.write_experiment(1, {**AGAINST_NOISE})
+    parameters = suite.instance(1).parameters
+    inputs = {"data": "a", "extractor noisyspeech": "b"}
+    all_of_them = [inputs, {**inputs, "data": "c"}, {**inputs, "extractor noisyspeech": "c"}]
+    assert len({instance_fingerprint(parameters, each) for each in all_of_them}) == 3
