@@ -2,6 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+REQUIREMENTS := $(wildcard requirements*.txt)
+LOCK_INDEX ?= https://pypi.org/simple
+LOCK_LINES := import json; \
+	found = [each["metadata"] for each in json.load(open(".venv/report.json"))["install"]]; \
+	lines = (each["name"].lower().replace("_", "-") + "==" + each["version"].partition("+")[0] \
+		for each in found); \
+	print("\# Made by make lock from requirements*.txt. These lines pin, but require nothing (pip -c):", \
+		"\# what only the CUDA build of torch needs is not installed with the CPU build.", \
+		*sorted(lines), sep="\n")
+AUDITOR := pip-audit==2.10.1
 DEMO := --config config/demo.ini
 DEMO_ALL := $(DEMO) --config config/demo_all.ini
 PREPARATION := noisyspeech_synthesizer preprocessing_NOISYSPEECH_randsplit balance_gsc \
@@ -15,14 +25,33 @@ EXTRACTORS := iemocap goodsounds librispeech nsynth noisyspeech iemocap_1sec
 DEMO_EXPERIMENTS := experiments_antitransfer/demo
 DEMO_RESULT := demo/results/experiment_29/results/results_gsc_noisy_randsplit_spectrum_fast_exp29_run1.json
 
-.PHONY: setup demo demo-all test benchmark clean
+.PHONY: setup lock audit demo demo-all test benchmark clean
 
 setup: $(STAMP)
 
-$(STAMP): requirements.txt requirements-dev.txt pyproject.toml
+$(STAMP): requirements.txt requirements-dev.txt requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
+	$(BIN)/python -m pip check
 	touch $(STAMP)
+
+# The newest of what the pinned packages need in turn. From LOCK_INDEX alone, whatever this machine
+# installs from: the torch there is the CUDA build, which needs everything that the CPU build needs.
+lock:
+	$(PYTHON) -m venv .venv
+	grep --no-filename --invert-match '^-' $(REQUIREMENTS) > .venv/direct.txt
+	env -u PIP_EXTRA_INDEX_URL -u PIP_FIND_LINKS PIP_CONFIG_FILE=/dev/null \
+		$(BIN)/python -m pip install --quiet --dry-run --ignore-installed \
+		--index-url $(LOCK_INDEX) --requirement .venv/direct.txt --report .venv/report.json
+	$(BIN)/python -c '$(LOCK_LINES)' > .venv/requirements.lock
+	mv .venv/requirements.lock requirements.lock
+	$(MAKE) setup
+
+# Known weaknesses of the locked versions. A package that the database does not know is an error.
+audit: $(STAMP)
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet $(AUDITOR)
+	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement requirements.lock
 
 # The main job on a miniature corpus, with the commands that a user types.
 demo: $(STAMP)
@@ -62,9 +91,15 @@ test: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-# A training step against a plain one and against the way the released code works.
+# Each prints its hardware, a table and JSON; about a quarter of an hour together. On a machine with
+# a GPU there is benchmarks.gpu besides. With --write a figure is kept under benchmarks/results/.
 benchmark: $(STAMP)
 	$(BIN)/python -m benchmarks.training_step --width 0.125 --batch-size 30
+	$(BIN)/python -m benchmarks.gram --batch-sizes 8
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.data_path
+	$(BIN)/python -m benchmarks.preprocessing
+	$(BIN)/python -m benchmarks.sweep --sizes demo
 
 clean:
 	rm -rf demo demo_all

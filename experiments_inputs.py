@@ -159,9 +159,12 @@ def _missing_extractors(run: Run, stock: Stock, force: bool) -> list[Missing]:
     missing = []
     for name in settings.training_defaults.extractors:
         if name not in EXTRACTORS:
+            key = (
+                "at_dataset" if name in settings.training_defaults.at_dataset else "at_pretraining"
+            )
             raise UserError(
                 f"{display_path(run.experiment.file)}: no extractor {name}; "
-                f"there are {', '.join(EXTRACTORS)}"
+                f"there are {', '.join(EXTRACTORS)} (see [training_defaults] {key})"
             )
         problem = _extractor_problem(settings, name, stock, force)
         if problem:
@@ -213,6 +216,8 @@ def _missing_space(runs: Sequence[Run]) -> list[Missing]:
     missing = []
     for folder, size in needed.items():
         existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        if not existing.is_dir():
+            raise UserError(f"[results] results_folder: {display_path(existing)} is no folder")
         free = shutil.disk_usage(existing).free
         if size > free:
             missing.append(

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import NoReturn
 
 from config.errors import UserError
 from config.settings import DEFAULT_PREFERENCE, Settings, load_settings, printable
@@ -19,6 +20,16 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_TERMINATED = 128 + signal.SIGTERM
 CLEANING_SECONDS = 3.0
+LONGEST_MESSAGE = 1600
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that says in one line what it cannot understand."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2."""
+        _complain(f"error: {_one_line(message)}; --help shows what there is")
+        sys.exit(EXIT_USER_ERROR)
 
 
 def settings_parser(description: str) -> argparse.ArgumentParser:
@@ -26,7 +37,7 @@ def settings_parser(description: str) -> argparse.ArgumentParser:
 
     Files that the environment's ANTI_TRANSFER_CONFIG names come before those of --config.
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
@@ -122,7 +133,7 @@ def run_command(command: Callable[[], int | None], resume: str = "the same comma
         interruptions.take()
         code = command()
     except UserError as error:
-        _complain(f"error: {printable(str(error))}")
+        _complain(f"error: {_one_line(str(error))}")
         code = EXIT_USER_ERROR
     except Terminated:
         _complain(f"\nterminated: {resume} continues where this stopped")
@@ -132,11 +143,18 @@ def run_command(command: Callable[[], int | None], resume: str = "the same comma
         code = EXIT_INTERRUPTED
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        _complain(f"error: {printable(place)}{error.strerror or error}")
+        _complain(f"error: {_one_line(f'{place}{error.strerror or error}')}")
         code = EXIT_USER_ERROR
     finally:
         interruptions.give_back()
     sys.exit(code or 0)
+
+
+def _one_line(text: str) -> str:
+    """The text on one line, without its middle if somebody's typing error made it very long."""
+    line = printable(text)
+    half = LONGEST_MESSAGE // 2
+    return line if len(line) <= LONGEST_MESSAGE else f"{line[:half]} ... {line[-half:]}"
 
 
 def _complain(line: str) -> None:

@@ -140,12 +140,18 @@ def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> 
     layers = layers.with_overrides(overrides)
     plans = _plan_instances(name, sweep)
     exceptions = _instance_sections(name, own, len(plans))
+    identifier = int(match[1])
     instances = tuple(
         _resolve(name, plan, head, layers, exceptions.get(plan.number, {}), overrides)
         for plan in plans
     )
+    if any(i.settings.training_defaults.source_experiment == identifier for i in instances):
+        raise ConfigError(
+            f"{name} [training_defaults] at_pretraining = experiment {identifier}: "
+            "an experiment cannot start from itself"
+        )
     return Experiment(
-        id=int(match[1]),
+        id=identifier,
         family=head["family"],
         description=head["description"],
         dataset=head["dataset"],
@@ -221,7 +227,8 @@ def _plan_instances(name: str, sweep: Mapping[str, str]) -> list[_Plan]:
     swept = {key: _sweep_values(name, key, text) for key, text in sweep.items()}
     combinations = [dict(zip(swept, values, strict=True)) for values in _product(swept)]
     if len(combinations) * repeat > MOST_INSTANCES:
-        raise ConfigError(f"{name} [instances]: gives more than {MOST_INSTANCES} instances")
+        keys = ", ".join([*swept, *(["repeat"] if repeat > 1 else [])])
+        raise ConfigError(f"{name} [instances] {keys}: gives more than {MOST_INSTANCES} instances")
     return [
         _Plan(number, repetition, {**values, **comments})
         for number, (values, repetition) in enumerate(

@@ -4,14 +4,18 @@ import configparser
 from pathlib import Path
 
 from config.errors import ConfigError
-from config.text import display_path, printable
+from config.text import CONTROL_CHARACTER, display_path, printable
+
+LONGEST_FILE = 1_000_000
+# configparser takes time that grows with the square of a line's length.
+LONGEST_LINE = 2_000
 
 
 def read_ini(path: Path) -> dict[str, dict[str, str]]:
     """An INI file as {section: {key: text}}, keys as written.
 
     Raises:
-        ConfigError: the file is missing, is no UTF-8 text, or is no INI file.
+        ConfigError: the file is missing, is no UTF-8 text, is no INI file, or is empty.
     """
     parser = configparser.RawConfigParser(
         comment_prefixes=("#", ";"), default_section="\0", empty_lines_in_values=False
@@ -19,16 +23,40 @@ def read_ini(path: Path) -> dict[str, dict[str, str]]:
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     name = printable(display_path(path))
     try:
-        parser.read_string(path.read_text(encoding="utf-8-sig"), source=name)
+        parser.read_string(_read_text(path, name), source=name)
+    except configparser.Error as error:
+        raise ConfigError(f"{name}: {_ini_problem(error)}") from None
+    sections = {section: dict(parser.items(section)) for section in parser.sections()}
+    if not sections:
+        raise ConfigError(f"{name}: is empty: it holds no [section]")
+    for section, values in sections.items():
+        for key, value in values.items():
+            if "\n" in value:
+                raise ConfigError(
+                    f"{name} [{printable(section)}] {printable(key)}: goes on in the next line; "
+                    "a key starts at the beginning of its line"
+                )
+    return sections
+
+
+def _read_text(path: Path, name: str) -> str:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(LONGEST_FILE + 1)
     except OSError as error:
         raise ConfigError(f"{name}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{name}: is not UTF-8 text") from None
     except ValueError as error:
         raise ConfigError(f"{name}: {printable(str(error))}") from None
-    except configparser.Error as error:
-        raise ConfigError(f"{name}: {_ini_problem(error)}") from None
-    return {section: dict(parser.items(section)) for section in parser.sections()}
+    if len(text) > LONGEST_FILE:
+        raise ConfigError(f"{name}: is longer than {LONGEST_FILE} characters")
+    for number, line in enumerate(text.split("\n"), start=1):
+        if len(line) > LONGEST_LINE:
+            raise ConfigError(f"{name}: line {number}: is longer than {LONGEST_LINE} characters")
+        if found := CONTROL_CHARACTER.search(line):
+            raise ConfigError(f"{name}: line {number}: holds the character {found[0]!r}")
+    return text
 
 
 def _ini_problem(error: configparser.Error) -> str:

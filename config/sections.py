@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from config.text import PROJECT_FOLDER
+from config.text import CONTROL_CHARACTER, PROJECT_FOLDER
 
 NUM_CONVOLUTIONS = 13
 MUL_COMP_EXPONENTS = (0.001, 0.005, 0.01, 0.05, 0.1)
@@ -35,9 +35,12 @@ def _empty_is_none(value: Any) -> Any:
 
 
 def _project_path(value: Path) -> Path:
-    if "\0" in str(value):
-        raise ValueError("a path must not hold a NUL character")
-    return PROJECT_FOLDER / value.expanduser()
+    if CONTROL_CHARACTER.search(str(value)):
+        raise ValueError("a path must not hold NUL or another control character")
+    try:
+        return PROJECT_FOLDER / value.expanduser()
+    except RuntimeError:
+        raise ValueError(f"there is no user {value.parts[0].removeprefix('~')}") from None
 
 
 def _split_list(value: Any, separator: str) -> Any:

@@ -1,10 +1,13 @@
 """Words for people: names as they would type them, on one line, with the nearest valid one."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
+# Tabs separate words like spaces. Surrogates stand for bytes that are no UTF-8 text.
+CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
@@ -27,5 +30,5 @@ def display_path(path: Path) -> str:
     """The path as a person would type it in the project's folder."""
     try:
         return str(path.resolve().relative_to(PROJECT_FOLDER))
-    except ValueError:
+    except (ValueError, RuntimeError):  # elsewhere; a NUL in it; a loop of symbolic links
         return str(path)

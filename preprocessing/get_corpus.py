@@ -7,7 +7,7 @@ publishers or its usual loaders state them.
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.command_line import run_command
+from config.command_line import CommandParser, run_command
 from config.settings import PROJECT_FOLDER, display_path
 from preprocessing.pipeline.downloads import Archive, download, unpack, unpacked_mark
 
@@ -149,9 +149,7 @@ def get_corpus(corpus: Corpus, folder: Path) -> None:
 
 def main() -> None:
     """Get the corpus that the command line names."""
-    import argparse
-
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandParser(description=__doc__)
     parser.add_argument("corpus", choices=CORPORA)
     parser.add_argument(
         "--to",
