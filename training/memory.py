@@ -37,8 +37,9 @@ FRAGMENTED_SHARE = 0.15
 
 # Of the inputs of a batch: as read, two read ahead, chosen, normalised, shifted in time.
 INPUT_COPIES = 6
-# Before the first batch, penalties are proved on 8 examples, and frozen features made 32 at a time.
-PROOF_EXAMPLES, FILL_EXAMPLES = 8, 32
+# Before the first batch, frozen features are made so many examples at a time. Other proofs and
+# figures are taken of fewer examples.
+FILL_EXAMPLES = 32
 # Unfolded inputs of a convolution, where the processor has no unit for bfloat16.
 UNFOLDED_COPIES = 9
 
@@ -76,7 +77,7 @@ SIMILARITY_COSTS = {
     "mean": _Cost(0, 1, 8),
     "sum": _Cost(0, 1, 8),
     "max": _Cost(0, 3, 8),
-    "mul": _Cost(1, 4, 8),
+    "mul": _Cost(1, 6, 8),
     "mul_comp": _Cost(1, 2, 8),
     "none": _Cost(2, 4, 0),
     "pairwise": _Cost(2, 4, 4),
@@ -209,7 +210,7 @@ def estimate_memory(plan: TrainingPlan, batch_size: int) -> MemoryEstimate:
     similarity = max(
         _waiting_bytes(plan, batch_size),
         _similarity_bytes(plan, batch_size) - weights,
-        _preparation_bytes(plan) - weights - activations,
+        _frozen_pass_bytes(plan, FILL_EXAMPLES) - weights - activations,
     )
     on_cpu = plan.device == "cpu"
     parts: dict[Part, int] = {
@@ -282,14 +283,6 @@ def _similarity_bytes(plan: TrainingPlan, batch_size: int) -> int:
     # A frozen network runs when the penalties of those before it are already computed.
     while_running = sum(held) - min(held) + _frozen_pass_bytes(plan, batch_size)
     return max(sum(held) + burst, while_running)
-
-
-def _preparation_bytes(plan: TrainingPlan) -> int:
-    """Before the first batch, whatever its size: penalties are proved, frozen features made."""
-    if not plan.layers:
-        return 0
-    proof = _activation_bytes(plan, PROOF_EXAMPLES) + _similarity_bytes(plan, PROOF_EXAMPLES)
-    return max(proof, _frozen_pass_bytes(plan, FILL_EXAMPLES))
 
 
 def _frozen_pass_bytes(plan: TrainingPlan, batch_size: int) -> int:

@@ -4,6 +4,7 @@ Pre-training writes extractors in this form, experiments read them.
 """
 
 import hashlib
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,7 +83,9 @@ def _load(path: Path) -> Any:
     name = printable(display_path(path))
     try:
         _refuse_bombs(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that are refused anyway
+            return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{name}: cannot be read: {error.strerror or error}") from None
     except Exception as error:  # a file that is no checkpoint can make torch raise anything

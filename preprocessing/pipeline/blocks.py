@@ -1,25 +1,26 @@
 """Some clips at a time become examples: decode, alter, take features, cut."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from config.settings import FeatureExtraction
 from preprocessing.pipeline.audio import (
-    Clip,
     Samples,
     UnusableAudioError,
-    decode,
     is_silent,
     normalize_peak,
     read_audio,
 )
 from preprocessing.pipeline.augmentation import altered_copy
-from preprocessing.pipeline.features import Features, extract_features
-from preprocessing.pipeline.segments import cut_segments, fit_to_length
+from preprocessing.pipeline.features import Features, features_of_clips
+from preprocessing.pipeline.segments import segment_starts
+from preprocessing.pipeline.shared_slots import Examples, InSlot, SharedSlots
+from preprocessing.pipeline.wav import decode_quickly
 
 SILENT = "silent: no sample above 0.05"
 
@@ -41,6 +42,25 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Task:
+    """What a process needs to know of neighbouring clips of a corpus.
+
+    files, starts, durations: as in Clip, one of each for each clip.
+    first_number: of the first clip; the others follow.
+    slot: where their examples may lie.
+    """
+
+    files: list[str]
+    starts: list[float]
+    durations: list[float | None]
+    first_number: int
+    slot: int
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+@dataclass(frozen=True)
 class Version:
     """A clip as it is (copy 0) or altered, ready for its features."""
 
@@ -59,58 +79,86 @@ class Audio:
 
 
 @dataclass(frozen=True)
-class Block:
-    """Examples (examples, frames, bins) of some clips, and the clips left out, with the reason."""
+class Notes:
+    """What there is to know of a task's examples: a row each, and the clips left out and why.
 
-    examples: npt.NDArray[np.float32]
+    digest: SHA-256 of the examples.
+    """
+
     rows: list[Row]
     left_out: list[LeftOut]
+    digest: str
 
 
-def extract_block(clips: list[tuple[int, Clip]], recipe: Recipe) -> Block:
-    """Examples of numbered clips."""
-    return examples_of(read_block(clips, recipe), recipe)
+def extract_block(
+    task: Task, recipe: Recipe, slots: SharedSlots
+) -> tuple[Examples | InSlot, Notes]:
+    """Examples (examples, frames, bins) of a task's clips, in its slot if they fit."""
+    empty = partial(slots.empty, task.slot)
+    examples, notes = examples_of(read_block(task, recipe), recipe, empty)
+    return slots.to_send(task.slot, examples), notes
 
 
-def read_block(clips: list[tuple[int, Clip]], recipe: Recipe) -> Audio:
-    """Decode numbered clips; neighbours in one file are decoded once."""
+def read_block(task: Task, recipe: Recipe) -> Audio:
+    """Decode a task's clips; neighbours in one file are decoded once."""
     versions: list[Version] = []
     left_out: list[LeftOut] = []
-    decode_once = lru_cache(maxsize=1)(decode)
-    for number, clip in clips:
+    decode_once = lru_cache(maxsize=1)(decode_quickly)
+    stretches = zip(task.files, task.starts, task.durations, strict=True)
+    for number, (file, start, duration) in enumerate(stretches, task.first_number):
         try:
-            samples = read_audio(
-                clip.path, recipe.sample_rate, clip.start, clip.duration, decode_once
-            )
+            samples = read_audio(Path(file), recipe.sample_rate, start, duration, decode_once)
             versions += _versions(samples, number, recipe)
         except UnusableAudioError as error:
             left_out.append((number, str(error)))
     return Audio(versions, left_out)
 
 
-def examples_of(audio: Audio, recipe: Recipe) -> Block:
-    """Features of decoded clips, cut into examples."""
-    examples: list[Features] = []
-    rows: list[Row] = []
+def examples_of(
+    audio: Audio, recipe: Recipe, empty: Callable[[tuple[int, ...]], Examples]
+) -> tuple[Examples, Notes]:
+    """Features of decoded clips, cut into examples (examples, frames, bins).
+
+    Args:
+        empty: makes the float32 array that the examples are written to.
+    """
     left_out = dict(audio.left_out)
     all_features = _features_of([version.samples for version in audio.versions], recipe)
-    for version, features in zip(audio.versions, all_features, strict=True):
+    pairs = list(zip(audio.versions, all_features, strict=True))
+    for version, features in pairs:
         if not np.isfinite(features).all():
             left_out[version.number] = "its features are not finite"
-        if version.number in left_out:
-            continue
-        num_frames = min(len(features), recipe.num_frames)
-        for first_frame, segment in _cut(features, recipe):
-            examples.append(segment)
-            rows.append((version.number, first_frame, num_frames, version.copy, version.content))
-    empty = np.empty((0, recipe.num_frames, recipe.num_bins), dtype=np.float32)
-    return Block(np.stack(examples) if examples else empty, rows, sorted(left_out.items()))
+    rows: list[Row] = []
+    segments: list[Features] = []
+    for version, features in pairs:
+        if version.number not in left_out:
+            for start, segment in _cut(features, recipe):
+                num_frames = min(len(features), recipe.num_frames)
+                rows.append((version.number, start, num_frames, version.copy, version.content))
+                segments.append(segment)
+    examples = empty((len(segments), recipe.num_frames, recipe.num_bins))
+    for example, segment in zip(examples, segments, strict=True):
+        example[: len(segment)] = segment
+        example[len(segment) :] = 0
+    return examples, Notes(rows, sorted(left_out.items()), _sha256(examples))
+
+
+def _cut(features: Features, recipe: Recipe) -> list[tuple[int, Features]]:
+    """Segments, not yet padded, with their first frames."""
+    if not recipe.features.segmentation:
+        features = features[: recipe.num_frames]
+    starts = segment_starts(len(features), recipe.num_frames, recipe.features.sequence_overlap)
+    return [(start, features[start : start + recipe.num_frames]) for start in starts]
+
+
+def _sha256(values: Samples) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).reshape(-1).data).hexdigest()
 
 
 def _versions(samples: Samples, number: int, recipe: Recipe) -> list[Version]:
     if is_silent(samples):
         raise UnusableAudioError(SILENT)
-    content = hashlib.sha256(samples.tobytes()).hexdigest()[:16]
+    content = _sha256(samples)[:16]
     versions = [samples]
     if recipe.features.augmentation:
         for copy in range(1, recipe.features.num_aug_samples + 1):
@@ -126,10 +174,4 @@ def _features_of(clips: list[Samples], recipe: Recipe) -> list[Features]:
         from preprocessing.pipeline.torchaudio_features import batched_features
 
         return batched_features(clips, recipe.features, recipe.sample_rate)
-    return [extract_features(samples, recipe.features, recipe.sample_rate) for samples in clips]
-
-
-def _cut(features: Features, recipe: Recipe) -> list[tuple[int, Features]]:
-    if recipe.features.segmentation:
-        return cut_segments(features, recipe.num_frames, recipe.features.sequence_overlap)
-    return fit_to_length(features, recipe.num_frames)
+    return features_of_clips(clips, recipe.features, recipe.sample_rate)

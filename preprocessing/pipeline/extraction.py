@@ -4,9 +4,10 @@ Clips are worked on in blocks over all cores; one block at a time is in memory, 
 grow with the corpus, and a journal lets a restart go on where the last run stopped.
 """
 
-import hashlib
-from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import fields
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,27 @@ import numpy as np
 
 from config.command_line import preparation_command
 from config.errors import UserError
-from config.files import write_json, written_aside
+from config.files import remove_partial_files, write_json, written_aside
 from config.settings import Settings, display_path
 from preprocessing.pipeline.audio import Clip, UnusableAudioError, audio_seconds
+from preprocessing.pipeline.block_store import BlockStore
 from preprocessing.pipeline.blocks import (
     SILENT,
-    Block,
+    Notes,
     Recipe,
-    Row,
+    Task,
     examples_of,
     extract_block,
     read_block,
 )
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
 from preprocessing.pipeline.features import check_feature_settings, extract_features, num_frames_of
-from preprocessing.pipeline.jobs import Journal, fingerprint_of, map_in_order
+from preprocessing.pipeline.jobs import (
+    fingerprint_of,
+    fingerprint_of_each,
+    map_in_order,
+    num_workers,
+)
 from preprocessing.pipeline.leaks import (
     SETS,
     describe_split,
@@ -36,19 +43,22 @@ from preprocessing.pipeline.leaks import (
     refuse_equal_audio,
     shared_sources,
 )
-from preprocessing.pipeline.manifests import write_table
 from preprocessing.pipeline.matrices import (
     OWN_SPLIT,
-    MatrixWriter,
     matrices_name,
     matrices_ready,
     open_matrices,
     part_path,
 )
+from preprocessing.pipeline.processes import CAN_FORK, Results, keep_freed_memory, tasks_in_flight
+from preprocessing.pipeline.shared_slots import Examples, SharedSlots
 from preprocessing.pipeline.splits import split_groups
+from preprocessing.pipeline.tables import write_index, write_left_out
 
 BLOCK_CLIPS = 32
 FORMAT_VERSION = 2
+LARGEST_SHARED = 1 << 30  # bytes of examples on their way from the processes; more go another way
+_all_but_path = attrgetter(*(field.name for field in fields(Clip) if field.name != "path"))
 
 
 def preprocess_command(dataset: Dataset) -> None:
@@ -72,7 +82,10 @@ def preprocess(dataset: Dataset, settings: Settings) -> Path:
     folder = settings.preprocessing.output_folder
     name = matrices_name(dataset.name, settings.feature_extraction.features_type)
     plan = _plan_fingerprint(dataset, settings, clips)
+    remove_partial_files(folder)
     if _is_up_to_date(folder, name, plan):
+        # A run that was killed right before its end has left its journal.
+        part_path(folder, name, "predictors").with_suffix(".journal").unlink(missing_ok=True)
         print(f"{name}: already there, unchanged, in {display_path(folder)}")
         return folder
     print(f"{name}: {len(clips)} clips -> {display_path(folder)}")
@@ -104,32 +117,30 @@ def _is_up_to_date(folder: Path, name: str, plan: str) -> bool:
 
 def _plan_fingerprint(dataset: Dataset, settings: Settings, clips: list[Clip]) -> str:
     """What the matrices depend on; a file counts as changed when its size or time has."""
-
-    def state_of(clip: Clip) -> tuple[Any, ...]:
-        try:
-            state = clip.path.stat()
-        except OSError:
-            return (0, 0)
-        return (state.st_size, state.st_mtime_ns)
-
-    features = settings.feature_extraction.model_dump()
     return fingerprint_of(
         {
             "version": FORMAT_VERSION,
             "dataset": [dataset.name, dataset.split_type, dataset.classes],
-            "features": features,
+            "features": settings.feature_extraction.model_dump(),
             "seconds": dataset.seconds(settings),
             "sampling": settings.sampling.model_dump(),
             "seed": settings.preprocessing.seed,
             "fractions": settings.training_defaults.fractions,
             "num_folds": settings.training_defaults.num_folds,
-            "clips": [
-                {**vars(clip), "path": clip.path.name}  # where the corpus lies does not matter
-                for clip in clips
-            ],
-            "files": [state_of(clip) for clip in clips],
+            "clips": fingerprint_of_each(_identity(clip) for clip in clips),
         }
     )
+
+
+def _identity(clip: Clip) -> list[Any]:
+    """All that is known of a clip but where the corpus lies, and its file's size and time."""
+    try:
+        state = clip.path.stat()
+    except OSError:
+        file = (0, 0)
+    else:
+        file = (state.st_size, state.st_mtime_ns)
+    return [clip.path.name, *_all_but_path(clip), *file]
 
 
 def _num_frames(dataset: Dataset, settings: Settings, clips: list[Clip]) -> int:
@@ -153,61 +164,82 @@ def _extract_all(
     clips: list[Clip], recipe: Recipe, folder: Path, name: str, plan: str, workers: int
 ) -> list[dict[str, Any]]:
     """Write the predictors; returns what the journal says of each block."""
+    keep_freed_memory()
     predictors = part_path(folder, name, "predictors")
-    unfinished = predictors.with_suffix(".npy.unfinished")
-    journal: Journal[dict[str, Any]] = Journal(predictors.with_suffix(".journal"), plan)
-    writer = _continued(unfinished, journal, (recipe.num_frames, recipe.num_bins))
+    store = BlockStore(
+        predictors.with_suffix(".npy.unfinished"),
+        predictors.with_suffix(".journal"),
+        plan,
+        (recipe.num_frames, recipe.num_bins),
+    )
+    blocks = _extracted(clips, recipe, workers, name, done=len(store.records))
     try:
-        for block in _extracted(clips, recipe, workers, name, done=len(journal.records)):
-            writer.append(block.examples)
-            digest = hashlib.sha256(block.examples.tobytes()).hexdigest()
-            journal.append({"rows": block.rows, "left_out": block.left_out, "digest": digest})
-        writer.finish()
+        with closing(blocks):
+            for examples, notes in blocks:
+                store.add(examples, vars(notes))
+        store.finish()
     finally:
-        writer.close()
-        journal.close()
-    return journal.records
+        store.close()
+    return store.records
 
 
 def _extracted(
     clips: list[Clip], recipe: Recipe, workers: int, name: str, done: int
-) -> Iterator[Block]:
-    """The blocks after those that are done, in order.
+) -> Results[tuple[Examples, Notes]]:
+    """The examples of the blocks after those that are done, in order.
 
-    On a GPU the processes only decode, and features are taken here, where the GPU is.
+    They lie in memory that is filled again after the next ones are asked for. On a GPU the
+    processes only decode, and features are taken here, where the GPU is.
     """
     blocks = _blocks(clips)
-    tasks = [[(number, clips[number]) for number in block] for block in blocks[done:]]
+    left = blocks[done:]
+    workers = num_workers(workers, len(left))
+    num_slots = tasks_in_flight(workers)
+    tasks = [_task(clips, block, number % num_slots) for number, block in enumerate(left)]
     finished = sum(map(len, blocks[:done]))
+    slots = _slots(recipe, num_slots)
     if recipe.features.features_backend == "cpu":
-        extract = partial(extract_block, recipe=recipe)
-        yield from map_in_order(extract, tasks, workers, name, "clip", finished, len)
+        extract = partial(extract_block, recipe=recipe, slots=slots)
+        for sent, notes in map_in_order(extract, tasks, workers, name, "clip", finished, len):
+            yield slots.received(sent), notes
         return
     read = partial(read_block, recipe=recipe)
     for audio in map_in_order(read, tasks, workers, name, "clip", finished, len):
-        yield examples_of(audio, recipe)
+        yield examples_of(audio, recipe, partial(slots.empty, 0))
 
 
-def _blocks(clips: list[Clip]) -> list[list[int]]:
+def _blocks(clips: list[Clip]) -> list[range]:
     """The clips' numbers, 32 or a few more at a time: neighbours in one file stay together."""
-    blocks: list[list[int]] = []
-    for number, clip in enumerate(clips):
-        if not blocks or (len(blocks[-1]) >= BLOCK_CLIPS and clip.path != clips[number - 1].path):
-            blocks.append([])
-        blocks[-1].append(number)
-    return blocks
+    blocks: list[range] = []
+    first = 0
+    for number in range(1, len(clips)):
+        if number - first >= BLOCK_CLIPS and not _same_file(clips[number - 1], clips[number]):
+            blocks.append(range(first, number))
+            first = number
+    return [*blocks, range(first, len(clips))] if clips else []
 
 
-def _continued(
-    path: Path, journal: Journal[dict[str, Any]], example_shape: tuple[int, int]
-) -> MatrixWriter:
-    """A writer that goes on where the journal ends; without the examples it promises, anew."""
-    keep = sum(len(record["rows"]) for record in journal.records)
-    try:
-        return MatrixWriter(path, example_shape, keep)
-    except (OSError, ValueError):
-        journal.forget()
-        return MatrixWriter(path, example_shape)
+def _same_file(clip: Clip, other: Clip) -> bool:
+    return str(clip.path) == str(other.path)  # comparing paths would leave more memory behind
+
+
+def _task(clips: list[Clip], block: range, slot: int) -> Task:
+    members = clips[block.start : block.stop]
+    return Task(
+        files=[str(clip.path) for clip in members],
+        starts=[clip.start for clip in members],
+        durations=[clip.duration for clip in members],
+        first_number=block.start,
+        slot=slot,
+    )
+
+
+def _slots(recipe: Recipe, num_slots: int) -> SharedSlots:
+    """Each with room for twice the examples of clips that give one example each."""
+    copies = recipe.features.num_aug_samples if recipe.features.augmentation else 0
+    num_examples = 2 * BLOCK_CLIPS * (1 + copies)
+    needed = 4 * num_examples * recipe.num_frames * recipe.num_bins
+    return SharedSlots(num_slots, min(needed, LARGEST_SHARED // num_slots) if CAN_FORK else 0)
 
 
 def _finish(
@@ -221,7 +253,7 @@ def _finish(
 ) -> None:
     """Write everything but the predictors, and put these under their final name."""
     left_out = [entry for record in records for entry in record["left_out"]]
-    _write_left_out(part_path(folder, name, "left_out"), clips, left_out)
+    write_left_out(part_path(folder, name, "left_out"), clips, left_out)
     _refuse_too_many_left_out(settings, clips, left_out, part_path(folder, name, "left_out"))
     rows = [row for record in records for row in record["rows"]]
     if not rows:
@@ -235,7 +267,7 @@ def _finish(
     target = np.array([clip.label for clip in kept], dtype=np.int64)
     with written_aside(part_path(folder, name, "target")) as aside:
         np.save(aside, target)
-    _write_index(part_path(folder, name, "index"), kept, rows)
+    write_index(part_path(folder, name, "index"), kept, rows)
     write_json(part_path(folder, name, "splits"), splits)
     predictors = part_path(folder, name, "predictors")
     predictors.with_suffix(".npy.unfinished").replace(predictors)
@@ -337,35 +369,6 @@ def _refuse_empty_classes(dataset: Dataset, clips: list[Clip], kept: list[Clip])
             f"{dataset.name}: no example of {len(empty)} of {len(names)} classes: "
             f"{', '.join(empty[:20])}"
         )
-
-
-def _write_left_out(path: Path, clips: list[Clip], left_out: list[tuple[int, str]]) -> None:
-    rows = [
-        {"clip": clips[number].name, "file": str(clips[number].path), "reason": reason}
-        for number, reason in left_out
-    ]
-    write_table(path, rows, ["clip", "file", "reason"])
-
-
-def _write_index(path: Path, kept: list[Clip], rows: list[Row]) -> None:
-    import pandas
-
-    table = pandas.DataFrame(
-        {
-            "clip": clip.name,
-            "label": clip.label,
-            "class_name": clip.class_name,
-            "group": clip.group,
-            "first_frame": first_frame,
-            "num_frames": num_frames,
-            "augmented": copy,
-            "content": content,
-            **clip.details,
-        }
-        for clip, (_, first_frame, num_frames, copy, content) in zip(kept, rows, strict=True)
-    )
-    with written_aside(path) as aside:
-        table.to_csv(aside, index=False)
 
 
 def _print_summary(info: dict[str, Any], splits: dict[str, Any], folder: Path, name: str) -> None:

@@ -7,11 +7,14 @@ them.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
+
+from preprocessing.pipeline.processes import Results, in_processes
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -19,8 +22,25 @@ Result = TypeVar("Result")
 
 def fingerprint_of(value: Any) -> str:
     """A short hash of anything JSON can express; equal values give equal hashes."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return fingerprint_of_each([value])
+
+
+def fingerprint_of_each(values: Iterable[Any]) -> str:
+    """A short hash of values in their order; only one of them is in memory at a time."""
+    digest = hashlib.sha256()
+    for number, value in enumerate(values):
+        text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+        digest.update(f"\n{text}".encode() if number else text.encode())
+    return digest.hexdigest()[:16]
+
+
+def num_workers(requested: int, num_tasks: int) -> int:
+    """Processes that work on some tasks; requested 0: one per core that this process may use."""
+    if not requested:
+        from joblib import cpu_count
+
+        requested = cpu_count()
+    return min(requested, max(1, num_tasks))
 
 
 def map_in_order(
@@ -31,26 +51,35 @@ def map_in_order(
     unit: str,
     done: int = 0,
     size_of: Callable[[Task], int] = lambda _task: 1,
-) -> Iterator[Result]:
+) -> Results[Result]:
     """Apply a function to tasks in parallel processes; results come in the order of the tasks.
 
-    Only a few results wait in memory at a time. One worker means: in this process.
+    Only a few results wait in memory at a time. One worker means: in this process. Close the
+    generator to end the processes before the last result.
 
     Args:
         workers: processes; 0: one per core.
         done: units finished by an earlier run, for the progress bar.
         size_of: units in a task.
-    """
-    from joblib import Parallel, cpu_count, delayed
 
-    workers = min(workers or cpu_count(), max(1, len(tasks)))
-    parallel = Parallel(n_jobs=workers, return_as="generator", pre_dispatch="3*n_jobs")
+    Raises:
+        UserError: a process was killed.
+    """
+    workers = num_workers(workers, len(tasks))
     total = done + sum(map(size_of, tasks))
-    with tqdm(total=total, initial=done, desc=description, unit=unit, mininterval=0.5) as bar:
-        results = parallel(delayed(function)(task) for task in tasks)
+    results = in_processes(function, tasks, workers) if workers > 1 else _here(function, tasks)
+    with (
+        closing(results),
+        tqdm(total=total, initial=done, desc=description, unit=unit, mininterval=0.5) as bar,
+    ):
         for task, result in zip(tasks, results, strict=True):
             yield result
             bar.update(size_of(task))
+
+
+def _here(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Results[Result]:
+    for task in tasks:
+        yield function(task)
 
 
 class Journal(Generic[Result]):
@@ -64,28 +93,30 @@ class Journal(Generic[Result]):
         self._rewrite()
 
     def _rewrite(self) -> None:
-        lines = [{"plan": self.plan}, *self.records]
         aside = self.path.with_name(self.path.name + ".new")
-        aside.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        with aside.open("w", encoding="utf-8") as file:
+            for line in ({"plan": self.plan}, *self.records):
+                file.write(json.dumps(line) + "\n")
         aside.replace(self.path)
         self._file = self.path.open("a", encoding="utf-8")
 
     def _read(self) -> list[Any]:
         if not self.path.exists():
             return []
+        values = []
         try:
-            *lines, _unfinished = self.path.read_text(encoding="utf-8").split("\n")
-            values = [json.loads(line) for line in lines]
+            with self.path.open(encoding="utf-8", newline="\n") as file:
+                values = [json.loads(line) for line in file if line.endswith("\n")]
         except ValueError:
             return []
         return values[1:] if values and values[0] == {"plan": self.plan} else []
 
-    def append(self, record: Any) -> None:
-        """Note a finished task, on the disk before this returns."""
-        self._file.write(json.dumps(record) + "\n")
+    def append(self, *records: Any) -> None:
+        """Note finished tasks, on the disk before this returns."""
+        self._file.write("".join(json.dumps(record) + "\n" for record in records))
         self._file.flush()
         os.fsync(self._file.fileno())
-        self.records.append(record)
+        self.records.extend(records)
 
     def forget(self) -> None:
         """Start anew: what the finished tasks wrote is no longer there."""

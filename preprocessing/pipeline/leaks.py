@@ -29,20 +29,22 @@ def one_group_for_equal_audio(clips: Sequence[Clip], contents: Sequence[str]) ->
 def refuse_equal_audio(
     dataset: str, clips: Sequence[Clip], contents: Sequence[str], folds: Iterable[Fold]
 ) -> None:
-    """Refuse a split that puts the same audio into two sets.
+    """Refuse a split that puts the same audio into two sets, or a clip into none.
 
     Raises:
-        UserError: names two such clips.
+        UserError: names two such clips, or that clip.
     """
     for fold in folds:
         set_of = _sets_of_groups(dataset, fold)
         seen: dict[str, Clip] = {}
         for clip, content in zip(clips, contents, strict=True):
+            if clip.group not in set_of:
+                raise UserError(f"{dataset}: {clip.name} ({clip.group}) is in none of the sets")
             other = seen.setdefault(content, clip)
-            if set_of.get(other.group) != set_of.get(clip.group):
+            if set_of[other.group] != set_of[clip.group]:
                 raise UserError(
-                    f"{dataset}: {other.name} ({set_of.get(other.group)}) and {clip.name} "
-                    f"({set_of.get(clip.group)}) hold the same audio; remove one of them from the "
+                    f"{dataset}: {other.name} ({set_of[other.group]}) and {clip.name} "
+                    f"({set_of[clip.group]}) hold the same audio; remove one of them from the "
                     "corpus"
                 )
 

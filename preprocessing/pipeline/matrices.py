@@ -8,19 +8,21 @@ left_out.csv    clips left out, with the reason
 info.json       how the files were made; written last, so it marks them complete
 """
 
-import json
+import io
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, Field
 
 from config.errors import UserError
-from config.settings import FEATURES_TYPES, display_path
+from config.json_files import read_json, require_fields, require_plain_file
+from config.settings import FEATURES_TYPES, display_path, printable
 from preprocessing.pipeline.splits import Split, split_groups
 
 if TYPE_CHECKING:
@@ -35,6 +37,39 @@ PARTS = {
     "info": "json",
 }
 OWN_SPLIT = "the corpus's own"
+TEXT_COLUMNS = ("clip", "class_name", "group", "content")
+NUMBER_COLUMNS = ("label", "first_frame", "num_frames", "augmented")
+SETS = ("train", "validation", "test")
+LONGEST_REASON = 200
+
+
+class Info(BaseModel):
+    """What info.json must hold for the matrices to be used."""
+
+    num_examples: Annotated[int, Field(ge=0, lt=2**62)]
+    classes: Annotated[list[str], Field(min_length=1)]
+    fingerprint: str
+    split: str
+    command: str = ""
+    feature_extraction: dict[str, Any] = {}
+
+
+class StoredFold(BaseModel):
+    """Groups of each set."""
+
+    train: list[str]
+    validation: list[str]
+    test: list[str]
+
+
+class StoredSplits(BaseModel):
+    """What splits.json must hold."""
+
+    type: str
+    fractions: Annotated[list[float], Field(min_length=3, max_length=3)]
+    num_folds: Annotated[int, Field(ge=1)]
+    order: list[str]
+    folds: Annotated[list[StoredFold], Field(min_length=1)]
 
 
 def part_path(folder: Path, name: str, part: str) -> Path:
@@ -59,19 +94,95 @@ class Matrices:
 
     @cached_property
     def index(self) -> "pandas.DataFrame":
-        """One row per example."""
+        """One row per example.
+
+        Raises:
+            UserError: the file is no table, or not that of these examples.
+        """
         import pandas
 
-        return pandas.read_csv(
-            part_path(self.folder, self.name, "index"),
-            dtype={"clip": str, "group": str, "class_name": str},
-            keep_default_na=False,
-        )
+        path = part_path(self.folder, self.name, "index")
+        require_plain_file(path)
+        try:
+            table = pandas.read_csv(
+                path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False
+            )
+        except (OSError, ValueError) as error:
+            raise self._unfit("index", f"is no table: {error}") from None
+        missing = [name for name in (*TEXT_COLUMNS, *NUMBER_COLUMNS) if name not in table.columns]
+        if missing:
+            raise self._unfit("index", f"has no column {', '.join(missing)}")
+        self._check_index(table)
+        return table
+
+    def _check_index(self, table: "pandas.DataFrame") -> None:
+        if len(table) != len(self.target):
+            raise self._unfit("index", f"has {len(table)} rows for {len(self.target)} examples")
+        for name in NUMBER_COLUMNS:
+            if table[name].dtype.kind != "i" and len(table):
+                raise self._unfit("index", f"{name} must hold whole numbers only")
+        other_labels = np.flatnonzero(table["label"].to_numpy() != self.target)
+        if len(other_labels):
+            raise self._unfit(
+                "index", f"row {other_labels[0] + 1}: label is not that of target.npy"
+            )
+        if not table["num_frames"].between(1, self.predictors.shape[1]).all():
+            raise self._unfit("index", f"num_frames must be 1 to {self.predictors.shape[1]}")
 
     @cached_property
     def splits(self) -> dict[str, Any]:
-        """The stored split: type, seed, order of the groups, fractions, folds."""
-        return _read_json(part_path(self.folder, self.name, "splits"))
+        """The stored split: type, seed, order of the groups, fractions, folds.
+
+        Raises:
+            UserError: it is none: something is missing, or a group is in two sets or in none.
+        """
+        path = part_path(self.folder, self.name, "splits")
+        splits = read_json(path)
+        require_fields(splits, StoredSplits, printable(display_path(path)))
+        groups = sorted(set(splits["order"]))
+        for number, fold in enumerate(splits["folds"]):
+            members = sorted(group for name in SETS for group in fold[name])
+            if members != groups:
+                raise self._unfit("splits", f"folds.{number}: its sets do not divide the groups")
+        if len(splits["folds"]) != splits["num_folds"]:
+            raise self._unfit("splits", f"holds {len(splits['folds'])} folds, not num_folds")
+        return splits
+
+    @cached_property
+    def _group_of_example(self) -> "pandas.Series":
+        """The group of each example, after making sure that the split knows it and no other."""
+        groups = self.index["group"]
+        unknown = set(groups).symmetric_difference(self.splits["order"])
+        if unknown:
+            raise self._unfit(
+                "splits", f"does not fit the index: {len(unknown)} groups, such as {min(unknown)}"
+            )
+        return groups
+
+    def check(self) -> None:
+        """Read index and split, too, and see whether all parts belong together.
+
+        Raises:
+            UserError: they do not.
+        """
+        self.rows_of([], with_augmented=True)
+        self.check_labels()
+
+    def check_labels(self) -> None:
+        """Refuse labels that no class belongs to; not for regression, which has no classes.
+
+        Raises:
+            UserError: names one.
+        """
+        largest = int(self.target.max(initial=0))
+        if largest >= len(self.classes):
+            raise self._unfit(
+                "target", f"has label {largest}, but there are {len(self.classes)} classes"
+            )
+
+    def _unfit(self, part: str, problem: str) -> UserError:
+        path = part_path(self.folder, self.name, part)
+        return UserError(f"{_in_words(path, problem)}; {_prepare_again(self.info)}")
 
     @property
     def classes(self) -> list[str]:
@@ -107,7 +218,7 @@ class Matrices:
         Args:
             with_augmented: altered copies count too (training sets only).
         """
-        chosen = self.index["group"].isin(groups).to_numpy()
+        chosen = self._group_of_example.isin(groups).to_numpy()
         if not with_augmented:
             chosen = chosen & (self.index["augmented"] == 0).to_numpy()
         return np.flatnonzero(chosen)
@@ -127,11 +238,16 @@ def read_info(folder: Path, name: str) -> dict[str, Any]:
     path = part_path(folder, name, "info")
     if not path.exists():
         raise UserError(f"{display_path(folder)}: holds no complete matrices {name}")
-    return _read_json(path)
+    info = read_json(path)
+    require_fields(info, Info, printable(display_path(path)))
+    return info
 
 
 def open_matrices(folder: str | Path, name: str) -> Matrices:
     """Open a dataset's matrices without reading the examples.
+
+    Index and split are read, and checked, when they are asked for. Any of the files may be a
+    symbolic link: a large matrix is often kept on another disk, and only numbers are read.
 
     Args:
         folder: [preprocessing] output_folder.
@@ -143,12 +259,16 @@ def open_matrices(folder: str | Path, name: str) -> Matrices:
     folder = Path(folder)
     name = _full_name(folder, name)
     info = read_info(folder, name)
-    predictors = _load_array(part_path(folder, name, "predictors"), np.float32, 3)
-    target = _load_array(part_path(folder, name, "target"), np.int64, 1)
-    if len(predictors) != len(target) or len(target) != info.get("num_examples"):
+    predictors = _load_array(part_path(folder, name, "predictors"), np.float32, 3, info)
+    target = _load_array(part_path(folder, name, "target"), np.int64, 1, info)
+    if not len(predictors) == len(target) == info["num_examples"]:
         raise UserError(
             f"{display_path(folder)}: {name} is inconsistent: {len(predictors)} examples, "
-            f"{len(target)} targets, {info.get('num_examples')} announced; prepare it again"
+            f"{len(target)} targets, {info['num_examples']} announced; {_prepare_again(info)}"
+        )
+    if target.min(initial=0) < 0:
+        raise UserError(
+            f"{display_path(folder)}: {name} has negative labels; {_prepare_again(info)}"
         )
     return Matrices(folder, name, info, predictors, target)
 
@@ -166,27 +286,32 @@ def _full_name(folder: Path, name: str) -> str:
     return found[0] if len(found) == 1 else name
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _load_array(path: Path, dtype: type, dimensions: int, info: dict[str, Any]) -> Any:
+    """A memory map; nothing but the header is read, and nothing in it is executed."""
+    require_plain_file(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{display_path(path)}: cannot be read: {error}") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{display_path(path)}: is no description of matrices")
-    return value
-
-
-def _load_array(path: Path, dtype: type, dimensions: int) -> Any:
-    try:
-        array = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{display_path(path)}: is no usable matrix: {error}") from None
+        array = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # a header that somebody made up can make numpy raise anything
+        problem = f"is no usable matrix: {error or type(error).__name__}"
+        raise UserError(f"{_in_words(path, problem)}; {_prepare_again(info)}") from None
     if array.dtype != dtype or array.ndim != dimensions:
-        raise UserError(
-            f"{display_path(path)}: holds {array.dtype} in {array.ndim} dimensions, "
-            f"not {np.dtype(dtype)} in {dimensions}"
+        problem = (
+            f"holds {array.dtype} in {array.ndim} dimensions, not {np.dtype(dtype)} in {dimensions}"
         )
-    return array
+    elif 0 in array.shape[1:] or not array.flags.c_contiguous:
+        problem = f"its shape {array.shape} is empty, or stored column by column"
+    else:
+        return array
+    raise UserError(f"{_in_words(path, problem)}; {_prepare_again(info)}")
+
+
+def _in_words(path: Path, problem: str) -> str:
+    return printable(f"{display_path(path)}: {' '.join(problem.split())[:LONGEST_REASON]}")
+
+
+def _prepare_again(info: dict[str, Any]) -> str:
+    command = info.get("command")
+    return f"prepare it again: {command}" if command else "prepare it again"
 
 
 class MatrixWriter:
@@ -205,14 +330,27 @@ class MatrixWriter:
         self.example_shape = example_shape
         self.num_examples = keep_examples
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: BinaryIO = path.open("rb+" if keep_examples else "wb+")
+        if keep_examples and path.is_symlink():
+            raise ValueError(f"{path}: is a symbolic link")
         if not keep_examples:
-            self._write_header()
-        self._data_start = self._header_length()
-        end = self._data_start + keep_examples * 4 * int(np.prod(example_shape))
-        if self._file.seek(0, os.SEEK_END) < end:
+            path.unlink(missing_ok=True)  # a link would be written through
+        self._file: BinaryIO = path.open("rb+" if keep_examples else "xb+")
+        try:
+            self._start(keep_examples)
+        except ValueError:
             self._file.close()
-            raise ValueError(f"{path}: holds fewer than {keep_examples} examples")
+            raise
+
+    def _start(self, keep_examples: int) -> None:
+        start = len(self._header(0))
+        if not keep_examples:
+            self._file.write(self._header(0))
+        # What an interrupted run leaves, and one that was killed after its last example.
+        elif self._file.read(start) not in (self._header(0), self._header(keep_examples)):
+            raise ValueError(f"{self.path}: holds no examples of shape {self.example_shape}")
+        end = start + keep_examples * 4 * int(np.prod(self.example_shape))
+        if self._file.seek(0, os.SEEK_END) < end:
+            raise ValueError(f"{self.path}: holds fewer than {keep_examples} examples")
         self._file.truncate(end)
         self._file.seek(end)
 
@@ -227,7 +365,8 @@ class MatrixWriter:
 
     def finish(self) -> None:
         """Write the final length into the header and the file to the disk."""
-        self._write_header()
+        self._file.seek(0)
+        self._file.write(self._header(self.num_examples))
         self._file.flush()
         os.fsync(self._file.fileno())
         self.close()
@@ -236,17 +375,13 @@ class MatrixWriter:
         """Leave the file as it is, for a restart."""
         self._file.close()
 
-    def _write_header(self) -> None:
-        self._file.seek(0)
+    def _header(self, num_examples: int) -> bytes:
+        """As long for any number of examples."""
         header = {
             "descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)),
             "fortran_order": False,
-            "shape": (self.num_examples, *self.example_shape),
+            "shape": (num_examples, *self.example_shape),
         }
-        np.lib.format.write_array_header_1_0(self._file, header)
-
-    def _header_length(self) -> int:
-        self._file.seek(0)
-        np.lib.format.read_magic(self._file)
-        np.lib.format.read_array_header_1_0(self._file)
-        return self._file.tell()
+        file = io.BytesIO()
+        np.lib.format.write_array_header_1_0(file, header)
+        return file.getvalue()

@@ -116,11 +116,13 @@ def write_mixtures(
         UserError: the folder holds mixtures made in another way, or too many could not be made.
     """
     plan = fingerprint_of([[_names_of(mixture) for mixture in mixtures], sample_rate, convention])
+    journal_path = folder / "mixing.journal"
     if manifests.is_complete(folder, plan):
+        journal_path.unlink(missing_ok=True)  # of a run that was killed right before its end
         print(f"{display_path(folder)}: already there, unchanged")
         return
     manifests.begin(folder, plan, {"snr_convention": convention, "sample_rate": sample_rate})
-    journal: Journal[dict[str, Any]] = Journal(folder / "mixing.journal", plan)
+    journal: Journal[dict[str, Any]] = Journal(journal_path, plan)
     done = len(journal.records)
     function = partial(
         _write_mixture, folder=folder, sample_rate=sample_rate, convention=convention

@@ -1,14 +1,23 @@
 """Audio in and out: formats, channels, rates, and every way a file can be broken."""
 
+import io
+import os
+import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from preprocessing.pipeline.audio import (
     UnusableAudioError,
     audio_seconds,
+    count_by_reason,
+    is_clipped,
+    is_mended,
     is_silent,
     normalize_peak,
     read_audio,
@@ -75,25 +84,225 @@ class TestReading:
             audio_seconds(tmp_path / "text.wav")
 
 
+def encoded(samples: np.ndarray, container: str = "WAV", subtype: str = "PCM_16") -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, RATE, format=container, subtype=subtype)
+    return file.getvalue()
+
+
+def chunk(name: bytes, content: bytes, size: int | None = None) -> bytes:
+    """A chunk of a RIFF file, padded to an even length, whatever size it announces."""
+    announced = len(content) if size is None else size
+    return name + struct.pack("<I", announced) + content + b"\0" * (len(content) % 2)
+
+
+def wav(*chunks: bytes, size: int | None = None, name: bytes = b"RIFF", bits: int = 16) -> bytes:
+    """A mono WAV file of the given chunks, put together by hand."""
+    block = bits // 8
+    form = struct.pack("<HHIIHH", 1, 1, RATE, RATE * block, block, bits)
+    content = b"WAVE" + chunk(b"fmt ", form) + b"".join(chunks)
+    return name + struct.pack("<I", len(content) if size is None else size) + content
+
+
+RAMP = np.arange(-4000, 4000, dtype="<i2")
+PCM = RAMP.tobytes()
+
+
+class TestWavHeaders:
+    """libsndfile takes what the file holds for its length, so the header is read here."""
+
+    def samples_of(self, path: Path, content: bytes) -> list[int]:
+        path.write_bytes(content)
+        assert audio_seconds(path) == len(read_audio(path, RATE)) / RATE
+        return [round(float(value) * 32768) for value in read_audio(path, RATE)]
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            wav(chunk(b"data", PCM)),
+            wav(chunk(b"LIST", b"odd"), chunk(b"data", PCM), chunk(b"LIST", b"INFO")),
+            wav(chunk(b"data", PCM)) + b"something else at the end",
+            wav(chunk(b"data", PCM), size=0),
+            wav(chunk(b"data", PCM), size=1_000_000),
+            # Written to a pipe: by ffmpeg, by SoX, by others.
+            wav(chunk(b"data", PCM, 0xFFFFFFFF), size=0xFFFFFFFF),
+            wav(chunk(b"data", PCM, 0x7FFFF000), size=0x7FFFF024),
+            wav(chunk(b"data", PCM, 0x80000000), size=0x80000024),
+            wav(chunk(b"data", PCM, 0), size=0),
+            wav(chunk(b"data", PCM, 0), size=0xFFFFFFFF),
+            wav(chunk(b"LIST", b"odd"), chunk(b"data", PCM, 0), size=0),
+            # Programs that count the header among the samples.
+            wav(chunk(b"data", PCM, len(PCM) + 36)),
+            wav(chunk(b"data", PCM, len(PCM) + 44)),
+            wav(
+                chunk(b"ds64", struct.pack("<QQQI", len(PCM) + 100, len(PCM), len(RAMP), 0)),
+                chunk(b"data", PCM, 0xFFFFFFFF),
+                name=b"RF64",
+                size=0xFFFFFFFF,
+            ),
+            encoded(RAMP, "WAVEX"),
+            encoded(RAMP, "RF64"),
+        ],
+    )
+    def test_whole_files_are_read_whole(self, tmp_path: Path, content: bytes) -> None:
+        assert self.samples_of(tmp_path / "a.wav", content) == RAMP.tolist()
+
+    def test_an_odd_number_of_bytes(self, tmp_path: Path) -> None:
+        """Whether the padding that the format asks for is there or not."""
+        values = np.arange(99, dtype=np.uint8)
+        whole = wav(chunk(b"data", values.tobytes()), bits=8)
+        for content in (whole, whole[:-1]):
+            (tmp_path / "a.wav").write_bytes(content)
+            read = read_audio(tmp_path / "a.wav", RATE)
+            np.testing.assert_array_equal(read, (values.astype(np.float32) - 128) / 128)
+
+    def test_big_endian(self, tmp_path: Path) -> None:
+        file = io.BytesIO()
+        soundfile.write(file, RAMP, RATE, format="WAV", subtype="PCM_16", endian="BIG")
+        assert file.getvalue()[:4] == b"RIFX"
+        assert self.samples_of(tmp_path / "a.wav", file.getvalue()) == RAMP.tolist()
+        (tmp_path / "a.wav").write_bytes(file.getvalue()[:9000])
+        assert reason_of(tmp_path / "a.wav") == "truncated: 8956 of 16000 bytes of sound"
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            wav(chunk(b"data", PCM))[:8000],
+            wav(chunk(b"data", PCM))[: -len(PCM)],
+            wav(chunk(b"data", PCM))[:-66],
+            wav(chunk(b"LIST", b"odd"), chunk(b"data", PCM))[:9999],
+            wav(chunk(b"data", PCM, 10**9)),
+            wav(chunk(b"data", PCM), size=0)[:8000],
+            *(encoded(RAMP, kind)[:9000] for kind in ("WAVEX", "RF64")),
+            *(
+                encoded(RAMP, "WAV", subtype)[:1000]
+                for subtype in ("PCM_U8", "PCM_24", "FLOAT", "DOUBLE", "ULAW", "MS_ADPCM", "GSM610")
+            ),
+        ],
+    )
+    def test_files_that_were_cut_off_are_truncated(self, tmp_path: Path, content: bytes) -> None:
+        path = tmp_path / "a.wav"
+        path.write_bytes(content)
+        assert reason_of(path).startswith("truncated: ")
+        with pytest.raises(UnusableAudioError, match="truncated: "):
+            audio_seconds(path)
+
+    def test_fewer_samples_than_announced_are_truncated(self, tmp_path: Path) -> None:
+        """Whatever the format: half an MP3 file is decoded without a complaint."""
+        content = encoded(tone(1.0, 440), "MP3", "MPEG_LAYER_III")
+        (tmp_path / "a.mp3").write_bytes(content)
+        assert len(read_audio(tmp_path / "a.mp3", RATE)) == RATE
+        (tmp_path / "a.mp3").write_bytes(content[: len(content) // 2])
+        assert reason_of(tmp_path / "a.mp3").startswith("truncated: ")
+        assert reason_of(tmp_path / "a.mp3").endswith(" of 16000 samples")
+
+    def test_a_header_of_an_empty_file_is_believed(self, tmp_path: Path) -> None:
+        """Its size of 0 is not that of a pipe, since it knows the size of the whole."""
+        (tmp_path / "a.wav").write_bytes(wav(chunk(b"data", b""), chunk(b"LIST", b"INFO" * 9)))
+        assert reason_of(tmp_path / "a.wav") == "empty"
+
+    @pytest.mark.parametrize("content", [wav(), wav()[:30], wav(chunk(b"LIST", b"") * 5000)])
+    def test_without_samples(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "a.wav").write_bytes(content)
+        assert reason_of(tmp_path / "a.wav").startswith("unreadable: ")
+
+    @pytest.mark.parametrize("channels", [3, 8, 1024])
+    def test_more_than_two_channels_are_refused(self, tmp_path: Path, channels: int) -> None:
+        soundfile.write(tmp_path / "a.wav", np.full((100, channels), 0.2), RATE)
+        expected = f"wrong channel count: {channels}, must be 1 or 2"
+        assert reason_of(tmp_path / "a.wav") == expected
+
+    @pytest.mark.parametrize("rate", [1, 999, 384_001, 10**9])
+    def test_rates_that_nobody_records_at_are_refused(self, tmp_path: Path, rate: int) -> None:
+        """At 1 Hz, 1 s at 16 kHz would become 4 hours."""
+        soundfile.write(tmp_path / "a.wav", tone(1.0, 440), rate)
+        expected = f"wrong rate: {rate} Hz, must be 1000 to 384000"
+        assert reason_of(tmp_path / "a.wav") == expected
+        with pytest.raises(UnusableAudioError, match="wrong rate"):
+            audio_seconds(tmp_path / "a.wav")
+
+    @pytest.mark.parametrize("rate", [0, 2**32 - 1])
+    def test_rates_that_libsndfile_refuses(self, tmp_path: Path, rate: int) -> None:
+        content = bytearray(wav(chunk(b"data", PCM)))
+        content[24:28] = struct.pack("<I", rate)
+        (tmp_path / "a.wav").write_bytes(content)
+        assert reason_of(tmp_path / "a.wav").startswith("unreadable: ")
+
+    @pytest.mark.parametrize("announced", [2**36 - 1, 0])
+    def test_a_header_may_announce_any_length(self, tmp_path: Path, announced: int) -> None:
+        """36 bits of a FLAC header say 256 GB; 0 says that the length is not known."""
+        content = bytearray(encoded(tone(1.0, 440), "FLAC"))
+        content[21] = content[21] & 0xF0 | announced >> 32
+        content[22:26] = struct.pack(">I", announced & 0xFFFFFFFF)
+        (tmp_path / "a.flac").write_bytes(content)
+        assert reason_of(tmp_path / "a.flac").startswith("too long: ")
+
+
 class TestBrokenFiles:
     def test_missing(self, tmp_path: Path) -> None:
         assert reason_of(tmp_path / "none.wav") == "missing"
+        (tmp_path / "link.wav").symlink_to(tmp_path / "none.wav")
+        assert reason_of(tmp_path / "link.wav") == "missing: a link that leads nowhere"
+        (tmp_path / "loop.wav").symlink_to(tmp_path / "loop.wav")
+        assert reason_of(tmp_path / "loop.wav").startswith(("missing", "unreadable"))
+
+    def test_a_link_to_a_file_is_that_file(self, tmp_path: Path) -> None:
+        """Corpora are often kept so."""
+        soundfile.write(tmp_path / "a.wav", RAMP, RATE)
+        (tmp_path / "link.wav").symlink_to(tmp_path / "a.wav")
+        assert len(read_audio(tmp_path / "link.wav", RATE)) == len(RAMP)
 
     def test_no_bytes(self, tmp_path: Path) -> None:
         (tmp_path / "a.wav").write_bytes(b"")
-        assert reason_of(tmp_path / "a.wav").startswith("unreadable")
+        assert reason_of(tmp_path / "a.wav") == "unreadable: Format not recognised."
 
-    def test_text(self, tmp_path: Path) -> None:
-        (tmp_path / "a.wav").write_text("this is text\nin two lines")
-        assert reason_of(tmp_path / "a.wav").startswith("unreadable")
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+    def test_text(self, tmp_path: Path, encoding: str) -> None:
+        (tmp_path / "a.wav").write_text("this is text\nin two lines", encoding=encoding)
+        assert reason_of(tmp_path / "a.wav").startswith("unreadable: ")
+        assert "a.wav" not in reason_of(tmp_path / "a.wav")
 
-    def test_folder(self, tmp_path: Path) -> None:
-        (tmp_path / "a.wav").mkdir()
-        assert reason_of(tmp_path / "a.wav").startswith("unreadable")
+    @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+    def test_no_file(self, tmp_path: Path, make: Any) -> None:
+        """A pipe would be waited for for ever."""
+        make(tmp_path / "a.wav")
+        assert reason_of(tmp_path / "a.wav") == "unreadable: it is no file"
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+    def test_no_permission(self, tmp_path: Path) -> None:
+        soundfile.write(tmp_path / "a.wav", RAMP, RATE)
+        (tmp_path / "a.wav").chmod(0)
+        assert reason_of(tmp_path / "a.wav") == "unreadable: Permission denied"
+
+    def test_an_error_of_the_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def failing(*_: Any, **__: Any) -> Any:
+            raise OSError(5, "Input/output error")
+
+        soundfile.write(tmp_path / "a.wav", RAMP, RATE)
+        monkeypatch.setattr(Path, "open", failing)
+        assert reason_of(tmp_path / "a.wav") == "unreadable: Input/output error"
 
     def test_no_samples(self, tmp_path: Path) -> None:
         soundfile.write(tmp_path / "a.wav", np.zeros(0), RATE)
         assert reason_of(tmp_path / "a.wav") == "empty"
+
+    def test_one_sample_that_resampling_leaves_nothing_of(self, tmp_path: Path) -> None:
+        soundfile.write(tmp_path / "a.wav", np.full(1, 0.3), 48000)
+        assert reason_of(tmp_path / "a.wav") == "empty"
+
+    @pytest.mark.parametrize("value", [1e30, -11.0, 20000.0])
+    def test_samples_far_beyond_full_scale(self, tmp_path: Path, value: float) -> None:
+        """One clip of them would drown all others in the normalisation."""
+        values = tone(0.1, 440)
+        values[700] = value
+        soundfile.write(tmp_path / "a.wav", values, RATE, subtype="FLOAT")
+        expected = f"out of range: a sample of {abs(value):.3g}, full scale is 1"
+        assert reason_of(tmp_path / "a.wav") == expected
+
+    def test_samples_a_little_beyond_full_scale_are_kept(self, tmp_path: Path) -> None:
+        values = 2.5 * tone(0.1, 440)
+        soundfile.write(tmp_path / "a.wav", values, RATE, subtype="FLOAT")
+        np.testing.assert_allclose(read_audio(tmp_path / "a.wav", RATE), values, rtol=1e-6)
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
     def test_not_finite(self, tmp_path: Path, value: float) -> None:
@@ -150,6 +359,103 @@ class TestWriting:
         with pytest.raises(ValueError, match="would be clipped"):
             write_audio(tmp_path / "a.wav", np.array([0.0, -1.01]), RATE)
         assert list(tmp_path.iterdir()) == []
+
+    def test_what_is_no_number_is_refused(self, tmp_path: Path) -> None:
+        for value in (np.nan, np.inf):
+            with pytest.raises(ValueError, match="would be clipped"):
+                write_audio(tmp_path / "a.wav", np.array([0.0, value]), RATE)
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestClipping:
+    """Of the samples that are heard, half and more at full scale."""
+
+    def driven(self, decibels: float) -> np.ndarray:
+        loud = 2 * tone(1.0, 440) * 10 ** (decibels / 20)
+        return np.asarray(np.clip(loud, -1, 1), dtype=np.float32)
+
+    @pytest.mark.parametrize("decibels", [-6.0, 0.0, 1.0, 2.0])
+    def test_loud_is_not_clipped(self, decibels: float) -> None:
+        """Of a sine that just reaches full scale, 1 - asin(0.98) * 2 / pi = 13 % are there."""
+        assert not is_clipped(self.driven(decibels))
+
+    @pytest.mark.parametrize("decibels", [4.0, 20.0, 60.0])
+    def test_far_too_loud_is_clipped(self, decibels: float) -> None:
+        """Half of a sine is at full scale when it is 0.98 * sqrt(2), 2.8 dB, too loud."""
+        assert is_clipped(self.driven(decibels))
+
+    def test_loud_speech_like_sound_is_kept(self) -> None:
+        """Laplacian samples are near zero most of the time, as those of speech are."""
+        values = np.random.default_rng(0).laplace(scale=0.02, size=RATE)
+        for decibels in (0, 6, 10, 20):
+            assert not is_clipped(np.clip(values * 10 ** (decibels / 20), -1, 1).astype(np.float32))
+        assert is_clipped(np.sign(values).astype(np.float32))
+
+    def test_pauses_do_not_count(self) -> None:
+        values = np.zeros(RATE, dtype=np.float32)
+        values[:800] = self.driven(60)[:800]
+        assert is_clipped(values)
+        values[800:1700] = 0.1
+        assert not is_clipped(values)
+
+    def test_a_few_samples_tell_nothing(self) -> None:
+        assert not is_clipped(np.ones(99, dtype=np.float32))
+        assert is_clipped(-np.ones(100, dtype=np.float32))
+        assert not is_clipped(np.zeros(0, dtype=np.float32))
+
+    @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "ULAW", "ALAW", "FLOAT"])
+    def test_in_every_format(self, tmp_path: Path, subtype: str) -> None:
+        soundfile.write(tmp_path / "a.wav", self.driven(60), RATE, subtype=subtype)
+        assert reason_of(tmp_path / "a.wav").startswith("clipped: ")
+        soundfile.write(tmp_path / "a.wav", self.driven(0), RATE, subtype=subtype)
+        assert len(read_audio(tmp_path / "a.wav", RATE)) == RATE
+
+    def test_only_the_stretch_that_is_asked_for_counts(self, tmp_path: Path) -> None:
+        values = np.concatenate([self.driven(60), self.driven(0)])
+        soundfile.write(tmp_path / "a.wav", values, RATE)
+        assert reason_of(tmp_path / "a.wav", 0.0, 1.0).startswith("clipped: ")
+        assert len(read_audio(tmp_path / "a.wav", RATE, 1.0, 1.0)) == RATE
+
+
+def test_only_what_could_not_be_read_can_be_mended_from_outside(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    assert not is_mended(path, "missing")
+    path.write_text("no audio")
+    assert not is_mended(path, "missing")
+    soundfile.write(path, tone(0.1, 440), RATE)
+    assert is_mended(path, "missing: a link that leads nowhere")
+    assert is_mended(path, "unreadable: Permission denied")
+    assert not is_mended(path, "truncated: 3 of 5 samples")
+
+
+def test_reasons_are_counted_by_kind() -> None:
+    reasons = ["truncated: 3 of 5", "silent: no sample above 0.05", "missing", "truncated: 1 of 2"]
+    assert count_by_reason(reasons) == "2 truncated, 1 silent, 1 missing"
+    assert count_by_reason([]) == ""
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    kind=st.sampled_from(["WAV", "FLOAT", "RF64", "FLAC", "W64", "AIFF"]),
+    changes=st.lists(st.tuples(st.integers(0, 90), st.integers(0, 255)), max_size=6),
+    kept=st.floats(0.2, 1.0),
+)
+def test_any_damage_gives_samples_or_a_reason(
+    kind: str, changes: list[tuple[int, int]], kept: float, tmp_path_factory: Any
+) -> None:
+    """Never another exception, which would end the work on a whole corpus."""
+    content = encoded(RAMP[:500], *(("WAV", "FLOAT") if kind == "FLOAT" else (kind,)))
+    damaged = bytearray(content[: round(kept * len(content))])
+    for place, value in changes:
+        if place < len(damaged):
+            damaged[place] = value
+    path = tmp_path_factory.getbasetemp() / "damaged.wav"
+    path.write_bytes(damaged)
+    for read in (lambda: read_audio(path, RATE), lambda: np.asarray(audio_seconds(path))):
+        try:
+            assert np.isfinite(read()).all()
+        except UnusableAudioError as error:
+            assert str(error).isprintable()
 
 
 class TestAlteredCopies:

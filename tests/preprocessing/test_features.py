@@ -8,10 +8,13 @@ import scipy.signal
 
 from config.errors import UserError
 from config.settings import FeatureExtraction, load_settings
+from preprocessing.pipeline import features as features_module
 from preprocessing.pipeline.features import (
     check_feature_settings,
     extract_features,
+    features_of_clips,
     num_frames_of,
+    spectra_fast,
     spectrum_fast,
 )
 
@@ -181,6 +184,77 @@ class TestOtherTypes:
         first = extract_features(samples, settings, RATE)
         extract_features(samples[::-1].copy(), settings, RATE)
         np.testing.assert_array_equal(first, extract_features(samples, settings, RATE))
+
+
+class TestBatches:
+    """Clips that are computed together have the features that each has alone."""
+
+    LENGTHS = (16000, 700, 16000, 1, 16000, 256, 257, 128, 127, 16000, 40000, 700, 300)
+
+    @pytest.fixture
+    def clips(self) -> list[np.ndarray]:
+        """Noise of many levels, so that an error of one clip would show in the next."""
+        generator = np.random.default_rng(1)
+        return [
+            (generator.standard_normal(length) * 10.0 ** generator.uniform(-5, 0)).astype(
+                np.float32
+            )
+            for length in self.LENGTHS
+        ]
+
+    @pytest.mark.parametrize("at_a_time", [1, 16000, 40000, 1 << 18])
+    def test_spectra_are_scipys_for_each_clip(
+        self, clips: list[np.ndarray], at_a_time: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(features_module, "SAMPLES_AT_A_TIME", at_a_time)
+        found = spectra_fast(clips)
+        assert len(found) == len(clips)
+        for samples, features in zip(clips, found, strict=True):
+            padded = np.pad(samples, (0, max(0, 256 - len(samples))))
+            _, _, expected = scipy.signal.stft(padded, window="hamming", nperseg=256, noverlap=128)
+            np.testing.assert_allclose(features, np.abs(expected).T, rtol=1e-6, atol=1e-12)
+
+    @pytest.mark.parametrize("frames", [1, 7, 126, 127, 1000])
+    def test_the_number_of_frames_at_a_time_changes_nothing(
+        self, clips: list[np.ndarray], frames: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        expected = [spectrum_fast(samples) for samples in clips]
+        monkeypatch.setattr(features_module, "FRAMES_AT_A_TIME", frames)
+        for features, alone in zip(spectra_fast(clips), expected, strict=True):
+            np.testing.assert_array_equal(features, alone)
+
+    @pytest.mark.parametrize("features_type", TYPES)
+    def test_all_types(
+        self, clips: list[np.ndarray], features_type: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """At most two of the clips of 1 s together."""
+        monkeypatch.setattr(features_module, "SAMPLES_AT_A_TIME", 2 * RATE)
+        settings = settings_of(features_type)
+        found = features_of_clips(clips, settings, RATE)
+        for samples, features in zip(clips, found, strict=True):
+            assert features.dtype == np.float32
+            assert features.flags.c_contiguous
+            np.testing.assert_array_equal(features, extract_features(samples, settings, RATE))
+
+    def test_power_law(self, clips: list[np.ndarray]) -> None:
+        settings = settings_of("stft", power_law_compression=True)
+        plain = features_of_clips(clips, settings_of("stft"), RATE)
+        for features, values in zip(features_of_clips(clips, settings, RATE), plain, strict=True):
+            np.testing.assert_allclose(features, values ** (2 / 3), rtol=1e-5)
+
+    @pytest.mark.parametrize("features_type", TYPES)
+    def test_no_clips(self, features_type: str) -> None:
+        assert features_of_clips([], settings_of(features_type), RATE) == []
+
+    def test_mel_is_librosas(self, clips: list[np.ndarray]) -> None:
+        import librosa
+
+        settings = settings_of("mel", fft_size_mel=1024, hop_size_mel=300)
+        for samples, features in zip(clips, features_of_clips(clips, settings, 22050), strict=True):
+            expected = librosa.feature.melspectrogram(
+                y=samples, sr=22050, n_fft=1024, hop_length=300
+            )
+            np.testing.assert_allclose(features, expected.T, rtol=1e-6)
 
 
 class TestPowerLaw:

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from preprocessing.pipeline.jobs import Journal, fingerprint_of, map_in_order
+from preprocessing.pipeline.jobs import (
+    Journal,
+    fingerprint_of,
+    fingerprint_of_each,
+    map_in_order,
+    num_workers,
+)
 
 
 def square(number: int) -> int:
@@ -74,6 +80,27 @@ class TestFingerprint:
     def test_other_values_have_others(self, other: Any) -> None:
         assert fingerprint_of({"a": 1}) != fingerprint_of(other)
 
+    def test_of_each_value_in_its_place(self) -> None:
+        lists: list[list[Any]] = [[], [1], [2], [1, 2], [2, 1], [[1, 2]], [12], ["1", 2], [1, [2]]]
+        assert len({fingerprint_of_each(iter(values)) for values in lists}) == len(lists)
+        assert fingerprint_of_each([{"a": 1, "b": 2}]) == fingerprint_of_each([{"b": 2, "a": 1}])
+
+
+class TestWorkers:
+    @pytest.mark.parametrize(
+        ("requested", "num_tasks", "expected"), [(3, 10, 3), (3, 2, 2), (1, 10, 1), (4, 0, 1)]
+    )
+    def test_no_more_than_tasks(self, requested: int, num_tasks: int, expected: int) -> None:
+        assert num_workers(requested, num_tasks) == expected
+
+    def test_one_per_core_that_this_process_may_use(self) -> None:
+        cores = os.sched_getaffinity(0)
+        try:
+            os.sched_setaffinity(0, {min(cores)})
+            assert num_workers(0, 100) == 1
+        finally:
+            os.sched_setaffinity(0, cores)
+
 
 class TestJournal:
     def test_a_restart_finds_what_was_noted(self, tmp_path: Path) -> None:
@@ -118,6 +145,14 @@ class TestJournal:
     def test_a_damaged_file_starts_anew(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "a.journal").write_bytes(content)
         assert journal_of(tmp_path / "a.journal").records == []
+
+    def test_several_records_at_once(self, tmp_path: Path) -> None:
+        journal = journal_of(tmp_path / "a.journal")
+        journal.append(1, [2], "three\n")
+        journal.append()
+        journal.append(4)
+        journal.close()
+        assert journal_of(tmp_path / "a.journal").records == [1, [2], "three\n", 4]
 
     def test_forgetting(self, tmp_path: Path) -> None:
         journal = journal_of(tmp_path / "a.journal")

@@ -44,6 +44,12 @@ def test_a_group_in_two_sets_is_refused() -> None:
         refuse_equal_audio("corpus", clips("a", "b"), ["1", "2"], [fold])
 
 
+def test_a_clip_that_no_set_has_is_refused() -> None:
+    """It would be missing from training and test without a word."""
+    with pytest.raises(UserError, match=r"corpus: e \(e\) is in none of the sets"):
+        refuse_equal_audio("corpus", clips("a", "b", "e"), ["1", "2", "3"], [FOLD])
+
+
 def test_every_fold_is_looked_at() -> None:
     other = {"train": ["a", "c"], "validation": ["b"], "test": ["d"]}
     with pytest.raises(UserError, match="hold the same audio"):

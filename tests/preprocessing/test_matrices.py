@@ -1,6 +1,10 @@
 """Matrices on the disk: appended, opened without reading, refused when they do not fit."""
 
+import io
 import json
+import os
+import pickle
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +38,24 @@ def message_of(action: Callable[[], object]) -> str:
     return str(caught.value)
 
 
+def npy(header: str, data: bytes = b"") -> bytes:
+    """An NPY file of version 1.0 as its specification says, whatever its header claims."""
+    text = header.encode("latin-1")
+    text += b" " * (63 - (10 + len(text)) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + data
+
+
+def npy_of_shape(shape: str, kind: str = "<f4", fortran: bool = False) -> bytes:
+    header = f"{{'descr': '{kind}', 'fortran_order': {fortran}, 'shape': {shape}, }}"
+    return npy(header, examples(11).tobytes())
+
+
+def zipped() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, a=examples(11))
+    return file.getvalue()
+
+
 def change_json(folder: Path, part: str, **changes: Any) -> None:
     path = part_path(folder, NAME, part)
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
@@ -45,9 +67,10 @@ def folder(tmp_path: Path) -> Path:
     np.save(tmp_path / f"{NAME}_predictors.npy", examples(11))
     labels = np.array([0, 1, 1, 0, 1, 0, 1, 0, 1, 0, 1], dtype=np.int64)
     np.save(tmp_path / f"{NAME}_target.npy", labels)
-    rows = ["clip,label,class_name,group,first_frame,num_frames,augmented,speaker"]
-    for group, copy in [("clip0", 0), ("clip1", 0), ("clip1", 1), *((g, 0) for g in GROUPS[2:])]:
-        rows.append(f"{group}.wav,1,NA,{group},0,3,{copy},007")
+    rows = ["clip,label,class_name,group,first_frame,num_frames,augmented,content,speaker"]
+    copies = [("clip0", 0), ("clip1", 0), ("clip1", 1), *((group, 0) for group in GROUPS[2:])]
+    for number, ((group, copy), label) in enumerate(zip(copies, labels, strict=True)):
+        rows.append(f"{group}.wav,{label},NA,{group},0,3,{copy},{number:04},007")
     (tmp_path / f"{NAME}_index.csv").write_text("\n".join(rows) + "\n")
     splits = {
         "type": "random by clip",
@@ -59,7 +82,13 @@ def folder(tmp_path: Path) -> Path:
     }
     (tmp_path / f"{NAME}_splits.json").write_text(json.dumps(splits))
     (tmp_path / f"{NAME}_left_out.csv").write_text("clip,file,reason\n")
-    info = {"num_examples": 11, "classes": ["no", "yes"], "fingerprint": "abc"}
+    info = {
+        "num_examples": 11,
+        "classes": ["no", "yes"],
+        "fingerprint": "abc",
+        "split": "random by clip: speakers shared",
+        "command": "python preprocessing/preprocessing_TINY.py",
+    }
     (tmp_path / f"{NAME}_info.json").write_text(json.dumps(info))
     return tmp_path
 
@@ -109,6 +138,35 @@ class TestWriter:
         path.write_bytes(path.read_bytes()[:-1])
         with pytest.raises(ValueError, match="fewer than 5 examples"):
             MatrixWriter(path, (3, 4), 5)
+
+    def test_another_header_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.npy"
+        for content in (b"", b"no matrix", npy_of_shape("(11, 3, 4)", "<f8")):
+            path.write_bytes(content)
+            with pytest.raises(ValueError, match=r"no examples of shape \(3, 4\)"):
+                MatrixWriter(path, (3, 4), 2)
+        np.save(path, examples(5))
+        with pytest.raises(ValueError, match=r"no examples of shape \(4, 3\)"):
+            MatrixWriter(path, (4, 3), 5)
+        MatrixWriter(path, (3, 4), 5).close()
+
+    @pytest.mark.parametrize("kept", [0, 2])
+    def test_a_link_is_not_written_through(self, tmp_path: Path, kept: int) -> None:
+        """A file planted under the name of the unfinished one keeps what it holds."""
+        target, path = tmp_path / "target.npy", tmp_path / "new" / "a.npy"
+        np.save(target, examples(2))
+        before = target.read_bytes()
+        path.parent.mkdir()
+        path.symlink_to(target)
+        if kept:
+            with pytest.raises(ValueError, match="symbolic link"):
+                MatrixWriter(path, (3, 4), kept)
+        else:
+            writer = MatrixWriter(path, (3, 4))
+            writer.append(examples(1, seed=1))
+            writer.finish()
+            np.testing.assert_array_equal(np.load(path), examples(1, seed=1))
+        assert target.read_bytes() == before
 
     @pytest.mark.parametrize(
         "wrong", [np.zeros((1, 4, 3), dtype=np.float32), np.zeros((1, 3, 4), dtype=np.float64)]
@@ -185,10 +243,230 @@ class TestOpening:
             part_path(folder, NAME, "info").write_text(text)
             assert "_info.json" in message_of(lambda: open_matrices(folder, NAME))
 
+    @pytest.mark.parametrize(
+        "content",
+        [
+            npy_of_shape("(250000000000, 3, 4)"),
+            npy_of_shape("(10000000000000000000000000000000000000000, 3, 4)"),
+            npy_of_shape("(-11, 3, 4)"),
+            npy_of_shape("(-11, -3, 4)"),
+            npy_of_shape("(11, 0, 4)"),
+            npy_of_shape("(11.0, 3, 4)"),
+            npy_of_shape("(True, 3, 4)"),
+            npy_of_shape("(11, 3, 4)", fortran=True),
+            npy_of_shape("(11, 3, 4)", ">f4"),
+            npy_of_shape("(11, 3, 4)", "<f2"),
+            npy_of_shape("(11, 3, 4)", "|O"),
+            npy_of_shape("(11, 3, 4)", "<V99999999999"),
+            npy_of_shape("__import__('os').getcwd()"),
+            npy("(" * 9000),
+            npy("{'descr': '''"),
+            npy("{'descr': " + "[('a', " * 500 + "'<f4'" + ")]" * 500),
+            npy("{'descr': '<f4', 'x\xff': 1}"),
+            npy("[1, 2]"),
+            zipped(),
+            pickle.dumps(examples(11)),
+            pickle.dumps({"a": 1}, protocol=0),
+            b"\x93NUMPY\x09\x00",
+        ],
+    )
+    def test_made_up_files_are_refused(self, folder: Path, content: bytes) -> None:
+        """One line with the file and the command that makes it anew, and no memory is taken."""
+        part_path(folder, NAME, "predictors").write_bytes(content)
+        message = message_of(lambda: open_matrices(folder, NAME))
+        assert f"{NAME}_predictors.npy: " in message
+        assert message.endswith("prepare it again: python preprocessing/preprocessing_TINY.py")
+        assert message.isprintable()
+        assert len(message) < 500
+
     def test_pickles_are_not_read(self, folder: Path) -> None:
         path = part_path(folder, NAME, "predictors")
         np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
         assert "is no usable matrix" in message_of(lambda: open_matrices(folder, NAME))
+
+    @pytest.mark.parametrize("part", ["predictors", "target", "index", "splits", "info"])
+    def test_what_is_no_file_is_refused_at_once(self, folder: Path, part: str) -> None:
+        """A pipe would be waited for for ever."""
+        path = part_path(folder, NAME, part)
+        for make in (os.mkfifo, os.mkdir):
+            path.unlink() if path.is_file() else path.rmdir() if path.is_dir() else None
+            make(path)
+            message = message_of(lambda: open_matrices(folder, NAME).check())
+            assert f"{path.name}: is no file" in message
+            path.unlink() if make is os.mkfifo else None
+
+    def test_files_may_be_links_to_a_larger_disk(self, folder: Path, tmp_path: Path) -> None:
+        disk = tmp_path / "large disk"
+        disk.mkdir()
+        for part in ("predictors", "index", "info"):
+            path = part_path(folder, NAME, part)
+            path.rename(disk / path.name)
+            path.symlink_to(disk / path.name)
+        (tmp_path / "linked").symlink_to(folder, target_is_directory=True)
+        matrices = open_matrices(tmp_path / "linked", NAME)
+        matrices.check()
+        np.testing.assert_array_equal(matrices.predictors, examples(11))
+
+
+class TestDescription:
+    @pytest.mark.parametrize("key", ["num_examples", "classes", "fingerprint", "split"])
+    @pytest.mark.parametrize("value", [None, True, 3.5, -1, [], {}, [1], {"a": []}, 10**400])
+    def test_other_types_are_refused(self, folder: Path, key: str, value: Any) -> None:
+        change_json(folder, "info", **{key: value})
+        message = message_of(lambda: open_matrices(folder, NAME))
+        assert f"{NAME}_info.json: {key}" in message
+        assert len(message) < 300
+
+    @pytest.mark.parametrize("key", ["num_examples", "classes", "fingerprint", "split"])
+    def test_missing_keys_are_named(self, folder: Path, key: str) -> None:
+        path = part_path(folder, NAME, "info")
+        info = json.loads(path.read_text())
+        del info[key]
+        path.write_text(json.dumps(info))
+        assert f"_info.json: {key}: missing" in message_of(lambda: open_matrices(folder, NAME))
+
+    @pytest.mark.parametrize(
+        ("content", "problem"),
+        [
+            (b"", "is no JSON file"),
+            (b"[" * 100_000, "nested too deeply"),
+            (b'{"a":' * 100_000, "nested too deeply"),
+            (b'{"num_examples": ' + b"1" * 5000 + b"}", "is no JSON file: Exceeds the limit"),
+            (b'{"num_examples": Infinity}', "Infinity is no JSON number"),
+            (b"\xff\xfe{\x00}\x00", "is not UTF-8 text"),
+            (b"[1, 2]", "is no dictionary"),
+            (b"null", "is no dictionary"),
+            (pickle.dumps({"num_examples": 11}), "is not UTF-8 text"),
+        ],
+    )
+    def test_what_is_no_description_is_refused(
+        self, folder: Path, content: bytes, problem: str
+    ) -> None:
+        for part in ("info", "splits"):
+            path = part_path(folder, NAME, part)
+            before = path.read_bytes()
+            path.write_bytes(content)
+            message = message_of(lambda: open_matrices(folder, NAME).check())
+            assert f"{path.name}: " in message
+            assert problem in message
+            path.write_bytes(before)
+
+    def test_a_huge_one_is_not_read(self, folder: Path) -> None:
+        with part_path(folder, NAME, "info").open("rb+") as file:
+            file.truncate(2**40)  # sparse: takes no room
+        assert "is larger than 256 MiB" in message_of(lambda: open_matrices(folder, NAME))
+
+    def test_labels_without_a_class_are_refused(self, folder: Path) -> None:
+        """On a GPU one of them would end the whole process."""
+        target = np.load(part_path(folder, NAME, "target"))
+        for label, expected in (
+            (2, "has label 2, but there are 2 classes"),
+            (-1, "negative labels"),
+        ):
+            target[4] = label
+            np.save(part_path(folder, NAME, "target"), target)
+            assert expected in message_of(lambda: open_matrices(folder, NAME).check_labels())
+
+
+class TestIndex:
+    def change(self, folder: Path, change: Callable[[list[list[str]]], Any]) -> str:
+        path = part_path(folder, NAME, "index")
+        rows = [line.split(",") for line in path.read_text().splitlines()]
+        change(rows)
+        path.write_text("".join(",".join(row) + "\n" for row in rows))
+        message = message_of(lambda: open_matrices(folder, NAME).index)
+        assert f"{path.name}: " in message
+        assert message.endswith("prepare it again: python preprocessing/preprocessing_TINY.py")
+        return message
+
+    def test_fewer_or_more_rows(self, folder: Path) -> None:
+        message = self.change(folder, lambda rows: rows.pop())
+        assert "has 10 rows for 11 examples" in message
+        message = self.change(folder, lambda rows: rows.extend([rows[1], rows[2]]))
+        assert "has 12 rows for 11 examples" in message
+
+    @pytest.mark.parametrize("column", range(8))
+    def test_a_missing_column(self, folder: Path, column: int) -> None:
+        name = part_path(folder, NAME, "index").read_text().split(",")[column]
+        message = self.change(folder, lambda rows: [row.pop(column) for row in rows])
+        assert f"has no column {name}" in message
+
+    @pytest.mark.parametrize(
+        ("column", "value", "expected"),
+        [
+            (1, "1", "row 4: label is not that of target.npy"),
+            (1, "0.5", "label must hold whole numbers only"),
+            (1, "", "label must hold whole numbers only"),
+            (1, "9" * 400, "label must hold whole numbers only"),
+            (4, "x", "first_frame must hold whole numbers only"),
+            (5, "4", "num_frames must be 1 to 3"),
+            (5, "0", "num_frames must be 1 to 3"),
+            (6, "nan", "augmented must hold whole numbers only"),
+        ],
+    )
+    def test_a_row_that_does_not_fit(
+        self, folder: Path, column: int, value: str, expected: str
+    ) -> None:
+        def change(rows: list[list[str]]) -> None:
+            rows[4][column] = value
+
+        assert expected in self.change(folder, change)
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"\n", b"\xff\xfe\x00", b'a,b\n"', b"a\n1,2,3\n1,2\n"]
+    )
+    def test_what_is_no_table(self, folder: Path, content: bytes) -> None:
+        part_path(folder, NAME, "index").write_bytes(content)
+        assert "_index.csv: " in message_of(lambda: open_matrices(folder, NAME).index)
+
+    def test_hashes_of_digits_stay_texts(self, folder: Path) -> None:
+        assert open_matrices(folder, NAME).contents_of(["clip0"]) == {"0000"}
+
+
+class TestSplits:
+    @pytest.mark.parametrize(
+        ("changes", "expected"),
+        [
+            ({"folds": []}, "folds: "),
+            ({"folds": 3}, "folds: must be a valid list"),
+            ({"folds": [{"train": GROUPS[:7], "validation": GROUPS[7:]}]}, "folds.0.test: missing"),
+            ({"folds": [{"train": 1, "validation": [], "test": []}]}, "folds.0.train: must be"),
+            ({"order": [1, 2]}, "order.0: must be a valid string"),
+            ({"fractions": [0.7, 0.3]}, "fractions: "),
+            ({"num_folds": 0}, "num_folds: "),
+            ({"num_folds": 2}, "holds 1 folds, not num_folds"),
+            ({"type": None}, "type: must be a valid string"),
+            ({"order": GROUPS[:9]}, "folds.0: its sets do not divide the groups"),
+            ({"order": [*GROUPS[:9], "clip10"]}, "folds.0: its sets do not divide the groups"),
+        ],
+    )
+    def test_what_is_no_split(self, folder: Path, changes: dict[str, Any], expected: str) -> None:
+        change_json(folder, "splits", **changes)
+        message = message_of(lambda: open_matrices(folder, NAME).folds((0.7, 0.2, 0.1), 1))
+        assert f"{NAME}_splits.json: {expected}" in message
+
+    @pytest.mark.parametrize(
+        "fold",
+        [
+            {"train": GROUPS[:8], "validation": GROUPS[7:9], "test": GROUPS[9:]},
+            {"train": GROUPS[:6], "validation": GROUPS[7:9], "test": GROUPS[9:]},
+            {"train": [*GROUPS[:7], "x"], "validation": GROUPS[7:9], "test": GROUPS[9:]},
+        ],
+    )
+    def test_a_group_in_two_sets_or_in_none(self, folder: Path, fold: dict[str, Any]) -> None:
+        change_json(folder, "splits", folds=[fold])
+        message = message_of(lambda: open_matrices(folder, NAME).splits)
+        assert "folds.0: its sets do not divide the groups" in message
+
+    def test_groups_that_no_example_has(self, folder: Path) -> None:
+        """Rows are looked up by group: an unknown one would silently give fewer examples."""
+        groups = [*GROUPS[:9], "clip10"]
+        fold = {"train": groups[:7], "validation": groups[7:9], "test": groups[9:]}
+        change_json(folder, "splits", order=groups, folds=[fold])
+        matrices = open_matrices(folder, NAME)
+        message = message_of(lambda: matrices.rows_of(groups[:7], with_augmented=True))
+        assert "_splits.json: does not fit the index: 2 groups, such as clip10" in message
+        assert message == message_of(matrices.check)
 
 
 class TestFolds:

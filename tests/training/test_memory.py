@@ -132,7 +132,7 @@ def test_states_are_as_large_as_the_optimizers(name: Any) -> None:
 def test_a_plain_step_is_bounded_closely(width: float, size: tuple[int, int]) -> None:
     plan = a_plan(width=width, num_frames=size[0], num_bins=size[1])
     real = allocated_in_a_step(plan)
-    assert real <= estimated_for_a_step(plan) <= 1.45 * real
+    assert real <= estimated_for_a_step(plan) <= 1.15 * real
 
 
 @pytest.mark.parametrize("layers", [((1,),), ((2,),), ((4,),), ((7,),), ((13,),)])
@@ -142,7 +142,7 @@ def test_a_penalty_is_bounded_closely(
 ) -> None:
     plan = a_plan(aggregation=aggregation, layers=layers)
     real = allocated_in_a_step(plan)
-    assert real <= estimated_for_a_step(plan) <= 1.6 * real
+    assert real <= estimated_for_a_step(plan) <= 1.4 * real
 
 
 @pytest.mark.parametrize("aggregation", ALL_KINDS)
@@ -171,10 +171,10 @@ def test_every_penalty_is_bounded(aggregation: str, values: Mapping[str, Any]) -
 def test_other_moments_are_bounded(values: Mapping[str, Any]) -> None:
     plan = a_plan(**values)
     real = allocated_in_a_step(plan)
-    assert real <= estimated_for_a_step(plan) <= 1.35 * real
+    assert real <= estimated_for_a_step(plan) <= 1.2 * real
 
 
-@pytest.mark.parametrize("layers", [(1,), (2, 6, 13), (1, 2, 3), (3, 4, 5)])
+@pytest.mark.parametrize("layers", [(2,), (2, 6, 13), (1, 2, 3), (3, 4, 5)])
 def test_a_frozen_network_keeps_only_what_is_tapped(layers: tuple[int, ...]) -> None:
     plan = a_plan(layers=(layers,))
     penalty = AntiTransferLoss(network(), network(), plan.layers[0])
@@ -182,7 +182,7 @@ def test_a_frozen_network_keeps_only_what_is_tapped(layers: tuple[int, ...]) -> 
     with LiveMemory([inputs, *penalty.frozen.parameters()], []) as live:
         penalty.frozen_aggregates(inputs)
     estimated = memory._frozen_pass_bytes(plan, BATCH_SIZE)
-    assert live.peak_bytes <= estimated <= 1.3 * live.peak_bytes
+    assert live.peak_bytes <= estimated <= 1.1 * live.peak_bytes
 
 
 def saved_bytes(plan: TrainingPlan) -> int:
@@ -254,7 +254,7 @@ def test_preparation_counts_for_small_batches() -> None:
 
 
 def test_constants_are_those_of_the_training() -> None:
-    assert memory.PROOF_EXAMPLES == safeguards.PROOF_EXAMPLES
+    assert safeguards.PROOF_EXAMPLES <= safeguards.NORM_EXAMPLES < memory.FILL_EXAMPLES
     assert memory.FILL_EXAMPLES == frozen_features.FILL_EXAMPLES
     assert vars(batches)["RESIDENT_SHARE"] == memory_limits.RESIDENT_SHARE
     assert vars(frozen_features)["MEMORY_SHARE"] == memory_limits.MEMORY_SHARE
@@ -305,7 +305,11 @@ def test_the_largest_batch_size_fits_and_the_next_does_not(
         assert estimate_memory(plan, largest).without(held) <= free
 
 
-def test_the_largest_batch_size_is_limited() -> None:
+def test_the_largest_batch_size_at_its_limits() -> None:
+    plan = a_plan(width=1 / 64, num_frames=751)
+    assert largest_batch_size(plan, estimate_memory(plan, 1).total - 1) is None
+    assert largest_batch_size(plan, estimate_memory(plan, 1).total) == 1
+    assert largest_batch_size(plan, estimate_memory(plan, 2).total) == 2
     assert largest_batch_size(a_plan(), 10**18) == 1_000_000
 
 

@@ -65,15 +65,17 @@ class Trap:
         return Path.touch, (self.path,)
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     path, trace = tmp_path / "weights.pt", tmp_path / "trace"
     torch.save({"a": Trap(trace)}, path)
     with pytest.raises(UserError, match=r"weights\.pt: is no file of weights") as caught:
         load_weights(path)
     assert "weights_only" not in str(caught.value)  # torch says how to run it all the same
-    path.write_bytes(pickle.dumps(Trap(trace), protocol=2))
-    with pytest.raises(UserError, match=r"weights\.pt: is no file of weights"):
-        load_weights(path)
+    for protocol in (0, 2, pickle.HIGHEST_PROTOCOL):
+        path.write_bytes(pickle.dumps(Trap(trace), protocol=protocol))
+        with pytest.raises(UserError, match=r"weights\.pt: is no file of weights"):
+            load_weights(path)
     assert not trace.exists()
 
 

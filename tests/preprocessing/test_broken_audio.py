@@ -1,0 +1,335 @@
+"""Every way in which a clip can be broken, from the file to the matrices: listed, never lost."""
+
+import csv
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from config.errors import UserError
+from config.settings import Settings
+from preprocessing.corpora.gsc import (
+    CLEAN_RANDSPLIT,
+    NOISY,
+    NOISY_RANDSPLIT,
+    write_balanced,
+    write_noisy_balanced,
+)
+from preprocessing.corpora.noisyspeech import write_noisyspeech
+from preprocessing.pipeline.audio import Clip
+from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
+from preprocessing.pipeline.extraction import preprocess
+from preprocessing.pipeline.matrices import PARTS, matrices_ready, open_matrices
+from preprocessing.pipeline.noise_mixing import Mixture, write_mixtures
+
+RATE = 16000
+NAME = "tiny_spectrum_fast"
+CLASSES = ("no", "yes", "maybe")
+NUM_CLIPS, BROKEN = 12, 4
+
+WriteWav = Callable[..., Path]
+MakeSettings = Callable[..., Settings]
+
+
+def noise(seconds: float = 1.0) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-0.3, 0.3, round(seconds * RATE))
+
+
+def with_sample(value: float) -> Callable[[Path], Any]:
+    values = noise()
+    values[500] = value
+    return lambda path: soundfile.write(path, values, RATE, subtype="FLOAT")
+
+
+def cut(path: Path, container: str, num_bytes: int | None = None) -> None:
+    soundfile.write(path, noise(), RATE, format=container)
+    content = path.read_bytes()
+    path.write_bytes(content[: num_bytes or len(content) // 2])
+
+
+def with_rate_in_its_header(path: Path, rate: int) -> None:
+    soundfile.write(path, noise(), RATE)
+    content = bytearray(path.read_bytes())
+    content[24:28] = rate.to_bytes(4, "little")
+    path.write_bytes(content)
+
+
+def in_its_place(path: Path, make: Callable[[Path], Any]) -> None:
+    path.unlink()
+    make(path)
+
+
+# How a file is broken, and the kind of reason that must be given.
+BREAKAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "empty file": (lambda path: path.write_bytes(b""), "unreadable"),
+    "truncated WAV": (lambda path: cut(path, "WAV"), "truncated"),
+    "truncated RF64": (lambda path: cut(path, "RF64"), "truncated"),
+    "truncated WAV header": (lambda path: cut(path, "WAV", 30), "unreadable"),
+    "WAV without its samples": (lambda path: cut(path, "WAV", 44), "truncated"),
+    "truncated FLAC": (lambda path: cut(path, "FLAC"), "unreadable"),
+    "text": (lambda path: path.write_text("this is no audio\n" * 99), "unreadable"),
+    "UTF-16 text": (lambda path: path.write_text("no audio", encoding="utf-16"), "unreadable"),
+    "NaN": (with_sample(np.nan), "holds NaN or infinite samples"),
+    "infinity": (with_sample(np.inf), "holds NaN or infinite samples"),
+    "minus infinity": (with_sample(-np.inf), "holds NaN or infinite samples"),
+    "far beyond full scale": (with_sample(1e30), "out of range"),
+    "zero length": (lambda path: soundfile.write(path, np.zeros(0), RATE), "empty"),
+    "eight channels": (
+        lambda path: soundfile.write(path, np.tile(noise()[:, None], 8), RATE),
+        "wrong channel count",
+    ),
+    "rate of 0": (lambda path: with_rate_in_its_header(path, 0), "unreadable"),
+    "rate of 1 Hz": (lambda path: with_rate_in_its_header(path, 1), "wrong rate"),
+    "rate of 1 GHz": (lambda path: with_rate_in_its_header(path, 10**9), "wrong rate"),
+    "clipped": (lambda path: soundfile.write(path, np.sign(noise()), RATE), "clipped"),
+    "folder": (lambda path: in_its_place(path, os.mkdir), "unreadable"),
+    "pipe": (lambda path: in_its_place(path, os.mkfifo), "unreadable"),
+    "broken link": (
+        lambda path: in_its_place(path, lambda link: link.symlink_to("nowhere")),
+        "missing",
+    ),
+    "gone": (lambda path: path.unlink(), "missing"),
+}
+NO_READING_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+EVERY_BREAKAGE = [
+    *(pytest.param(*breakage, id=name) for name, breakage in BREAKAGES.items()),
+    pytest.param(
+        lambda path: path.chmod(0), "unreadable", id="no permission", marks=NO_READING_ROOT
+    ),
+]
+
+
+def reasons_in(path: Path, column: str = "clip") -> dict[str, str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row[column]: row["reason"] for row in csv.DictReader(file)}
+
+
+@pytest.fixture
+def clips(tmp_path: Path, write_wav: WriteWav) -> list[Clip]:
+    """Twelve clips of 0.5 s, four of each class."""
+    return [
+        Clip(
+            path=write_wav(tmp_path / "corpus" / f"c{number:02}.wav", 0.5, seed=number),
+            name=f"c{number:02}.wav",
+            label=number % 3,
+            class_name=CLASSES[number % 3],
+            group=f"c{number:02}.wav",
+        )
+        for number in range(NUM_CLIPS)
+    ]
+
+
+@pytest.fixture
+def dataset(clips: list[Clip]) -> Dataset:
+    return Dataset("tiny", "preprocessing_TINY", "test", 1.0, RANDOM_BY_CLIP, lambda _: list(clips))
+
+
+class TestMatrices:
+    @pytest.mark.parametrize(("breakage", "kind"), EVERY_BREAKAGE)
+    def test_a_broken_clip_is_left_out_with_its_reason(
+        self,
+        breakage: Callable[[Path], Any],
+        kind: str,
+        clips: list[Clip],
+        dataset: Dataset,
+        make_settings: MakeSettings,
+    ) -> None:
+        """One of twelve is more than 0.08 allow, so nothing is written; 0.09 allow it."""
+        breakage(clips[BROKEN].path)
+        settings = make_settings(max_skipped_fraction=0.08)
+        folder = settings.preprocessing.output_folder
+        with pytest.raises(UserError, match="1 of 12 clips cannot be used") as caught:
+            preprocess(dataset, settings)
+        assert str(caught.value).isprintable()
+        written = {path.name for path in folder.iterdir()}
+        assert not written & {
+            f"{NAME}_{part}.{PARTS[part]}" for part in PARTS if part != "left_out"
+        }
+
+        preprocess(dataset, make_settings(max_skipped_fraction=0.09))
+        reasons = reasons_in(folder / f"{NAME}_left_out.csv")
+        assert list(reasons) == ["c04.wav"]
+        assert reasons["c04.wav"].partition(":")[0] == kind
+        matrices = open_matrices(folder, NAME)
+        matrices.check()
+        expected = [clip.name for clip in clips if clip is not clips[BROKEN]]
+        assert matrices.index["clip"].tolist() == expected
+        assert matrices.info["num_left_out"] == 1
+        assert matrices.info["num_clips"] == NUM_CLIPS
+        assert np.isfinite(matrices.predictors).all()
+
+    def test_silence_is_left_out_but_does_not_stop(
+        self, clips: list[Clip], dataset: Dataset, make_settings: MakeSettings
+    ) -> None:
+        for clip in clips[:6]:
+            soundfile.write(clip.path, np.full(RATE, 0.05), RATE, subtype="FLOAT")
+        settings = make_settings(max_skipped_fraction=0)
+        folder = preprocess(dataset, settings)
+        reasons = reasons_in(folder / f"{NAME}_left_out.csv")
+        assert reasons == dict.fromkeys(
+            (clip.name for clip in clips[:6]), "silent: no sample above 0.05"
+        )
+        assert len(open_matrices(folder, NAME).target) == 6
+
+    def test_all_kinds_at_once_on_two_processes(
+        self, tmp_path: Path, write_wav: WriteWav, make_settings: MakeSettings
+    ) -> None:
+        """As many broken clips as there are kinds, among twice as many that are not."""
+        broken = {
+            f"b{number:02}.wav": breakage for number, breakage in enumerate(BREAKAGES.values())
+        }
+        names = sorted([*broken, *(f"a{number:02}.wav" for number in range(2 * len(broken)))])
+        clips = [
+            Clip(write_wav(tmp_path / "corpus" / name, 0.3, seed), name, seed % 2, "x", name)
+            for seed, name in enumerate(names)
+        ]
+        for clip in clips:
+            if clip.name in broken:
+                broken[clip.name][0](clip.path)
+        dataset = Dataset(
+            "tiny", "preprocessing_TINY", "test", 1.0, RANDOM_BY_CLIP, lambda _: clips
+        )
+        folder = preprocess(dataset, make_settings(max_skipped_fraction=0.4, workers=2))
+        reasons = reasons_in(folder / f"{NAME}_left_out.csv")
+        assert {name: reason.partition(":")[0] for name, reason in reasons.items()} == {
+            name: kind for name, (_, kind) in broken.items()
+        }
+        kept = open_matrices(folder, NAME).index["clip"].tolist()
+        assert sorted([*kept, *reasons]) == names
+
+    @pytest.mark.parametrize("rate", [8000, 44100, 48000])
+    def test_another_rate_and_two_channels_are_no_reason(
+        self, clips: list[Clip], dataset: Dataset, make_settings: MakeSettings, rate: int
+    ) -> None:
+        """Good-Sounds is recorded at 48 kHz; what is not 16 kHz mono is brought there."""
+        soundfile.write(clips[BROKEN].path, np.tile(noise()[:, None], 2), rate)
+        folder = preprocess(dataset, make_settings(max_skipped_fraction=0))
+        assert len(open_matrices(folder, NAME).target) == NUM_CLIPS
+
+    def test_loud_and_clipped_a_little_is_no_reason(
+        self, clips: list[Clip], dataset: Dataset, make_settings: MakeSettings
+    ) -> None:
+        """10 dB too loud, as many of the Speech Commands are."""
+        loud = np.random.default_rng(1).laplace(scale=0.05, size=RATE) * 10 ** (10 / 20)
+        soundfile.write(clips[BROKEN].path, np.clip(loud, -1, 1), RATE)
+        folder = preprocess(dataset, make_settings(max_skipped_fraction=0))
+        assert len(open_matrices(folder, NAME).target) == NUM_CLIPS
+
+    def test_without_segmentation_a_lying_header_sets_no_length(
+        self, clips: list[Clip], dataset: Dataset, make_settings: MakeSettings
+    ) -> None:
+        """Examples are as long as the longest clip: at 1 Hz that would be 4 hours."""
+        with_rate_in_its_header(clips[BROKEN].path, 1)
+        settings = make_settings(max_skipped_fraction=0.1, segmentation=False)
+        matrices = open_matrices(preprocess(dataset, settings), NAME)
+        assert matrices.predictors.shape == (11, 64, 129)
+
+
+class TestMixing:
+    """The same where speech and noise are read: no mixture is lost without a word."""
+
+    @pytest.fixture
+    def mixtures(self, tmp_path: Path, write_wav: WriteWav) -> list[Mixture]:
+        """Three mixtures of their own speech and noise, each at two SNRs."""
+        folder = tmp_path / "source"
+        return [
+            Mixture(
+                speech=(write_wav(folder / f"s{number}.wav", 0.3, seed=number),),
+                noise=(write_wav(folder / f"n{number}.wav", 0.3, seed=10 + number),),
+                noise_type="Typing",
+                num_samples=None,
+                snrs=(0.0, 30.0),
+                files=(f"noisy{number}_0.wav", f"noisy{number}_30.wav"),
+            )
+            for number in range(3)
+        ]
+
+    @pytest.mark.parametrize("part", ["speech", "noise"])
+    @pytest.mark.parametrize(("breakage", "kind"), EVERY_BREAKAGE)
+    def test_a_broken_source_leaves_its_mixture_out(
+        self,
+        part: str,
+        breakage: Callable[[Path], Any],
+        kind: str,
+        mixtures: list[Mixture],
+        tmp_path: Path,
+    ) -> None:
+        breakage(getattr(mixtures[1], part)[0])
+        folder = tmp_path / "noisy"
+        with pytest.raises(UserError, match="1 of 3 mixtures could not be made"):
+            write_mixtures(mixtures, folder, RATE, "decibel", 1, 0.3)
+        assert not (folder / "manifest.csv").exists()
+        write_mixtures(mixtures, folder, RATE, "decibel", 1, 0.4)
+        reasons = reasons_in(folder / "left_out.csv", "files")
+        assert list(reasons) == ["s1.wav;n1.wav"]
+        assert reasons["s1.wav;n1.wav"].partition(":")[0] == kind
+        with (folder / "manifest.csv").open(newline="") as file:
+            files = [row["file"] for row in csv.DictReader(file)]
+        assert files == [*mixtures[0].files, *mixtures[2].files]
+
+
+class TestSpeechCommands:
+    """From the raw corpus through balancing and mixing to the matrices."""
+
+    def broken_clips(self, speech_commands: Path, settings: Settings) -> set[str]:
+        """Balance everything there is, with one clip cut and one replaced by text."""
+        cut(speech_commands / "three" / "abcd1234_nohash_0.wav", "WAV")
+        (speech_commands / "five" / "ef567890_nohash_1.wav").write_text("no audio")
+        write_balanced(settings)
+        return {"abcd1234_nohash_0_three.wav", "ef567890_nohash_1_five.wav"}
+
+    @pytest.mark.usefixtures("ms_snsd")
+    def test_every_clip_is_in_the_matrices_or_listed(
+        self, speech_commands: Path, make_settings: MakeSettings
+    ) -> None:
+        settings = make_settings(items_per_class=4, max_skipped_fraction=0.05)
+        broken = self.broken_clips(speech_commands, settings)
+        folder = preprocess(CLEAN_RANDSPLIT, settings)
+        reasons = reasons_in(folder / "gsc_randsplit_spectrum_fast_left_out.csv")
+        assert set(reasons) == broken
+        assert len(open_matrices(folder, "gsc_randsplit").target) == 38
+
+        write_noisy_balanced(settings)
+        noisy = settings.preprocessing.augmented_gsc_folder / NOISY
+        listed = reasons_in(noisy / "left_out.csv", "files")
+        assert {files.partition(";")[0] for files in listed} == broken
+        assert sorted(reason.partition(":")[0] for reason in listed.values()) == [
+            "truncated",
+            "unreadable",
+        ]
+        preprocess(NOISY_RANDSPLIT, settings)
+        assert len(open_matrices(folder, "gsc_noisy_randsplit").target) == 38
+
+    @pytest.mark.usefixtures("ms_snsd")
+    def test_more_than_one_percent_stops_each_step(
+        self, speech_commands: Path, make_settings: MakeSettings
+    ) -> None:
+        settings = make_settings(items_per_class=4)
+        assert settings.preprocessing.max_skipped_fraction == 0.01
+        self.broken_clips(speech_commands, settings)
+        with pytest.raises(UserError, match="2 of 40 clips cannot be used"):
+            preprocess(CLEAN_RANDSPLIT, settings)
+        assert not matrices_ready(
+            settings.preprocessing.output_folder, "gsc_randsplit_spectrum_fast"
+        )
+        with pytest.raises(UserError, match="2 of 40 mixtures could not be made"):
+            write_noisy_balanced(settings)
+        with pytest.raises(UserError, match=r"manifest\.csv: is unfinished"):
+            preprocess(NOISY_RANDSPLIT, settings)
+
+
+def test_cut_sources_of_noisy_speech_are_not_taken_for_shorter_ones(
+    ms_snsd: Path, make_settings: MakeSettings
+) -> None:
+    """A cut file has no length that can be relied on: no mixture is made of it."""
+    cut(ms_snsd / "clean_train" / "clean2.wav", "WAV")
+    settings = make_settings(total_hours=0.02)
+    write_noisyspeech(settings)
+    with (settings.preprocessing.generated_noisyspeech_folder / "manifest.csv").open() as file:
+        used = {name for row in csv.DictReader(file) for name in row["speech"].split(";")}
+    assert "clean2.wav" not in used
+    assert len(used) == 5
