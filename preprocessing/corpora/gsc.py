@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from config.errors import UserError
 from config.files import written_aside
@@ -80,6 +79,8 @@ def write_balanced(settings: Settings) -> Path:
     Raises:
         UserError: as choose_balanced, or the folder holds another choice.
     """
+    from tqdm import tqdm
+
     chosen = choose_balanced(settings)
     folder = mixtures_folder(settings, BALANCED)
     plan = fingerprint_of([name for _, name in chosen])

@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
-import soxr
 
 from config.files import written_aside
+
+if TYPE_CHECKING:
+    import soundfile
 
 Samples = npt.NDArray[np.float32]
 
@@ -86,7 +87,7 @@ def decode(path: Path) -> Recording:
     return Recording(samples, rate)
 
 
-def _read_parts(file: soundfile.SoundFile) -> Iterator[Samples]:
+def _read_parts(file: "soundfile.SoundFile") -> Iterator[Samples]:
     """The samples, a part at a time: a header may announce more than any memory holds."""
     while True:
         part: Samples = file.read(SAMPLES_AT_ONCE, dtype="float32")
@@ -101,8 +102,10 @@ def _mono(samples: Samples) -> Samples:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+def _opened(path: Path) -> Iterator["soundfile.SoundFile"]:
     """A file whose header makes sense; whatever goes wrong with it is an UnusableAudioError."""
+    import soundfile
+
     try:
         if not path.is_file():
             raise UnusableAudioError(_why_no_file(path))
@@ -121,7 +124,7 @@ def _why_no_file(path: Path) -> str:
     return "unreadable: it is no file" if path.exists() else "missing"
 
 
-def _check_header(file: soundfile.SoundFile) -> None:
+def _check_header(file: "soundfile.SoundFile") -> None:
     if not 1 <= file.channels <= MOST_CHANNELS:
         raise UnusableAudioError(f"wrong channel count: {file.channels}, must be 1 or 2")
     if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
@@ -228,6 +231,8 @@ def _cut(recording: Recording, sample_rate: int, start: float, duration: float |
         raise UnusableAudioError(f"truncated: {len(samples)} of {count} samples")
     _check_samples(samples)
     if rate != sample_rate:
+        import soxr
+
         samples = soxr.resample(samples, rate, sample_rate).astype(np.float32)
         if len(samples) == 0:
             raise UnusableAudioError("empty")
@@ -306,6 +311,8 @@ def write_audio(path: Path, samples: npt.NDArray[np.floating], sample_rate: int)
     Raises:
         ValueError: a sample is not finite, or lies outside -1 ... 1 and would be clipped.
     """
+    import soundfile
+
     if not np.abs(samples).max(initial=0.0) <= 1:
         raise ValueError(f"{path}: samples beyond full scale would be clipped")
     with written_aside(path) as aside:

@@ -10,11 +10,10 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from tqdm import tqdm
-
-from preprocessing.pipeline.processes import Results, in_processes
+if TYPE_CHECKING:
+    from preprocessing.pipeline.processes import Results
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -51,7 +50,7 @@ def map_in_order(
     unit: str,
     done: int = 0,
     size_of: Callable[[Task], int] = lambda _task: 1,
-) -> Results[Result]:
+) -> "Results[Result]":
     """Apply a function to tasks in parallel processes; results come in the order of the tasks.
 
     Only a few results wait in memory at a time. One worker means: in this process. Close the
@@ -65,6 +64,10 @@ def map_in_order(
     Raises:
         UserError: a process was killed.
     """
+    from tqdm import tqdm
+
+    from preprocessing.pipeline.processes import in_processes
+
     workers = num_workers(workers, len(tasks))
     total = done + sum(map(size_of, tasks))
     results = in_processes(function, tasks, workers) if workers > 1 else _here(function, tasks)
@@ -77,7 +80,7 @@ def map_in_order(
             bar.update(size_of(task))
 
 
-def _here(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Results[Result]:
+def _here(function: Callable[[Task], Result], tasks: Iterable[Task]) -> "Results[Result]":
     for task in tasks:
         yield function(task)
 
