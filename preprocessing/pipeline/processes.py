@@ -53,7 +53,9 @@ def tasks_in_flight(workers: int) -> int:
 def in_processes(
     function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
 ) -> Results[Result]:
-    """Results of the tasks in their order; closing the generator ends the processes at once.
+    """Results of the tasks in their order; closing the generator ends the processes.
+
+    They finish the tasks that they are at, and start no others.
 
     Task i + tasks_in_flight(workers) starts after the caller is done with the result of task i.
 
@@ -82,9 +84,10 @@ def in_processes(
             "command goes on from there, with fewer processes after --set workers=<number>"
         ) from None
     finally:
+        # Not the other way round: a pool whose processes end by themselves may wait for ever.
+        pool.shutdown(cancel_futures=True)
         writer.close()
         reader.close()
-        pool.shutdown(cancel_futures=True)
         gc.unfreeze()
 
 
