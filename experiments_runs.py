@@ -33,7 +33,7 @@ def run_all(runs: Sequence[Run], gpu: int, overwrite: bool, reader: ResultReader
     from training.instance import Workshop, input_fingerprints, run_instance
 
     workshop = Workshop(device=choose_device(gpu), results=reader)
-    _clear_away(runs, reader)
+    _clear_away(runs)
     todo = runs
     if not overwrite:
         todo = _unfinished(runs, reader, lambda run: input_fingerprints(run.instance, workshop))
@@ -63,12 +63,12 @@ def run_all(runs: Sequence[Run], gpu: int, overwrite: bool, reader: ResultReader
     return EXIT_FAILED_RUNS if failures else 0
 
 
-def _clear_away(runs: Sequence[Run], reader: ResultReader) -> None:
+def _clear_away(runs: Sequence[Run]) -> None:
     """Remove what processes left that were killed, and that no run goes on from."""
     from training.instance import forget_unfinished
 
     for run in runs:
-        if not run.files.unfinished.exists() or reader.find(run.files.twin) is None:
+        if not run.files.unfinished.exists() or not run.files.twin.exists():
             continue
         with locked(run.files.lock) as is_ours:
             if is_ours:

@@ -338,9 +338,8 @@ class TestSweep:
     def test_results_folder_is_a_file(self, sweep: "Suite", capsys: Capture) -> None:
         sweep.results.write_text("precious")
         code, lines = outcome(lambda: manage(sweep, "[28]", "-1"), capsys)
-        assert code in (1, 2)
-        assert "Not a directory" in lines[-1]
-        assert str(sweep.results) in lines[-1]
+        assert code == 2
+        assert any(str(sweep.results) in line for line in lines)
         assert "Traceback" not in "".join(lines)
         assert sweep.results.read_text() == "precious"
 

@@ -293,7 +293,8 @@ def _frozen_pass_bytes(plan: TrainingPlan, batch_size: int) -> int:
         converted = max(plan.tapped(layer).size for layer in group)
         size = _element(plan) * values + FLOAT * converted * (plan.precision == "bf16")
         aggregates = sum(_aggregate_bytes(plan, layer, batch_size) for layer in group)
-        largest = max(largest, batch_size * size + aggregates)
+        # Twice, for a moment: before and after they are divided by their size.
+        largest = max(largest, batch_size * size + 2 * aggregates)
     return largest
 
 

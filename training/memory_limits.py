@@ -21,8 +21,7 @@ RESIDENT_SHARE, MEMORY_SHARE = 0.4, 0.5
 LARGEST_BATCH_SIZE = 1_000_000
 OUT_OF_MEMORY = (
     "out of memory",
-    "can't allocate memory",
-    "cannot allocate memory",
+    "defaultcpuallocator",
     "alloc_failed",
     "bad_alloc",
 )

@@ -21,7 +21,7 @@ from training.architecture import (
 )
 from training.vgg import VGG16
 
-WIDTHS = (1 / 64, 1 / 8, 0.3, 1.0, 1.5)
+WIDTHS = (1 / 200, 1 / 8, 0.3, 1.0, 1.5)
 SIZES = ((32, 32), (126, 129), (501, 129), (63, 40), (100, 33))
 
 
