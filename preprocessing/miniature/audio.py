@@ -67,12 +67,14 @@ def write_clips(
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as file:
+            # Of a file object libsndfile would call Python back, and Ctrl-C in there is lost.
             soundfile.write(
-                file,
+                file.fileno(),
                 _integers(samples, bits),
                 sample_rate,
                 format=path.suffix[1:].upper(),
                 subtype=f"PCM_{bits}",
+                closefd=False,
             )
         num_written += 1
     return num_written
