@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from config.errors import UserError
-from config.experiments import Experiment, Instance
-from config.settings import PROJECT_FOLDER, Settings, TrainingDefaults, display_path
+from config.experiments import Experiment
+from config.settings import POOL, RANDOM, Settings, TrainingDefaults, display_path
+from config.words import EXPERIMENTS_FOLDER, MANAGER
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import (
     Matrices,
@@ -24,32 +25,18 @@ from preprocessing.pipeline.matrices import (
 )
 from pretraining.extractors import EXTRACTORS
 from training.network_files import learnt_nothing, quality, read_description
-from training.results import InstanceFiles, count_finished
+from training.results import count_finished
+from training.runs import Run
 
 if TYPE_CHECKING:
     from training.memory import MemoryEstimate
 
 CPU = -1
-EXPERIMENTS_FOLDER = PROJECT_FOLDER / "experiments_antitransfer"
-MANAGER = "python experiments_manager.py"
 # The length of examples is the dataset's own unless it is set, and both backends agree.
 NOT_OF_FEATURES = {"sequence_length", "features_backend"}
+# Of the experimental similarity, in a trial on synthetic digits.
+RISKY_POOL_LAYER, RISKY_POOL_BETA = 7, 3.0
 FULL_MODEL_BYTES = 134_275_780 * 4
-
-
-@dataclass(frozen=True)
-class Run:
-    """One instance to be run."""
-
-    experiment: Experiment
-    instance: Instance
-    files: InstanceFiles
-
-    @property
-    def title(self) -> str:
-        """What the progress bar shows."""
-        comment = self.instance.parameters["comment_2"] or self.instance.parameters["comment_1"]
-        return f"experiment {self.experiment.id} run {self.instance.number} {comment}"
 
 
 class Stock:
@@ -78,17 +65,6 @@ class Missing:
 
     problem: str
     command: str
-
-
-def files_of(experiment: Experiment, instance: Instance) -> InstanceFiles:
-    """Where an instance's results lie."""
-    return InstanceFiles(
-        results_folder=instance.settings.results.results_folder,
-        experiment=experiment.id,
-        number=instance.number,
-        dataset=experiment.dataset,
-        features=str(instance.parameters["features_type"]),
-    )
 
 
 def sources_of(experiment: Experiment) -> set[int]:
@@ -164,7 +140,8 @@ def _missing_extractors(run: Run, stock: Stock, force: bool) -> list[Missing]:
             )
             raise UserError(
                 f"{display_path(run.experiment.file)}: no extractor {name}; "
-                f"there are {', '.join(EXTRACTORS)} (see [training_defaults] {key})"
+                f"there are {', '.join([*EXTRACTORS, *([RANDOM] if key == 'at_dataset' else [])])} "
+                f"(see [training_defaults] {key})"
             )
         problem = _extractor_problem(settings, name, stock, force)
         if problem:
@@ -276,8 +253,28 @@ def describe_inputs(runs: Sequence[Run], gpu: int | None) -> None:
             finished = stock.num_finished(run.files.results_folder, source)
             start = f"experiment {run.experiment.id} starts from the best of experiment {source}"
             lines[f"{start}, of which {finished} runs are finished now"] = None
+    for warning in _warnings(runs):
+        lines[warning] = None
     print("\n".join(lines))
     print(f"memory of the largest run: {_largest_estimate(runs, gpu, stock)}")
+
+
+def _warnings(runs: Sequence[Run]) -> list[str]:
+    """What is known to go wrong with settings that are allowed."""
+    for run in runs:
+        training = run.instance.settings.training_defaults
+        layers = [layer for group in training.at_layer for layer in group]
+        is_risky = (
+            max(layers, default=0) >= RISKY_POOL_LAYER
+            or max(training.at_beta, default=0) >= RISKY_POOL_BETA
+        )
+        if training.anti_transfer and training.at_aggregation == POOL and is_risky:
+            return [
+                f"warning: at_aggregation = {POOL} at layers of {RISKY_POOL_LAYER} and more, or "
+                f"with at_beta of {RISKY_POOL_BETA:g} and more, fell to chance in a trial; a run "
+                "that does is reported as collapsed"
+            ]
+    return []
 
 
 def _largest_estimate(runs: Sequence[Run], gpu: int | None, stock: Stock) -> "MemoryEstimate":

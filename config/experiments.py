@@ -52,7 +52,7 @@ class Experiment:
 
     @property
     def kind(self) -> str:
-        """baseline, weight_initialization, anti_transfer or dual_anti_transfer."""
+        """baseline, weight_initialization, [dual_]anti_transfer or gradient_reversal."""
         return str(self.instances[0].parameters["kind"])
 
 
@@ -300,6 +300,8 @@ def _kind(settings: Settings) -> str:
     training = settings.training_defaults
     if training.anti_transfer:
         return "dual_anti_transfer" if training.at_pretraining else "anti_transfer"
+    if training.gradient_reversal_label:
+        return "gradient_reversal"
     return "weight_initialization" if training.at_pretraining else "baseline"
 
 

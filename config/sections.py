@@ -25,7 +25,12 @@ AGGREGATIONS = (
     "none",
     "pairwise",
     "stochastic_pairwise",
+    "pool",
 )
+# The two halves of the experimental similarity; neither means anything without the other.
+POOL, WITHIN_CLASS = "pool", "cka_within_class"
+# As at_dataset: a frozen network whose weights nothing trained, the control.
+RANDOM = "random"
 EXTRACTOR_PATH_KEY = re.compile(r"at_(?P<name>\w+)_model_path")
 SOURCE_EXPERIMENT = re.compile(r"experiment ([0-9]{1,9})")
 
@@ -93,6 +98,10 @@ Names = Annotated[
     BeforeValidator(lambda value: _split_list(value, ",")),
 ]
 Betas = Annotated[tuple[NonNegative, ...], BeforeValidator(lambda value: _split_list(value, ";"))]
+OptionalLayer = Annotated[Layer | None, BeforeValidator(_empty_is_none)]
+OptionalName = Annotated[
+    Annotated[str, AfterValidator(_clean_name)] | None, BeforeValidator(_empty_is_none)
+]
 LayerGroups = Annotated[tuple[tuple[Layer, ...], ...], BeforeValidator(_split_layers)]
 
 
@@ -155,6 +164,7 @@ class Preprocessing(Section):
     items_per_class: Count
     total_hours: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
     snr_convention: Literal["ms_snsd", "decibel"]
+    confounding: Fraction
     speaker_label: Literal["actor", "session"]
     workers: Annotated[int, Field(ge=0, le=4096)]
     max_skipped_fraction: Fraction
@@ -184,11 +194,15 @@ class TrainingDefaults(Section):
     at_layer: LayerGroups
     at_tap: Literal["output", "input"]
     at_aggregation: Annotated[str, AfterValidator(_known_aggregation)]
-    at_distance: Literal["cos_squared", "mse_sigmoid", "mse_sigmoid_invorder"]
+    at_distance: Literal["cos_squared", "mse_sigmoid", "mse_sigmoid_invorder", "cka_within_class"]
+    at_ramp: Fraction
     at_pretraining: Annotated[
         str | None, BeforeValidator(_empty_is_none), AfterValidator(_pretraining_source)
     ]
     at_cache: Literal["auto", "disk", "off"]
+    gradient_reversal_label: OptionalName
+    gradient_reversal_layer: OptionalLayer
+    gradient_reversal_weight: NonNegative
     torch_compile: bool
     tracker: Literal["none", "tensorboard", "wandb", "mlflow"]
     extractor_paths: dict[str, OptionalFolder]
@@ -212,7 +226,8 @@ class TrainingDefaults(Section):
     @property
     def extractors(self) -> tuple[str, ...]:
         """What the training reads: the networks it is pushed away from, and that it starts from."""
-        frozen = self.at_dataset if self.anti_transfer else ()
+        names = self.at_dataset if self.anti_transfer else ()
+        frozen = tuple(name for name in names if name != RANDOM)
         return frozen if self.source_extractor is None else (*frozen, self.source_extractor)
 
 

@@ -20,7 +20,10 @@ from config.sections import (
     FEATURES_TYPES,
     MUL_COMP_EXPONENTS,
     NUM_CONVOLUTIONS,
+    POOL,
+    RANDOM,
     SECTIONS,
+    WITHIN_CLASS,
     FeatureExtraction,
     Section,
     Settings,
@@ -36,8 +39,11 @@ __all__ = [
     "FEATURES_TYPES",
     "MUL_COMP_EXPONENTS",
     "NUM_CONVOLUTIONS",
+    "POOL",
     "PROJECT_FOLDER",
+    "RANDOM",
     "SECTIONS",
+    "WITHIN_CLASS",
     "FeatureExtraction",
     "Layers",
     "Section",
@@ -205,6 +211,7 @@ class Layers:
         self._check_splits(settings.training_defaults)
         self._check_windows(settings.feature_extraction)
         self._check_anti_transfer(settings.training_defaults)
+        self._check_gradient_reversal(settings.training_defaults)
         return settings
 
     def _check_splits(self, training: TrainingDefaults) -> None:
@@ -230,6 +237,9 @@ class Layers:
 
     def _check_anti_transfer(self, training: TrainingDefaults) -> None:
         layer, networks = self.sections["training_defaults"], len(training.at_dataset)
+        if training.at_pretraining == RANDOM:
+            reason = "every training starts from random weights; leave it empty"
+            raise layer.error("at_pretraining", reason)
         if not training.anti_transfer:
             return
         if not training.at_dataset:
@@ -244,6 +254,21 @@ class Layers:
                     f"must be one value for all, or {networks} separated by ; "
                     "(one for each network of at_dataset)",
                 )
+        if (training.at_aggregation == POOL) != (training.at_distance == WITHIN_CLASS):
+            reason = (
+                f"at_aggregation = {POOL} and at_distance = {WITHIN_CLASS} belong together; found "
+                f"at_aggregation = {training.at_aggregation}, at_distance = {training.at_distance}"
+            )
+            key = "at_aggregation" if training.at_aggregation == POOL else "at_distance"
+            raise layer.error(key, reason)
+
+    def _check_gradient_reversal(self, training: TrainingDefaults) -> None:
+        wanted = (training.gradient_reversal_label, training.gradient_reversal_layer)
+        if (wanted[0] is None) != (wanted[1] is None):
+            missing, given = ("label", "layer") if wanted[0] is None else ("layer", "label")
+            raise self.sections["training_defaults"].error(
+                f"gradient_reversal_{missing}", f"must be given, as gradient_reversal_{given} is"
+            )
 
 
 def _literal_choices(model: type[Section], key: str) -> list[str]:

@@ -25,6 +25,7 @@ AGAINST_NOISE = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer":
 NUM_INSTANCES = 3
 # Each key of [training_defaults] that decides a result, with another value than it has in these
 # tests; where the splits must still make 1, with that of a second key.
+REVERSAL = {"gradient_reversal_label": "class_name", "gradient_reversal_layer": 3}
 DECISIVE: dict[str, dict[str, Any]] = {
     "train_split": {"train_split": 0.6, "validation_split": 0.3},
     "validation_split": {"validation_split": 0.1, "test_split": 0.2},
@@ -52,7 +53,12 @@ DECISIVE: dict[str, dict[str, Any]] = {
     "at_distance": {"at_distance": "mse_sigmoid"},
     "at_pretraining": {"at_pretraining": "librispeech"},
     "torch_compile": {"torch_compile": True},
+    "at_ramp": {"at_ramp": 0.5},
+    "gradient_reversal_label": REVERSAL,
+    "gradient_reversal_layer": REVERSAL,
 }
+# Decides nothing without a label.
+OF_REVERSAL = {"gradient_reversal_weight": 0.5}
 INDIFFERENT = {"at_cache": "off", "tracker": "tensorboard"}
 ELSEWHERE: dict[str, Any] = {
     "results.results_folder": "elsewhere",
@@ -202,7 +208,7 @@ def test_every_key_of_a_training_is_classified() -> None:
     keys = set(read_ini(DEFAULTS_FILE)["training_defaults"])
     paths = {key for key in keys if EXTRACTOR_PATH_KEY.fullmatch(key)}
     assert paths
-    assert keys == {*DECISIVE, *INDIFFERENT, *paths}
+    assert keys == {*DECISIVE, *OF_REVERSAL, *INDIFFERENT, *paths}
     assert not DECISIVE.keys() & INDIFFERENT.keys()
 
 
@@ -213,6 +219,13 @@ def test_what_decides_a_result_changes_its_fingerprint(
     others = {name: value for name, value in DECISIVE[key].items() if name != key}
     assert fingerprint(**DECISIVE[key]) != fingerprint()
     assert len(others) <= 1
+
+
+def test_the_weight_of_gradient_reversal_decides_where_there_is_one(
+    fingerprint: Callable[..., str],
+) -> None:
+    assert fingerprint(**OF_REVERSAL) == fingerprint()
+    assert fingerprint(**REVERSAL, **OF_REVERSAL) != fingerprint(**REVERSAL)
 
 
 def test_each_split_decides_by_itself(suite: "Suite", fingerprint: Callable[..., str]) -> None:

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from config.errors import UserError
+from config.settings import POOL
 from training.similarity import (
     aggregate,
-    known_aggregation,
-    known_distance,
+    known_pair,
     weighted_similarity,
 )
-from training.taps import Layer, Tap, Taps, activations_until, label, unwrap
+from training.taps import Layer, Tap, Taps, activations_until, label, last_linear, unwrap
 
 
 class AntiTransferLoss:
@@ -37,7 +37,9 @@ class AntiTransferLoss:
             mode and its parameters stop requiring gradients, and it stays so afterwards.
         layers: convolution numbers or module names, the same in both networks.
         aggregation: a key of AGGREGATIONS.
-        distance: a key of DISTANCES.
+        distance: a key of DISTANCES, or (with aggregation pool alone) cka_within_class: the
+            layer's average-pooled activations against the frozen network's penultimate features,
+            within each class; experimental, and not the paper's.
         beta: weight of each layer's term.
         tap: "output" or "input" of the layers; see `training.taps.Taps`.
         name: the frozen network's, for the names of the terms.
@@ -70,15 +72,17 @@ class AntiTransferLoss:
             raise UserError(f"anti-transfer: layers must be one or more, each once, not {layers}")
         if {id(each) for each in model.parameters()} & {id(each) for each in frozen.parameters()}:
             raise ValueError("the model and the frozen network share parameters; pass a copy")
-        self.aggregation = known_aggregation(aggregation)
-        self.distance = known_distance(distance)
+        self.aggregation, self.distance = known_pair(aggregation, distance)
         self.beta = beta
         self.tap = tap
         self.name = name
         self.generator = generator or torch.Generator().manual_seed(0)
         self.terms: dict[str, Tensor] = {}
         self.taps = Taps(model, self.layers, tap)
-        Taps(frozen, self.layers, tap)  # an unknown layer is an error now, not in the first step
+        self.frozen_layers = self.layers if self.aggregation != POOL else (last_linear(frozen),)
+        self.frozen_tap: Tap = tap if self.aggregation != POOL else "input"
+        # An unknown layer is an error now, not in the first step.
+        Taps(frozen, self.frozen_layers, self.frozen_tap)
         self.frozen = unwrap(frozen).eval().requires_grad_(False)
 
     def __enter__(self) -> Self:
@@ -93,21 +97,33 @@ class AntiTransferLoss:
     ) -> None:
         self.taps.__exit__(error_type, error, traceback)
 
-    def __call__(self, inputs: Tensor) -> Tensor:
+    def __call__(self, inputs: Tensor, classes: Tensor | None = None) -> Tensor:
         """The penalty for the model's last forward pass, which must have had the same inputs.
 
         Args:
             inputs: what the model was given, `(batch, channels, frames, bins)`.
+            classes: the target's labels, `(batch,)`, which distance cka_within_class needs.
 
         Returns:
             A scalar with a gradient.
 
         Raises:
             RuntimeError: the model made no forward pass since the last call.
-            ValueError: the two networks' activations differ in shape.
+            ValueError: the two networks' activations differ in shape, or the classes are missing.
         """
         self._check_captured()
-        return self.penalty(self.frozen_aggregates(inputs))
+        return self.penalty(self.frozen_aggregates(inputs), classes)
+
+    def frozen_activations(self, inputs: Tensor) -> dict[Layer, Tensor]:
+        """What of the frozen network each layer is compared with, before aggregation."""
+        found = activations_until(self.frozen, inputs, self.frozen_layers, self.frozen_tap)
+        if self.aggregation == POOL:
+            return dict.fromkeys(self.layers, found[self.frozen_layers[0]])
+        return found
+
+    def frozen_label(self, layer: Layer) -> str:
+        """The name of the place in the frozen network that a layer is compared with."""
+        return label(self.frozen_layers[0] if self.aggregation == POOL else layer)
 
     def frozen_aggregates(self, inputs: Tensor) -> dict[Layer, Tensor]:
         """What `penalty` compares with: the frozen network is run as far as its last tapped layer.
@@ -116,7 +132,7 @@ class AntiTransferLoss:
         depends on that example alone. None of them requires a gradient.
         """
         with torch.inference_mode():
-            activations = activations_until(self.frozen, inputs, self.layers, self.tap)
+            activations = self.frozen_activations(inputs)
         # Autograd saves what the loss compares with, and saves no inference tensor. What is made of
         # inference tensors outside that mode is an ordinary tensor.
         with torch.inference_mode(False), torch.no_grad():
@@ -125,24 +141,29 @@ class AntiTransferLoss:
                 for layer, activation in activations.items()
             }
 
-    def penalty(self, frozen_aggregates: Mapping[Layer, Tensor]) -> Tensor:
+    def penalty(
+        self, frozen_aggregates: Mapping[Layer, Tensor], classes: Tensor | None = None
+    ) -> Tensor:
         """The penalty for the model's last forward pass, given the frozen network's aggregates.
 
         Raises:
             RuntimeError, ValueError: as a call of the loss.
         """
         self._check_captured()
-        terms = self.layer_terms(self.taps.take(), frozen_aggregates)
+        terms = self.layer_terms(self.taps.take(), frozen_aggregates, classes)
         self.terms = {self.term_name(layer): term.detach() for layer, term in terms.items()}
         return torch.stack(list(terms.values())).sum()
 
     def layer_terms(
-        self, activations: Mapping[Layer, Tensor], frozen_aggregates: Mapping[Layer, Tensor]
+        self,
+        activations: Mapping[Layer, Tensor],
+        frozen_aggregates: Mapping[Layer, Tensor],
+        classes: Tensor | None = None,
     ) -> dict[Layer, Tensor]:
         """Each layer's weighted term, for activations of the model.
 
         Raises:
-            ValueError: the two networks' aggregates differ in shape.
+            ValueError: the two networks' aggregates differ in shape, or the classes are missing.
         """
         terms = {}
         for layer in self.layers:
@@ -154,6 +175,7 @@ class AntiTransferLoss:
                     self.distance,
                     self.beta,
                     generator=self.generator,
+                    classes=classes,
                 )
             except ValueError as error:
                 raise ValueError(f"{self.term_name(layer)}: {error}") from None

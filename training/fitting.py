@@ -3,6 +3,7 @@
 It receives finished objects (network, optimizer, sets) and reads no settings.
 """
 
+import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ from training.safeguards import (
     refuse_divergence,
     refuse_vanished,
 )
+from training.tracking import track_epoch
 
 BestMetric = Literal["val_loss", "val_task_loss", "val_acc"]
 History = dict[str, list[float]]
@@ -65,16 +67,20 @@ class Streams:
     dropout: int
     shuffling: torch.Generator
     similarity: torch.Generator
+    adversary: int
+    random_network: int
 
     @classmethod
     def from_seed(cls, seed: int, fold: int) -> "Streams":
         """The streams of one fold of a training."""
-        states = np.random.SeedSequence([seed, fold]).generate_state(4).tolist()
+        states = np.random.SeedSequence([seed, fold]).generate_state(6).tolist()
         return cls(
             initialization=states[0],
             dropout=states[1],
             shuffling=torch.Generator().manual_seed(states[2]),
             similarity=torch.Generator().manual_seed(states[3]),
+            adversary=states[4],
+            random_network=states[5],
         )
 
 
@@ -117,13 +123,14 @@ def fit(
             activations vanish.
     """
     result = FitResult()
-    with listening(learner.penalties):
+    with listening(learner.listeners):
         prove_gradients(learner, training)
         norms_at_start = activation_norms(learner, training)
         torch.manual_seed(streams.dropout)
         state = checkpoint.read() if checkpoint else None
         if state is not None:
             result = _restored(state, learner, streams)
+            del state  # as large as network and optimizer together
         bar = tqdm(
             total=options.num_epochs,
             initial=result.num_epochs,
@@ -159,7 +166,9 @@ def _run_epoch(
 ) -> None:
     """One pass over the training set, and what it led to."""
     epoch = result.num_epochs
-    train_figures = _train_epoch(learner, training, options, streams)
+    started = time.perf_counter()
+    train_figures = _train_epoch(learner, training, options, streams, epoch)
+    seconds = time.perf_counter() - started
     if options.train_metrics == "full":
         train_figures = evaluate(learner, training, options.batch_size).figures
     val_figures = evaluate(learner, validation, options.batch_size).figures
@@ -167,9 +176,7 @@ def _run_epoch(
     refuse_divergence(train_figures, val_figures, first, epoch)
     _record(result.history, train_figures, val_figures)
     _keep_best(result, learner, options, epoch)
-    learner.accelerator.log(
-        {name: values[-1] for name, values in result.history.items()}, step=epoch
-    )
+    track_epoch(learner, training, options.batch_size, result.history, seconds)
 
 
 def _state_of(learner: Learner, streams: Streams, result: FitResult) -> dict[str, Any]:
@@ -178,6 +185,7 @@ def _state_of(learner: Learner, streams: Streams, result: FitResult) -> dict[str
         "result": vars(result),
         "model": network_of(learner).state_dict(),
         "optimizer": learner.optimizer.state_dict(),
+        "adversary": learner.adversary.head.state_dict() if learner.adversary else {},
         "shuffling": streams.shuffling.get_state(),
         "similarity": streams.similarity.get_state(),
         "random": random_state(learner.accelerator.device),
@@ -188,6 +196,8 @@ def _restored(state: dict[str, Any], learner: Learner, streams: Streams) -> FitR
     """What `_state_of` noted becomes the present."""
     network_of(learner).load_state_dict(state["model"])
     learner.optimizer.load_state_dict(state["optimizer"])
+    if learner.adversary:
+        learner.adversary.head.load_state_dict(state["adversary"])
     streams.shuffling.set_state(state["shuffling"])
     streams.similarity.set_state(state["similarity"])
     set_random_state(state["random"], learner.accelerator.device)
@@ -195,13 +205,15 @@ def _restored(state: dict[str, Any], learner: Learner, streams: Streams) -> FitR
 
 
 def _train_epoch(
-    learner: Learner, training: ExampleSet, options: FitOptions, streams: Streams
+    learner: Learner, training: ExampleSet, options: FitOptions, streams: Streams, epoch: int
 ) -> dict[str, float]:
     learner.model.train()
     sums = Sums()
     batches = training.training_batches(options.batch_size, options.shuffle, streams.shuffling)
     num_batches = -(-len(training) // options.batch_size)
-    for batch in tqdm(batches, total=num_batches, unit="batch", leave=False, disable=None):
+    bar = tqdm(batches, total=num_batches, unit="batch", leave=False, disable=None)
+    for number, batch in enumerate(bar):
+        learner.progress = (epoch + number / num_batches) / options.num_epochs
         outputs, task_loss, similarities = training_step(learner, batch)
         figures = figures_of(task_loss, similarities, learner)
         if learner.task == "classification":

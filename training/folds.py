@@ -22,10 +22,12 @@ from training.checkpoints import Checkpoint
 from training.devices import build_accelerator, choose_precision, compiled
 from training.fitting import FitOptions, Streams, fit
 from training.frozen_features import FeatureStore
+from training.gradient_reversal import GradientReversal
 from training.learner import Learner, build_optimizer, evaluate, listening
-from training.metrics import SET_METRICS, chance_level
+from training.metrics import SET_METRICS, chance_level, collapse, confusion
 from training.results import GROUP_KEYS, SETS
 from training.safeguards import missing_classes
+from training.tracking import start_tracking
 from training.vgg import VGG16
 
 
@@ -133,6 +135,7 @@ def train_fold(
     store: FeatureStore | None = None,
     checkpoint: Checkpoint | None = None,
     needed_bytes: int = 0,
+    adversary: GradientReversal | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Train a network on a fold, and measure its best weights on all three sets.
 
@@ -144,6 +147,7 @@ def train_fold(
         store: keeps what the frozen networks give; None: they run in each step.
         checkpoint: where the training's state is kept until it is finished.
         needed_bytes: what the training needs on the device, which the store leaves to it.
+        adversary: of gradient reversal.
 
     Returns:
         The fold's entry of the result dictionary, and the best weights.
@@ -151,11 +155,11 @@ def train_fold(
     device = next(model.parameters()).device
     precision = choose_precision(training.precision, device)
     accelerator = build_accelerator(device, precision, training.tracker, log_folder)
-    if training.tracker != "none":
-        accelerator.init_trackers(title.replace(" ", "_"))
+    start_tracking(accelerator, title, training)
+    of_adversary = adversary.head.parameters() if adversary else ()
     optimizer = build_optimizer(
         training.choose_optimizer,
-        model.parameters(),
+        [*model.parameters(), *of_adversary],
         training.learning_rate,
         training.regularization_lambda,
     )
@@ -170,15 +174,24 @@ def train_fold(
         for penalty in penalties
         if store is not None
     ]
-    learner = Learner(prepared, optimizer, penalties, accelerator, options.task, features)
+    learner = Learner(
+        prepared,
+        optimizer,
+        penalties,
+        accelerator,
+        options.task,
+        features,
+        adversary,
+        training.at_ramp,
+    )
     # A compiled network keeps the hooks it was first run with, so the penalties stay open.
-    with listening(penalties):
+    with listening(learner.listeners):
         result = fit(
             learner, sets["training"], sets["validation"], options, streams, title, checkpoint
         )
         accelerator.end_training()
         model.load_state_dict(result.best_state)
-        figures = _final_figures(learner, sets, options.batch_size)
+        figures = _final_figures(learner, sets, options.batch_size, title)
     values: dict[str, Any] = {
         **figures,
         **result.history,
@@ -191,9 +204,15 @@ def train_fold(
 
 
 def _final_figures(
-    learner: Learner, sets: Mapping[str, ExampleSet], batch_size: int
+    learner: Learner,
+    sets: Mapping[str, ExampleSet],
+    batch_size: int,
+    title: str,
 ) -> dict[str, Any]:
-    """Figures of the best weights on each set, under the names of the original."""
+    """Figures of the best weights on each set, under the names of the original.
+
+    A training that has collapsed is said to have, here and on the terminal.
+    """
     values: dict[str, Any] = {}
     for set_name, prefix in SETS.items():
         evaluation = evaluate(learner, sets[set_name], batch_size)
@@ -202,5 +221,14 @@ def _final_figures(
                 values[f"{prefix}_{metric}"] = evaluation.figures[metric]
         if learner.task == "classification":
             values[f"{prefix}_chance"] = chance_level(evaluation.labels)
+            if set_name == "validation":
+                reason = collapse(evaluation.labels, evaluation.predictions)
+                values["collapsed"] = bool(reason)
+                if reason:
+                    print(f"{title}: collapsed: on the validation set {reason}")
+            if set_name == "test":
+                values["test_confusion"] = confusion(
+                    evaluation.labels, evaluation.predictions, evaluation.num_classes
+                )
         values[f"{prefix}_examples"] = len(evaluation.labels)
     return values

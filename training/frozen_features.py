@@ -26,7 +26,7 @@ from training.device_memory import free_bytes
 from training.memory_limits import MEMORY_SHARE, room_for_speed
 from training.network_files import weights_fingerprint
 from training.similarity import aggregate
-from training.taps import Layer, activations_until, label
+from training.taps import Layer, label
 
 CacheMode = Literal["auto", "disk", "off"]
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -168,7 +168,8 @@ class FeatureStore:
         wanted = {}
         for layer, activation in _activations(penalty, penalty.layers, one, autocast).items():
             form, row = _smaller_form(activation, penalty.aggregation)
-            key = FeatureKey(weights, examples, label(layer), penalty.tap, form, precision)
+            place = penalty.frozen_label(layer)
+            key = FeatureKey(weights, examples, place, penalty.frozen_tap, form, precision)
             wanted[layer] = _Wanted(key, num_rows, tuple(row.shape[1:]), row.dtype)
         return wanted
 
@@ -266,7 +267,8 @@ def _activations(
     penalty: AntiTransferLoss, layers: Sequence[Layer], inputs: Tensor, autocast: Autocast
 ) -> dict[Layer, Tensor]:
     with torch.no_grad(), autocast():
-        return activations_until(penalty.frozen, inputs, layers, penalty.tap)
+        activations = penalty.frozen_activations(inputs)
+    return {layer: activations[layer] for layer in layers}
 
 
 def _smaller_form(activation: Tensor, aggregation: str) -> tuple[str, Tensor]:

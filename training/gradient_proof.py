@@ -34,7 +34,7 @@ class LayerGradient:
 
 
 def layers_without_gradient(
-    model: nn.Module, penalty: AntiTransferLoss, inputs: Tensor
+    model: nn.Module, penalty: AntiTransferLoss, inputs: Tensor, classes: Tensor | None = None
 ) -> list[LayerGradient]:
     """Penalised layers whose term trains nothing: its gradient is zero, or not finite.
 
@@ -44,13 +44,14 @@ def layers_without_gradient(
         model: the network that the penalty was made for.
         penalty: open or not.
         inputs: one batch, `(batch, channels, frames, bins)`.
+        classes: its labels, `(batch,)`, for a penalty that needs them.
     """
-    gradients = layer_gradients(model, penalty, inputs)
+    gradients = layer_gradients(model, penalty, inputs, classes)
     return [gradient for gradient in gradients if not gradient.arrives]
 
 
 def layer_gradients(
-    model: nn.Module, penalty: AntiTransferLoss, inputs: Tensor
+    model: nn.Module, penalty: AntiTransferLoss, inputs: Tensor, classes: Tensor | None = None
 ) -> list[LayerGradient]:
     """The norm of each penalised layer's gradient, on one batch in evaluation mode.
 
@@ -66,7 +67,7 @@ def layer_gradients(
         with nullcontext() if penalty.taps.is_open else penalty, torch.enable_grad():
             model(inputs)
             activations = penalty.taps.take()
-            terms = penalty.layer_terms(activations, penalty.frozen_aggregates(inputs))
+            terms = penalty.layer_terms(activations, penalty.frozen_aggregates(inputs), classes)
         return [
             LayerGradient(penalty.term_name(layer), *_norms(term, activations[layer], parameters))
             for layer, term in terms.items()

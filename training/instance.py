@@ -13,7 +13,7 @@ from config.errors import UserError
 from config.experiments import Instance
 from config.files import write_json
 from config.json_files import read_json
-from config.settings import Settings
+from config.settings import POOL, RANDOM, Settings, TrainingDefaults
 from preprocessing.pipeline.matrices import Matrices, matrices_name, open_matrices
 from preprocessing.pipeline.splits import Split
 from training.anti_transfer import AntiTransferLoss
@@ -24,6 +24,7 @@ from training.devices import choose_precision
 from training.fitting import FitOptions, Streams
 from training.folds import Fold, load_fold, require_classes, train_fold
 from training.frozen_features import FeatureStore
+from training.gradient_reversal import GradientReversal, domain_labels
 from training.memory import TrainingPlan
 from training.memory_limits import memory_errors_explained, require_memory
 from training.network_files import load_weights, read_description, save_weights
@@ -32,7 +33,9 @@ from training.networks import (
     build_network,
     load_extractor,
     placed,
+    random_network,
     start_from_source,
+    without_classifier,
 )
 from training.results import InstanceFiles, ResultReader, instance_fingerprint, write_result
 from training.vgg import VGG16
@@ -50,7 +53,7 @@ class Workshop:
     _matrices: dict[Path, Matrices] = field(default_factory=dict)
     _folds: dict[tuple[Any, ...], Fold] = field(default_factory=dict)
     _weights: dict[Path, dict[str, Tensor]] = field(default_factory=dict)
-    _frozen: dict[tuple[Path, float], VGG16] = field(default_factory=dict)
+    _frozen: dict[tuple[Any, ...], VGG16] = field(default_factory=dict)
     _stores: dict[tuple[str, Path], FeatureStore] = field(default_factory=dict)
     _said: set[str] = field(default_factory=lambda: {""})
 
@@ -111,12 +114,29 @@ class Workshop:
             self._weights[path] = load_weights(path)
         return self._weights[path]
 
-    def frozen_network(self, settings: Settings, name: str) -> VGG16:
-        """A pre-trained network on the device, which no training changes."""
-        key = (settings.extractor_folder(name), settings.training_defaults.width)
+    def frozen_network(self, instance: Instance, name: str, streams: Streams) -> VGG16:
+        """A pre-trained network, or a random one, on the device, which no training changes."""
+        settings, training = instance.settings, instance.settings.training_defaults
+        keeps_classifier = training.at_aggregation == POOL
+        num_classes = int(instance.parameters["output_classes"])
+        key: tuple[Any, ...] = (settings.extractor_folder(name), training.width, keeps_classifier)
+        if name == RANDOM:
+            key = (RANDOM, streams.random_network, num_classes, training.width, keeps_classifier)
         if key not in self._frozen:
-            self._frozen[key] = placed(load_extractor(settings, name, load_weights), self.device)
+            network = (
+                random_network(num_classes, training.width, streams.random_network)
+                if name == RANDOM
+                else load_extractor(settings, name, load_weights)
+            )
+            if not keeps_classifier:
+                network = without_classifier(network)
+            self._forget_random_networks()
+            self._frozen[key] = placed(network, self.device)
         return self._frozen[key]
+
+    def _forget_random_networks(self) -> None:
+        """Each seed has another one; those of earlier instances are not needed again."""
+        self._frozen = {key: each for key, each in self._frozen.items() if key[0] != RANDOM}
 
     def feature_store(self, settings: Settings) -> FeatureStore:
         """What the frozen networks gave for the examples so far."""
@@ -165,6 +185,7 @@ def run_instance(
         "network": "vgg16",
         "num_parameters": num_parameters(num_classes, training.width),
         "num_classes": num_classes,
+        "classes": matrices.classes,
         "in_channels": 1,
         "width": training.width,
         "example_frames": int(matrices.predictors.shape[1]),
@@ -241,7 +262,8 @@ def _run_fold(
     model = build_network(instance.parameters["output_classes"], training.width, streams)
     start_from_source(model, settings, workshop.weights, workshop.results, number)
     model = placed(model, workshop.device)
-    penalties = _penalties(model, settings, streams, workshop) if training.anti_transfer else []
+    penalties = _penalties(model, instance, streams, workshop) if training.anti_transfer else []
+    adversary = _adversary(model, training, matrices, fold, streams)
     options = FitOptions(
         num_epochs=training.num_epochs,
         batch_size=training.batch_size,
@@ -265,6 +287,7 @@ def _run_fold(
             workshop.feature_store(settings),
             checkpoint,
             needed_bytes,
+            adversary,
         )
 
 
@@ -283,17 +306,17 @@ def memory_plan(instance: Instance, matrices: Matrices, device: torch.device) ->
 
 
 def _penalties(
-    model: VGG16, settings: Settings, streams: Streams, workshop: Workshop
+    model: VGG16, instance: Instance, streams: Streams, workshop: Workshop
 ) -> list[AntiTransferLoss]:
     """One similarity term for each network of at_dataset, each with its own layers and beta."""
-    training = settings.training_defaults
+    training = instance.settings.training_defaults
     networks = training.at_dataset
     layers = training.at_layer * (len(networks) if len(training.at_layer) == 1 else 1)
     betas = training.at_beta * (len(networks) if len(training.at_beta) == 1 else 1)
     return [
         AntiTransferLoss(
             model,
-            workshop.frozen_network(settings, name),
+            workshop.frozen_network(instance, name, streams),
             layers=layers[number],
             aggregation=training.at_aggregation,
             distance=training.at_distance,
@@ -304,3 +327,15 @@ def _penalties(
         )
         for number, name in enumerate(networks)
     ]
+
+
+def _adversary(
+    model: VGG16, training: TrainingDefaults, matrices: Matrices, fold: Fold, streams: Streams
+) -> GradientReversal | None:
+    """What gradient reversal needs, if it is asked for."""
+    label, layer = training.gradient_reversal_label, training.gradient_reversal_layer
+    if label is None or layer is None:
+        return None
+    domains = domain_labels(matrices, fold.sets["training"].rows, label)
+    weight = training.gradient_reversal_weight
+    return GradientReversal(model, layer, domains, label, weight, streams.adversary)

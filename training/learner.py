@@ -15,6 +15,7 @@ from torch.nn import functional
 from training.anti_transfer import AntiTransferLoss
 from training.batches import Batch, ExampleSet
 from training.frozen_features import FrozenFeatures
+from training.gradient_reversal import GradientReversal
 from training.metrics import Task, classification_metrics, regression_metrics
 from training.taps import unwrap
 
@@ -23,11 +24,12 @@ FUSED_OPTIMIZERS = ("adam", "adamw", "sgd")
 
 @dataclass
 class Evaluation:
-    """Figures of one set: means over its examples, and the predictions."""
+    """Figures of one set: means over its examples, and the predictions of so many classes."""
 
     figures: dict[str, float]
     labels: npt.NDArray[Any]
     predictions: npt.NDArray[Any]
+    num_classes: int
 
 
 @dataclass
@@ -37,6 +39,10 @@ class Learner:
     Attributes:
         frozen_features: for each penalty, what its frozen network gives for the examples of the
             sets; None or left out: the frozen network runs in each step.
+        adversary: of gradient reversal, if any.
+        ramp: part of the training over which the penalties rise from 0 to their weights. Figures
+            are always those of the full weights, so that epochs can be compared.
+        progress: how much of the training is over, 0 to 1.
     """
 
     model: nn.Module
@@ -45,6 +51,19 @@ class Learner:
     accelerator: Accelerator
     task: Task
     frozen_features: Sequence[FrozenFeatures | None] = ()
+    adversary: GradientReversal | None = None
+    ramp: float = 0.0
+    progress: float = 0.0
+
+    @property
+    def listeners(self) -> list[AntiTransferLoss | GradientReversal]:
+        """All that take activations of the network."""
+        return [*self.penalties, *([] if self.adversary is None else [self.adversary])]
+
+    @property
+    def penalty_share(self) -> float:
+        """What part of their weights the penalties have at the moment."""
+        return min(1.0, self.progress / self.ramp) if self.ramp > 0 else 1.0
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Outputs, task loss and each network's penalty for a batch, from one forward pass."""
@@ -57,9 +76,18 @@ class Learner:
     def _similarities(self, batch: Batch) -> list[Tensor]:
         features = self.frozen_features or [None] * len(self.penalties)
         return [
-            penalty(batch.inputs) if kept is None else penalty.penalty(kept.aggregates(batch.rows))
+            penalty(batch.inputs, batch.labels)
+            if kept is None
+            else penalty.penalty(kept.aggregates(batch.rows), batch.labels)
             for penalty, kept in zip(self.penalties, features, strict=True)
         ]
+
+    def adversary_losses(self, batch: Batch) -> list[Tensor]:
+        """What the adversary, if there is one, makes of the batch that `losses` was called with."""
+        if self.adversary is None:
+            return []
+        with self.accelerator.autocast():
+            return [self.adversary(batch.rows, self.progress)]
 
 
 def task_loss_of(outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
@@ -86,12 +114,12 @@ def build_optimizer(
 
 
 @contextmanager
-def listening(penalties: Iterable[AntiTransferLoss]) -> Iterator[None]:
-    """Penalties that are not open yet are open within the block."""
+def listening(listeners: Iterable[AntiTransferLoss | GradientReversal]) -> Iterator[None]:
+    """Penalties and adversaries that are not open yet are open within the block."""
     with ExitStack() as opened:
-        for penalty in penalties:
-            if not penalty.taps.is_open:
-                opened.enter_context(penalty)
+        for listener in listeners:
+            if not listener.taps.is_open:
+                opened.enter_context(listener)
         yield
 
 
@@ -104,7 +132,8 @@ def training_step(learner: Learner, batch: Batch) -> tuple[Tensor, Tensor, list[
     """Change the network's weights once; returns what `Learner.losses` gave before."""
     learner.optimizer.zero_grad(set_to_none=True)
     outputs, task_loss, similarities = learner.losses(batch)
-    loss = torch.stack([task_loss, *similarities]).sum()
+    weighed = [learner.penalty_share * each for each in similarities]
+    loss = torch.stack([task_loss, *weighed, *learner.adversary_losses(batch)]).sum()
     learner.accelerator.backward(loss)
     learner.optimizer.step()
     return outputs, task_loss, similarities
@@ -118,6 +147,7 @@ def evaluate(learner: Learner, examples: ExampleSet, batch_size: int) -> Evaluat
     with torch.no_grad():
         for batch in examples.batches(batch_size):
             outputs, task_loss, similarities = learner.losses(batch)
+            learner.adversary_losses(batch)
             sums.add(len(batch.labels), figures_of(task_loss, similarities, learner))
             outputs_of_all.append(outputs.float().cpu())
     outputs = torch.cat(outputs_of_all)
@@ -129,7 +159,7 @@ def evaluate(learner: Learner, examples: ExampleSet, batch_size: int) -> Evaluat
     else:
         predictions = outputs.squeeze(1).double().numpy()
         figures |= regression_metrics(labels.astype(np.float64), predictions)
-    return Evaluation(figures, labels, predictions)
+    return Evaluation(figures, labels, predictions, outputs.shape[1])
 
 
 def figures_of(
@@ -142,6 +172,8 @@ def figures_of(
         figures["loss"] = figures["loss"] + figures["feature_loss"]
         for penalty in learner.penalties:
             figures |= {f"{name}_loss": term for name, term in penalty.terms.items()}
+    if learner.adversary is not None:
+        figures |= {f"{name}_loss": term for name, term in learner.adversary.terms.items()}
     return figures
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
+from config.sections import NUM_CONVOLUTIONS, POOL
 from training.architecture import (
     Activation,
     convolution_inputs,
@@ -82,6 +83,7 @@ SIMILARITY_COSTS = {
     "none": _Cost(2, 4, 0),
     "pairwise": _Cost(2, 4, 4),
     "stochastic_pairwise": _Cost(1, 1, 4),
+    "pool": _Cost(0, 1, 8),
 }
 
 
@@ -219,7 +221,7 @@ def estimate_memory(plan: TrainingPlan, batch_size: int) -> MemoryEstimate:
         "optimizer": weights * OPTIMIZER_STATES[plan.optimizer],
         "activations": activations,
         "similarity": similarity,
-        "frozen networks": len(plan.layers) * FLOAT * convolution_parameters(plan.width),
+        "frozen networks": len(plan.layers) * FLOAT * _frozen_values(plan),
         "best weights": weights * on_cpu,
     }
     # After a step there are no activations, but the weights are changed and the best ones copied.
@@ -247,6 +249,11 @@ def _activation_bytes(plan: TrainingPlan, batch_size: int) -> int:
     if plan.device == "cpu" and plan.precision == "bf16" and not plan.has_bf16_units:
         size += UNFOLDED_COPIES * HALF * max(each.size for each in plan.inputs)
     return batch_size * size
+
+
+def _frozen_values(plan: TrainingPlan) -> int:
+    """Weights of a frozen network: its penultimate features need the classifier, too."""
+    return plan.num_values if plan.aggregation == POOL else convolution_parameters(plan.width)
 
 
 def _half_weight_bytes(plan: TrainingPlan) -> int:
@@ -286,10 +293,14 @@ def _similarity_bytes(plan: TrainingPlan, batch_size: int) -> int:
 
 
 def _frozen_pass_bytes(plan: TrainingPlan, batch_size: int) -> int:
-    """A frozen network runs up to its deepest tapped layer and keeps only what is tapped."""
+    """A frozen network runs up to its deepest tapped layer and keeps only what is tapped.
+
+    For penultimate features it runs as a whole, and keeps them alone.
+    """
     largest = 0
     for group in plan.layers:
-        values = max(_values_alive(plan, group, number) for number in range(1, max(group) + 1))
+        last, kept = (NUM_CONVOLUTIONS, ()) if plan.aggregation == POOL else (max(group), group)
+        values = max(_values_alive(plan, kept, number) for number in range(1, last + 1))
         converted = max(plan.tapped(layer).size for layer in group)
         size = _element(plan) * values + FLOAT * converted * (plan.precision == "bf16")
         aggregates = sum(_aggregate_bytes(plan, layer, batch_size) for layer in group)
@@ -321,6 +332,9 @@ def _aggregate_bytes(plan: TrainingPlan, layer: int, batch_size: int) -> int:
     elif plan.aggregation == "stochastic_pairwise":
         block = max(1, channels // batch_size)
         shape = (batch_size, tapped.frames, block, block)
+    elif plan.aggregation == POOL:
+        penultimate = linear_shapes(plan.num_classes, plan.width)[-1][0]
+        shape = (batch_size, max(channels, penultimate))
     elif plan.aggregation == "none":
         shape = (batch_size, tapped.size)
     else:

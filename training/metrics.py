@@ -62,3 +62,28 @@ def chance_level(labels: "Sequence[int] | npt.NDArray[np.int64]") -> float:
 def highest_chance_accuracy(chance: float, num_examples: int) -> float:
     """What a network that learnt nothing reaches on that many examples in 97.5 % of all cases."""
     return float(chance + 1.96 * math.sqrt(chance * (1 - chance) / max(1, num_examples)))
+
+
+def confusion(
+    labels: "npt.NDArray[np.int64]", predictions: "npt.NDArray[np.int64]", num_classes: int
+) -> list[list[int]]:
+    """How often each class (row) was called each class (column), `(classes, classes)`."""
+    from sklearn.metrics import confusion_matrix
+
+    counts: list[list[int]] = confusion_matrix(
+        labels, predictions, labels=range(num_classes)
+    ).tolist()
+    return counts
+
+
+def collapse(labels: "npt.NDArray[np.int64]", predictions: "npt.NDArray[np.int64]") -> str:
+    """In words, how predictions show that nothing is left of what a network can do; or ""."""
+    import numpy as np
+
+    chance = chance_level(labels)
+    if len(np.unique(predictions)) == 1 and chance < 1:
+        return "it gives every example the same class"
+    accuracy = float(np.mean(labels == predictions))
+    if chance < 1 and accuracy <= highest_chance_accuracy(chance, len(labels)):
+        return f"its accuracy is {accuracy:.1%}, no better than chance ({chance:.1%})"
+    return ""

@@ -19,9 +19,7 @@ ReadWeights = Callable[[Path], dict[str, Tensor]]
 
 def build_network(num_classes: int, width: float, streams: Streams) -> VGG16:
     """A network whose weights depend on the initialization stream alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(streams.initialization)
-        return VGG16(num_classes, in_channels=1, width=width)
+    return random_network(num_classes, width, streams.initialization)
 
 
 def placed(model: VGG16, device: torch.device) -> VGG16:
@@ -83,8 +81,15 @@ def best_run(settings: Settings, reader: ResultReader) -> dict[str, Any]:
     return min(results, key=lambda result: result["summary"]["validation"]["mean_loss"])
 
 
+def random_network(num_classes: int, width: float, seed: int) -> VGG16:
+    """A network that nothing trained: the control for a frozen one."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return VGG16(num_classes, in_channels=1, width=width)
+
+
 def load_extractor(settings: Settings, name: str, read_weights: ReadWeights) -> VGG16:
-    """The convolutions of a pre-trained network that is complete and of the width of this run.
+    """A pre-trained network that is complete and of the width of this run.
 
     Raises:
         UserError: it is missing, its architecture is another one, or a weight is missing.
@@ -103,6 +108,10 @@ def load_extractor(settings: Settings, name: str, read_weights: ReadWeights) -> 
         frozen = VGG16(int(architecture["num_classes"]), in_channels=1, width=width)
     path = folder / WEIGHTS_FILE
     load_whole(frozen, read_weights(path), display_path(path))
-    # Only convolutions are tapped, and the classifier is nine tenths of the network's memory.
-    frozen.classifier = nn.Sequential()
     return frozen
+
+
+def without_classifier(network: VGG16) -> VGG16:
+    """The convolutions alone: the classifier is nine tenths of the network's memory."""
+    network.classifier = nn.Sequential()
+    return network

@@ -119,7 +119,13 @@ def differences(
 
 
 def _decisive(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: parameters[key] for key in parameters if key not in NOT_IN_FINGERPRINT}
+    """Without those that decide nothing: results made before they existed stay what they are."""
+    idle = set(NOT_IN_FINGERPRINT)
+    if not parameters.get("gradient_reversal_label"):
+        idle |= {f"gradient_reversal_{each}" for each in ("label", "layer", "weight")}
+    if not parameters.get("anti_transfer") or not parameters.get("at_ramp"):
+        idle.add("at_ramp")
+    return {key: parameters[key] for key in parameters if key not in idle}
 
 
 def summarize(folds: Sequence[Mapping[str, Any]], task: Task) -> dict[str, dict[str, float]]:

@@ -7,12 +7,15 @@ import torch
 from torch import Tensor
 
 from config.errors import UserError
+from config.settings import POOL
 from training.batches import ExampleSet
 from training.gradient_proof import layers_without_gradient
 from training.learner import Learner, network_of
 
 # A proof runs the whole network there and back, in full width for seconds.
 PROOF_EXAMPLES = 2
+# An alignment of features needs more examples than there are classes.
+POOLED_PROOF_EXAMPLES = 32
 NORM_EXAMPLES = 8
 # Of the task loss after the first epoch: no training that learns comes near it.
 EXPLOSION = 1000.0
@@ -30,9 +33,10 @@ def prove_gradients(learner: Learner, training: ExampleSet) -> None:
     Raises:
         UserError: names the layers that receive no gradient.
     """
-    batch = next(training.batches(PROOF_EXAMPLES))
     for penalty in (penalty for penalty in learner.penalties if penalty.beta > 0):
-        dead = layers_without_gradient(learner.model, penalty, batch.inputs)
+        is_pooled = penalty.aggregation == POOL
+        batch = next(training.batches(POOLED_PROOF_EXAMPLES if is_pooled else PROOF_EXAMPLES))
+        dead = layers_without_gradient(learner.model, penalty, batch.inputs, batch.labels)
         if dead:
             names = ", ".join(gradient.name for gradient in dead)
             raise UserError(

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from config.errors import UserError
-from config.settings import MUL_COMP_EXPONENTS
+from config.settings import MUL_COMP_EXPONENTS, POOL, WITHIN_CLASS
+from training.alignment import debiased_linear_cka
 from training.gram import check_axes, mean_absolute_cosine
 
 PRODUCT_OFFSET = 1e-10
@@ -59,6 +60,11 @@ def _unchanged(activation: Tensor) -> Tensor:
     return activation
 
 
+def _pool(activation: Tensor) -> Tensor:
+    """Means over frames and bins; features of a linear layer, `(batch, features)`, as they are."""
+    return activation.flatten(2).mean(2) if activation.ndim > 2 else activation
+
+
 AGGREGATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gram": _gram,
     "gram_batch": _gram_batch,
@@ -73,6 +79,7 @@ AGGREGATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": _unchanged,
     "pairwise": _unchanged,
     "stochastic_pairwise": _unchanged,
+    POOL: _pool,
 }
 AGGREGATION_ALIASES = {"mul_comp": "mul_comp_0.01"}
 PAIRWISE = ("pairwise", "stochastic_pairwise")
@@ -149,15 +156,18 @@ def similarity(
     distance: str = "cos_squared",
     *,
     generator: torch.Generator | None = None,
+    classes: Tensor | None = None,
 ) -> Tensor:
     """How similar two networks' activations of the same inputs are; beta is not applied.
 
     Args:
         current: activations of the network being trained, `(batch, channels, frames, bins)`.
-        frozen: those of the frozen network, of the same shape; they count as constants.
+        frozen: those of the frozen network, of the same shape; they count as constants. For pool
+            any shape with the same batch.
         aggregation: a key of AGGREGATIONS ("mul_comp" is mul_comp_0.01).
-        distance: a key of DISTANCES.
+        distance: a key of DISTANCES, or cka_within_class, which goes with pool alone.
         generator: what stochastic_pairwise draws from (on the CPU); torch's global one if None.
+        classes: `(batch,)`, the target's labels, for cka_within_class.
 
     Returns:
         A scalar, in float64 if an input is, else in float32, under autocast too. Rows that are
@@ -169,14 +179,14 @@ def similarity(
 
     Source: the paper's similarity term; gram with cos_squared is what its experiments use.
     """
-    if current.shape != frozen.shape:
+    if current.shape != frozen.shape and aggregation != POOL:
         raise ValueError(
             f"activations differ in shape: current {tuple(current.shape)}, "
             f"frozen {tuple(frozen.shape)}"
         )
     frozen_aggregate = aggregate(frozen.detach(), aggregation)
     return weighted_similarity(
-        current, frozen_aggregate, aggregation, distance, generator=generator
+        current, frozen_aggregate, aggregation, distance, generator=generator, classes=classes
     )
 
 
@@ -185,16 +195,17 @@ def aggregate(activation: Tensor, aggregation: str = "gram") -> Tensor:
 
     Returns:
         gram: `(batch, channels, channels)`; gram_batch: `(batch * channels, batch * channels)`;
-        mean, sum, max, mul, mul_comp: `(batch, 1, frames, bins)`; none and the pairwise ones: the
-        activation. All but gram_batch treat each example alone, so they can be kept per example.
-        In float64 if the activation is, else in float32. A plain product (mul) over tens of
-        channels leaves float32's range and is then 0.
+        mean, sum, max, mul, mul_comp: `(batch, 1, frames, bins)`; pool: `(batch, channels)`;
+        none and the pairwise ones: the activation. All but gram_batch treat each example alone, so
+        they can be kept per example. In float64 if the activation is, else in float32. A plain
+        product (mul) over tens of channels leaves float32's range and is then 0.
 
     Raises:
         ValueError: an unknown name, or no four axes.
         UserError: mul_comp of a negative activation.
     """
-    check_axes(activation)
+    if aggregation != POOL:
+        check_axes(activation)
     function = AGGREGATIONS[known_aggregation(aggregation)]
     with torch.autocast(activation.device.type, enabled=False):
         return function(activation.to(_precision(activation)))
@@ -208,22 +219,29 @@ def weighted_distance(
     beta: float = 1.0,
     *,
     generator: torch.Generator | None = None,
+    classes: Tensor | None = None,
 ) -> Tensor:
     """The term of the loss for two results of `aggregate`.
 
     Beta multiplies cos_squared and mse_sigmoid; in mse_sigmoid_invorder it multiplies the squared
     error inside the sigmoid.
 
+    Args:
+        classes: `(batch,)`, for cka_within_class.
+
     Raises:
-        ValueError: an unknown name, or aggregates that differ in shape.
+        ValueError: an unknown name, aggregates that differ in shape, or no classes where they are
+            needed.
     """
+    aggregation, distance = known_pair(aggregation, distance)
+    if distance == WITHIN_CLASS:
+        return beta * _alignment_within_classes(current, frozen, classes)
     if current.shape != frozen.shape:
         raise ValueError(
             f"aggregates differ in shape: current {tuple(current.shape)}, "
             f"frozen {tuple(frozen.shape)}"
         )
-    aggregation = known_aggregation(aggregation)
-    rule = DISTANCES[known_distance(distance)]
+    rule = DISTANCES[distance]
     with torch.autocast(current.device.type, enabled=False):
         precision = torch.promote_types(_precision(current), _precision(frozen))
         current, frozen = current.to(precision), frozen.to(precision)
@@ -242,6 +260,7 @@ def weighted_similarity(
     beta: float = 1.0,
     *,
     generator: torch.Generator | None = None,
+    classes: Tensor | None = None,
 ) -> Tensor:
     """The term of the loss for an activation and what `aggregate` made of the frozen network's.
 
@@ -251,14 +270,28 @@ def weighted_similarity(
     Raises:
         ValueError, UserError: as `aggregate` and `weighted_distance`.
     """
-    aggregation, distance = known_aggregation(aggregation), known_distance(distance)
+    aggregation, distance = known_pair(aggregation, distance)
     fused = FUSED_MEASURES.get((aggregation, distance))
     if fused is not None:
         return DISTANCES[distance].weigh(fused(activation, frozen_aggregate), beta)
     current = aggregate(activation, aggregation)
     return weighted_distance(
-        current, frozen_aggregate, aggregation, distance, beta, generator=generator
+        current, frozen_aggregate, aggregation, distance, beta, generator=generator, classes=classes
     )
+
+
+def _alignment_within_classes(
+    current: Tensor, frozen: Tensor, classes: Tensor | None
+) -> Tensor:
+    """Linear CKA of two sets of features, `(batch, features)` each, apart from the classes.
+
+    Debiased, because a batch has few examples for many features. Both are centred within each
+    class: that the classes differ in the frozen network's features too is no fault of the model's.
+    """
+    if classes is None:
+        raise ValueError(f"distance {WITHIN_CLASS} needs the classes of the batch")
+    with torch.autocast(current.device.type, enabled=False):
+        return debiased_linear_cka(current, frozen.detach(), classes)
 
 
 def known_aggregation(name: str) -> str:
@@ -266,9 +299,16 @@ def known_aggregation(name: str) -> str:
     return _known(name, AGGREGATIONS, AGGREGATION_ALIASES)
 
 
-def known_distance(name: str) -> str:
-    """The name itself if it is a key of DISTANCES, or a ValueError."""
-    return _known(name, DISTANCES, {})
+def known_pair(aggregation: str, distance: str) -> tuple[str, str]:
+    """The keys that two names stand for, or a ValueError if they do not go together."""
+    aggregation = known_aggregation(aggregation)
+    distance = _known(distance, (*DISTANCES, WITHIN_CLASS), {})
+    if (aggregation == POOL) != (distance == WITHIN_CLASS):
+        raise ValueError(
+            f"aggregation {POOL} and distance {WITHIN_CLASS} go together alone, not {aggregation} "
+            f"and {distance}"
+        )
+    return aggregation, distance
 
 
 def _precision(values: Tensor) -> torch.dtype:

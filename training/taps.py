@@ -195,6 +195,19 @@ def activations_until(
         raise UserError(f"{names}: the forward pass of the network does not come by there")
 
 
+def last_linear(model: nn.Module) -> str:
+    """The name of a network's last linear layer; what enters it are the penultimate features.
+
+    Raises:
+        UserError: it has none.
+    """
+    modules = unwrap(model).named_modules()
+    names: list[str] = [name for name, each in modules if isinstance(each, nn.Linear)]
+    if not names:
+        raise UserError("the frozen network has no linear layer, so no penultimate features")
+    return names[-1]
+
+
 def unwrap(model: nn.Module) -> nn.Module:
     """The network inside torch.compile and DistributedDataParallel."""
     compiled = getattr(model, "_orig_mod", None)

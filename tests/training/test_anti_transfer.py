@@ -13,6 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.gram import LiveMemory
 from config.errors import UserError
+from config.settings import POOL, WITHIN_CLASS
+from training.alignment import debiased_linear_cka
 from training.anti_transfer import AntiTransferLoss
 from training.gradient_proof import layer_gradients
 from training.similarity import AGGREGATIONS, DISTANCES, similarity
@@ -201,14 +203,14 @@ def test_the_frozen_pass_is_in_inference_mode_and_its_aggregates_train(
     for aggregation in AGGREGATIONS:
         if tap == "input" and aggregation.startswith("mul_comp"):
             continue  # a spectrum of this test has negative values
-        for distance in DISTANCES:
+        for distance in DISTANCES if aggregation != POOL else [WITHIN_CLASS]:
             with AntiTransferLoss(model, frozen, [1, 2], aggregation, distance, tap=tap) as penalty:
                 aggregates = frozen_pass(penalty, inputs.requires_grad_())
                 assert not any(
                     values.is_inference() or values.requires_grad for values in aggregates.values()
                 )
                 model(inputs)
-                torch.autograd.backward(penalty.penalty(aggregates))
+                torch.autograd.backward(penalty.penalty(aggregates, torch.zeros(len(inputs))))
     assert modes
     assert all(modes)
 
@@ -350,3 +352,55 @@ def test_a_compiled_step(inputs: Tensor) -> None:
         assert first is not None
         assert second is not None
         assert torch.allclose(first, second, rtol=1e-3, atol=1e-6)
+
+
+def test_pool_compares_with_the_penultimate_features_of_the_frozen_network(inputs: Tensor) -> None:
+    model, frozen = small(0).eval(), small(1)
+    inputs = inputs.repeat(3, 1, 1, 1) + 0.1 * torch.randn(9, 1, 32, 40)
+    classes = torch.tensor([0, 1, 2] * 3)
+    with (
+        AntiTransferLoss(model, frozen, [5, 7], POOL, WITHIN_CLASS, beta=2.0) as penalty,
+        torch.no_grad(),
+    ):
+        model(inputs)
+        found = penalty(inputs, classes)
+        pooled = {}
+        for layer, end in ((5, 12), (7, 16)):  # up to the ReLU after the convolution
+            pooled[layer] = model.features[:end](inputs).mean((2, 3))
+        features = frozen.avgpool(frozen.features(inputs)).flatten(1)
+        penultimate = frozen.classifier[:6](features)
+    expected = sum(2 * debiased_linear_cka(each, penultimate, classes) for each in pooled.values())
+    torch.testing.assert_close(found, expected)
+    assert set(penalty.terms) == {"frozen_layer5", "frozen_layer7"}
+    assert penalty.frozen_label(5) == "classifier.6"
+
+
+def test_pool_trains_the_layer(inputs: Tensor) -> None:
+    model, frozen = small(0), small(1)
+    inputs = torch.randn(16, 1, 32, 40, generator=torch.Generator().manual_seed(2))
+    classes = torch.arange(16) % 2
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    history = []
+    with AntiTransferLoss(model.eval(), frozen, [5], POOL, WITHIN_CLASS) as penalty:
+        for _ in range(15):
+            model(inputs)
+            loss = penalty(inputs, classes)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            history.append(float(loss.detach()))
+    assert history[-1] < history[0] - 0.2
+
+
+def test_pool_needs_classes_and_its_own_distance(inputs: Tensor) -> None:
+    model, frozen = small(0), small(1)
+    with AntiTransferLoss(model, frozen, [5], POOL, WITHIN_CLASS) as penalty:
+        model(inputs)
+        with pytest.raises(ValueError, match="needs the classes"):
+            penalty(inputs)
+    for pair in ((POOL, "cos_squared"), ("gram", WITHIN_CLASS)):
+        with pytest.raises(ValueError, match="go together alone"):
+            AntiTransferLoss(model, frozen, [5], *pair)
+    without_linear = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
+    with pytest.raises(UserError, match="no linear layer"):
+        AntiTransferLoss(model, without_linear, [1], POOL, WITHIN_CLASS)

@@ -103,7 +103,7 @@ class Script:
             figures[self.key] = self.values[len(self.states)]
             state = learner.model.state_dict()
             self.states.append({name: tensor.clone() for name, tensor in state.items()})
-        return Evaluation(figures, np.zeros(1), np.zeros(1))
+        return Evaluation(figures, np.zeros(1), np.zeros(1), 1)
 
 
 def equal_states(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:

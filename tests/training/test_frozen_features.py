@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from preprocessing.pipeline.matrices import open_matrices
-from training import frozen_features
+from training import anti_transfer, frozen_features
 from training.anti_transfer import AntiTransferLoss
 from training.batches import ExampleSet, training_statistics
+from training.fitting import Streams
 from training.folds import load_fold
 from training.frozen_features import FeatureStore, FrozenFeatures
 from training.taps import Taps, activations_until
@@ -66,7 +67,7 @@ class Runs:
             self.num_examples += len(inputs)
             return original(model, inputs, *arguments)
 
-        monkeypatch.setattr(frozen_features, "activations_until", counted)
+        monkeypatch.setattr(anti_transfer, "activations_until", counted)
 
     def of(self, call: Callable[[], object]) -> int:
         """Examples that the call runs through the frozen network, the first one's probe aside."""
@@ -340,9 +341,13 @@ def test_the_frozen_network_is_built_once_for_a_sweep(suite: "Suite") -> None:
 
     suite.write_extractor()
     workshop = Workshop(CPU)
-    settings = suite.settings()
-    first = workshop.frozen_network(settings, "noisyspeech")
-    assert workshop.frozen_network(settings, "noisyspeech") is first
+    suite.write_experiment(
+        28, {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": 13}, {"repeat": 2}
+    )
+    instance = suite.instance(28)
+    streams = Streams.from_seed(0, 0)
+    first = workshop.frozen_network(instance, "noisyspeech", streams)
+    assert workshop.frozen_network(suite.instance(28, 2), "noisyspeech", streams) is first
     with Taps(first, [13]) as taps:
         first.features(torch.randn(1, 1, 40, 33))
         assert taps.take()[13].shape == (1, 16, 2, 2)

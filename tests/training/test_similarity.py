@@ -12,7 +12,7 @@ from torch import Tensor
 
 from config.errors import UserError
 from config.settings import AGGREGATIONS as SETTINGS_AGGREGATIONS
-from config.settings import TrainingDefaults
+from config.settings import POOL, WITHIN_CLASS, TrainingDefaults
 from training.similarity import (
     AGGREGATIONS,
     DISTANCES,
@@ -24,7 +24,7 @@ from training.similarity import (
 )
 
 Array = NDArray[np.float64]
-ALIGNED = [name for name in SETTINGS_AGGREGATIONS if "pairwise" not in name]
+ALIGNED = [name for name in SETTINGS_AGGREGATIONS if "pairwise" not in name and name != POOL]
 
 
 def activations(shape: tuple[int, ...] = (3, 4, 5, 6), seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -124,7 +124,7 @@ def loop_similarity(current: Tensor, frozen: Tensor, aggregation: str, distance:
 def test_tables_and_settings_name_the_same_things() -> None:
     assert tuple(AGGREGATIONS) == SETTINGS_AGGREGATIONS
     distances = get_args(TrainingDefaults.model_fields["at_distance"].annotation)
-    assert tuple(DISTANCES) == distances
+    assert (*DISTANCES, WITHIN_CLASS) == distances
 
 
 @pytest.mark.parametrize("aggregation", ALIGNED)

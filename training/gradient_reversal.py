@@ -1,0 +1,156 @@
+"""Gradient reversal: a layer is trained so that an adversary cannot read a label from it.
+
+Source: Ganin et al., "Domain-adversarial training of neural networks", JMLR 17 (2016), 1-35.
+"""
+
+import math
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from config.errors import UserError
+from preprocessing.pipeline.matrices import Matrices
+from training.taps import Taps, unwrap
+
+HIDDEN_UNITS = 100  # of the adversary, as in the source's smaller networks
+STEEPNESS = 10.0  # of the schedule, gamma in the source
+UNKNOWN = -1
+
+
+class GradientReversal:
+    """An adversary that learns an orthogonal label, and whose gradient is reversed on its way back.
+
+    The adversary reads a layer's activations, averaged over frames and bins: the target network's
+    layers are of any size, and the published loss forgets where something is, too. It is open as a
+    context manager; each forward pass of the model serves one call.
+
+    Args:
+        model: the network being trained.
+        layer: the convolution, from 1, whose output is read.
+        domains: `(rows,)`, the label of each row of the matrices, UNKNOWN where the training set
+            has none like it; such examples do not count.
+        name: of the label.
+        weight: of the reversed gradient once the schedule has risen.
+        seed: of the adversary's first weights.
+
+    Attributes:
+        head: the adversary, `(batch, channels)` to `(batch, labels)`; its parameters belong into
+            the optimizer.
+        terms: the adversary's own cross-entropy in the last call, by its name in logs.
+
+    Raises:
+        UserError: the layer is unknown.
+    """
+
+    def __init__(
+        self, model: nn.Module, layer: int, domains: Tensor, name: str, weight: float, seed: int
+    ) -> None:
+        self.taps = Taps(model, (layer,))
+        self.layer = layer
+        convolutions = [each for each in unwrap(model).modules() if isinstance(each, nn.Conv2d)]
+        parameter = next(model.parameters())
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.head = nn.Sequential(
+                nn.Linear(convolutions[layer - 1].out_channels, HIDDEN_UNITS),
+                nn.ReLU(),
+                nn.Linear(HIDDEN_UNITS, int(domains.max()) + 1),
+            ).to(parameter.device)
+        self.domains = domains.to(parameter.device)
+        self.name = name
+        self.weight = weight
+        self.terms: dict[str, Tensor] = {}
+
+    def __enter__(self) -> Self:
+        self.taps.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.taps.__exit__(error_type, error, traceback)
+
+    def __call__(self, rows: Tensor, progress: float) -> Tensor:
+        """The adversary's cross-entropy for the model's last forward pass.
+
+        Its gradient trains the adversary; what arrives at the layer is reversed, and weighed by
+        `reversal_weight`.
+
+        Args:
+            rows: `(batch,)`, of the examples in the matrices.
+            progress: how much of the training is over, 0 to 1.
+
+        Returns:
+            A scalar; 0 if no example's label is known.
+        """
+        activation = self.taps.take()[self.layer]
+        features = activation.flatten(2).float().mean(2)  # (B, C)
+        reversed_features: Tensor = _Reversal.apply(  # type: ignore[no-untyped-call]
+            features, self.weight * reversal_weight(progress)
+        )
+        domains = self.domains[rows.to(self.domains.device)]
+        known = domains != UNKNOWN
+        logits = self.head(reversed_features).float()
+        total = functional.cross_entropy(logits, domains, ignore_index=UNKNOWN, reduction="sum")
+        loss = total / known.sum().clamp(min=1)
+        self.terms = {f"{self.name}_adversary": loss.detach()}
+        return loss
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.weight:g} * {self.name} at layer{self.layer})"
+
+
+def reversal_weight(progress: float) -> float:
+    """From 0 to almost 1 over a training: 2 / (1 + exp(-10 progress)) - 1, section 5.2.2."""
+    return 2 / (1 + math.exp(-STEEPNESS * progress)) - 1
+
+
+class _Reversal(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: float) -> Tensor:
+        ctx.weight = weight
+        return features.view_as(features)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return -ctx.weight * gradient, None
+
+
+def domain_labels(matrices: Matrices, rows: npt.NDArray[np.int64], column: str) -> Tensor:
+    """A number for each value of a column that the training set has.
+
+    Args:
+        rows: of the training set.
+        column: of the matrices' index, such as noise_type.
+
+    Returns:
+        `(examples of the matrices,)`, int64; UNKNOWN where the training set has no such value.
+
+    Raises:
+        UserError: there is no such column, or nothing in it could be learnt.
+    """
+    index = matrices.index
+    if column not in index.columns:
+        known = ", ".join(map(str, index.columns))
+        raise UserError(
+            f"[training_defaults] gradient_reversal_label = {column}: no column of the index of "
+            f"{matrices.name}; there are {known}"
+        )
+    values = index[column].astype(str).to_numpy()
+    names, counts = np.unique(values[rows], return_counts=True)
+    if len(names) < 2 or counts.max() < 2:
+        found = "one value only" if len(names) < 2 else "another value for each example"
+        raise UserError(
+            f"[training_defaults] gradient_reversal_label = {column}: the training set of "
+            f"{matrices.name} has {found}, so there is nothing to learn from it"
+        )
+    numbers = {name: number for number, name in enumerate(names.tolist())}
+    return torch.tensor([numbers.get(value, UNKNOWN) for value in values.tolist()])

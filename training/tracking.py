@@ -1,0 +1,107 @@
+"""What a tracker (TensorBoard and others, through Accelerate) is told after each epoch.
+
+A tracked training computes the same numbers as one that is not.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from training.batches import Batch, ExampleSet
+from training.learner import Learner, network_of, task_loss_of
+
+if TYPE_CHECKING:
+    from config.settings import TrainingDefaults
+
+
+def start_tracking(accelerator: Accelerator, title: str, training: "TrainingDefaults") -> None:
+    """Name a run after what the progress bar shows, with the parameters it has."""
+    if training.tracker == "none":
+        return
+    parameters = training.model_dump(exclude={"extractor_paths"})
+    plain = {
+        key: value if isinstance(value, bool | int | float | str) else str(value)
+        for key, value in parameters.items()
+    }
+    # Comments of an experiment file are in it, and it becomes the name of a folder.
+    name = re.sub(r"[^\w=-]+", "_", title)
+    accelerator.init_trackers(name, config=plain)
+
+
+def track_epoch(
+    learner: Learner,
+    training: ExampleSet,
+    batch_size: int,
+    history: Mapping[str, Sequence[float]],
+    seconds: float,
+) -> None:
+    """Tell the tracker, if there is one, of the last epoch.
+
+    Args:
+        history: train_loss_hist and so on, the last epoch's values last.
+        seconds: that the epoch's steps took.
+    """
+    if not learner.accelerator.trackers:
+        return
+    figures = {_tracked_name(name): values[-1] for name, values in history.items()}
+    figures["learning_rate"] = float(learner.optimizer.param_groups[0]["lr"])
+    figures["examples_per_second"] = len(training) / max(seconds, 1e-9)
+    figures |= gradient_norms(learner, training, batch_size)
+    num_epochs = max(map(len, history.values()))
+    learner.accelerator.log(figures, step=num_epochs - 1)
+
+
+def _tracked_name(key: str) -> str:
+    """train_task_loss_hist -> task_loss/train: trackers draw what begins alike together."""
+    set_name, _, figure = key.removesuffix("_hist").partition("_")
+    return f"{figure}/{set_name}"
+
+
+def gradient_norms(learner: Learner, training: ExampleSet, batch_size: int) -> dict[str, float]:
+    """How strongly the task and each penalty pull at the tapped activations.
+
+    Euclidean norms over the first batch of the training set, in evaluation mode, so that nothing
+    random is drawn from the training's streams. Empty without a penalty; penalties must be open.
+    """
+    if not learner.penalties:
+        return {}
+    network = network_of(learner)
+    states = [penalty.generator.get_state() for penalty in learner.penalties]
+    was_training = network.training
+    try:
+        network.eval()
+        return _pulls(learner, network, next(training.batches(batch_size)))
+    finally:
+        network.train(was_training)
+        for penalty, state in zip(learner.penalties, states, strict=True):
+            penalty.generator.set_state(state)
+        for listener in learner.listeners:
+            listener.taps.clear()
+
+
+def _pulls(learner: Learner, network: nn.Module, batch: Batch) -> dict[str, float]:
+    pulls = {}
+    with torch.enable_grad(), learner.accelerator.autocast():
+        outputs = network(batch.inputs)
+        task_loss = task_loss_of(outputs.float(), batch.labels, learner.task)
+        for penalty in learner.penalties:
+            activations = penalty.taps.take()
+            frozen = penalty.frozen_aggregates(batch.inputs)
+            terms = penalty.layer_terms(activations, frozen, batch.labels)
+            for layer, term in terms.items():
+                name = penalty.term_name(layer)
+                for what, value in (("penalty", term), ("task", task_loss)):
+                    pulls[f"gradient_norm/{what}_{name}"] = _pull(value, activations[layer])
+    return pulls
+
+
+def _pull(value: Tensor, activation: Tensor) -> float:
+    """0 where the value does not depend on the activation."""
+    if not (value.requires_grad and activation.requires_grad):
+        return 0.0
+    (gradient,) = torch.autograd.grad(value, activation, retain_graph=True, allow_unused=True)
+    return 0.0 if gradient is None else float(torch.linalg.vector_norm(gradient.double()))
