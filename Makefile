@@ -12,6 +12,7 @@ LOCK_LINES := import json; \
 		"\# what only the CUDA build of torch needs is not installed with the CPU build.", \
 		*sorted(lines), sep="\n")
 AUDITOR := pip-audit==2.10.1
+TRACKING ?= results/tracking
 DEMO := --config config/demo.ini
 DEMO_ALL := $(DEMO) --config config/demo_all.ini
 PREPARATION := noisyspeech_synthesizer preprocessing_NOISYSPEECH_randsplit balance_gsc \
@@ -25,7 +26,7 @@ EXTRACTORS := iemocap goodsounds librispeech nsynth noisyspeech iemocap_1sec
 DEMO_EXPERIMENTS := experiments_antitransfer/demo
 DEMO_RESULT := demo/results/experiment_29/results/results_gsc_noisy_randsplit_spectrum_fast_exp29_run1.json
 
-.PHONY: setup lock audit demo demo-all test benchmark clean
+.PHONY: setup lock audit demo demo-all test benchmark tensorboard clean
 
 setup: $(STAMP)
 
@@ -100,6 +101,10 @@ benchmark: $(STAMP)
 	$(BIN)/python -m benchmarks.data_path
 	$(BIN)/python -m benchmarks.preprocessing
 	$(BIN)/python -m benchmarks.sweep --sizes demo
+
+# Curves of the trainings that ran with --set tracker=tensorboard.
+tensorboard: $(STAMP)
+	$(BIN)/tensorboard --logdir $(TRACKING)
 
 clean:
 	rm -rf demo demo_all

@@ -18,13 +18,15 @@ from config.settings import PROJECT_FOLDER
 
 LOCK = PROJECT_FOLDER / "requirements.lock"
 REQUIREMENTS = sorted(PROJECT_FOLDER.glob("requirements*.txt"))
-# Used without being imported: a shell, command-line tools, types, a plugin.
+# Used without being imported: a shell, command-line tools, types, plugins of pandas and Accelerate.
 NOT_IMPORTED = {
     "ipython",
     "mypy",
     "pandas-stubs",
     "pytest-xdist",
     "ruff",
+    "tabulate",
+    "tensorboard",
     "types-psutil",
     "types-tqdm",
 }

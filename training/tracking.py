@@ -5,12 +5,16 @@ A tracked training computes the same numbers as one that is not.
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from config.errors import UserError
+from config.files import make_folder
+from config.text import printable
 from training.batches import Batch, ExampleSet
 from training.learner import Learner, network_of, task_loss_of
 
@@ -18,8 +22,16 @@ if TYPE_CHECKING:
     from config.settings import TrainingDefaults
 
 
+PROJECT = "anti-transfer"
+LONGEST_REASON = 300
+
+
 def start_tracking(accelerator: Accelerator, title: str, training: "TrainingDefaults") -> None:
-    """Name a run after what the progress bar shows, with the parameters it has."""
+    """Name a run after what the progress bar shows, with the parameters it has.
+
+    Raises:
+        UserError: the tracker cannot start; says why.
+    """
     if training.tracker == "none":
         return
     parameters = training.model_dump(exclude={"extractor_paths"})
@@ -28,8 +40,18 @@ def start_tracking(accelerator: Accelerator, title: str, training: "TrainingDefa
         for key, value in parameters.items()
     }
     # Comments of an experiment file are in it, and it becomes the name of a folder.
-    name = re.sub(r"[^\w=-]+", "_", title)
-    accelerator.init_trackers(name, config=plain)
+    run = re.sub(r"[^\w=-]+", "_", title)
+    folder = Path(str(accelerator.logging_dir))
+    make_folder(folder)
+    named = {"wandb": {"name": run, "dir": str(folder)}, "mlflow": {"run_name": run}}
+    # TensorBoard knows runs alone; the others put the runs of a project together.
+    project = run if training.tracker == "tensorboard" else PROJECT
+    try:
+        accelerator.init_trackers(project, config=plain, init_kwargs=named)
+    except Exception as error:  # each of them has exceptions of its own
+        reason = printable(" ".join(str(error).split())[:LONGEST_REASON])
+        name = training.tracker
+        raise UserError(f"[training_defaults] tracker = {name}: cannot start: {reason}") from None
 
 
 def track_epoch(
