@@ -8,21 +8,17 @@ python experiments_manager.py --summary [20,21]      the accuracies so far
 """
 
 import argparse
-import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from config.command_line import EXIT_USER_ERROR, run_command, settings_parser
 from config.errors import UserError
 from config.experiments import Experiment, load_experiments, select_experiments
-from config.settings import display_path, printable
+from config.settings import RANDOM, display_path
+from config.words import EXPERIMENTS_FOLDER, METAVAR, parse_words, require_gpu
 from experiments_inputs import (
-    EXPERIMENTS_FOLDER,
-    Run,
     describe_inputs,
-    files_of,
     find_missing,
     sources_of,
     split_of,
@@ -30,69 +26,7 @@ from experiments_inputs import (
 )
 from pretraining.extractors import EXTRACTORS
 from training.results import ResultReader, count_failed, count_finished
-
-LEGEND = (
-    "±: standard deviation over repetitions (other seeds, same split); chance: always naming the "
-    "most frequent class of the test set"
-)
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the positional words ask for; gpu None: none given."""
-
-    wanted: tuple[int | str, ...]
-    gpu: int | None
-    first: int | None
-    last: int | None
-
-
-def parse_words(words: Sequence[str]) -> Request:
-    """'[20, 21] 0 1 13', however a shell or ipython cut it into words.
-
-    Raises:
-        UserError: the words are none of that.
-    """
-    text = " ".join(words).strip()
-    match = re.fullmatch(r"(\[[^\[\]]*\]|[\w]+)((?:\s+-?\d{1,9})*)", text)
-    if not match:
-        raise UserError(
-            f"{printable(text) or 'no experiments given'}: must be [IDs] GPU [first] [last], for "
-            "example [20,21,22,23] 0 (GPU -1 is the CPU); --list shows the IDs"
-        )
-    names = [name.strip() for name in match[1].strip("[]").split(",") if name.strip()]
-    if not names:
-        raise UserError(f"{match[1]}: names no experiment; --list shows the IDs")
-    numbers = [int(word) for word in match[2].split()]
-    if len(numbers) > 3:
-        raise UserError(f"{printable(text)}: only GPU, first and last instance follow the IDs")
-    gpu, first, last = [*numbers, None, None, None][:3]
-    if gpu is not None and gpu < -1:
-        raise UserError(f"GPU {gpu}: must be a GPU's number, or -1 for the CPU")
-    for word, number in (("first", first), ("last", last)):
-        if number is not None and number < 1:
-            raise UserError(f"{word} instance {number}: instances are numbered from 1")
-    wanted = tuple(int(name) if re.fullmatch(r"\d{1,9}", name) else name for name in names)
-    return Request(wanted, gpu, first, last)
-
-
-def choose_runs(experiments: Sequence[Experiment], request: Request) -> list[Run]:
-    """The instances asked for, in order.
-
-    Raises:
-        UserError: an experiment has no instance between first and last.
-    """
-    runs = []
-    for experiment in experiments:
-        first, last = request.first or 1, request.last or len(experiment.instances)
-        chosen = [each for each in experiment.instances if first <= each.number <= last]
-        if not chosen:
-            raise UserError(
-                f"experiment {experiment.id}: has instances 1 to {len(experiment.instances)}, "
-                f"none from {first} to {last}"
-            )
-        runs += [Run(experiment, instance, files_of(experiment, instance)) for instance in chosen]
-    return runs
+from training.runs import choose_runs
 
 
 def in_order(experiments: Sequence[Experiment]) -> list[Experiment]:
@@ -138,6 +72,10 @@ def list_experiments(experiments: Mapping[int, Experiment], results_folder: Path
 def _orthogonal_task(experiment: Experiment) -> str:
     training = experiment.instances[0].settings.training_defaults
     names = list(training.extractors)
+    if training.anti_transfer and RANDOM in training.at_dataset:
+        names.append(f"{RANDOM} (untrained: a control)")
+    if training.gradient_reversal_label:
+        names.append(f"{training.gradient_reversal_label} (gradient reversal)")
     if training.source_experiment is not None:
         names.append(str(training.at_pretraining))
     tasks = [f"{EXTRACTORS[name].task} ({name})" if name in EXTRACTORS else name for name in names]
@@ -147,25 +85,19 @@ def _orthogonal_task(experiment: Experiment) -> str:
 def print_summary(
     experiments: Sequence[Experiment], results_folder: Path, reader: ResultReader
 ) -> None:
-    """Print the table of accuracies, what may be concluded, and where the files are."""
-    from training.summary import conclusions, group_results, summary_table
+    """Print the report's table, what may be concluded, and where the files are."""
+    from plotting.runs import run_of
+    from plotting.summary import summary_text
 
-    groups = [
-        group
+    runs = [
+        run_of(result, experiment.id)
         for experiment in experiments
-        for group in group_results(
-            experiment.id, experiment.description, reader.find_all(results_folder, experiment.id)
-        )
+        for result in reader.find_all(results_folder, experiment.id)
     ]
-    if not groups:
+    if not runs:
         print("none of these experiments has a finished instance")
         return
-    print()
-    if any(group.has_accuracies for group in groups):
-        print(summary_table(groups))
-        print(LEGEND)
-    for sentence in conclusions(groups):
-        print(sentence)
+    print(f"\n{summary_text(runs)}\n")
     print_paths(experiments, results_folder)
 
 
@@ -191,9 +123,7 @@ def print_paths(experiments: Sequence[Experiment], results_folder: Path) -> None
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = settings_parser(str(__doc__))
-    parser.add_argument(
-        "words", nargs="*", metavar="[IDs] GPU [first] [last]", help="see the examples above"
-    )
+    parser.add_argument("words", nargs="*", metavar=METAVAR, help="see the examples above")
     parser.add_argument("--list", action="store_true", help="show all experiments and stop")
     parser.add_argument("--check", action="store_true", help="show what is missing and stop")
     parser.add_argument(
@@ -241,11 +171,10 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.check:
         print(f"everything is there for {len(runs)} instances")
         return 0
-    if request.gpu is None:
-        raise UserError("no GPU given: write its number after the IDs, or -1 for the CPU")
+    gpu = require_gpu(request)
     from experiments_runs import run_all
 
-    code = run_all(runs, request.gpu, arguments.overwrite, reader)
+    code = run_all(runs, gpu, arguments.overwrite, reader)
     print_summary(chosen, results_folder, reader)
     return code
 

@@ -15,8 +15,9 @@ from config.errors import UserError
 from config.files import remove_partial_files, write_json
 from config.locks import locked, waited_for
 from config.settings import display_path, printable
-from experiments_inputs import Run, files_of, sources_of
+from experiments_inputs import sources_of
 from training.results import InstanceFiles, ResultReader, differences
+from training.runs import Run, files_of
 
 # Writing a spreadsheet may take this part of the time that its instances take.
 SPREADSHEET_SHARE = 0.01

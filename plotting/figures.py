@@ -26,6 +26,7 @@ ORANGE = "#E69F00"
 GREEN = "#009E73"
 VERMILLION = "#D55E00"
 PURPLE = "#CC79A7"
+SKY_BLUE = "#56B4E9"
 GREY = "#8C8C8C"
 
 SET_COLOURS = {"train": BLUE, "validation": VERMILLION, "test": GREEN}
@@ -107,12 +108,24 @@ def write_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
     """Write each figure as <name>.png and <name>.pdf, print and return their paths."""
     paths = []
     for name, figure in figures.items():
-        for suffix, metadata in ((".png", None), (".pdf", {"CreationDate": None})):
-            path = folder / f"{name}{suffix}"
-            with written_aside(path) as aside:
-                figure.savefig(aside, metadata=metadata)
+        for path in write_figure(figure, folder, name):
             print(f"wrote {display_path(path)}")
             paths.append(path)
+    return paths
+
+
+def write_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write a figure as <name>.png and <name>.pdf; returns their paths in this order."""
+    paths = []
+    engine = figure.get_layout_engine()
+    for suffix, metadata in ((".png", None), (".pdf", {"CreationDate": None})):
+        path = folder / f"{name}{suffix}"
+        with written_aside(path) as aside:
+            figure.savefig(aside, metadata=metadata)
+        # What the first file was laid out to serves the second; it takes as long as drawing.
+        figure.set_layout_engine("none")
+        paths.append(path)
+    figure.set_layout_engine(engine)
     return paths
 
 

@@ -18,7 +18,7 @@ from config.settings import PROJECT_FOLDER
 
 LOCK = PROJECT_FOLDER / "requirements.lock"
 REQUIREMENTS = sorted(PROJECT_FOLDER.glob("requirements*.txt"))
-# Used without being imported: a shell, command-line tools, types, plugins of pandas and Accelerate.
+# Used without being imported: a shell, command-line tools, types, plugins.
 NOT_IMPORTED = {
     "ipython",
     "mypy",
@@ -26,7 +26,6 @@ NOT_IMPORTED = {
     "pytest-xdist",
     "ruff",
     "tabulate",
-    "tensorboard",
     "types-psutil",
     "types-tqdm",
 }

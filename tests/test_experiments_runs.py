@@ -12,11 +12,11 @@ import pytest
 import experiments_runs
 from config.experiments import load_experiments
 from config.locks import locked
-from experiments_inputs import Run, files_of
 from experiments_manager import build_parser, main
 from experiments_runs import run_all
 from training import instance as instance_module
 from training.results import ResultReader
+from training.runs import Run, files_of
 
 if TYPE_CHECKING:
     from tests.conftest import Suite

@@ -20,11 +20,11 @@ import psutil
 import torch
 
 from config.experiments import load_experiments
-from experiments_inputs import Run, files_of
 from experiments_runs import Spreadsheets
 from tests.conftest import Suite
 from training.instance import Workshop, run_instance
 from training.results import ResultReader
+from training.runs import Run, files_of
 
 MEGABYTE = 1 << 20
 EXPERIMENT = 1

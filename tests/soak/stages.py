@@ -38,13 +38,13 @@ HEAVY_MODULES = (
     "pandas",
     "plotting.figures",
     "plotting.plot_loss_epochs",
+    "plotting.summary",
     "sklearn.metrics",
     "soundfile",
     "soxr",
     "torch._dynamo",  # optimizers import it, which takes seconds
     "training.instance",
     "training.spreadsheet",
-    "training.summary",
     "xlsxwriter",
 )
 

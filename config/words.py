@@ -1,0 +1,79 @@
+"""The words of commands that work on experiments: '[20, 21] 0 1 13' is IDs, GPU, first, last."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from config.errors import UserError
+from config.experiments import Experiment, Instance
+from config.settings import PROJECT_FOLDER, printable
+
+EXPERIMENTS_FOLDER = PROJECT_FOLDER / "experiments_antitransfer"
+MANAGER = "python experiments_manager.py"
+METAVAR = "[IDs] GPU [first] [last]"
+WHERE_IDS_ARE = "experiments_manager.py --list shows the IDs"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the positional words ask for; gpu None: none given."""
+
+    wanted: tuple[int | str, ...]
+    gpu: int | None
+    first: int | None
+    last: int | None
+
+    def instances_of(self, experiment: Experiment) -> list[Instance]:
+        """The instances of an experiment that are asked for.
+
+        Raises:
+            UserError: there is none between first and last.
+        """
+        first, last = self.first or 1, self.last or len(experiment.instances)
+        chosen = [each for each in experiment.instances if first <= each.number <= last]
+        if not chosen:
+            raise UserError(
+                f"experiment {experiment.id}: has instances 1 to {len(experiment.instances)}, "
+                f"none from {first} to {last}"
+            )
+        return chosen
+
+
+def parse_words(words: Sequence[str]) -> Request:
+    """'[20, 21] 0 1 13', however a shell or ipython cut it into words.
+
+    Raises:
+        UserError: the words are none of that.
+    """
+    text = " ".join(words).strip()
+    match = re.fullmatch(r"(\[[^\[\]]*\]|[\w]+)((?:\s+-?\d{1,9})*)", text)
+    if not match:
+        raise UserError(
+            f"{printable(text) or 'no experiments given'}: must be {METAVAR}, for example "
+            f"[20,21,22,23] 0 (GPU -1 is the CPU); {WHERE_IDS_ARE}"
+        )
+    names = [name.strip() for name in match[1].strip("[]").split(",") if name.strip()]
+    if not names:
+        raise UserError(f"{match[1]}: names no experiment; {WHERE_IDS_ARE}")
+    numbers = [int(word) for word in match[2].split()]
+    if len(numbers) > 3:
+        raise UserError(f"{printable(text)}: only GPU, first and last instance follow the IDs")
+    gpu, first, last = [*numbers, None, None, None][:3]
+    if gpu is not None and gpu < -1:
+        raise UserError(f"GPU {gpu}: must be a GPU's number, or -1 for the CPU")
+    for word, number in (("first", first), ("last", last)):
+        if number is not None and number < 1:
+            raise UserError(f"{word} instance {number}: instances are numbered from 1")
+    wanted = tuple(int(name) if re.fullmatch(r"\d{1,9}", name) else name for name in names)
+    return Request(wanted, gpu, first, last)
+
+
+def require_gpu(request: Request) -> int:
+    """The GPU that was asked for; -1: the CPU.
+
+    Raises:
+        UserError: none was.
+    """
+    if request.gpu is None:
+        raise UserError("no GPU given: write its number after the IDs, or -1 for the CPU")
+    return request.gpu

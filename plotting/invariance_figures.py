@@ -1,0 +1,193 @@
+"""Curves and heat maps of what the layers of trained networks still know."""
+
+import math
+from collections.abc import Callable, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
+
+from plotting.figures import BLACK, GREY, new_figure
+from plotting.invariance_files import Layer
+from plotting.invariance_findings import (
+    Entry,
+    InvarianceFindings,
+    norm_of,
+    probe_of,
+    similarity_of,
+)
+from plotting.report_style import ReportFigure, legend_below, series_style, short
+from plotting.tables import file_name, fixed
+
+Reader = Callable[[Layer], float | None]
+SHORT_NAMES = {"penultimate": "last"}
+PANEL_WIDTH = 4.6
+
+
+def invariance_figures(found: InvarianceFindings, prefix: str) -> list[ReportFigure]:
+    """Probe curves, heat maps, similarities to frozen networks, and norms."""
+    figures = []
+    if found.labels:
+        figures += [_probe_curves(found, prefix), _heat_maps(found, prefix)]
+    figures += [
+        _similarities(found, network, file_name(prefix, "invariance_similarity", number))
+        for number, network in enumerate(found.networks, start=1)
+    ]
+    if any(_values(entry, found.layers, norm_of)[1] for entry in found.entries):
+        figures.append(_norms(found, prefix))
+    return figures
+
+
+def _values(
+    entry: Entry, layers: Sequence[str], read: Reader
+) -> tuple[list[float], list[float], list[float]]:
+    """Positions, means and standard deviations of the layers that have a figure."""
+    x, mean, deviation = [], [], []
+    for position, layer in enumerate(layers):
+        spread = entry.spread(layer, read)
+        if spread is not None:
+            x.append(float(position))
+            mean.append(spread[0])
+            deviation.append(spread[1] if len(spread) > 1 else 0.0)
+    return x, mean, deviation
+
+
+def _draw(panel: Axes, found: InvarianceFindings, read: Reader) -> None:
+    for index, entry in enumerate(found.entries):
+        x, mean, deviation = _values(entry, found.layers, read)
+        if not x:
+            continue
+        style = series_style(index - 1, entry.is_control)
+        if entry is found.baseline:
+            style = {"color": BLACK, "marker": "o", "markerfacecolor": "white"}
+        panel.plot(x, mean, label=short(entry.label), **style)
+        low = [value - spread for value, spread in zip(mean, deviation, strict=True)]
+        high = [value + spread for value, spread in zip(mean, deviation, strict=True)]
+        panel.fill_between(x, low, high, color=style["color"], alpha=0.12, linewidth=0)
+    _label_layers(panel, found.layers)
+
+
+def _label_layers(panel: Axes, layers: Sequence[str]) -> None:
+    names = [short(SHORT_NAMES.get(layer, layer)) for layer in layers]
+    panel.set_xticks(range(len(layers)), names, fontsize=7.5)
+    panel.set_xlim(-0.5, len(layers) - 0.5)
+    panel.set_xlabel("Convolution; last: features before the classification")
+
+
+def _probe_curves(found: InvarianceFindings, prefix: str) -> ReportFigure:
+    figure, panels = new_figure(PANEL_WIDTH * len(found.labels) + 0.6, 4.4, len(found.labels))
+    texts = []
+    for panel, (name, label) in zip(panels, found.labels.items(), strict=True):
+        _draw(panel, found, probe_of(name))
+        panel.axhline(
+            100 * label.chance, color=GREY, linewidth=1.2, linestyle=(0, (1, 1)), label="chance"
+        )
+        _draw_shuffled(panel, found, name)
+        panel.set_ylim(bottom=0)
+        panel.set_title(short(f"{name} ({label.role} label)"))
+        panel.set_ylabel("Probe accuracy (%)")
+        first = found.entries[0]
+        last = first.spread(found.layers[-1], probe_of(name)) if found.layers else None
+        if last:
+            texts.append(f"{name}: {fixed(last[0])} % from the last features of {first.label}")
+    legend_below(figure, panels)
+    figure.suptitle(f"{found.description}: what a linear probe reads from each layer")
+    return ReportFigure(
+        file_name(prefix, "invariance_probes"),
+        "What a linear probe reads from each layer",
+        f"Probe accuracy by layer for {', '.join(found.labels)}, a curve for each of "
+        f"{len(found.entries)} methods, with chance and shuffled labels. {'; '.join(texts)}.",
+        figure,
+    )
+
+
+def _draw_shuffled(panel: Axes, found: InvarianceFindings, name: str) -> None:
+    """The mean over all networks: what a probe finds where there is nothing."""
+    read = probe_of(name, shuffled=True)
+    x, y = [], []
+    for position, layer in enumerate(found.layers):
+        values = [value for e in found.entries for value in e.values(layer, read).values()]
+        if values:
+            x.append(position)
+            y.append(sum(values) / len(values))
+    panel.plot(
+        x, y, color=GREY, linestyle="none", marker="_", markersize=7, label="shuffled labels"
+    )
+
+
+def _heat_maps(found: InvarianceFindings, prefix: str) -> ReportFigure:
+    height = 1.6 + 0.45 * len(found.entries)
+    figure = new_figure(0.55 * len(found.layers) + 4.4, height * len(found.labels))[0]
+    figure.clear()
+    panels = figure.subplots(len(found.labels), 1, squeeze=False)[:, 0]
+    for panel, name in zip(panels, found.labels, strict=True):
+        rows = [
+            [(entry.spread(layer, probe_of(name)) or (math.nan,))[0] for layer in found.layers]
+            for entry in found.entries
+        ]
+        known = [value for values in rows for value in values if math.isfinite(value)]
+        low, high = min(known, default=0.0), max(known, default=100.0)
+        image = panel.imshow(rows, aspect="auto", cmap="cividis", vmin=low, vmax=high)
+        for row, values in enumerate(rows):
+            for column, value in enumerate(values):
+                if math.isfinite(value):
+                    panel.text(
+                        column,
+                        row,
+                        f"{value:.0f}",
+                        horizontalalignment="center",
+                        verticalalignment="center",
+                        fontsize=8.5,
+                        color=BLACK if 2 * value > low + high else "white",
+                    )
+        panel.set_yticks(range(len(rows)), [short(entry.label) for entry in found.entries])
+        _label_layers(panel, found.layers)
+        panel.grid(visible=False)
+        panel.set_title(short(f"{name} ({found.labels[name].role} label)"))
+        figure.colorbar(image, ax=panel, label="probe accuracy (%)")
+    return ReportFigure(
+        file_name(prefix, "invariance_heat_maps"),
+        "Probe accuracy by layer and method",
+        f"A heat map for each of {', '.join(found.labels)}: {len(found.entries)} methods by "
+        f"{len(found.layers)} layers; the figures are in the table layer by layer.",
+        figure,
+    )
+
+
+def _similarities(found: InvarianceFindings, network: str, name: str) -> ReportFigure:
+    figure, panels = new_figure(PANEL_WIDTH * 2 + 0.6, 4.2, 2, share_y=True)
+    for panel, (key, title) in zip(
+        panels,
+        (("linear_cka", "Linear CKA"), ("gram_cosine", "Cosine of Gram matrices")),
+        strict=True,
+    ):
+        _draw(panel, found, similarity_of(network, key))
+        panel.set_title(title)
+    panels[0].set_ylabel("Similarity")
+    legend_below(figure, panels)
+    figure.suptitle(short(f"Similarity to the frozen network {network}"))
+    return ReportFigure(
+        name,
+        f"Similarity to the frozen network {network}",
+        f"Linear CKA and cosine of Gram matrices by layer, a curve for each of "
+        f"{len(found.entries)} methods.",
+        figure,
+    )
+
+
+def _norms(found: InvarianceFindings, prefix: str) -> ReportFigure:
+    figure, (panel,) = new_figure(9.4, 4.2)
+    _draw(panel, found, norm_of)
+    values = [v for e in found.entries for v in _values(e, found.layers, norm_of)[1]]
+    if min(values) > 0 and max(values) > 10 * min(values):
+        panel.set_yscale("log")
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.set_ylabel("Mean activation norm")
+    legend_below(figure, [panel])
+    figure.suptitle("Mean activation norm: a penalty can be met by shrinking")
+    return ReportFigure(
+        file_name(prefix, "invariance_norms"),
+        "Mean activation norm by layer",
+        f"A curve for each of {len(found.entries)} methods: a similarity term can also fall "
+        "because activations shrink.",
+        figure,
+    )

@@ -1,0 +1,126 @@
+"""Statistics against hand computations, plain loops and published tables."""
+
+import itertools
+import math
+from statistics import fmean, stdev
+
+import numpy as np
+import pytest
+
+from plotting.paired_statistics import (
+    difference_interval,
+    holm,
+    mean_interval,
+    noncentrality,
+    paired_difference,
+    permutation_p_value,
+    smallest_effect,
+)
+
+NINE = [4.2, 1.0, 7.5, 2.2, 5.1, 3.3, 6.0, 0.4, 2.9]
+
+
+def test_the_mean_interval_is_students() -> None:
+    """4, 5, 6: mean 5, deviation 1, t(2) = 4.3027, so 5 -+ 4.3027 / sqrt(3) = 5 -+ 2.4841."""
+    interval = mean_interval([4.0, 5.0, 6.0])
+    assert interval == pytest.approx((5 - 2.4841, 5 + 2.4841), abs=1e-4)
+    assert mean_interval([4.0]) is None
+
+
+def test_the_p_value_of_three_pairs_is_a_quarter_at_best() -> None:
+    """Of 8 sign patterns, +++ and --- alone are as extreme: 2 / 8."""
+    assert permutation_p_value([1.0, 2.0, 3.0]) == pytest.approx(0.25)
+    assert permutation_p_value([-5.0, -5.0, -5.0]) == pytest.approx(0.25)
+    assert permutation_p_value([1.0] * 6) == pytest.approx(2 / 64)
+    assert permutation_p_value([1.0, -1.0]) == pytest.approx(1.0)
+    assert permutation_p_value([3.0]) is None
+
+
+@pytest.mark.parametrize("values", [NINE, [1.0, -2.0, 3.5, 0.5, -0.2], [-3.0, 1.0, -2.0, -0.5]])
+def test_the_p_value_is_that_of_all_sign_flips(values: list[float]) -> None:
+    """A plain loop: twice the smaller share of flips that give a mean as low, or as high."""
+    means = [
+        fmean(sign * value for sign, value in zip(signs, values, strict=True))
+        for signs in itertools.product((1, -1), repeat=len(values))
+    ]
+    observed = fmean(values)
+    above = fmean(mean >= observed - 1e-12 for mean in means)
+    below = fmean(mean <= observed + 1e-12 for mean in means)
+    assert permutation_p_value(values) == pytest.approx(min(1.0, 2 * min(above, below)))
+
+
+def test_holm_by_hand() -> None:
+    """0.005 x 4 = 0.02; 0.01 x 3 = 0.03; 0.03 x 2 = 0.06; 0.04 x 1 = 0.04 is raised to 0.06."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([None, 0.02, None]) == [None, pytest.approx(0.02), None]
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize(
+    ("num_pairs", "effect"),
+    # Effect sizes d / s of a paired t-test with power 0.8, two-sided 0.05, as G*Power 3 gives them.
+    [(5, 1.682), (10, 0.9962), (20, 0.6604), (34, 0.4945)],
+)
+def test_the_smallest_effect_is_that_of_published_power_tables(
+    num_pairs: int, effect: float
+) -> None:
+    assert noncentrality(num_pairs) / math.sqrt(num_pairs) == pytest.approx(effect, rel=2e-3)
+
+
+def test_the_smallest_effect_is_shown_in_eight_of_ten_simulated_trials() -> None:
+    """Differences drawn around the effect for three pairs; their t-test done by a formula."""
+    effect = noncentrality(3) / math.sqrt(3)
+    drawn = effect + np.random.default_rng(1).standard_normal((40_000, 3))
+    t = drawn.mean(axis=1) / (drawn.std(axis=1, ddof=1) / math.sqrt(3))
+    assert np.mean(np.abs(t) > 4.302653) == pytest.approx(0.8, abs=0.01)
+
+
+def test_the_smallest_effect_grows_with_the_deviation() -> None:
+    first, second = smallest_effect([1.0, 2.0, 3.0]), smallest_effect([2.0, 4.0, 6.0])
+    assert first is not None
+    assert second == pytest.approx(2 * first)
+    assert first == pytest.approx(noncentrality(3) * stdev([1, 2, 3]) / math.sqrt(3))
+    assert smallest_effect([1.0]) is None
+    assert smallest_effect([2.0, 2.0, 2.0]) is None
+
+
+def test_the_interval_of_many_pairs_agrees_with_students() -> None:
+    values = list(np.random.default_rng(3).normal(2.0, 5.0, 200))
+    interval, method = difference_interval(values)
+    assert method == "bootstrap (BCa)"
+    assert interval == pytest.approx(mean_interval(values), abs=0.1)
+
+
+def test_the_interval_follows_the_skew_as_students_cannot() -> None:
+    """Of one large value among small ones, the upper limit lies farther from the mean."""
+    interval, _ = difference_interval([0.1, 0.2, 0.0, 0.3, 0.1, 0.2, 0.0, 9.0])
+    assert interval is not None
+    mean = fmean([0.1, 0.2, 0.0, 0.3, 0.1, 0.2, 0.0, 9.0])
+    assert interval.high - mean > 2 * (mean - interval.low)
+    assert interval.low > 0
+
+
+def test_the_same_pairs_give_the_same_interval_and_p_value() -> None:
+    """Both draw beyond 13 pairs, from a seed of their own."""
+    values = list(np.random.default_rng(0).normal(1.0, 3.0, 20))
+    assert paired_difference(values) == paired_difference(values)
+
+
+def test_two_pairs_take_students_interval_and_say_so() -> None:
+    interval, method = difference_interval([1.0, 2.0])
+    assert interval == pytest.approx(mean_interval([1.0, 2.0]))
+    assert "two pairs are too few" in method
+
+
+@pytest.mark.parametrize("values", [[5.0, 5.0, 5.0], [0.0, 0.0], [0.1 + 0.2, 0.3, 0.3]])
+def test_equal_differences_have_no_interval(values: list[float]) -> None:
+    interval, method = difference_interval(values)
+    assert interval is None
+    assert "all differences are equal" in method
+
+
+def test_one_pair_and_no_pair() -> None:
+    one = paired_difference([3.0])
+    assert (one.mean, one.interval, one.p_value, one.smallest_effect) == (3.0, None, None, None)
+    assert paired_difference([]).mean is None

@@ -1,0 +1,164 @@
+"""What the report's figures draw, against the numbers that they are made of."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from plotting.comparisons import compare
+from plotting.curves import confusion_of, mean_curve
+from plotting.findings import Findings, find
+from plotting.published import load_published, per_layer_improvement
+from plotting.report_figures import all_figures
+from plotting.report_published import published_table
+from plotting.runs import run_of
+
+MakeResult = Callable[..., dict[str, Any]]
+AGAINST = {"kind": "anti_transfer", "anti_transfer": True, "at_dataset": "librispeech"}
+DATASET = {"dataset": "iemocap_randsplit"}
+
+
+def found(*results: dict[str, Any]) -> Findings:
+    (comparison,) = compare([run_of(result, result["experiment"]) for result in results])
+    return find(comparison)
+
+
+def figure_of(findings: Findings, word: str) -> Figure:
+    figures = [each for each in all_figures(findings, "01", load_published()) if word in each.name]
+    assert len(figures) == 1
+    assert all(each.alt for each in figures)
+    return figures[0].figure
+
+
+def labels_of(figure: Figure) -> list[str]:
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def bars_of(panel: Any) -> list[Any]:
+    """The curves with error bars."""
+    return list(panel.containers)
+
+
+@pytest.fixture
+def by_layer(make_result: MakeResult) -> Findings:
+    """Two seeds: baseline 60 and 64 %; layer 2 gains 1 and 3 points, layer 5 gains 4 and 8."""
+    tests = {0: 0.60, 1: 0.64}
+    gains = {2: (0.01, 0.03), 5: (0.04, 0.08)}
+    results = [make_result(test, seed, 1, **DATASET) for seed, test in tests.items()]
+    results += [
+        make_result(tests[seed] + gain, seed, 21, at_layer=layer, **AGAINST, **DATASET)
+        for layer, pair in gains.items()
+        for seed, gain in enumerate(pair)
+    ]
+    return found(*results)
+
+
+def test_improvements_are_drawn_by_layer_with_their_intervals(by_layer: Findings) -> None:
+    """Student's t of two pairs: half width 12.706 x s / sqrt(2), s = sqrt(2) and sqrt(8)."""
+    figure = figure_of(by_layer, "layers")
+    train, validation, test = figure.axes
+    (bars,) = bars_of(test)
+    line, _, (segments,) = bars.lines
+    assert line.get_xdata() == pytest.approx([2, 5])
+    assert line.get_ydata() == pytest.approx([2.0, 6.0])
+    halves = [float(segment[1, 1] - segment[0, 1]) / 2 for segment in segments.get_segments()]
+    assert halves == pytest.approx([12.706, 25.412], rel=1e-3)
+    assert bars_of(validation)[0].lines[0].get_ydata() == pytest.approx([0.0, 0.0])
+    assert [panel.get_title() for panel in (train, validation, test)] == [
+        "Train set",
+        "Validation set",
+        "Test set",
+    ]
+
+
+def test_published_values_have_their_own_marker_and_label(by_layer: Findings) -> None:
+    figure = figure_of(by_layer, "layers")
+    _, validation, test = figure.axes
+    (line,) = [each for each in test.get_lines() if each.get_marker() == "*"]
+    expected = per_layer_improvement(load_published(), "test_libri_random")
+    assert line.get_ydata() == pytest.approx(expected)
+    assert not [each for each in validation.get_lines() if each.get_marker() == "*"]
+    assert sum("published" in label for label in labels_of(figure)) == 1
+
+
+def test_the_published_table_has_both_and_says_what_is_an_oracle(by_layer: Findings) -> None:
+    table = published_table(load_published(), by_layer)
+    assert table is not None
+    rows = [row[1:] for row in table.texts()]
+    assert rows[0] == ["62.0 ± 2.8", "2", "63.70"]
+    assert rows[-1] == ["68.0 ± 5.7", "2", "66.50"]
+    assert "oracle" in str(table.rows[-1][0])
+    figure = figure_of(by_layer, "published")
+    stars: list[Any] = [line for line in figure.axes[0].get_lines() if line.get_marker() == "*"]
+    assert [line.get_xdata()[0] for line in stars] == [63.7, 66.5]
+
+
+def test_a_dataset_that_was_not_published_has_no_published_values(make_result: MakeResult) -> None:
+    findings = found(make_result(0.5, 0, 5, dataset="my_own"))
+    assert published_table(load_published(), findings) is None
+    assert all_figures(findings, "01", load_published()) == []
+
+
+def test_accuracy_against_beta(make_result: MakeResult) -> None:
+    results = [make_result(0.5, seed, 5) for seed in (0, 1)]
+    results += [
+        make_result(test, seed, 28, at_beta=beta, **AGAINST)
+        for beta, test in {0.1: 0.5, 1.0: 0.6, 10.0: 0.3}.items()
+        for seed in (0, 1)
+    ]
+    figure = figure_of(found(*results), "beta")
+    (panel,) = figure.axes
+    line = bars_of(panel)[0].lines[0]
+    assert line.get_xdata() == pytest.approx([0.1, 1.0, 10.0])
+    assert line.get_ydata() == pytest.approx([50.0, 60.0, 30.0])
+    assert panel.get_xscale() == "log"
+
+
+def test_confusions_are_shares_of_the_true_class(make_result: MakeResult) -> None:
+    """Over both seeds: 3 + 1 of 4 + 4 right in the first row, 2 + 2 of 2 + 2 in the second."""
+    results = [make_result(0.5, seed, 5) for seed in (0, 1)]
+    results[0]["0"]["test_confusion"] = [[3, 1, 0], [0, 2, 0], [0, 0, 0]]
+    results[1]["0"]["test_confusion"] = [[1, 3, 0], [0, 2, 0], [0, 0, 0]]
+    other = make_result(0.5, 0, 28, **AGAINST)
+    other["0"]["test_confusion"] = [[4, 0, 0], [2, 0, 0], [0, 0, 0]]
+    findings = found(*results, other)
+    assert findings.comparison.baseline is not None
+    matrix = confusion_of(findings.comparison.baseline)
+    assert matrix is not None
+    assert matrix[:2] == [[50.0, 50.0, 0.0], [0.0, 100.0, 0.0]]
+    assert all(map(math.isnan, matrix[2]))
+    figure = figure_of(findings, "confusion")
+    assert [panel.get_title() for panel in figure.axes[:2]] == [
+        "baseline",
+        "anti-transfer against librispeech, layer 13",
+    ]
+
+
+def test_curves_are_means_of_the_runs_that_went_on(make_result: MakeResult) -> None:
+    """Epochs that fewer than half of the runs reached are left out."""
+    results = [make_result(0.5, seed, 5) for seed in range(3)]
+    losses = ([3.0, 2.0, 1.0, 0.5], [5.0, 4.0, 3.0], [4.0, 3.0])
+    for result, loss in zip(results, losses, strict=True):
+        result["0"] |= {"train_loss_hist": loss, "val_loss_hist": loss}
+    baseline = found(*results).comparison.baseline
+    assert baseline is not None
+    curve = mean_curve(baseline, "train", "task_loss")
+    assert curve is not None
+    assert curve.mean == pytest.approx([4.0, 3.0, 2.0])
+    assert curve.deviation == pytest.approx([1.0, 1.0, 2**0.5])
+    assert mean_curve(baseline, "train", "acc") is None
+
+
+def test_a_regression_is_drawn_too(make_result: MakeResult) -> None:
+    results = [make_result(0.5, seed, 40, "regression") for seed in (0, 1)]
+    results += [
+        make_result(0.4, seed, 41, "regression", at_layer=layer, **AGAINST)
+        for seed in (0, 1)
+        for layer in ("3", "5, 7")
+    ]
+    figure = figure_of(found(*results), "layers")
+    assert "RMSE" in figure.axes[0].get_ylabel()
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["3", "5, 7"]

@@ -1,0 +1,125 @@
+"""One content in three formats: what is written agrees, and stays data."""
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+from plotting.tables import (
+    Column,
+    Table,
+    cell_text,
+    latex,
+    markdown_text,
+    p_text,
+    signed,
+    sort_value,
+    text_table,
+    write_table,
+)
+
+TABLE = Table(
+    "01_tiny",
+    "Methods of 50_percent & more",
+    (
+        Column("method"),
+        Column("test %", "spread"),
+        Column("difference", "difference"),
+        Column("its 95 %", "difference interval"),
+        Column("p", "p"),
+        Column("runs", "count", in_terminal=False),
+    ),
+    (
+        ("baseline", (80.04, 10.0), None, None, None, 3),
+        ("against a_b", (62.5,), -17.54, (-20.04, 2.46), 0.03125, 1),
+        ('=HYPERLINK("x")', (1.0, 0.0), 0.0, (-0.04, 0.0), 0.0004, 2),
+    ),
+    ("A note with 5 % & <b>.",),
+    "tiny (random)",
+)
+
+
+def test_cells_are_written_as_people_read_them() -> None:
+    assert TABLE.texts() == [
+        ["baseline", "80.0 ± 10.0", "", "", "", "3"],
+        ["against a_b", "62.5", "-17.5", "-20.0 to +2.5", "0.031", "1"],
+        ['=HYPERLINK("x")', "1.0 ± 0.0", "+0.0", "+0.0 to +0.0", "<0.001", "2"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("p_value", "text"),
+    [(0.25, "0.25"), (1.0, "1.00"), (0.03125, "0.031"), (0.0078, "0.0078"), (1e-9, "<0.001")],
+)
+def test_p_values_have_two_digits(p_value: float, text: str) -> None:
+    assert p_text(p_value) == text
+
+
+def test_there_is_no_minus_zero() -> None:
+    assert signed(-0.04) == "+0.0"
+    assert cell_text(-0.04, Column("", "number")) == "0.0"
+
+
+def test_the_terminal_has_aligned_columns_and_not_all() -> None:
+    header, line, *rows = text_table(TABLE).split("\n")
+    assert "runs" not in header
+    assert set(line) == {"-"}
+    assert all(row[header.index("test %") - 1] == " " for row in rows)
+
+
+def test_csv_latex_and_markdown_agree(tmp_path: Path) -> None:
+    """The same cells in LaTeX and Markdown; the same numbers, unrounded, in the CSV file."""
+    paths = write_table(TABLE, tmp_path)
+    assert [path.name for path in paths] == ["01_tiny.csv", "01_tiny.tex", "01_tiny.md"]
+    markdown = paths[2].read_text().split("\n")
+    cells = [
+        [cell.strip().replace("\\", "") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in markdown
+        if line.startswith("|")
+    ]
+    assert cells[0] == [column.name for column in TABLE.columns]
+    assert cells[2:] == TABLE.texts()
+    body = paths[1].read_text().partition(r"\midrule")[2].partition(r"\bottomrule")[0]
+    rows = [line.removesuffix(r" \\") for line in body.strip().split("\n")]
+    plain = [
+        [cell.strip().replace("\\", "").replace("$pm$", "±") for cell in row.split(" & ")]
+        for row in rows
+    ]
+    assert plain == TABLE.texts()
+    with paths[0].open(newline="") as file:
+        (_, second, third) = list(csv.DictReader(file))
+    assert second["test %"] == "62.5"
+    assert second["test % sd"] == ""
+    assert (second["its 95 % low"], second["its 95 % high"]) == ("-20.04", "2.46")
+    assert second["p"] == "0.03125"
+    assert third["method"] == '\'=HYPERLINK("x")'
+
+
+def test_latex_escapes_caption_cells_and_headings() -> None:
+    text = latex(TABLE)
+    assert r"\caption{Methods of 50\_percent \& more. tiny (random)}" in text
+    assert r"against a\_b" in text
+    assert r"test \%" in text
+    assert "% A note with 5 % & <b>." in text
+    hostile = Table("x", "\\input{/etc/passwd}$^~#", (Column("a"),), ((r"\write18{x}",),))
+    assert "\\input" not in latex(hostile)
+    assert "\\write" not in latex(hostile)
+
+
+def test_markdown_takes_nothing_for_markup() -> None:
+    hostile = Table("x", "t", (Column("a"),), (("<script>|[a](b)*_",),))
+    (row,) = [line for line in markdown_text(hostile).split("\n") if "script" in line]
+    assert row.strip("| ") == r"\<script\>\|\[a\](b)\*\_"
+
+
+def test_empty_columns_are_left_out() -> None:
+    table = Table("x", "t", (Column("a"), Column("b")), (("1", ""), ("2", None)))
+    assert [column.name for column in table.without_empty_columns().columns] == ["a"]
+
+
+def test_cells_are_sorted_by_their_numbers() -> None:
+    assert sort_value((80.04, 10.0)) == "80.04"
+    assert sort_value(None) == ""
+    assert sort_value(3) == "3.0"
+    assert sort_value("text") == "text"

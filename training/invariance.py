@@ -1,0 +1,134 @@
+"""What the layers of trained networks still know: probes for labels that a task does not need.
+
+python training/invariance.py [200,201,202,203] 0      all finished instances, on GPU 0; -1: the CPU
+python training/invariance.py [6,29] -1 --labels noise_type,speaker
+                                                       these columns of the matrices' index
+
+For each layer, on the test set: accuracy of a linear probe for each label, against chance and a
+control with shuffled labels; similarity to the frozen networks; size of the activations. Networks
+run in float32. Written to results/experiment_<ID>/invariance/, from where plotting/report.py takes
+it. What is there is not computed again; other experiments may be analysed at the same time.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from itertools import starmap
+from pathlib import Path
+from typing import Any
+
+from config.command_line import EXIT_FAILED_RUNS, run_command, settings_parser
+from config.errors import UserError
+from config.experiments import load_experiments, select_experiments
+from config.settings import display_path, printable
+from config.words import EXPERIMENTS_FOLDER, MANAGER, METAVAR, parse_words, require_gpu
+from training.invariance_summary import sentences, table
+from training.results import ResultReader
+from training.runs import Run, choose_runs
+
+
+class Reports:
+    """Says each problem once, on one line, and remembers that there was one."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def __call__(self, problem: str) -> None:
+        """Say it."""
+        line = printable(problem)
+        if line not in self._said:
+            self._said.add(line)
+            print(line, file=sys.stderr)
+
+    @property
+    def exit_code(self) -> int:
+        """0 if there was no problem."""
+        return EXIT_FAILED_RUNS if self._said else 0
+
+
+def find_finished(
+    runs: Sequence[Run], reader: ResultReader, report: Reports
+) -> list[tuple[Run, dict[str, Any]]]:
+    """The instances that have a result.
+
+    Raises:
+        UserError: there is none.
+    """
+    finished = []
+    for run in runs:
+        try:
+            result = reader.find(run.files.twin)
+        except UserError as error:
+            report(f"skipped: {run.title}: {error}")
+            continue
+        if result is not None:
+            finished.append((run, result))
+    if not finished:
+        identifiers = ",".join(dict.fromkeys(str(run.experiment.id) for run in runs))
+        raise UserError(
+            f"none of the {len(runs)} instances is finished; {MANAGER} [{identifiers}] 0 runs them"
+        )
+    print(f"{len(finished)} of {len(runs)} instances are finished")
+    return finished
+
+
+def frozen_names(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
+    """The frozen networks that any of the runs on a dataset uses, by the dataset's name."""
+    names: dict[str, dict[str, None]] = {}
+    for run in runs:
+        training = run.instance.settings.training_defaults
+        used = names.setdefault(run.files.dataset, {})
+        used |= dict.fromkeys(training.at_dataset if training.anti_transfer else ())
+        used |= dict.fromkeys(training.extractors)
+    return {dataset: tuple(used) for dataset, used in names.items()}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = settings_parser(str(__doc__))
+    parser.add_argument("words", nargs="*", metavar=METAVAR, help="as of the experiments manager")
+    parser.add_argument(
+        "--labels",
+        metavar="COLUMN[,COLUMN]",
+        default="",
+        help="columns of the matrices' index to probe for; default: its orthogonal labels",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="compute again what is there already"
+    )
+    parser.add_argument(
+        "--experiments",
+        metavar="FOLDER",
+        type=Path,
+        default=EXPERIMENTS_FOLDER,
+        help="folder of experiment files; default: experiments_antitransfer",
+    )
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do what the command line asks; returns the exit code."""
+    request = parse_words(arguments.words)
+    gpu = require_gpu(request)
+    experiments = load_experiments(arguments.experiments, arguments.config, arguments.overrides)
+    runs = choose_runs(select_experiments(experiments, request.wanted), request)
+    report = Reports()
+    finished = find_finished(runs, ResultReader(), report)
+    labels = tuple(filter(None, (name.strip() for name in arguments.labels.split(","))))
+    from training.devices import choose_device
+    from training.invariance_analysis import Analyst, Finished
+
+    analyst = Analyst(choose_device(gpu), labels, frozen_names(runs), report)
+    found = analyst.analyse_all(list(starmap(Finished, finished)), arguments.overwrite)
+    if found:
+        print(f"\n{table(found)}\n")
+        for sentence in sentences(found):
+            print(sentence)
+    for folder in dict.fromkeys(run.files.folder for run, _ in finished):
+        if (folder / "invariance").exists():
+            print(f"wrote {display_path(folder / 'invariance')}/")
+    return report.exit_code
+
+
+if __name__ == "__main__":
+    run_command(lambda: main(build_parser().parse_intermixed_args()))

@@ -1,0 +1,77 @@
+"""What training/invariance.py leaves for each instance: where it lies, and whether it serves."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from config.errors import UserError
+from config.json_files import read_json, require_fields
+from training.results import InstanceFiles
+
+
+class Described(BaseModel):
+    """One label."""
+
+    role: str
+    num_examples: int
+    chance: float
+
+
+class Probe(BaseModel):
+    """Accuracies of one label's probes."""
+
+    accuracy: float
+    shuffled: float
+
+
+class Layer(BaseModel):
+    """One layer."""
+
+    layer: str
+    probes: dict[str, Probe]
+
+
+class Asked(BaseModel):
+    """What the figures were made with."""
+
+    labels: dict[str, str]
+    frozen: dict[str, str]
+
+
+class Analysis(BaseModel):
+    """What a file must hold to serve again."""
+
+    fingerprint: str
+    experiment: int
+    labels: dict[str, Described]
+    left_out_labels: dict[str, str]
+    layers: list[Layer]
+    settings: Asked
+
+
+def invariance_path(files: InstanceFiles) -> Path:
+    """results/experiment_<ID>/invariance/invariance_<stem>.json"""
+    return files.folder / "invariance" / f"invariance_{files.stem}.json"
+
+
+def stored_analysis(
+    path: Path, fingerprint: str, settings: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """What an earlier command found, if it was for the same result and asked for no less.
+
+    Args:
+        fingerprint: the result's.
+        settings: what is asked for; its "labels" and "frozen" may hold more in the file.
+    """
+    try:
+        stored = read_json(path)
+        require_fields(stored, Analysis, str(path))
+    except UserError:
+        return None
+    made_with = dict(stored["settings"])
+    for key in ("labels", "frozen"):
+        made_with[key] = {name: made_with[key].get(name) for name in settings[key]}
+    serves = stored["fingerprint"] == fingerprint and made_with == dict(settings)
+    return stored if serves else None
