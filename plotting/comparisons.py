@@ -20,7 +20,8 @@ NOT_IN_GROUP = (*NOT_IN_FINGERPRINT, "seed", "anti_transfer")
 LAYER_KEYS = ("at_layer", "gradient_reversal_layer")
 # Named by every label, or not a choice of method.
 SAID_BY_LABELS = (*LAYER_KEYS, "at_dataset", "at_pretraining", "gradient_reversal_label")
-PARAMETER_NAMES = {"gradient_reversal_weight": "weight"}
+# How parameters are called in labels; the values of some say enough.
+PARAMETER_NAMES = {"gradient_reversal_weight": "weight", "at_aggregation": "", "at_distance": ""}
 Item = TypeVar("Item")
 
 
@@ -296,7 +297,9 @@ def _label(group: Group, differing: Sequence[str]) -> str:
         words.append(f"against {group.against}")
     if group.kind == "gradient_reversal":
         words.append(f"of {_text(own.get('gradient_reversal_label'))}")
-    details = [f"{_name(key)} {_text(own[key])}" for key in differing if own.get(key) is not None]
+    details = [
+        f"{_name(key)} {_text(own[key])}".strip() for key in differing if own.get(key) is not None
+    ]
     return " ".join(words) + (f" ({', '.join(details)})" if details else "")
 
 

@@ -152,6 +152,18 @@ def test_labels_tell_methods_apart(make_result: MakeResult) -> None:
     assert comparison.methods[-1].chosen.layer == "5"
 
 
+def test_a_similarity_is_named_by_its_values(make_result: MakeResult) -> None:
+    pooled = {"at_aggregation": "pool", "at_distance": "cka_within_class", "at_ramp": 0.3}
+    (comparison,) = compared(
+        make_result(0.5, 0, 28, **AGAINST_NOISE, at_ramp=0.0),
+        make_result(0.5, 0, 29, **AGAINST_NOISE, **pooled),
+    )
+    assert [method.label for method in comparison.methods] == [
+        "anti-transfer against noisyspeech (gram, cos_squared, ramp 0.0)",
+        "anti-transfer against noisyspeech (pool, cka_within_class, ramp 0.3)",
+    ]
+
+
 def test_a_control_is_alike_in_all_but_its_network(make_result: MakeResult) -> None:
     (comparison,) = compared(
         make_result(0.5, 0, 28, **AGAINST_NOISE),

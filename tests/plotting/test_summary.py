@@ -133,6 +133,21 @@ def test_no_pair_and_no_baseline_are_said(make_result: MakeResult) -> None:
             (-3.0, 5.0, -4.0, 6.0, 1.0, -6.0),
             "The two cannot be told apart",
         ),
+        (  # the control's gain is shown, the method's larger one is not
+            (14.0, -6.0, 10.0, -3.0, 16.0, 5.0),
+            (5.0, 5.0, 5.5, 4.0, 6.5, 5.2),
+            "A random untrained network gives as much",
+        ),
+        (  # the method's gain is shown, the control's is larger
+            (4.0, 6.0, 5.0, 3.0, 7.0, 5.0),
+            (14.0, -6.0, 10.0, -3.0, 16.0, 5.0),
+            "A random untrained network gives as much",
+        ),
+        (  # the method's gain is shown, the control's is smaller
+            (4.0, 6.0, 5.0, 3.0, 7.0, 5.0),
+            (10.0, -6.0, 8.0, -3.0, 12.0, 1.0),
+            "The two cannot be told apart",
+        ),
         (
             (-4.0, -6.0, -5.0, -3.0, -7.0, -5.0),
             (0.5, -0.5, 0.2, -0.1, 0.4, 0.0),
