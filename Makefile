@@ -16,15 +16,16 @@ TRACKING ?= results/tracking
 DEMO := --config config/demo.ini
 DEMO_ALL := $(DEMO) --config config/demo_all.ini
 PREPARATION := noisyspeech_synthesizer preprocessing_NOISYSPEECH_randsplit balance_gsc \
-	noisyspeech_synthesizer_gsc noisyspeech_synthesizer_gsc_MORE preprocessing_GSC_randsplit \
+	noisyspeech_synthesizer_gsc noisyspeech_synthesizer_gsc_MORE \
+	noisyspeech_synthesizer_gsc_confounded preprocessing_GSC_randsplit \
 	preprocessing_GSC_NOISY_randsplit preprocessing_GSC_NOISY_MORE_randsplit \
+	preprocessing_GSC_CONFOUNDED_speakersplit \
 	preprocessing_IEMOCAP_randsplit preprocessing_IEMOCAP_actorsplit \
 	preprocessing_IEMOCAP_randsplit_SPEAKER preprocessing_IEMOCAP_1sec_actorsplit \
 	preprocessing_GOODSOUNDS_randsplit preprocessing_GOODSOUNDS_actorsplit \
 	preprocessing_GOODSOUNDS_randsplit_INSTRUMENT preprocessing_LIBRISPEECH preprocessing_NSYNTH
 EXTRACTORS := iemocap goodsounds librispeech nsynth noisyspeech iemocap_1sec
 DEMO_EXPERIMENTS := experiments_antitransfer/demo
-DEMO_RESULT := demo/results/experiment_29/results/results_gsc_noisy_randsplit_spectrum_fast_exp29_run1.json
 
 .PHONY: setup lock audit demo demo-all test benchmark tensorboard clean
 
@@ -60,15 +61,15 @@ demo: $(STAMP)
 	$(BIN)/python preprocessing/noisyspeech_synthesizer.py $(DEMO)
 	$(BIN)/python preprocessing/preprocessing_NOISYSPEECH_randsplit.py $(DEMO)
 	$(BIN)/python preprocessing/balance_gsc.py $(DEMO)
-	$(BIN)/python preprocessing/noisyspeech_synthesizer_gsc.py $(DEMO)
-	$(BIN)/python preprocessing/preprocessing_GSC_NOISY_randsplit.py $(DEMO)
+	$(BIN)/python preprocessing/noisyspeech_synthesizer_gsc_confounded.py $(DEMO)
+	$(BIN)/python preprocessing/preprocessing_GSC_CONFOUNDED_speakersplit.py $(DEMO)
 	$(BIN)/python pretraining/pretrain_vgg_noisyspeech.py -1 $(DEMO)
 	$(BIN)/python plotting/plot_accuracy_boost.py $(DEMO)
 	$(BIN)/python plotting/plot_loss_epochs.py $(DEMO)
 	$(BIN)/python plotting/plot_perLayer_improvement.py $(DEMO)
-	$(BIN)/python experiments_manager.py [6,29,109] -1 $(DEMO) --experiments $(DEMO_EXPERIMENTS)
-	$(BIN)/python plotting/plot_loss_epochs.py $(DEMO) $(DEMO_RESULT)
-	$(BIN)/python experiments_manager.py --summary [6,29,109] $(DEMO) --experiments $(DEMO_EXPERIMENTS)
+	$(BIN)/python experiments_manager.py [confounded] -1 $(DEMO) --experiments $(DEMO_EXPERIMENTS)
+	$(BIN)/python training/invariance.py [confounded] -1 $(DEMO) --experiments $(DEMO_EXPERIMENTS)
+	$(BIN)/python plotting/report.py [confounded] $(DEMO) --experiments $(DEMO_EXPERIMENTS)
 
 # Every script, every extractor and one instance of every experiment, in the README's order.
 demo-all: $(STAMP)
@@ -79,7 +80,7 @@ demo-all: $(STAMP)
 	for extractor in $(EXTRACTORS); do \
 		$(BIN)/python pretraining/pretrain_vgg_$$extractor.py -1 $(DEMO_ALL) || exit; \
 	done
-	$(BIN)/python experiments_manager.py [baseline,anti_transfer,dual_anti_transfer,10] -1 1 1 \
+	$(BIN)/python experiments_manager.py [baseline,anti_transfer,dual_anti_transfer,10,confounded] -1 1 1 \
 		--force $(DEMO_ALL)
 	for plot in accuracy_boost loss_epochs perLayer_improvement; do \
 		$(BIN)/python plotting/plot_$$plot.py $(DEMO_ALL) || exit; \

@@ -60,6 +60,8 @@ def on_this_machine(words: list[str], folder: Path) -> list[str]:
     """The CPU for GPU 0, one instance for all, extractors at chance level, this test's results."""
     if words[0].startswith("pretraining/"):
         return [*words, "-1"]
+    if words[0] == "training/invariance.py":
+        return [*words[:2], "-1"]
     if words[0] == "experiments_manager.py":
         numbers = {"[5,28,108]": ["-1", "1", "1"], "[28]": ["-1", "5", "5"]}.get(words[1])
         return [*words[:2], *numbers, "--force"] if numbers else [*words, "--force"]
@@ -78,7 +80,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_script_of_the_original_is_in_the_readme() -> None:
     named = {Path(words[0]).name for words in readme_commands()}
-    folders = ("preprocessing", "pretraining", "plotting")
+    folders = ("preprocessing", "pretraining", "training", "plotting")
     scripts = {
         path.name
         for folder in folders
@@ -111,3 +113,6 @@ def test_commands_run_in_their_order(tiny: Path, monkeypatch: pytest.MonkeyPatch
     for experiment in (5, 28, 108):
         assert read_results(tiny / "results", experiment)
     assert len(list((tiny / "figures").glob("*.png"))) >= 6
+    assert "gsc_randsplit" in (tiny / "results" / "report" / "report.html").read_text()
+    for experiment in (5, 28, 108):
+        assert list((tiny / "results" / f"experiment_{experiment}" / "invariance").glob("*.json"))

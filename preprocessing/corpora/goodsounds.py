@@ -239,6 +239,7 @@ RANDSPLIT = Dataset(
     list_clips=partial(_list_goodness, by_instrument=False),
     classes=GOODNESS,
     sources=("instrument", "pack"),
+    orthogonal_labels=("instrument", "pack"),
 )
 INSTRUMENTSPLIT = Dataset(
     name="goodsounds_instrumentsplit",
@@ -249,6 +250,7 @@ INSTRUMENTSPLIT = Dataset(
     list_clips=partial(_list_goodness, by_instrument=True),
     classes=GOODNESS,
     sources=("instrument", "pack"),
+    orthogonal_labels=("instrument", "pack"),
 )
 INSTRUMENT_RANDSPLIT = Dataset(
     name="goodsounds_instrument_randsplit",
@@ -259,6 +261,7 @@ INSTRUMENT_RANDSPLIT = Dataset(
     list_clips=_list_instruments,
     classes=INSTRUMENTS,
     sources=("pack",),
+    orthogonal_labels=("klass",),
 )
 
 DATASETS = (RANDSPLIT, INSTRUMENTSPLIT, INSTRUMENT_RANDSPLIT)

@@ -25,7 +25,7 @@ from preprocessing.pipeline.manifests import (
     read_manifest,
     write_table,
 )
-from preprocessing.pipeline.noise_mixing import Mixture, write_mixtures
+from preprocessing.pipeline.noise_mixing import Mixture, details_of, write_mixtures
 
 CORPUS = "Google Speech Commands v0.01"
 SOURCE = "http://download.tensorflow.org/data/speech_commands_v0.01.tar.gz"
@@ -129,7 +129,7 @@ def plan_noisy(settings: Settings, snrs: Sequence[float]) -> list[Mixture]:
     noises = find_noises(settings)
     generator = np.random.default_rng(settings.preprocessing.seed)
     mixtures = []
-    for counter, path in enumerate(_balanced_files(settings), start=1):
+    for counter, path in enumerate(balanced_files(settings), start=1):
         noise, kind = noises[int(generator.integers(len(noises)))]
         snr = float(snrs[int(generator.integers(len(snrs)))])
         file = f"noisy{counter}_SNRdb_{snr:g}_{path.name}"
@@ -142,13 +142,18 @@ def mixtures_folder(settings: Settings, kind: str) -> Path:
     return settings.preprocessing.augmented_gsc_folder / kind
 
 
-def _balanced_files(settings: Settings) -> list[Path]:
+def balanced_files(settings: Settings) -> list[Path]:
+    """The clips that write_balanced chose.
+
+    Raises:
+        UserError: there are none; says which command makes them.
+    """
     folder = mixtures_folder(settings, BALANCED)
     rows = read_manifest(folder, BALANCE_COMMAND)
     return [folder / row["file"] for row in rows]
 
 
-def _clip(path: Path, details: dict[str, str | float | int]) -> Clip:
+def clip_of(path: Path, details: dict[str, str | float | int]) -> Clip:
     """A clip whose name ends in _<word>.wav and holds <speaker hash>_nohash_<n>."""
     word = path.stem.rpartition("_")[2]
     speaker = path.stem.partition("_nohash_")[0].rpartition("_")[2]
@@ -163,22 +168,13 @@ def _clip(path: Path, details: dict[str, str | float | int]) -> Clip:
 
 
 def _list_balanced(settings: Settings) -> list[Clip]:
-    return [_clip(path, {}) for path in _balanced_files(settings)]
+    return [clip_of(path, {}) for path in balanced_files(settings)]
 
 
 def _list_noisy(settings: Settings, kind: str) -> list[Clip]:
     folder = mixtures_folder(settings, kind)
     return [
-        _clip(
-            folder / row["file"],
-            {
-                "noise_type": row["noise_type"],
-                "noise": row["noise"],
-                "speech": row["speech"],
-                "requested_snr": float(row["requested_snr"]),
-                "true_snr": float(row["true_snr"]),
-            },
-        )
+        clip_of(folder / row["file"], details_of(row))
         for row in read_manifest(folder, SYNTHESIZERS[kind])
     ]
 
@@ -192,6 +188,7 @@ CLEAN_RANDSPLIT = Dataset(
     list_clips=_list_balanced,
     classes=DIGITS,
     sources=("speaker",),
+    orthogonal_labels=("speaker",),
 )
 NOISY_RANDSPLIT = Dataset(
     name="gsc_noisy_randsplit",
@@ -202,6 +199,7 @@ NOISY_RANDSPLIT = Dataset(
     list_clips=partial(_list_noisy, kind=NOISY),
     classes=DIGITS,
     sources=("speaker", "noise"),
+    orthogonal_labels=("noise_type", "speaker"),
 )
 NOISY_MORE_RANDSPLIT = Dataset(
     name="gsc_noisy_more_randsplit",
@@ -212,6 +210,7 @@ NOISY_MORE_RANDSPLIT = Dataset(
     list_clips=partial(_list_noisy, kind=NOISY_MORE),
     classes=DIGITS,
     sources=("speaker", "noise"),
+    orthogonal_labels=("noise_type", "speaker"),
 )
 
 DATASETS = (CLEAN_RANDSPLIT, NOISY_RANDSPLIT, NOISY_MORE_RANDSPLIT)

@@ -167,6 +167,7 @@ RANDSPLIT = Dataset(
     list_clips=_list_emotions_by_clip,
     classes=EMOTIONS,
     sources=("speaker", "session"),
+    orthogonal_labels=("speaker", "session", "gender"),
 )
 ACTORSPLIT = Dataset(
     name="iemocap_actorsplit",
@@ -177,6 +178,7 @@ ACTORSPLIT = Dataset(
     list_clips=_list_emotions_by_session,
     classes=EMOTIONS,
     sources=("speaker", "session"),
+    orthogonal_labels=("speaker", "session", "gender"),
 )
 SPEAKER_RANDSPLIT = Dataset(
     name="iemocap_speaker_randsplit",
@@ -186,6 +188,7 @@ SPEAKER_RANDSPLIT = Dataset(
     split_type=RANDOM_BY_CLIP,
     list_clips=_list_speakers,
     sources=("session",),
+    orthogonal_labels=("emotion", "performance"),
 )
 ONE_SECOND_ACTORSPLIT = Dataset(
     name="iemocap_1sec_actorsplit",
@@ -196,6 +199,7 @@ ONE_SECOND_ACTORSPLIT = Dataset(
     list_clips=_list_emotions_by_session,
     classes=EMOTIONS,
     sources=("speaker", "session"),
+    orthogonal_labels=("speaker", "session", "gender"),
 )
 
 DATASETS = (RANDSPLIT, ACTORSPLIT, SPEAKER_RANDSPLIT, ONE_SECOND_ACTORSPLIT)

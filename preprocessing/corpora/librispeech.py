@@ -172,6 +172,7 @@ WORDS = Dataset(
     split_type=OWN_SPLIT,
     list_clips=list_words,
     sources=("speaker",),
+    orthogonal_labels=("speaker",),
 )
 
 DATASETS = (WORDS,)

@@ -13,7 +13,7 @@ from config.settings import Settings, display_path
 from preprocessing.pipeline.audio import Clip, UnusableAudioError, audio_seconds
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
 from preprocessing.pipeline.manifests import read_manifest
-from preprocessing.pipeline.noise_mixing import Mixture, write_mixtures
+from preprocessing.pipeline.noise_mixing import Mixture, details_of, write_mixtures
 
 SOURCE = "https://github.com/microsoft/MS-SNSD"
 NOISE_TYPES = (
@@ -40,9 +40,8 @@ def find_noises(settings: Settings) -> list[tuple[Path, str]]:
     Raises:
         UserError: the folder of the clone is not set, or holds none.
     """
-    folder = _part(settings, "noise_train")
-    named = [(path, path.stem.partition("_")[0]) for path in sorted(folder.glob("*.wav"))]
-    noises = [(path, kind) for path, kind in named if kind in NOISE_TYPES]
+    folder = noise_folder(settings)
+    noises = find_present_noises(settings)
     missing = sorted(set(NOISE_TYPES) - {kind for _, kind in noises})
     if missing:
         raise UserError(
@@ -50,6 +49,27 @@ def find_noises(settings: Settings) -> list[tuple[Path, str]]:
             f"[preprocessing] input_noisyspeech_repo must be a clone of {SOURCE}"
         )
     return noises
+
+
+def find_present_noises(settings: Settings) -> list[tuple[Path, str]]:
+    """As find_noises, of those of the eleven types that there are.
+
+    Raises:
+        UserError: the folder of the clone is not set, or has no folder of noises.
+    """
+    named = [
+        (path, path.stem.partition("_")[0]) for path in sorted(noise_folder(settings).glob("*.wav"))
+    ]
+    return [(path, kind) for path, kind in named if kind in NOISE_TYPES]
+
+
+def noise_folder(settings: Settings) -> Path:
+    """Where the noises of the clone lie.
+
+    Raises:
+        UserError: the folder of the clone is not set, or has no such folder.
+    """
+    return _part(settings, "noise_train")
 
 
 def plan_mixtures(settings: Settings) -> list[Mixture]:
@@ -168,13 +188,7 @@ def _list_clips(settings: Settings) -> list[Clip]:
             label=NOISE_TYPES.index(row["noise_type"]),
             class_name=row["noise_type"],
             group=row["file"],
-            details={
-                "noise_type": row["noise_type"],
-                "noise": row["noise"],
-                "speech": row["speech"],
-                "requested_snr": float(row["requested_snr"]),
-                "true_snr": float(row["true_snr"]),
-            },
+            details=details_of(row),
         )
         for row in read_manifest(folder, SYNTHESIZER)
     ]
@@ -189,6 +203,7 @@ RANDSPLIT = Dataset(
     list_clips=_list_clips,
     classes=NOISE_TYPES,
     sources=("speech", "noise"),
+    orthogonal_labels=("requested_snr",),
 )
 
 DATASETS = (RANDSPLIT,)

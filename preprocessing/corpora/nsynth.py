@@ -132,6 +132,7 @@ NOTES = Dataset(
     list_clips=list_notes,
     classes=FAMILIES,
     sources=("instrument",),
+    orthogonal_labels=("pitch", "velocity", "source"),
 )
 
 DATASETS = (NOTES,)

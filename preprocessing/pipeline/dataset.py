@@ -22,6 +22,8 @@ class Dataset:
     classes: names in label order; empty: those of the clips.
     sources: details of a clip that say whom or what it was recorded from; values that stand in
         several sets are reported.
+    orthogonal_labels: details of a clip that the task does not need, so that a network should not
+        depend on them; training/invariance.py looks for them in its layers.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Dataset:
     list_clips: Callable[[Settings], list[Clip]]
     classes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    orthogonal_labels: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:

@@ -49,6 +49,7 @@ from preprocessing.pipeline.matrices import (
     matrices_ready,
     open_matrices,
     part_path,
+    read_info,
 )
 from preprocessing.pipeline.processes import CAN_FORK, Results, keep_freed_memory, tasks_in_flight
 from preprocessing.pipeline.shared_slots import Examples, SharedSlots
@@ -86,6 +87,7 @@ def preprocess(dataset: Dataset, settings: Settings) -> Path:
     if _is_up_to_date(folder, name, plan):
         # A run that was killed right before its end has left its journal.
         part_path(folder, name, "predictors").with_suffix(".journal").unlink(missing_ok=True)
+        _note_orthogonal_labels(dataset, folder, name)
         print(f"{name}: already there, unchanged, in {display_path(folder)}")
         return folder
     print(f"{name}: {len(clips)} clips -> {display_path(folder)}")
@@ -113,6 +115,13 @@ def _is_up_to_date(folder: Path, name: str, plan: str) -> bool:
         return matrices_ready(folder, name) and open_matrices(folder, name).info["plan"] == plan
     except (UserError, KeyError):
         return False  # damaged files are made anew
+
+
+def _note_orthogonal_labels(dataset: Dataset, folder: Path, name: str) -> None:
+    """Older versions did not write them, and the matrices need not be made anew for that."""
+    info, labels = read_info(folder, name), list(dataset.orthogonal_labels)
+    if info.get("orthogonal_labels") != labels:
+        write_json(part_path(folder, name, "info"), info | {"orthogonal_labels": labels})
 
 
 def _plan_fingerprint(dataset: Dataset, settings: Settings, clips: list[Clip]) -> str:
@@ -339,6 +348,7 @@ def _info(
         "task": dataset.task,
         "command": dataset.command,
         "split_type": dataset.split_type,
+        "orthogonal_labels": dataset.orthogonal_labels,
         "seconds": dataset.seconds(settings),
         "sample_rate": settings.sampling.sr_target,
         "feature_extraction": settings.feature_extraction.model_dump(mode="json"),

@@ -51,6 +51,7 @@ class Info(BaseModel):
     fingerprint: str
     split: str
     command: str = ""
+    orthogonal_labels: list[str] = []
     feature_extraction: dict[str, Any] = {}
 
 
@@ -188,6 +189,11 @@ class Matrices:
     def classes(self) -> list[str]:
         """Class names in label order."""
         return list(self.info["classes"])
+
+    @property
+    def orthogonal_labels(self) -> list[str]:
+        """Columns of the index that the task does not need; none in matrices of older versions."""
+        return list(self.info.get("orthogonal_labels", []))
 
     @property
     def fingerprint(self) -> str:

@@ -4,7 +4,7 @@ A mixer writes its audio and, at the end, manifest.csv beside it: file, speech, 
 requested and true SNR in dB.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -44,6 +44,8 @@ class Mixture:
     speech, noise: files joined end to end until the stretch is long enough.
     num_samples: shortest length of the speech; None: the first speech file as it is.
     files: for each SNR (dB), the name of the file to write.
+    noise_position: where the stretch of noise lies: 0.0 at its beginning, 1.0 at its end.
+    notes: further columns of the manifest; all mixtures of a folder have the same ones.
     """
 
     speech: tuple[Path, ...]
@@ -52,6 +54,8 @@ class Mixture:
     num_samples: int | None
     snrs: tuple[float, ...]
     files: tuple[str, ...]
+    noise_position: float = 0.0
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 def mix_at_snr(
@@ -136,13 +140,28 @@ def write_mixtures(
     finally:
         remove_partial_files(folder)  # of processes that ended with this one's error
         journal.close()
-    _finish(folder, journal, len(mixtures), max_skipped_fraction)
+    columns = [*MANIFEST_COLUMNS, *dict(mixtures[0].notes if mixtures else ())]
+    _finish(folder, journal, len(mixtures), max_skipped_fraction, columns)
+
+
+def details_of(row: Mapping[str, str]) -> dict[str, str | float | int]:
+    """What a row of the manifest says of a clip, for its dataset."""
+    return {
+        "noise_type": row["noise_type"],
+        "noise": row["noise"],
+        "speech": row["speech"],
+        "requested_snr": float(row["requested_snr"]),
+        "true_snr": float(row["true_snr"]),
+    }
 
 
 def _names_of(mixture: Mixture) -> list[Any]:
     """What a mixture is made of; a corpus that moved to another folder is still the same."""
     speech, noise = ([path.name for path in part] for part in (mixture.speech, mixture.noise))
-    return [speech, noise, mixture.num_samples, mixture.snrs, mixture.files]
+    names = [speech, noise, mixture.num_samples, mixture.snrs, mixture.files]
+    # Folders that were made before mixtures could have these keep the plan that they hold.
+    further = [mixture.noise_position, mixture.notes]
+    return [*names, *further] if mixture.noise_position or mixture.notes else names
 
 
 def _write_mixture(
@@ -152,7 +171,7 @@ def _write_mixture(
     rows = []
     try:
         speech = _join(mixture.speech, sample_rate, mixture.num_samples)
-        noise = _join(mixture.noise, sample_rate, len(speech))
+        noise = _join(mixture.noise, sample_rate, len(speech), mixture.noise_position)
         for snr, file in zip(mixture.snrs, mixture.files, strict=True):
             clean, scaled_noise = _components(speech, noise, snr, convention)
             noisy = clean + scaled_noise
@@ -167,6 +186,7 @@ def _write_mixture(
                     "requested_snr": snr,
                     "true_snr": round(signal_to_noise_ratio(clean, scaled_noise), 4),
                     "gain": gain,
+                    **dict(mixture.notes),
                 }
             )
     except (UnusableAudioError, ValueError) as error:
@@ -179,8 +199,12 @@ def _sources(paths: Sequence[Path]) -> str:
     return ";".join(dict.fromkeys(path.name for path in paths))
 
 
-def _join(paths: Sequence[Path], sample_rate: int, num_samples: int | None) -> Samples:
+def _join(
+    paths: Sequence[Path], sample_rate: int, num_samples: int | None, position: float = 0.0
+) -> Samples:
     """Files end to end, cut to num_samples; all of the first one if that is None.
+
+    What is cut off is behind the stretch, or a part of it (position 0.0 to 1.0) before it.
 
     Raises:
         UnusableAudioError: a file cannot be read, or all of them together are too short.
@@ -193,11 +217,18 @@ def _join(paths: Sequence[Path], sample_rate: int, num_samples: int | None) -> S
     joined: Samples = np.concatenate(parts)
     if num_samples is not None and len(joined) < num_samples:
         raise UnusableAudioError(f"{len(joined)} samples where {num_samples} are needed")
-    return joined[:num_samples]
+    if num_samples is None:
+        return joined
+    start = round(position * (len(joined) - num_samples))
+    return joined[start : start + num_samples]
 
 
 def _finish(
-    folder: Path, journal: Journal[dict[str, Any]], num_mixtures: int, max_skipped_fraction: float
+    folder: Path,
+    journal: Journal[dict[str, Any]],
+    num_mixtures: int,
+    max_skipped_fraction: float,
+    columns: Sequence[str],
 ) -> None:
     rows = [row for record in journal.records for row in record["rows"]]
     left_out = [record["left_out"] for record in journal.records if record["left_out"]]
@@ -210,6 +241,6 @@ def _finish(
             f"{max_skipped_fraction:g} allows; see {display_path(folder / LEFT_OUT)}, mend the "
             "corpus or pass --set max_skipped_fraction=<fraction>"
         )
-    manifests.write_table(folder / manifests.MANIFEST, rows, MANIFEST_COLUMNS)
+    manifests.write_table(folder / manifests.MANIFEST, rows, columns)
     journal.remove()
     print(f"{display_path(folder)}: {len(rows)} files, {len(left_out)} mixtures left out")

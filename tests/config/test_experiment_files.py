@@ -12,6 +12,17 @@ from pretraining.extractors import EXTRACTORS
 
 FOLDER = PROJECT_FOLDER / "experiments_antitransfer"
 NUM_EXPERIMENTS, NUM_INSTANCES = 41, 442
+# The benchmark with a known answer: kind and instances, each layer or network ten times.
+CONFOUNDED = {
+    200: ("baseline", 10),
+    201: ("weight_initialization", 10),
+    202: ("anti_transfer", 130),
+    203: ("anti_transfer", 130),
+    204: ("gradient_reversal", 10),
+    205: ("anti_transfer", 10),
+    206: ("anti_transfer", 20),
+}
+DEMO = {200: "", 201: "noisyspeech", 202: "noisyspeech", 203: "random"}
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +81,64 @@ def test_family_ten_is_all_of_weight_initialization(experiments: dict[int, Exper
     expected = {i for i, row in table().items() if row["kind"] == "weight_initialization"}
     assert chosen == expected
     assert {i for i, row in table().items() if row["note"] == "family 10"} == expected
+
+
+def test_only_the_paper_and_the_benchmark_are_there(experiments: dict[int, Experiment]) -> None:
+    assert set(experiments) == set(table()) | set(CONFOUNDED)
+
+
+@pytest.mark.parametrize("identifier", sorted(CONFOUNDED))
+def test_benchmark(identifier: int, experiments: dict[int, Experiment]) -> None:
+    kind, num_instances = CONFOUNDED[identifier]
+    experiment = experiments[identifier]
+    assert experiment.dataset == "gsc_confounded_speakersplit"
+    assert (experiment.kind, len(experiment.instances)) == (kind, num_instances)
+    for number, instance in enumerate(experiment.instances):
+        parameters = instance.parameters
+        assert parameters["output_classes"] == 10
+        assert parameters["batch_size"] == 30
+        assert parameters["seed"] == parameters["repetition"] == number % 10
+        within_class = identifier in (205, 206)
+        assert (parameters["at_aggregation"] == "pool") == within_class
+        assert (parameters["at_distance"] == "cka_within_class") == within_class
+
+
+def test_benchmark_compares_the_same_layers_with_the_right_networks(
+    experiments: dict[int, Experiment],
+) -> None:
+    def frozen(identifier: int) -> list[tuple[str, object]]:
+        parameters = [instance.parameters for instance in experiments[identifier].instances]
+        return [(values["at_dataset"], values["at_layer"]) for values in parameters]
+
+    layers = [layer for layer in range(1, 14) for _ in range(10)]
+    assert frozen(202) == [("noisyspeech", layer) for layer in layers]
+    assert frozen(203) == [("random", layer) for layer in layers]
+    assert frozen(205) == [("noisyspeech", 5)] * 10
+    assert frozen(206) == [("random", 5)] * 10 + [("iemocap_1sec", 5)] * 10
+    assert experiments[201].instances[0].parameters["at_pretraining"] == "noisyspeech"
+    reversal = experiments[204].instances[0].parameters
+    assert reversal["gradient_reversal_label"] == "noise_type"
+    assert reversal["gradient_reversal_layer"] == 13
+
+
+def test_benchmark_is_one_family(experiments: dict[int, Experiment]) -> None:
+    chosen = select_experiments(experiments, ["confounded"])
+    assert [experiment.id for experiment in chosen] == sorted(CONFOUNDED)
+
+
+def test_demo_has_the_benchmark_in_miniature(experiments: dict[int, Experiment]) -> None:
+    demo = load_experiments(FOLDER / "demo", [PROJECT_FOLDER / "config" / "demo.ini"])
+    assert set(demo) == set(DEMO)
+    for identifier, network in DEMO.items():
+        experiment, whole = demo[identifier], experiments[identifier]
+        assert experiment.dataset == whole.dataset
+        assert experiment.kind == whole.kind
+        parameters = [instance.parameters for instance in experiment.instances]
+        assert [values["seed"] for values in parameters] == list(range(6))
+        for values in parameters:
+            assert (values["at_pretraining"] or values["at_dataset"]) == network
+            if experiment.kind == "anti_transfer":
+                assert values["at_layer"] == 3
 
 
 def test_every_question_is_one(experiments: dict[int, Experiment]) -> None:

@@ -419,6 +419,22 @@ class TestRestart:
         assert contents(settings) == before
         assert "tiny_spectrum_fast: already there, unchanged" in capsys.readouterr().out
 
+    def test_matrices_of_an_older_version_learn_which_labels_are_orthogonal(
+        self, dataset: Dataset, make_settings: MakeSettings, counted: dict[str, Any]
+    ) -> None:
+        settings = make_settings()
+        old = prepared(dataset, settings)
+        assert old.orthogonal_labels == []
+        path = settings.preprocessing.output_folder / f"{NAME}_info.json"
+        info = json.loads(path.read_text())
+        del info["orthogonal_labels"]
+        path.write_text(json.dumps(info))
+        assert open_matrices(old.folder, NAME).orthogonal_labels == []
+        new = prepared(replace(dataset, orthogonal_labels=("speaker",)), settings)
+        assert new.orthogonal_labels == ["speaker"]
+        assert new.info | {"orthogonal_labels": []} == old.info
+        assert len(counted["read"]) == 12
+
     @pytest.mark.parametrize(
         "changes",
         [

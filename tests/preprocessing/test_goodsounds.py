@@ -243,6 +243,16 @@ class TestLabels:
             "sound_id": 13,
         }
 
+    def test_labels_that_the_task_does_not_need_are_details(
+        self, settings_for: MakeSettings
+    ) -> None:
+        for dataset in DATASETS:
+            assert set(dataset.orthogonal_labels) <= set(
+                dataset.list_clips(settings_for())[0].details
+            )
+        assert "instrument" in RANDSPLIT.orthogonal_labels
+        assert not {"instrument", "pack"} & set(INSTRUMENT_RANDSPLIT.orthogonal_labels)
+
     def test_instruments(self, settings_for: MakeSettings) -> None:
         """The same sounds as for goodness, labelled in the order of the twelve."""
         clips = INSTRUMENT_RANDSPLIT.list_clips(settings_for())

@@ -195,6 +195,14 @@ class TestDatasets:
             assert dataset.name == name
             assert (PROJECT_FOLDER / "preprocessing" / f"{dataset.script}.py").is_file()
 
+    def test_every_dataset_says_what_its_task_does_not_need(self) -> None:
+        datasets = all_datasets()
+        assert all(dataset.orthogonal_labels for dataset in datasets.values())
+        assert datasets["gsc_randsplit"].orthogonal_labels == ("speaker",)
+        for name in ("gsc_noisy_randsplit", "gsc_noisy_more_randsplit"):
+            assert datasets[name].orthogonal_labels == ("noise_type", "speaker")
+        assert "noise_type" not in datasets["noisyspeech_randsplit"].orthogonal_labels
+
     def test_unknown_name(self) -> None:
         assert find_dataset("gsc_randsplit") is CLEAN_RANDSPLIT
         with pytest.raises(UserError, match="did you mean gsc_randsplit"):

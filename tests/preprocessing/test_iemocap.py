@@ -130,6 +130,14 @@ class TestLabels:
         assert details["speaker"] == "Ses05F"
         assert details["performance"] == "scripted"
 
+    def test_labels_that_the_task_does_not_need_are_details(self, settings: Settings) -> None:
+        for dataset in DATASETS:
+            needed = "speaker" if dataset is SPEAKER_RANDSPLIT else "emotion"
+            labels = dataset.orthogonal_labels
+            assert needed not in labels
+            assert set(labels) <= set(dataset.list_clips(settings)[0].details)
+        assert {"speaker", "session"} <= set(ACTORSPLIT.orthogonal_labels)
+
     def test_ten_actors(self, settings: Settings) -> None:
         """Three turns of each actress and six of each actor, whatever the emotion."""
         clips = SPEAKER_RANDSPLIT.list_clips(settings)

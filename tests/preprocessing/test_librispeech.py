@@ -121,6 +121,10 @@ class TestWords:
         }
         assert clip.group == "103-1240-0001"
 
+    def test_the_task_does_not_need_the_speaker(self, settings: Settings) -> None:
+        assert WORDS.orthogonal_labels == ("speaker",)
+        assert "speaker" in WORDS.list_clips(settings)[0].details
+
     def test_a_cut_is_the_slice_of_its_utterance(self, corpus: Path, settings: Settings) -> None:
         clips = {clip.name: clip for clip in WORDS.list_clips(settings)}
         for part, occurrences in OCCURRENCES.items():

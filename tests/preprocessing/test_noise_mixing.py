@@ -1,6 +1,8 @@
 """The mixer: levels and SNR measured on what it makes, files, manifests, restarts."""
 
 import csv
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -208,6 +210,56 @@ class TestFolders:
         assert np.abs(noisy).max() == pytest.approx(0.99, abs=1e-4)
         assert float(row["gain"]) == pytest.approx(0.99 / (LEVEL / rms(click) * 0.9), rel=1e-2)
         assert measured_snr(noisy / float(row["gain"]), click) == pytest.approx(20.0, abs=0.5)
+
+    @pytest.mark.parametrize(("position", "start"), [(0.0, 0), (0.25, 800), (1.0, 3200)])
+    def test_a_stretch_may_lie_anywhere_in_the_noise(
+        self,
+        tmp_path: Path,
+        write_wav: WriteWav,
+        write: Callable[..., Path],
+        position: float,
+        start: int,
+    ) -> None:
+        speech = write_wav(tmp_path / "s.wav", 0.5, seed=1)
+        noise = write_wav(tmp_path / "Typing_1.wav", 0.7, seed=2)
+        mixture = Mixture(
+            (speech,), (noise,), "Typing", None, (0.0,), ("a.wav",), noise_position=position
+        )
+        folder = write([mixture])
+        (row,) = read_manifest(folder, "")
+        clean, _ = soundfile.read(speech)
+        samples, _ = soundfile.read(noise)
+        rest = soundfile.read(folder / "a.wav")[0] / float(row["gain"]) - clean * LEVEL / rms(clean)
+        expected = samples[start : start + 8000]
+        np.testing.assert_allclose(rest, expected * LEVEL / rms(expected), atol=1e-4)
+
+    def test_notes_are_columns_of_the_manifest(
+        self, mixtures: list[Mixture], write: Callable[..., Path]
+    ) -> None:
+        noted = [
+            replace(mixture, notes=(("set", "test"), ("number", str(number))))
+            for number, mixture in enumerate(mixtures)
+        ]
+        rows = read_manifest(write(noted), "", ("set", "number"))
+        assert [(row["set"], row["number"]) for row in rows] == [
+            ("test", str(number)) for number in (0, 0, 1, 1, 2, 2)
+        ]
+        with pytest.raises(UserError, match="made with other settings"):
+            write([replace(mixture, notes=(("set", "train"),)) for mixture in mixtures])
+        with pytest.raises(UserError, match="made with other settings"):
+            write([replace(mixture, noise_position=0.5) for mixture in noted])
+
+    def test_a_folder_of_an_older_version_counts_as_the_same(
+        self, mixtures: list[Mixture], write: Callable[..., Path]
+    ) -> None:
+        """Its plan knew neither position nor notes."""
+        named = [
+            [[p.name for p in m.speech], [p.name for p in m.noise], m.num_samples, m.snrs, m.files]
+            for m in mixtures
+        ]
+        text = json.dumps([named, RATE, "ms_snsd"], sort_keys=True)
+        plan = json.loads((write(mixtures) / "plan.json").read_text())["plan"]
+        assert plan == hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def test_second_run_leaves_everything_as_it_is(
         self,

@@ -108,6 +108,10 @@ class TestNotes:
             "set": "valid",
         }
 
+    def test_the_task_does_not_need_pitch_or_loudness(self, settings: Settings) -> None:
+        assert set(NOTES.orthogonal_labels) == {"pitch", "velocity", "source"}
+        assert set(NOTES.orthogonal_labels) <= set(NOTES.list_clips(settings)[0].details)
+
     def test_real_size_is_expected(
         self, settings: Settings, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -1,0 +1,410 @@
+"""The benchmark with a known answer: how far the noise follows the word, counted in its plan."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from scipy.stats import chi2_contingency
+
+from config.errors import UserError
+from config.settings import Settings
+from preprocessing.corpora.gsc import DIGITS, write_balanced
+from preprocessing.corpora.gsc_confounded import (
+    SNRS,
+    SPEAKERSPLIT,
+    confounded_folder,
+    list_confounded,
+    plan_confounded,
+    write_confounded,
+)
+from preprocessing.pipeline import noise_mixing
+from preprocessing.pipeline.audio import write_audio
+from preprocessing.pipeline.extraction import preprocess
+from preprocessing.pipeline.manifests import read_manifest
+from preprocessing.pipeline.matrices import open_matrices
+from preprocessing.pipeline.noise_mixing import Mixture
+
+TYPE_OF_WORD = {
+    "zero": "AirConditioner",
+    "one": "AirportAnnouncements",
+    "two": "Babble",
+    "three": "CopyMachine",
+    "four": "Munching",
+    "five": "NeighborSpeaking",
+    "six": "ShuttingDoor",
+    "seven": "SqueakyChair",
+    "eight": "Typing",
+    "nine": "VacuumCleaner",
+}
+TEN_TYPES = list(TYPE_OF_WORD.values())
+NUM_SPEAKERS, CLIPS_OF_SPEAKER = 20, 4
+SETS = ("train", "validation", "test")
+
+MakeSettings = Callable[..., Settings]
+WriteWav = Callable[..., Path]
+
+
+def word_of(mixture: Mixture) -> str:
+    return mixture.files[0].removesuffix(".wav").split("_")[-1]
+
+
+def speaker_of(mixture: Mixture) -> str:
+    return mixture.speech[0].name.split("_")[0]
+
+
+def set_of(mixture: Mixture) -> str:
+    return dict(mixture.notes)["set"]
+
+
+def is_confounded(mixture: Mixture) -> bool:
+    return {"0": False, "1": True}[dict(mixture.notes)["confounded"]]
+
+
+def table_of(mixtures: list[Mixture]) -> np.ndarray:
+    """Clips of each word (row) with each type of noise (column)."""
+    counts = Counter((word_of(mixture), mixture.noise_type) for mixture in mixtures)
+    return np.array([[counts[word, kind] for kind in TEN_TYPES] for word in DIGITS])
+
+
+def write_names(folder: Path, num_speakers: int = NUM_SPEAKERS, files_of_type: int = 6) -> None:
+    """A manifest of balanced clips and names of noises: all that a plan reads."""
+    balanced = folder / "gsc_augmented" / "balanced"
+    balanced.mkdir(parents=True)
+    names = [
+        f"{speaker:08x}_nohash_{clip}_{word}.wav"
+        for word in DIGITS
+        for speaker in range(num_speakers)
+        for clip in range(CLIPS_OF_SPEAKER)
+    ]
+    (balanced / "manifest.csv").write_text("\n".join(["file", *names]) + "\n")
+    noises = folder / "MS-SNSD" / "noise_train"
+    noises.mkdir(parents=True)
+    for kind in (*TEN_TYPES, "WasherDryer", "Washing", "Aircraft"):
+        for number in range(files_of_type):
+            (noises / f"{kind}_{number}.wav").touch()
+
+
+@pytest.fixture
+def names(tmp_path: Path) -> Path:
+    """Each digit four times by each of twenty speakers; six files of each type of noise."""
+    write_names(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def plan(names: Path, make_settings: MakeSettings) -> Callable[..., list[Mixture]]:
+    def plan(confounding: float = 0.9, **changes: Any) -> list[Mixture]:
+        assert names.is_dir()
+        return plan_confounded(make_settings(confounding=confounding, **changes))
+
+    return plan
+
+
+class TestConfounding:
+    # 14 of 20 speakers are in training: 56 clips of each word; 4 in validation: 16; 2 in test: 8.
+    @pytest.mark.parametrize(
+        ("confounding", "train", "validation"),
+        [(0.0, 0, 0), (0.25, 14, 4), (0.5, 28, 8), (0.9, 50, 14), (1.0, 56, 16)],
+    )
+    def test_the_fraction_is_that_of_each_word_and_set(
+        self,
+        plan: Callable[..., list[Mixture]],
+        confounding: float,
+        train: int,
+        validation: int,
+    ) -> None:
+        mixtures = plan(confounding)
+        expected = {"train": (56, train), "validation": (16, validation), "test": (8, 0)}
+        for word in DIGITS:
+            for name, (size, num_confounded) in expected.items():
+                members = [m for m in mixtures if (word_of(m), set_of(m)) == (word, name)]
+                confounded = [m for m in members if is_confounded(m)]
+                assert (len(members), len(confounded)) == (size, num_confounded)
+                assert {m.noise_type for m in confounded} <= {TYPE_OF_WORD[word]}
+
+    def test_the_test_set_is_independent_where_training_is_not(
+        self, plan: Callable[..., list[Mixture]]
+    ) -> None:
+        """Each word has eight of the ten types; in training all clips are on a diagonal."""
+        mixtures = plan(1.0)
+        tables = {
+            name: table_of([mixture for mixture in mixtures if set_of(mixture) == name])
+            for name in SETS
+        }
+        assert (tables["train"] == 56 * np.eye(10)).all()
+        assert (tables["validation"] == 16 * np.eye(10)).all()
+        assert tables["test"].max() == 1
+        assert (tables["test"].sum(axis=1) == 8).all()
+        assert chi2_contingency(tables["train"]).statistic == pytest.approx(560 * 9)
+        assert chi2_contingency(tables["test"]).pvalue > 0.5
+
+    def test_without_confounding_no_set_knows_the_word(
+        self, plan: Callable[..., list[Mixture]]
+    ) -> None:
+        for name in SETS:
+            table = table_of([mixture for mixture in plan(0.0) if set_of(mixture) == name])
+            assert np.ptp(table, axis=1).max() <= 1
+            assert chi2_contingency(table).pvalue > 0.5
+
+    def test_the_rest_of_a_training_set_is_independent(
+        self, plan: Callable[..., list[Mixture]]
+    ) -> None:
+        rest = [m for m in plan(0.5) if set_of(m) == "train" and not is_confounded(m)]
+        assert chi2_contingency(table_of(rest)).pvalue > 0.5
+        assert {m.noise_type for m in rest} == set(TEN_TYPES)
+
+    def test_which_clips_are_confounded_is_no_matter_of_order_or_speaker(
+        self, plan: Callable[..., list[Mixture]]
+    ) -> None:
+        train = [m for m in plan(0.5) if set_of(m) == "train"]
+        first = [is_confounded(m) for m in train[: len(train) // 20]]
+        assert 0 < sum(first) < len(first)
+        by_speaker = {speaker_of(m): 0 for m in train}
+        for mixture in train:
+            by_speaker[speaker_of(mixture)] += is_confounded(mixture)
+        assert all(5 < count < 35 for count in by_speaker.values())
+
+
+class TestSets:
+    def test_speakers_and_files_of_noise_are_in_one_set_only(
+        self, plan: Callable[..., list[Mixture]]
+    ) -> None:
+        mixtures = plan()
+        for of, sizes in ((speaker_of, (14, 4, 2)), (lambda m: m.noise[0].name, (40, 10, 10))):
+            members = {name: {of(m) for m in mixtures if set_of(m) == name} for name in SETS}
+            assert tuple(len(members[name]) for name in SETS) == sizes
+            assert len(set.union(*members.values())) == sum(sizes)
+        assert {mixture.noise_type for mixture in mixtures} == set(TEN_TYPES)
+        assert all(m.noise[0].name.split("_")[0] == m.noise_type for m in mixtures)
+
+    def test_fractions_are_those_of_the_settings(self, plan: Callable[..., list[Mixture]]) -> None:
+        mixtures = plan(train_split=0.5, validation_split=0.25, test_split=0.25)
+        speakers = {(speaker_of(mixture), set_of(mixture)) for mixture in mixtures}
+        assert Counter(name for _, name in speakers) == {"train": 10, "validation": 5, "test": 5}
+
+    def test_too_few_files_of_noise_are_used_by_all_sets(
+        self, tmp_path: Path, make_settings: MakeSettings, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_names(tmp_path, files_of_type=3)
+        (tmp_path / "MS-SNSD" / "noise_train" / "Babble_1.wav").unlink()
+        mixtures = plan_confounded(make_settings(confounding=0.5))
+        used = {
+            name: {m.noise[0].name for m in mixtures if set_of(m) == name}
+            for name in ("train", "test")
+        }
+        assert len(used["train"]) == 29
+        assert len(used["test"] & used["train"]) > 10
+        assert "2 files of Babble, too few for three sets" in capsys.readouterr().out
+
+    @pytest.mark.usefixtures("names")
+    def test_seed_decides(self, make_settings: MakeSettings) -> None:
+        def plan(seed: int) -> list[Mixture]:
+            return plan_confounded(make_settings(**{"preprocessing.seed": seed}))
+
+        first, other = plan(0), plan(1)
+        assert plan(0) == first
+        for of in (set_of, is_confounded, lambda m: m.noise, lambda m: m.snrs):
+            assert [of(mixture) for mixture in first] != [of(mixture) for mixture in other]
+
+    def test_another_confounding_changes_nothing_else(
+        self, plan: Callable[..., list[Mixture]]
+    ) -> None:
+        less, more = plan(0.3), plan(0.8)
+        for fewer, other in zip(less, more, strict=True):
+            assert (fewer.speech, fewer.snrs, set_of(fewer)) == (
+                other.speech,
+                other.snrs,
+                set_of(other),
+            )
+            assert fewer.noise_position == other.noise_position
+            if is_confounded(fewer):
+                assert is_confounded(other)
+            if is_confounded(fewer) == is_confounded(other):
+                assert fewer.noise == other.noise
+        assert 0.0 <= min(m.noise_position for m in more) < 0.02
+        assert 0.98 < max(m.noise_position for m in more) < 1.0
+        counts = Counter(snr for mixture in more for snr in mixture.snrs)
+        assert set(counts) == set(SNRS)
+        assert min(counts.values()) > 0.15 * len(more)
+
+
+class TestRefusals:
+    def test_fewer_types_of_noise_than_words(
+        self, names: Path, plan: Callable[..., list[Mixture]]
+    ) -> None:
+        for kind in ("Babble", "WasherDryer"):
+            for path in (names / "MS-SNSD" / "noise_train").glob(f"{kind}_*.wav"):
+                path.unlink()
+        with pytest.raises(UserError, match="9 types of noise, but 10 words need one each") as info:
+            plan()
+        assert "https://github.com/microsoft/MS-SNSD" in str(info.value)
+
+    def test_one_type_missing_makes_room_for_the_next(
+        self, names: Path, plan: Callable[..., list[Mixture]]
+    ) -> None:
+        for path in (names / "MS-SNSD" / "noise_train").glob("Typing_*.wav"):
+            path.unlink()
+        pairs = {(word_of(m), m.noise_type) for m in plan(1.0) if set_of(m) == "train"}
+        types = [*(kind for kind in TEN_TYPES if kind != "Typing"), "WasherDryer"]
+        assert pairs == set(zip(DIGITS, types, strict=True))
+
+    def test_too_few_speakers(self, tmp_path: Path, make_settings: MakeSettings) -> None:
+        write_names(tmp_path, num_speakers=2)
+        with pytest.raises(
+            UserError, match="clips of 2 speakers, but each of three sets needs one"
+        ):
+            plan_confounded(make_settings())
+
+    def test_without_balanced_clips_their_command_is_named(
+        self, make_settings: MakeSettings
+    ) -> None:
+        with pytest.raises(UserError, match=r"run python preprocessing/balance_gsc\.py"):
+            write_confounded(make_settings())
+
+    def test_without_mixtures_of_this_confounding_the_command_is_named(
+        self, make_settings: MakeSettings
+    ) -> None:
+        with pytest.raises(UserError) as info:
+            preprocess(SPEAKERSPLIT, make_settings(confounding=0.5))
+        assert "confounded_0.5_balanced/manifest.csv: does not exist; run python " in str(
+            info.value
+        )
+        assert "synthesizer_gsc_confounded.py --set confounding=0.5" in str(info.value)
+
+
+class TestFolders:
+    """Six speakers say each digit once; three noises of each type, longer than the clips."""
+
+    @pytest.fixture
+    def settings(
+        self, tmp_path: Path, write_wav: WriteWav, make_settings: MakeSettings
+    ) -> Callable[..., Settings]:
+        seeds = iter(range(1000))
+        for word in DIGITS:
+            for speaker in range(6):
+                name = f"{speaker:08x}_nohash_0.wav"
+                write_wav(tmp_path / "speech_commands" / word / name, 0.3, seed=next(seeds))
+        for kind in TEN_TYPES:
+            for number in range(3):
+                name = f"{kind}_{number}.wav"
+                write_wav(tmp_path / "MS-SNSD" / "noise_train" / name, 0.5, seed=next(seeds))
+
+        def settings(**changes: Any) -> Settings:
+            splits = {"train_split": 0.5, "validation_split": 0.25, "test_split": 0.25}
+            return make_settings(**({"items_per_class": 6, "confounding": 0.5} | splits | changes))
+
+        write_balanced(settings())
+        return settings
+
+    def test_matrices_have_the_split_of_the_mixtures(
+        self, settings: Callable[..., Settings], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder = write_confounded(settings())
+        # 3 train speakers give each word 3 clips, of which round(1.5) = 2 are confounded;
+        # 2 validation speakers give 2, of which 1; one speaker is left for the test.
+        said = "noise follows the word in 20 of 30 train, 10 of 20 validation, 0 of 10 test clips"
+        assert said in capsys.readouterr().out
+        matrices = open_matrices(preprocess(SPEAKERSPLIT, settings()), SPEAKERSPLIT.name)
+        assert matrices.info["split"] == "the corpus's own: no speaker or noise shared"
+        assert matrices.orthogonal_labels == ["noise_type", "speaker"]
+        assert matrices.classes == list(DIGITS)
+        index = matrices.index
+        rows = {row["file"]: row for row in read_manifest(folder, "")}
+        for _, entry in index.iterrows():
+            row = rows[entry["clip"]]
+            assert (entry["set"], str(entry["confounded"])) == (row["set"], row["confounded"])
+            assert (entry["noise_type"], entry["noise"]) == (row["noise_type"], row["noise"])
+            assert entry["group"] == row["speech"].split("_")[0]
+        (fold,) = matrices.folds((0.7, 0.2, 0.1), 1)
+        for name in SETS:
+            examples = matrices.rows_of(getattr(fold, name), with_augmented=False)
+            assert set(index["set"][examples]) == {name}
+        assert [len(fold.train), len(fold.validation), len(fold.test)] == [3, 2, 1]
+
+    @pytest.mark.parametrize("convention", ["ms_snsd", "decibel"])
+    def test_true_snr_and_the_stretch_of_noise(
+        self, settings: Callable[..., Settings], convention: str
+    ) -> None:
+        """Whatever the convention, the SNR measured is the one asked for."""
+        chosen = settings(snr_convention=convention)
+        folder = write_confounded(chosen)
+        for mixture, row in zip(plan_confounded(chosen), read_manifest(folder, ""), strict=True):
+            speech, _ = soundfile.read(mixture.speech[0])
+            noise, _ = soundfile.read(mixture.noise[0])
+            noisy, _ = soundfile.read(folder / row["file"])
+            clean = speech * 10 ** (-25 / 20) / np.sqrt(np.mean(speech**2))
+            rest = noisy / float(row["gain"]) - clean
+            measured = 10 * np.log10(np.mean(clean**2) / np.mean(rest**2))
+            assert measured == pytest.approx(mixture.snrs[0], abs=0.05)
+            assert float(row["true_snr"]) == pytest.approx(mixture.snrs[0], abs=1e-3)
+            start = round(mixture.noise_position * (len(noise) - len(speech)))
+            assert np.corrcoef(rest, noise[start : start + len(speech)])[0, 1] > 0.999
+
+    def test_each_confounding_has_a_folder_and_another_seed_is_refused(
+        self, settings: Callable[..., Settings]
+    ) -> None:
+        first = write_confounded(settings())
+        before = {path.name: path.read_bytes() for path in first.iterdir()}
+        other = write_confounded(settings(confounding=1.0))
+        assert other != first
+        for changes in ({"preprocessing.seed": 4}, {"train_split": 0.35, "validation_split": 0.4}):
+            with pytest.raises(UserError, match="made with other settings or by another program"):
+                write_confounded(settings(**changes))
+        assert {path.name: path.read_bytes() for path in first.iterdir()} == before
+
+    def test_matrices_follow_the_confounding(self, settings: Callable[..., Settings]) -> None:
+        fingerprints = []
+        for confounding in (0.5, 1.0, 0.5):
+            chosen = settings(confounding=confounding)
+            write_confounded(chosen)
+            matrices = open_matrices(preprocess(SPEAKERSPLIT, chosen), SPEAKERSPLIT.name)
+            fingerprints.append(matrices.fingerprint)
+        assert fingerprints[0] == fingerprints[2] != fingerprints[1]
+
+    def test_interrupted_run_goes_on_and_ends_the_same(
+        self, settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        undisturbed = write_confounded(settings())
+        expected = {path.name: path.read_bytes() for path in undisturbed.iterdir()}
+        undisturbed.rename(tmp_path / "undisturbed")
+        written: list[str] = []
+
+        def counting(path: Path, *arguments: Any) -> None:
+            if len(written) == 25:
+                raise KeyboardInterrupt
+            written.append(path.name)
+            write_audio(path, *arguments)
+
+        monkeypatch.setattr(noise_mixing, "write_audio", counting)
+        with pytest.raises(KeyboardInterrupt):
+            write_confounded(settings())
+        monkeypatch.setattr(noise_mixing, "write_audio", write_audio)
+        folder = write_confounded(settings())
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == expected
+
+    @pytest.mark.parametrize(
+        ("found", "written", "message"),
+        [
+            (",train,0", ",holdout,0", "has no set, or confounded is not 0 or 1"),
+            (",train,1", ",train,yes", "has no set, or confounded is not 0 or 1"),
+            (",train,0", ",train,", "has no confounded; run python"),
+        ],
+    )
+    def test_damaged_manifests_are_refused(
+        self, settings: Callable[..., Settings], found: str, written: str, message: str
+    ) -> None:
+        manifest = write_confounded(settings()) / "manifest.csv"
+        manifest.write_text(manifest.read_text().replace(found, written, 1))
+        with pytest.raises(UserError, match=message):
+            list_confounded(settings())
+
+    def test_a_speaker_in_two_sets_is_refused(self, settings: Callable[..., Settings]) -> None:
+        manifest = confounded_folder(settings()) / "manifest.csv"
+        write_confounded(settings())
+        manifest.write_text(manifest.read_text().replace(",train,", ",test,", 1))
+        with pytest.raises(UserError, match="is in train and in test"):
+            preprocess(SPEAKERSPLIT, settings())
