@@ -280,9 +280,7 @@ def weighted_similarity(
     )
 
 
-def _alignment_within_classes(
-    current: Tensor, frozen: Tensor, classes: Tensor | None
-) -> Tensor:
+def _alignment_within_classes(current: Tensor, frozen: Tensor, classes: Tensor | None) -> Tensor:
     """Linear CKA of two sets of features, `(batch, features)` each, apart from the classes.
 
     Debiased, because a batch has few examples for many features. Both are centred within each
