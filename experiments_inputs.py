@@ -118,10 +118,13 @@ def _matrices_problem(run: Run, stock: Stock) -> str | None:
 
 
 def _other_features(run: Run, matrices: Matrices) -> str:
-    """Settings of the features that the matrices were made with and this run has otherwise."""
-    settings = run.instance.settings
-    stored = matrices.info.get("feature_extraction", {})
+    """Settings that the matrices were made with and this run has otherwise."""
+    settings, info = run.instance.settings, matrices.info
+    stored = info.get("feature_extraction", {}) | info.get("preprocessing", {})
+    stored |= {"sr_target": info["sample_rate"]} if "sample_rate" in info else {}
     wanted = settings.feature_extraction.model_dump(mode="json", exclude=NOT_OF_FEATURES)
+    wanted |= settings.preprocessing.model_dump(mode="json", include=set(stored))
+    wanted |= settings.sampling.model_dump()
     different = [
         f"{key} = {stored[key]}, this run has {value}"
         for key, value in wanted.items()
@@ -163,6 +166,9 @@ def _extractor_problem(settings: Settings, name: str, stock: Stock, force: bool)
     features = description.get("plan", {}).get("features_type", wanted_features)
     if features != wanted_features:
         return f"{display_path(folder)}: was trained on {features}, this run has {wanted_features}"
+    rate, wanted_rate = description.get("sample_rate"), settings.sampling.sr_target
+    if rate not in (None, wanted_rate):
+        return f"{display_path(folder)}: was trained at {rate} Hz, this run has {wanted_rate}"
     if learnt_nothing(description) and not force:
         return (
             f"{display_path(folder)}: is at chance level ({quality(description)}); --force uses it"

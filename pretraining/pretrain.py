@@ -78,6 +78,7 @@ def pretrain(
         "num_test_examples": values["test_examples"],
         "best_epoch": values["best_epoch"],
         "plan": plan,
+        "sample_rate": matrices.info.get("sample_rate"),
         "plan_fingerprint": fingerprint_of(plan),
     }
     write_json(folder / "results.json", values)

@@ -358,6 +358,57 @@ def test_an_extractor_of_another_width_is_missing(
     assert "has width 0.0625, this run has 0.03125" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("stored", "problem"),
+    [
+        ({"sample_rate": 8000}, "sr_target = 8000, this run has 16000"),
+        ({"preprocessing": {"confounding": 0.5}}, "confounding = 0.5, this run has 0.9"),
+    ],
+)
+def test_matrices_made_otherwise_are_missing(
+    suite: "Suite",
+    stored: dict[str, Any],
+    problem: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    info = suite.write_matrices() / "tiny_spectrum_fast_info.json"
+    suite.write_experiment(5)
+    info.write_text(json.dumps(json.loads(info.read_text()) | stored))
+    assert manage(suite, "[5]", "--check") == 2
+    assert problem in capsys.readouterr().err
+    same = ["--set", "sr_target=8000", "--set", "confounding=0.5"]
+    assert manage(suite, "[5]", "--check", *same) == 0
+
+
+def test_an_extractor_of_another_sampling_rate_is_missing(
+    suite: "Suite", capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite.write_matrices()
+    suite.write_extractor(sample_rate=8000)
+    suite.write_experiment(28, AGAINST_NOISE)
+    assert manage(suite, "[28]", "--check") == 2
+    assert "was trained at 8000 Hz, this run has 16000" in capsys.readouterr().err
+
+
+def test_risky_settings_and_controls_are_said(
+    suite: "Suite", capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite.write_matrices()
+    pooled = {"at_aggregation": "pool", "at_distance": "cka_within_class", "at_dataset": "random"}
+    for identifier, values in ((5, {"at_layer": 5}), (6, {"at_layer": 7}), (7, {"at_beta": 3})):
+        suite.write_experiment(identifier, {**AGAINST_NOISE, "at_layer": 5, **pooled, **values})
+        assert manage(suite, f"[{identifier}]", "--check") == 0
+        said = "warning: at_aggregation = pool" in capsys.readouterr().out
+        assert said == (identifier != 5)
+    suite.write_experiment(
+        8, {"gradient_reversal_label": "class_name", "gradient_reversal_layer": 3}
+    )
+    assert manage(suite, "--list") == 0
+    out = capsys.readouterr().out
+    assert "random (untrained: a control)" in out
+    assert "class_name (gradient reversal)" in out
+
+
 def test_an_extractor_that_nobody_trains_is_an_error(suite: "Suite") -> None:
     suite.write_matrices()
     suite.write_experiment(28, {**AGAINST_NOISE, "at_dataset": "birdsong"})

@@ -151,7 +151,7 @@ def fit(
 
 def _is_finished(result: FitResult, options: FitOptions) -> bool:
     waited = result.num_epochs - 1 - result.best_epoch
-    if result.num_epochs and options.patience and waited >= options.patience:
+    if result.best_epoch >= 0 and options.patience and waited >= options.patience:
         return True
     return result.num_epochs >= options.num_epochs
 
@@ -225,13 +225,17 @@ def _train_epoch(
 def _record(
     history: History, train_figures: dict[str, float], val_figures: dict[str, float]
 ) -> None:
-    names = [name for name in val_figures if name == "acc" or name.endswith("loss")]
-    for name in names:
-        history.setdefault(f"train_{name}_hist", []).append(train_figures[name])
-        history.setdefault(f"val_{name}_hist", []).append(val_figures[name])
+    sets = {"train": train_figures, "val": val_figures}
+    for name in train_figures | val_figures:
+        if name == "acc" or name.endswith("loss"):
+            for set_name, figures in sets.items():
+                if name in figures:
+                    history.setdefault(f"{set_name}_{name}_hist", []).append(figures[name])
 
 
 def _keep_best(result: FitResult, learner: Learner, options: FitOptions, epoch: int) -> None:
+    if (epoch + 1) / options.num_epochs < learner.ramp:
+        return  # what the penalty leads to is not seen before it has its whole weight
     value = result.history[f"{options.best_metric}_hist"][-1]
     better = (
         value > result.best_value

@@ -198,6 +198,9 @@ def train_fold(
         "best_epoch": result.best_epoch,
         "numeric_precision": precision,
     }
+    if adversary is not None:
+        # The schedule is of all epochs: an early best epoch had little of the reversed gradient.
+        values["reversal_weight"] = adversary.weight_after(result.best_epoch, options.num_epochs)
     for set_name, key in GROUP_KEYS.items():
         values[key] = fold.groups[set_name]
     return values, result.best_state

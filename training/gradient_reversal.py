@@ -41,7 +41,8 @@ class GradientReversal:
     Attributes:
         head: the adversary, `(batch, channels)` to `(batch, labels)`; its parameters belong into
             the optimizer.
-        terms: the adversary's own cross-entropy in the last call, by its name in logs.
+        terms: the adversary's own cross-entropy in the last call, by its name in logs; empty if no
+            label was known.
 
     Raises:
         UserError: the layer is unknown.
@@ -101,8 +102,13 @@ class GradientReversal:
         logits = self.head(reversed_features).float()
         total = functional.cross_entropy(logits, domains, ignore_index=UNKNOWN, reduction="sum")
         loss = total / known.sum().clamp(min=1)
-        self.terms = {f"{self.name}_adversary": loss.detach()}
+        # Without known labels there is no figure; 0 would look like a perfect adversary.
+        self.terms = {f"{self.name}_adversary": loss.detach()} if known.any() else {}
         return loss
+
+    def weight_after(self, epoch: int, num_epochs: int) -> float:
+        """The reversed gradient's weight at the end of an epoch, counted from 0."""
+        return self.weight * reversal_weight((epoch + 1) / num_epochs)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.weight:g} * {self.name} at layer{self.layer})"
@@ -132,7 +138,8 @@ def domain_labels(matrices: Matrices, rows: npt.NDArray[np.int64], column: str) 
         column: of the matrices' index, such as noise_type.
 
     Returns:
-        `(examples of the matrices,)`, int64; UNKNOWN where the training set has no such value.
+        `(examples of the matrices,)`, int64; UNKNOWN where it is empty or the training set has no
+        such value.
 
     Raises:
         UserError: there is no such column, or nothing in it could be learnt.
@@ -145,7 +152,8 @@ def domain_labels(matrices: Matrices, rows: npt.NDArray[np.int64], column: str) 
             f"{matrices.name}; there are {known}"
         )
     values = index[column].astype(str).to_numpy()
-    names, counts = np.unique(values[rows], return_counts=True)
+    known = values[rows][values[rows] != ""]
+    names, counts = np.unique(known, return_counts=True)
     if len(names) < 2 or counts.max() < 2:
         found = "one value only" if len(names) < 2 else "another value for each example"
         raise UserError(

@@ -222,6 +222,7 @@ SPEAKERSPLIT = Dataset(
     classes=DIGITS,
     sources=("speaker", "noise"),
     orthogonal_labels=("noise_type", "speaker"),
+    decisive_keys=("confounding",),
 )
 
 DATASETS = (SPEAKERSPLIT,)

@@ -24,6 +24,8 @@ class Dataset:
         several sets are reported.
     orthogonal_labels: details of a clip that the task does not need, so that a network should not
         depend on them; training/invariance.py looks for them in its layers.
+    decisive_keys: keys of [preprocessing] that decide what the clips are; matrices and runs that
+        have other values do not go together.
     """
 
     name: str
@@ -35,11 +37,16 @@ class Dataset:
     classes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     orthogonal_labels: tuple[str, ...] = ()
+    decisive_keys: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
         """What a user types to make the matrices."""
         return f"python preprocessing/{self.script}.py"
+
+    def decisive_values(self, settings: Settings) -> dict[str, float]:
+        """The values of decisive_keys."""
+        return {key: getattr(settings.preprocessing, key) for key in self.decisive_keys}
 
     def seconds(self, settings: Settings) -> float:
         """Length of an example in s: what the user set, or the dataset's own."""

@@ -283,7 +283,7 @@ def _finish(
     digests = [record["digest"] for record in records]
     content = fingerprint_of([digests, target.tolist(), splits])
     info = _info(dataset, settings, clips, kept, left_out) | {
-        **_sharing(dataset, kept, splits),
+        **_sharing(dataset, settings, kept, splits),
         "plan": plan,
         "fingerprint": content,
     }
@@ -349,6 +349,7 @@ def _info(
         "command": dataset.command,
         "split_type": dataset.split_type,
         "orthogonal_labels": dataset.orthogonal_labels,
+        "preprocessing": dataset.decisive_values(settings),
         "seconds": dataset.seconds(settings),
         "sample_rate": settings.sampling.sr_target,
         "feature_extraction": settings.feature_extraction.model_dump(mode="json"),
@@ -360,9 +361,13 @@ def _info(
     }
 
 
-def _sharing(dataset: Dataset, kept: list[Clip], splits: dict[str, Any]) -> dict[str, Any]:
+def _sharing(
+    dataset: Dataset, settings: Settings, kept: list[Clip], splits: dict[str, Any]
+) -> dict[str, Any]:
     shares = shared_sources(kept, dataset.sources, splits["folds"][0])
-    return {"sources": shares, "split": describe_split(dataset.split_type, shares)}
+    words = [describe_split(dataset.split_type, shares)]
+    words += [f"{key} {value:g}" for key, value in dataset.decisive_values(settings).items()]
+    return {"sources": shares, "split": "; ".join(words)}
 
 
 def _class_names(dataset: Dataset, clips: list[Clip]) -> list[str]:

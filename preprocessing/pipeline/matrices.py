@@ -53,6 +53,7 @@ class Info(BaseModel):
     command: str = ""
     orthogonal_labels: list[str] = []
     feature_extraction: dict[str, Any] = {}
+    preprocessing: dict[str, Any] = {}
 
 
 class StoredFold(BaseModel):

@@ -76,6 +76,7 @@ def test_labels_that_training_does_not_have_do_not_count() -> None:
         assert float(adversary(ROWS[known], 1.0)) == pytest.approx(float(loss), rel=1e-5)
         model(inputs()[~known])
         assert float(adversary(ROWS[~known], 1.0)) == 0
+        assert adversary.terms == {}
 
 
 def test_its_first_weights_are_its_own_seeds_and_leave_the_random_state_alone() -> None:
@@ -126,14 +127,28 @@ def test_a_label_that_cannot_be_learnt_is_named(noisy: "Suite", column: str, pro
 REVERSAL: dict[str, Any] = {"gradient_reversal_label": "noise_type", "gradient_reversal_layer": 13}
 
 
+def test_an_empty_value_is_not_known(noisy: "Suite") -> None:
+    path = noisy.matrices / "tiny_spectrum_fast_index.csv"
+    table = pandas.read_csv(path)
+    table.loc[:9, "noise_type"] = ""
+    table.to_csv(path, index=False)
+    labels = domain_labels(open_matrices(noisy.matrices, "tiny"), np.arange(60), "noise_type")
+    assert labels[:10].tolist() == [UNKNOWN] * 10
+    assert sorted(set(labels[10:].tolist())) == [0, 1, 2]
+
+
 def test_as_an_experiment(noisy: "Suite") -> None:
     noisy.write_experiment(204, REVERSAL)
     noisy.write_experiment(200)
     result, baseline = noisy.run(204), noisy.run(200)
     assert result["parameters"]["kind"] == "gradient_reversal"
     fold = result["0"]
-    assert len(fold["train_noise_type_adversary_loss_hist"]) == fold["best_epoch"] + 1 or (
-        len(fold["train_noise_type_adversary_loss_hist"]) == len(fold["train_loss_hist"])
+    for set_name in ("train", "val"):
+        history = fold[f"{set_name}_noise_type_adversary_loss_hist"]
+        assert len(history) == len(fold["train_loss_hist"])
+    # 2 / (1 + e^-5) - 1 after the first of two epochs, almost 1 after the second.
+    assert fold["reversal_weight"] == pytest.approx(
+        [0.98661, 0.99991][fold["best_epoch"]], abs=1e-5
     )
     # What is watched is the task alone: the adversary's loss is not the network's aim.
     assert fold["train_loss_hist"] == fold["train_task_loss_hist"]
