@@ -309,7 +309,8 @@ class TestFolders:
         said = "noise follows the word in 20 of 30 train, 10 of 20 validation, 0 of 10 test clips"
         assert said in capsys.readouterr().out
         matrices = open_matrices(preprocess(SPEAKERSPLIT, settings()), SPEAKERSPLIT.name)
-        assert matrices.info["split"] == "the corpus's own: no speaker or noise shared; confounding 0.5"
+        words = "the corpus's own: no speaker or noise shared; confounding 0.5"
+        assert matrices.info["split"] == words
         assert matrices.orthogonal_labels == ["noise_type", "speaker"]
         assert matrices.classes == list(DIGITS)
         index = matrices.index
