@@ -244,6 +244,9 @@ class Layers:
             return
         if not training.at_dataset:
             raise layer.error("at_dataset", "anti_transfer = True needs an extractor here")
+        trained = [name for name in training.at_dataset if name != RANDOM]
+        if len(set(trained)) < len(trained):
+            raise layer.error("at_dataset", "an extractor stands twice; give it several layers")
         if not training.at_layer or not all(training.at_layer):
             raise layer.error("at_layer", "anti_transfer = True needs a convolution, 1-13")
         for key in ("at_layer", "at_beta"):

@@ -11,15 +11,22 @@ from typing import Any, TypeVar
 
 from plotting.paired_statistics import PairedDifference, paired_difference
 from plotting.runs import KINDS, Metric, Run
-from training.results import NOT_IN_FINGERPRINT
+from training.results import decisive
 
 RANDOM = "random"
 TRANSFER_KINDS = ("anti_transfer", "dual_anti_transfer")
-METHOD_KEYS = ("at_", "gradient_reversal_")
-NOT_IN_GROUP = (*NOT_IN_FINGERPRINT, "seed", "anti_transfer")
-LAYER_KEYS = ("at_layer", "gradient_reversal_layer")
+# Where methods act: of these, a method is run at several values.
+LAYER_KEYS = {
+    **dict.fromkeys(TRANSFER_KINDS, "at_layer"),
+    "gradient_reversal": "gradient_reversal_layer",
+}
+NOT_IN_GROUP = ("seed", "anti_transfer")
+REVERSAL = "gradient_reversal_"
 # Named by every label, or not a choice of method.
-SAID_BY_LABELS = (*LAYER_KEYS, "at_dataset", "at_pretraining", "gradient_reversal_label")
+SAID_BY_LABELS = (
+    *("at_layer", "at_dataset", "at_pretraining"),
+    *(f"{REVERSAL}layer", f"{REVERSAL}label"),
+)
 # How parameters are called in labels; the values of some say enough.
 PARAMETER_NAMES = {"gradient_reversal_weight": "weight", "at_aggregation": "", "at_distance": ""}
 Item = TypeVar("Item")
@@ -44,14 +51,26 @@ class Group:
     @property
     def layer(self) -> str:
         """Where the method acts: '3', '3, 5; 13'; empty for those that act nowhere."""
-        key = "at_layer" if self.kind in TRANSFER_KINDS else "gradient_reversal_layer"
-        acts = self.kind in (*TRANSFER_KINDS, "gradient_reversal")
-        return _text(self.parameters.get(key)) if acts else ""
+        key = LAYER_KEYS.get(self.kind)
+        return _text(self.parameters.get(key)) if key else ""
 
     @property
     def against(self) -> str:
         """The frozen networks that anti-transfer pushes away from; empty for other methods."""
-        return _text(self.parameters.get("at_dataset")) if self.kind in TRANSFER_KINDS else ""
+        return ", ".join(self.networks)
+
+    @property
+    def networks(self) -> list[str]:
+        """Names of the frozen networks, of which each has a term of its own."""
+        if self.kind not in TRANSFER_KINDS:
+            return []
+        names = _text(self.parameters.get("at_dataset")).split(",")
+        return [name.strip() for name in names if name.strip()]
+
+    @property
+    def is_random(self) -> bool:
+        """Whether it pushes away from untrained networks alone."""
+        return set(self.networks) == {RANDOM}
 
     @property
     def experiments(self) -> list[int]:
@@ -104,17 +123,41 @@ class Method:
     @property
     def is_random_control(self) -> bool:
         """Whether it pushes away from an untrained network."""
-        return set(self.against.split(", ")) == {RANDOM}
+        return self.groups[0].is_random
+
+    @property
+    def adds_reversal(self) -> bool:
+        """Whether gradient reversal is combined with anti-transfer, as nothing published is."""
+        return bool(self.against and self.groups[0].parameters.get(f"{REVERSAL}label"))
 
     @cached_property
     def chosen(self) -> Group:
-        """The group of the layer with the best mean validation figure; the test set has no say."""
-        return self._best("validation")
+        """The group of the layer with the best mean validation figure; the test set has no say.
+
+        Only layers with the most repetitions take part: of an unfinished sweep, a layer that was
+        run once would win by one lucky run.
+        """
+        return best_of(self.groups, self.metric, "validation")
 
     @cached_property
     def oracle(self) -> Group:
         """The group that is best on the test set: a choice that nobody can make beforehand."""
-        return self._best("test")
+        return best_of(self.groups, self.metric, "test")
+
+    @property
+    def incomplete(self) -> list[str]:
+        """'layer 9 has 1 of 6 repetitions', for layers that the choice leaves out."""
+        most = max(len(group.runs) for group in self.groups)
+        layers: dict[int, list[str]] = {}
+        for group in self.groups:
+            if len(group.runs) < most:
+                layers.setdefault(len(group.runs), []).append(group.layer)
+        return [
+            f"layer {names[0]} has {number} of {most} repetitions"
+            if len(names) == 1
+            else f"layers {' / '.join(names)} have {number} of {most} repetitions"
+            for number, names in layers.items()
+        ]
 
     def at_layer(self, layer: str) -> Group | None:
         """The group of a layer, if there is one."""
@@ -125,9 +168,13 @@ class Method:
         """Whether every layer was run once only."""
         return all(len(group.runs) == 1 for group in self.groups)
 
-    def _best(self, set_name: str) -> Group:
-        # Of equals the first wins: the lower layer.
-        return max(self.groups, key=lambda group: self.metric.goodness(group.mean(set_name)))
+
+def best_of(groups: Sequence[Group], metric: Metric, set_name: str) -> Group:
+    """The group with the best mean figure among those with the most repetitions."""
+    most = max(len(group.runs) for group in groups)
+    complete = [group for group in groups if len(group.runs) == most]
+    # Of equals the first wins: the lower layer.
+    return max(complete, key=lambda group: metric.goodness(group.mean(set_name)))
 
 
 @dataclass(frozen=True)
@@ -175,7 +222,7 @@ class Comparison:
         return next((each for each in self.alike(method) if each.is_random_control), None)
 
     def alike(self, method: Method) -> list[Method]:
-        """Methods that differ from one in their frozen networks alone."""
+        """Methods that differ in their frozen networks alone, of which they have as many."""
         wanted = _family(method.groups[0])
         return [
             each
@@ -223,8 +270,8 @@ def _setting(run: Run) -> str:
     """All that two configurations must have in common to be compared."""
     shared = {
         key: value
-        for key, value in run.parameters.items()
-        if key not in NOT_IN_GROUP and not key.startswith(METHOD_KEYS)
+        for key, value in decisive(run.parameters).items()
+        if key not in NOT_IN_GROUP and not key.startswith(("at_", REVERSAL))
     }
     return repr((sorted(shared.items()), run.inputs.get("data"), run.split, run.precision))
 
@@ -234,15 +281,11 @@ def _own_parameters(run: Run) -> dict[str, Any]:
     used = {
         "baseline": (),
         "weight_initialization": ("at_pretraining",),
-        "anti_transfer": ("at_",),
-        "dual_anti_transfer": ("at_",),
-        "gradient_reversal": ("gradient_reversal_", "at_pretraining"),
+        "anti_transfer": ("at_", REVERSAL),
+        "dual_anti_transfer": ("at_", REVERSAL),
+        "gradient_reversal": (REVERSAL, "at_pretraining"),
     }[run.kind]
-    return {
-        key: value
-        for key, value in run.parameters.items()
-        if key.startswith(used) and key not in NOT_IN_GROUP
-    }
+    return {key: value for key, value in decisive(run.parameters).items() if key.startswith(used)}
 
 
 def _group_key(run: Run) -> str:
@@ -253,13 +296,14 @@ def _group_key(run: Run) -> str:
 
 
 def _method_key(group: Group) -> str:
+    return repr((group.kind, method_parameters(group), _inputs(group)))
+
+
+def method_parameters(group: Group, *others: str) -> list[tuple[str, Any]]:
+    """What its method is made of, without the layer it acts at, and some others."""
     own = _own_parameters(group.runs[0])
-    return repr(
-        (
-            group.kind,
-            sorted((key, own[key]) for key in own if key not in LAYER_KEYS),
-            _inputs(group),
-        )
+    return sorted(
+        (key, own[key]) for key in own if key not in (LAYER_KEYS.get(group.kind), *others)
     )
 
 
@@ -269,9 +313,7 @@ def _inputs(group: Group) -> list[tuple[str, Any]]:
 
 
 def _family(group: Group) -> str:
-    own = _own_parameters(group.runs[0])
-    kept = [(key, own[key]) for key in own if key not in (*LAYER_KEYS, "at_dataset")]
-    return repr((group.kind, sorted(kept)))
+    return repr((group.kind, len(group.networks), method_parameters(group, "at_dataset")))
 
 
 def _differing(groups: Sequence[Group]) -> list[str]:
@@ -280,7 +322,9 @@ def _differing(groups: Sequence[Group]) -> list[str]:
     for members in _by(groups, lambda group: group.kind).values():
         owns = [_own_parameters(group.runs[0]) for group in members]
         for key in dict.fromkeys(key for own in owns for key in own):
-            if key not in SAID_BY_LABELS and len({repr(own.get(key)) for own in owns}) > 1:
+            # That a method has no gradient reversal is said by its label.
+            known = [own for own in owns if key in own or not key.startswith(REVERSAL)]
+            if key not in SAID_BY_LABELS and len({repr(own.get(key)) for own in known}) > 1:
                 names[key] = None
     return list(names)
 
@@ -291,12 +335,17 @@ def _label(group: Group, differing: Sequence[str]) -> str:
     words = [kind]
     if own.get("at_pretraining"):
         words.append(f"from {_text(own['at_pretraining'])}")
-    if set(group.against.split(", ")) == {RANDOM}:
-        words.append("against a random network (control)")
+    if group.is_random:
+        number = len(group.networks)
+        what = "a random network" if number == 1 else f"{number} random networks"
+        words.append(f"against {what} (control)")
     elif group.against:
         words.append(f"against {group.against}")
     if group.kind == "gradient_reversal":
-        words.append(f"of {_text(own.get('gradient_reversal_label'))}")
+        words.append(f"of {_text(own.get(f'{REVERSAL}label'))}")
+    elif f"{REVERSAL}label" in own:
+        layer = _text(own.get(f"{REVERSAL}layer"))
+        words.append(f"with gradient reversal of {own[f'{REVERSAL}label']} at layer {layer}")
     details = [
         f"{_name(key)} {_text(own[key])}".strip() for key in differing if own.get(key) is not None
     ]

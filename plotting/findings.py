@@ -2,10 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
-from plotting.comparisons import Comparison, Group, Method
-from plotting.paired_statistics import ALPHA, PairedDifference, holm
+from plotting.comparisons import Comparison, Group, Method, best_of
+from plotting.paired_statistics import (
+    ALPHA,
+    PairedDifference,
+    holm,
+    least_p_value,
+    smallest_effect,
+)
 from plotting.runs import Metric
 
 Verdict = Literal["better", "worse", "not shown", "one pair", "no pair"]
@@ -19,6 +26,7 @@ class Finding:
         difference: this group's runs minus the other's, paired by seed; None: there is no other.
         p_corrected: Holm's, over the layers of the method; equal to the p-value of a single layer.
         num_tests: how many p-values were corrected together.
+        least_p: the smallest corrected p-value that so many pairs can give, whatever they are.
     """
 
     group: Group
@@ -26,12 +34,22 @@ class Finding:
     p_corrected: float | None
     metric: Metric
     num_tests: int = 1
+    least_p: float = 1.0
 
     @property
-    def least_p(self) -> float:
-        """The smallest corrected p-value that so many pairs can give, if no other test is small."""
-        num_pairs = self.difference.num_pairs if self.difference else 0
-        return min(1.0, 2.0 * self.num_tests * 0.5**num_pairs)
+    def can_show(self) -> bool:
+        """Whether any difference, however large, could be claimed of so many pairs."""
+        return self.least_p < ALPHA
+
+    @cached_property
+    def smallest_effect(self) -> float | None:
+        """What the pairs could have shown, each of num_tests at its share of alpha; None: nothing.
+
+        See paired_statistics.smallest_effect().
+        """
+        if self.difference is None or not self.can_show:
+            return None
+        return smallest_effect(self.difference.values, ALPHA / self.num_tests)
 
     @property
     def verdict(self) -> Verdict:
@@ -93,20 +111,17 @@ class ControlFinding:
 
     @property
     def gains_as_much(self) -> bool:
-        """Whether the method adds nothing to a gain that the control has as well.
+        """Whether the control gains no less than the method, and one of the two gains is shown.
 
-        The control's gain must be shown itself, or be no smaller than the method's, which is shown.
+        That a difference between the two is not shown says by itself nothing of the kind.
         """
         metric, own, control = self.own.metric, self.own.difference, self.control.difference
         if self.between.verdict != "not shown" or own is None or control is None:
             return False
-        no_smaller = (
-            self.own.verdict == "better"
-            and own.mean is not None
-            and control.mean is not None
-            and metric.goodness(control.mean) >= metric.goodness(own.mean)
-        )
-        return self.control.verdict == "better" or no_smaller
+        if own.mean is None or control.mean is None:
+            return False
+        no_smaller = metric.goodness(control.mean) >= metric.goodness(own.mean)
+        return no_smaller and "better" in (self.own.verdict, self.control.verdict)
 
 
 @dataclass(frozen=True)
@@ -145,12 +160,27 @@ def paired_findings(
     differences = [
         None if second is None else first.minus(second, set_name) for first, second in pairs
     ]
+    return corrected_findings([first for first, _ in pairs], differences, metric)
+
+
+def corrected_findings(
+    groups: Sequence[Group], differences: Sequence[PairedDifference | None], metric: Metric
+) -> list[Finding]:
+    """A finding for each group's difference, the p-values corrected together."""
     p_values = [each.p_value if each else None for each in differences]
-    corrected = holm(p_values)
     num_tests = len(p_values) - p_values.count(None)
+    # Holm's correction never falls when a p-value rises: this is the best that all can do together.
+    least = holm(
+        [
+            None if each is None or each.p_value is None else least_p_value(each.num_pairs)
+            for each in differences
+        ]
+    )
     return [
-        Finding(first, difference, p_value, metric, num_tests)
-        for (first, _), difference, p_value in zip(pairs, differences, corrected, strict=True)
+        Finding(group, difference, p_value, metric, num_tests, 1.0 if best is None else best)
+        for group, difference, p_value, best in zip(
+            groups, differences, holm(p_values), least, strict=True
+        )
     ]
 
 
@@ -178,6 +208,11 @@ def _controls(comparison: Comparison, methods: Sequence[MethodFinding]) -> list[
     return found
 
 
+def _best_pair(pairs: Sequence[tuple[Group, Group]], metric: Metric) -> int:
+    chosen = best_of([group for group, _ in pairs], metric, "validation")
+    return next(index for index, (group, _) in enumerate(pairs) if group is chosen)
+
+
 def _control(mine: MethodFinding, theirs: MethodFinding) -> ControlFinding | None:
     """At the chosen layer if both have it, else at the best on validation of those both have."""
     pairs = [
@@ -189,9 +224,7 @@ def _control(mine: MethodFinding, theirs: MethodFinding) -> ControlFinding | Non
         return None
     metric = mine.method.metric
     between = paired_findings(pairs, metric)
-    best = max(
-        range(len(pairs)), key=lambda index: metric.goodness(pairs[index][0].mean("validation"))
-    )
+    best = _best_pair(pairs, metric)
     group, other = pairs[best]
     return ControlFinding(
         method=mine.method,

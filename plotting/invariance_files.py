@@ -22,12 +22,18 @@ class _Part(BaseModel):
 
 
 class Label(_Part):
-    """A label that a probe reads: one that the network should not need, or its target."""
+    """A label that a probe reads: one that the network should not need, or its target.
+
+    Attributes:
+        grouped_by: columns whose values were on one side of the probe's cross-validation only.
+        not_apart: the label's own recordings, where they were on both sides.
+    """
 
     role: Literal["orthogonal", "target"]
     num_classes: int
     chance: Share
     grouped_by: str | None = None
+    not_apart: list[str] = []
 
 
 class Probe(_Part):
@@ -69,14 +75,18 @@ class Invariance(_Part):
 
 @dataclass(frozen=True)
 class Measured:
-    """The networks that were measured, by (experiment, number), and what was ignored and why."""
+    """The networks that were measured, and what was ignored and why.
 
-    by_run: dict[tuple[int, int], Invariance] = field(default_factory=dict)
+    Attributes:
+        by_run: by experiment and stem; results on other features have the same numbers.
+    """
+
+    by_run: dict[tuple[int, str], Invariance] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
 
     def of(self, run: Run) -> Invariance | None:
         """A run's measurements."""
-        return self.by_run.get((run.experiment, run.number))
+        return self.by_run.get((run.experiment, run.stem))
 
 
 def read_measured(results_folder: Path, runs: Iterable[Run]) -> Measured:
@@ -98,7 +108,7 @@ def read_measured(results_folder: Path, runs: Iterable[Run]) -> Measured:
         require_fields(content, Invariance, place)
         invariance = Invariance.model_validate(content)
         if invariance.fingerprint == run.fingerprint:
-            measured.by_run[run.experiment, run.number] = invariance
+            measured.by_run[run.experiment, run.stem] = invariance
         else:
             measured.ignored.append(
                 f"{shorten(place)} is not of the result that is there now; it is left out: run "

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from plotting.comparisons import Group, layer_order
-from plotting.findings import Finding, Findings
+from plotting.findings import Finding, Findings, corrected_findings
 from plotting.invariance_files import LAST, Invariance, Label, Layer, Measured
-from plotting.paired_statistics import holm, paired_difference
+from plotting.paired_statistics import paired_difference
 from plotting.runs import Metric, Run
-from plotting.sentences import capital, difference_text
+from plotting.sentences import capital, could_show, difference_text
 from plotting.tables import Cell, Column, Table, file_name, fixed
+from training.invariance_files import apart_text
 
 PROBES = {
     "orthogonal": Metric("probe", "probe accuracy", "%", "points", 100.0, False, 100.0),
@@ -23,6 +24,9 @@ NOTES = (
     "...) is one that the network should not need: a lower probe is a more invariant network.",
     "difference: the method's probe minus the baseline's of the same seeds, at the last features "
     "before the classification; p (Holm): sign-flip permutation test, corrected over the methods.",
+    "could show: the smallest true difference that the pairs would have shown in 8 of 10 trials; "
+    "empty where so few pairs cannot give a p (Holm) below 0.05, whatever the difference.",
+    "kept apart: no value of this column is on both sides of the probe's cross-validation.",
     "A linear probe that fails does not prove that the information is gone.",
 )
 
@@ -148,14 +152,9 @@ def probe_differences(found: InvarianceFindings, label: str) -> list[tuple[Entry
         differences.append(
             paired_difference([mine[seed] - theirs[seed] for seed in mine if seed in theirs])
         )
-    p_values = [each.p_value for each in differences]
-    corrected = holm(p_values)
-    num_tests = len(p_values) - p_values.count(None)
-    metric = PROBES[found.labels[label].role]
-    return [
-        (entry, Finding(entry.group, difference, p_value, metric, num_tests))
-        for entry, difference, p_value in zip(methods, differences, corrected, strict=True)
-    ]
+    groups = [entry.group for entry in methods]
+    findings = corrected_findings(groups, differences, PROBES[found.labels[label].role])
+    return list(zip(methods, findings, strict=True))
 
 
 def invariance_sentences(found: InvarianceFindings) -> list[str]:
@@ -164,6 +163,7 @@ def invariance_sentences(found: InvarianceFindings) -> list[str]:
     for name, label in found.labels.items():
         if label.role != "orthogonal":
             continue
+        sentences += _apart_sentences(name, found)
         if found.baseline is None:
             sentences.append(
                 f"{name}: no baseline was measured, so nothing can be said of more or less "
@@ -177,6 +177,23 @@ def invariance_sentences(found: InvarianceFindings) -> list[str]:
     for name, why in found.left_out.items():
         sentences.append(f"{name}: no probe was possible: {why}.")
     return sentences
+
+
+def _apart_sentences(name: str, found: InvarianceFindings) -> list[str]:
+    """What was on one side of the probes' cross-validation only, if the files say it."""
+    labels = [
+        invariance.labels[name]
+        for entry in found.entries
+        for _, invariance in entry.measured
+        if name in invariance.labels
+    ]
+    texts = dict.fromkeys(apart_text(each.grouped_by, each.not_apart) for each in labels)
+    if len(texts) > 1:
+        return [
+            f"{name}: not all networks were probed alike; run training/invariance.py again for "
+            "all of these experiments."
+        ]
+    return [f"{name}: {text}." for text in texts if text]
 
 
 def _sentence(name: str, label: Label, baseline: Entry, entry: Entry, finding: Finding) -> str:
@@ -196,7 +213,8 @@ def _sentence(name: str, label: Label, baseline: Entry, entry: Entry, finding: F
     verdicts = {
         "better": "the network is more invariant to it, as far as a linear probe can tell.",
         "worse": "the network is less invariant to it.",
-        "not shown": "these runs do not show that the network became more or less invariant.",
+        "not shown": "these runs do not show that the network became more or less invariant"
+        f"{could_show(finding, 'methods')}.",
         "one pair": "one pair cannot tell this from training noise.",
         "no pair": "nothing can be compared.",
     }
@@ -231,6 +249,7 @@ def _last_table(found: InvarianceFindings, prefix: str) -> Table:
                     entry.label,
                     name,
                     label.role,
+                    label.grouped_by or "",
                     len(entry.values(LAST, probe_of(name))),
                     entry.spread(LAST, probe_of(name)),
                     entry.spread(LAST, probe_of(name, shuffled=True)),
@@ -238,7 +257,7 @@ def _last_table(found: InvarianceFindings, prefix: str) -> Table:
                     difference.mean if difference else None,
                     difference.interval if difference else None,
                     finding.p_corrected if finding else None,
-                    difference.smallest_effect if difference else None,
+                    finding.smallest_effect if finding else None,
                 )
             )
     return Table(
@@ -248,6 +267,7 @@ def _last_table(found: InvarianceFindings, prefix: str) -> Table:
             Column("method"),
             Column("label"),
             Column("role"),
+            Column("kept apart"),
             Column("runs", "count"),
             Column("probe %", "spread"),
             Column("shuffled %", "spread"),

@@ -36,7 +36,6 @@ class PairedDifference:
         interval: of the mean, 95 %; None where there is no spread to estimate it from.
         method: how the interval was found, in words; why there is none.
         p_value: of the two-sided sign-flip permutation test; None with fewer than two pairs.
-        smallest_effect: see smallest_effect().
     """
 
     values: tuple[float, ...]
@@ -44,7 +43,6 @@ class PairedDifference:
     interval: Interval | None
     method: str
     p_value: float | None
-    smallest_effect: float | None
 
     @property
     def num_pairs(self) -> int:
@@ -60,7 +58,6 @@ def paired_difference(values: Sequence[float]) -> PairedDifference:
         interval=interval,
         method=method,
         p_value=permutation_p_value(values),
-        smallest_effect=smallest_effect(values),
     )
 
 
@@ -127,6 +124,24 @@ def permutation_p_value(values: Sequence[float]) -> float | None:
     return float(found.pvalue)
 
 
+def least_p_value(num_pairs: int) -> float:
+    """The smallest p-value that the permutation test of so many pairs can give."""
+    num_signs: int = 2**num_pairs
+    return min(1.0, 2 / min(num_signs, NUM_PERMUTATIONS + 1))
+
+
+def pairs_needed(num_tests: int) -> int | None:
+    """The fewest pairs that can show a difference, corrected over num_tests; None: no number can.
+
+    Six for one test, ten for thirteen.
+    """
+    most = math.ceil(math.log2(NUM_PERMUTATIONS + 1))
+    for num_pairs in range(2, most + 1):
+        if num_tests * least_p_value(num_pairs) < ALPHA:
+            return num_pairs
+    return None
+
+
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's step-down correction (1979) of p-values of one family; None stays None."""
     known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
@@ -138,28 +153,29 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def smallest_effect(values: Sequence[float]) -> float | None:
+def smallest_effect(values: Sequence[float], alpha: float = ALPHA) -> float | None:
     """The smallest true mean difference that these pairs would have shown in 8 of 10 such trials.
 
-    Of a paired t-test, two-sided, alpha 0.05, power 0.8: the d that solves
+    Of a paired t-test, two-sided, power 0.8: the d that solves
 
         P(|T| > t) = 0.8,  T noncentral t, n - 1 degrees of freedom, noncentrality d sqrt(n) / s
 
-    with t the 0.975 quantile of Student's t with n - 1 degrees of freedom, and s the standard
-    deviation of the n differences. None for fewer than two pairs or differences without spread.
+    with t the 1 - alpha / 2 quantile of Student's t with n - 1 degrees of freedom, and s the
+    standard deviation of the n differences. None for fewer than two pairs or differences without
+    spread.
     """
     if len(values) < 2 or _all_equal(values):
         return None
-    return noncentrality(len(values)) * stdev(values) / math.sqrt(len(values))
+    return noncentrality(len(values), alpha) * stdev(values) / math.sqrt(len(values))
 
 
-def noncentrality(num_pairs: int) -> float:
+def noncentrality(num_pairs: int, alpha: float = ALPHA) -> float:
     """The noncentrality at which a paired t-test of num_pairs pairs has its power of 0.8."""
     from scipy.optimize import brentq
     from scipy.stats import nct, t
 
     degrees = num_pairs - 1
-    limit = float(t.ppf(1 - ALPHA / 2, degrees))
+    limit = float(t.ppf(1 - alpha / 2, degrees))
 
     def missing_power(delta: float) -> float:
         # Far from zero scipy has no value of the lower tail, which is then below rounding.

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from config.settings import NUM_CONVOLUTIONS
-from plotting.comparisons import Comparison, Group, Method, layer_order
+from plotting.comparisons import Comparison, Group, Method, layer_order, method_parameters
 from plotting.figures import GREY, draw_zero_line, label_layers, new_figure
 from plotting.findings import Findings, MethodFinding, findings_of
 from plotting.paired_statistics import mean_interval
@@ -171,9 +171,8 @@ def beta_figures(findings: Findings, prefix: str) -> list[ReportFigure]:
 
 
 def _without_beta(method: Method) -> str:
-    parameters = method.groups[0].parameters
-    kept = {key: parameters[key] for key in parameters if key.startswith("at_")}
-    return repr([(key, kept[key]) for key in sorted(kept) if key not in ("at_beta", "at_layer")])
+    group = method.groups[0]
+    return repr((group.kind, method_parameters(group, "at_beta")))
 
 
 def _beta_curves(methods: Sequence[Method]) -> dict[str, dict[float, Group]]:

@@ -49,7 +49,7 @@ def published_case(published: Mapping[str, Any], findings: Findings) -> Publishe
     transfers = [
         each
         for each in findings.methods
-        if each.method.against and not each.method.is_random_control
+        if each.method.against and not (each.method.is_random_control or each.method.adds_reversal)
     ]
     best: Group | None = None
     for each in transfers:
@@ -112,6 +112,6 @@ def published_curve(
     extractor, split = CURVE_EXTRACTORS.get(method.against), CURVE_SPLITS.get(dataset)
     if extractor is None or split is None or set_name not in CURVE_SETS:
         return None
-    if method.kind != "anti_transfer":
+    if method.kind != "anti_transfer" or method.adds_reversal:
         return None
     return per_layer_improvement(dict(published), f"{set_name}_{extractor}_{split}")

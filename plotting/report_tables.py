@@ -6,7 +6,7 @@ from plotting.comparisons import Comparison, Group
 from plotting.findings import Finding, Findings, MethodFinding
 from plotting.paired_statistics import mean_interval
 from plotting.runs import Metric
-from plotting.sentences import digits_of, joined
+from plotting.sentences import digits_of, incomplete_text, joined
 from plotting.tables import Cell, Column, Table, file_name, fixed
 
 COLLAPSED = "collapsed"
@@ -19,12 +19,14 @@ DIFFERENCE_NOTES = (
     "is corrected over methods or tables. Below ten pairs or so the bootstrap's interval is too "
     "narrow, so a difference is claimed only if p (Holm) is below 0.05 as well.",
     "could show: the smallest true difference that so many pairs with this spread would have shown "
-    "in 8 of 10 trials (paired t-test, two-sided, alpha 0.05, power 0.8): the d with P(|T| > t) = "
-    "0.8, T noncentral t with n - 1 degrees of freedom and noncentrality d sqrt(n) / s.",
+    "in 8 of 10 trials (paired t-test, two-sided, alpha 0.05 divided by the number of p-values "
+    "that are corrected together, power 0.8): the d with P(|T| > t) = 0.8, T noncentral t with "
+    "n - 1 degrees of freedom and noncentrality d sqrt(n) / s. Empty where so few pairs cannot "
+    "give a corrected p below 0.05, so that no difference whatever could have been claimed.",
 )
 CHOICE_NOTE = (
-    "layer: of several, the one with the best mean validation result over its repetitions; its "
-    "test result stands here, once."
+    "layer: of several, the one with the best mean validation result over its repetitions, among "
+    "those with the most repetitions; its test result stands here, once."
 )
 INTERVAL_NOTE = "test 95 %: interval of the mean by Student's t over the repetitions."
 COLLAPSED_NOTE = (
@@ -80,9 +82,24 @@ def main_table(findings: Findings, prefix: str = "", with_intervals: bool = True
         "Methods side by side",
         _columns(metric, first="method"),
         tuple(rows),
-        (CHOICE_NOTE, INTERVAL_NOTE, *DIFFERENCE_NOTES, COLLAPSED_NOTE),
+        (
+            CHOICE_NOTE,
+            *incomplete_notes(findings.methods),
+            INTERVAL_NOTE,
+            *DIFFERENCE_NOTES,
+            COLLAPSED_NOTE,
+        ),
         describe(comparison),
     )
+
+
+def incomplete_notes(methods: Sequence[MethodFinding]) -> list[str]:
+    """A note for each method with layers that have fewer repetitions than others."""
+    return [
+        f"{each.method.label}: {incomplete_text(each.method)}"
+        for each in methods
+        if each.method.incomplete
+    ]
 
 
 def _columns(metric: Metric, first: str) -> tuple[Column, ...]:
@@ -144,7 +161,7 @@ def _difference_cells(finding: Finding | None) -> tuple[Cell, ...]:
         difference.interval,
         difference.p_value,
         finding.p_corrected,
-        difference.smallest_effect,
+        finding.smallest_effect,
     )
 
 
@@ -168,7 +185,7 @@ def layer_table(found: MethodFinding, findings: Findings, prefix: str = "") -> T
         f"Layer by layer: {method.label}",
         tuple(columns[index] for index in order),
         tuple(tuple(row[index] for index in order) for row in rows),
-        (INTERVAL_NOTE, *DIFFERENCE_NOTES),
+        (*incomplete_notes([found]), INTERVAL_NOTE, *DIFFERENCE_NOTES),
         describe(findings.comparison),
     )
 
@@ -213,7 +230,7 @@ def oracle_table(findings: Findings, prefix: str = "") -> Table:
             Column(metric.heading("its test"), "spread", digits),
         ),
         rows,
-        (ORACLE_NOTE,),
+        (ORACLE_NOTE, *incomplete_notes(several)),
         describe(findings.comparison),
     )
 
@@ -273,7 +290,7 @@ def _control_row(finding: Finding, role: str, between: Finding | None) -> tuple[
         apart.mean if apart else None,
         apart.interval if apart else None,
         between.p_corrected if between else None,
-        apart.smallest_effect if apart else None,
+        between.smallest_effect if between else None,
         _collapsed(group),
     )
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from plotting.comparisons import Method
 from plotting.findings import ControlFinding, Finding, Findings, MethodFinding, excludes_zero
-from plotting.paired_statistics import ALPHA, PairedDifference
+from plotting.paired_statistics import pairs_needed
 from plotting.runs import Metric
 from plotting.tables import fixed, p_text, signed
 
@@ -56,14 +57,21 @@ def method_sentence(found: MethodFinding, findings: Findings) -> str:
     finding = found.chosen
     name = name_of(finding, found.method.label, len(found.method.groups) > 1)
     text = _method_text(name, found, findings)
+    if found.method.incomplete:
+        text = f"{text} {incomplete_text(found.method)}"
     if finding.group.num_collapsed:
         collapse = _collapse(finding.group.num_collapsed, len(finding.group.runs), "it")
         text = f"{text} {collapse[0].upper()}{collapse[1:]}"
     return capital(text)
 
 
+def incomplete_text(method: Method) -> str:
+    """Which layers the choice of the layer leaves out, as a sentence."""
+    return f"Not among the layers to choose from: {'; '.join(method.incomplete)}."
+
+
 def _method_text(name: str, found: MethodFinding, findings: Findings) -> str:
-    finding, metric = found.chosen, findings.metric
+    finding = found.chosen
     if findings.comparison.baseline is None:
         return f"{name}: no baseline trained alike is among these results; nothing to compare."
     difference = finding.difference
@@ -75,7 +83,7 @@ def _method_text(name: str, found: MethodFinding, findings: Findings) -> str:
     verdicts = {
         "better": "it helped here.",
         "worse": "it hurt here.",
-        "not shown": f"these runs do not show a difference{_could_show(difference, metric)}.",
+        "not shown": f"these runs do not show a difference{could_show(finding)}.",
     }
     return f"{text}: {verdicts[finding.verdict]}{_contradiction(finding)}"
 
@@ -122,14 +130,36 @@ def _one_pair(found: MethodFinding, findings: Findings) -> str:
     return f"{cannot}."
 
 
-def _could_show(difference: PairedDifference, metric: Metric) -> str:
-    if difference.smallest_effect is None:
+def could_show(finding: Finding, tests: str = "layers") -> str:
+    """' (6 pairs with this spread could have shown one of about 2.0 points or more)'
+
+    Args:
+        tests: what the p-values were corrected over.
+    """
+    if not finding.can_show:
+        return f" ({_cannot_show(finding, tests)})"
+    if finding.smallest_effect is None:
         return ""
-    effect = fixed(difference.smallest_effect, digits_of(metric))
+    effect = fixed(finding.smallest_effect, digits_of(finding.metric))
     return (
-        f" ({difference.num_pairs} pairs with this spread could have shown one of about "
-        f"{effect} {metric.difference_unit} or more)"
+        f" ({_pairs(finding, tests)} with this spread could have shown one of about "
+        f"{effect} {finding.metric.difference_unit} or more)"
     )
+
+
+def _pairs(finding: Finding, tests: str) -> str:
+    """'6 pairs', '6 pairs, corrected over 13 layers,'"""
+    number = finding.difference.num_pairs if finding.difference else 0
+    over = f", corrected over {finding.num_tests} {tests}," if finding.num_tests > 1 else ""
+    return f"{number} {'pair' if number == 1 else 'pairs'}{over}"
+
+
+def _cannot_show(finding: Finding, tests: str) -> str:
+    needed = pairs_needed(finding.num_tests)
+    remedy = (
+        "fewer must be compared" if needed is None else f"at least {needed} repetitions are needed"
+    )
+    return f"{_pairs(finding, tests)} cannot show any difference: {remedy}"
 
 
 def _contradiction(finding: Finding) -> str:
@@ -137,11 +167,10 @@ def _contradiction(finding: Finding) -> str:
     difference = finding.difference
     if finding.verdict != "not shown" or difference is None or not excludes_zero(difference):
         return ""
-    if finding.least_p >= ALPHA:
-        over = f" corrected over {finding.num_tests} tests" if finding.num_tests > 1 else ""
+    if not finding.can_show:
         return (
-            f" The interval excludes zero, but {difference.num_pairs} pairs cannot give a p-value"
-            f"{over} below {p_text(finding.least_p)}: more repetitions are needed."
+            " The interval excludes zero, but the p-value of so few pairs is never below "
+            f"{p_text(finding.least_p)}: no claim is made."
         )
     return " The interval excludes zero, the corrected p-value is above 0.05: no claim is made."
 
@@ -186,19 +215,29 @@ def _control_verdict(control: ControlFinding, other: str) -> str:
     if between.verdict == "not shown" and not control.gains_as_much:
         return f"the two cannot be told apart{_least_apart(between)}."
     amount = "more" if between.verdict == "worse" else f"as much{_least_apart(between)}"
-    has_gain = control.is_random and (control.gains_as_much or control.control.verdict == "better")
-    source = ": the gain does not come from the orthogonal task" if has_gain else ""
-    return f"{other} gives {amount}{source}."
+    return f"{other} gives {amount}{_source(control)}."
+
+
+def _source(control: ControlFinding) -> str:
+    """What a random network that gives as much, or more, says of the gain, if there is one."""
+    if not control.is_random:
+        return ""
+    if control.control.verdict == "better":
+        return ": the gain does not come from the orthogonal task"
+    if control.own.verdict == "better":
+        return ": there is no evidence that the gain comes from the orthogonal task"
+    return ""
 
 
 def _least_apart(between: Finding) -> str:
-    difference = between.difference
-    if difference is None or difference.smallest_effect is None:
+    if not between.can_show:
+        return f" ({_cannot_show(between, 'layers')})"
+    if between.smallest_effect is None or between.difference is None:
         return ""
-    effect = fixed(difference.smallest_effect, digits_of(between.metric))
+    effect = fixed(between.smallest_effect, digits_of(between.metric))
     return (
-        f", as far as {difference.num_pairs} pairs can tell (they could have shown a difference "
-        f"of about {effect} {between.metric.difference_unit})"
+        f", as far as {between.difference.num_pairs} pairs can tell (they could have shown a "
+        f"difference of about {effect} {between.metric.difference_unit})"
     )
 
 
@@ -212,8 +251,10 @@ def missing_controls(findings: Findings) -> list[str]:
     ]
     if not lacking:
         return []
+    several = any(len(method.groups[0].networks) > 1 for method in lacking)
+    how = ", as often as there are frozen networks" if several else ""
     return [
-        "No control against a random untrained network (at_dataset = random) is among these "
+        f"No control against a random untrained network (at_dataset = random{how}) is among these "
         f"results for: {'; '.join(method.label for method in lacking)}. Without it, a gain "
         "cannot be put down to the orthogonal task."
     ]

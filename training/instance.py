@@ -1,6 +1,6 @@
 """One instance of an experiment: its data, network, frozen networks and fit become its result."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,17 +114,24 @@ class Workshop:
             self._weights[path] = load_weights(path)
         return self._weights[path]
 
-    def frozen_network(self, instance: Instance, name: str, streams: Streams) -> VGG16:
-        """A pre-trained network, or a random one, on the device, which no training changes."""
+    def frozen_network(
+        self, instance: Instance, name: str, streams: Streams, number: int = 0
+    ) -> VGG16:
+        """A pre-trained network, or a random one, on the device, which no training changes.
+
+        Args:
+            number: of a random network, if an instance has several.
+        """
         settings, training = instance.settings, instance.settings.training_defaults
         keeps_classifier = training.at_aggregation == POOL
         num_classes = int(instance.parameters["output_classes"])
         key: tuple[Any, ...] = (settings.extractor_folder(name), training.width, keeps_classifier)
         if name == RANDOM:
-            key = (RANDOM, streams.random_network, num_classes, training.width, keeps_classifier)
+            seed = streams.random_network + number
+            key = (RANDOM, seed, num_classes, training.width, keeps_classifier)
         if key not in self._frozen:
             network = (
-                random_network(num_classes, training.width, streams.random_network)
+                random_network(num_classes, training.width, streams.random_network + number)
                 if name == RANDOM
                 else load_extractor(settings, name, load_weights)
             )
@@ -316,17 +323,23 @@ def _penalties(
     return [
         AntiTransferLoss(
             model,
-            workshop.frozen_network(instance, name, streams),
+            workshop.frozen_network(instance, name, streams, networks[:number].count(name)),
             layers=layers[number],
             aggregation=training.at_aggregation,
             distance=training.at_distance,
             beta=betas[number],
             tap=training.at_tap,
-            name=name,
+            name=_term_name(networks, number),
             generator=streams.similarity,
         )
         for number, name in enumerate(networks)
     ]
+
+
+def _term_name(networks: Sequence[str], number: int) -> str:
+    """The network's name; the second random one is random2."""
+    earlier = networks[:number].count(networks[number])
+    return networks[number] + (str(earlier + 1) if earlier else "")
 
 
 def _adversary(

@@ -24,18 +24,16 @@ from training.batches import ExampleSet, training_statistics
 from training.fitting import Streams
 from training.instance import check_classes
 from training.invariance_files import invariance_path, stored_analysis
+from training.invariance_labels import TARGET_LABEL, described, labels_of
 from training.network_files import load_weights, read_description
 from training.networks import load_extractor, placed, random_network
-from training.probes import NoProbeError, ProbePlan, plan_probe, probe_accuracy
+from training.probes import ProbePlan, probe_accuracy
 from training.representations import LAYERS, batch_size_for, layer_contents
 from training.runs import Run
 from training.vgg import VGG16, load_whole
 
 # Changes when the same files would give other figures.
-VERSION = 1
-TARGET_LABEL = "class_name"
-# What examples may have in common, best first: no value of it is on both sides of a probe.
-GROUPINGS = ("speaker", "session", "speech", "group", "clip")
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -58,14 +56,6 @@ class Found:
 
     parameters: Mapping[str, Any]
     analysis: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class _Labels:
-    """The labels of a fold's test set: how each is probed, or why it is not."""
-
-    plans: dict[str, ProbePlan]
-    left_out: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -243,14 +233,14 @@ class Analyst:
         return found
 
     def _analyse(self, task: _Task, after_layer: Callable[[], object]) -> dict[str, Any]:
-        labels = [self._labels_of(task, split) for split in task.splits]
+        test_rows = [task.matrices.rows_of(split.test, False) for split in task.splits]
+        labels = [labels_of(task.roles, task.matrices.index.iloc[rows]) for rows in test_rows]
         left_out = {name: reason for fold in labels for name, reason in fold.left_out.items()}
         folds = []
         for number, split in enumerate(task.splits):
             plans = {n: plan for n, plan in labels[number].plans.items() if n not in left_out}
             folds.append(self._layers_of_fold(task, number, split, plans, after_layer))
         files, result = task.finished.run.files, task.finished.result
-        test_rows = [task.matrices.rows_of(split.test, False) for split in task.splits]
         return {
             "fingerprint": result["fingerprint"],
             "experiment": files.experiment,
@@ -258,7 +248,7 @@ class Analyst:
             "set": "test",
             "num_examples": sum(map(len, test_rows)),
             "labels": {
-                name: _described(role, [fold.plans[name] for fold in labels])
+                name: described(name, role, labels)
                 for name, role in task.roles.items()
                 if name not in left_out
             },
@@ -266,25 +256,6 @@ class Analyst:
             "layers": [_averaged(layers) for layers in zip(*folds, strict=True)],
             "settings": task.settings,
         }
-
-    def _labels_of(self, task: _Task, split: Split[str]) -> _Labels:
-        """How the labels of a fold's test set are probed."""
-        index = task.matrices.index.iloc[task.matrices.rows_of(split.test, False)]
-        plans, left_out = {}, {}
-        for name in task.roles:
-            if name not in index.columns:
-                left_out[name] = "the index of the matrices has no such column"
-                continue
-            groupings = {
-                column: index[column].astype(str).tolist()
-                for column in GROUPINGS
-                if column in index.columns and column != name
-            }
-            try:
-                plans[name] = plan_probe(index[name].astype(str).tolist(), groupings)
-            except NoProbeError as error:
-                left_out[name] = str(error)
-        return _Labels(plans, left_out)
 
     def _layers_of_fold(
         self,
@@ -372,19 +343,6 @@ def _probed(features: npt.NDArray[Any], plan: ProbePlan) -> dict[str, float]:
     return {
         "accuracy": probe_accuracy(features, plan),
         "shuffled": probe_accuracy(features, plan, shuffled=True),
-    }
-
-
-def _described(role: str, plans: Sequence[ProbePlan]) -> dict[str, Any]:
-    """A label, over all folds."""
-    return {
-        "role": role,
-        "num_classes": max(len(plan.classes) for plan in plans),
-        "chance": mean(plan.chance for plan in plans),
-        "num_folds": min(len(plan.folds) for plan in plans),
-        "grouped_by": ", ".join(dict.fromkeys(plan.grouped_by for plan in plans)),
-        "num_examples": sum(len(plan.rows) for plan in plans),
-        "left_out_classes": sorted({name for plan in plans for name in plan.left_out_classes}),
     }
 
 

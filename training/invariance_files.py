@@ -1,6 +1,6 @@
 """What training/invariance.py leaves for each instance: where it lies, and whether it serves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,24 @@ class Analysis(BaseModel):
     left_out_labels: dict[str, str]
     layers: list[Layer]
     settings: Asked
+
+
+def apart_text(grouped_by: str | None, not_apart: Sequence[str]) -> str:
+    """What a probe's cross-validation kept apart, in words; empty where nothing says it.
+
+    Args:
+        grouped_by: the column, or "column, column", of which no value was on both sides.
+        not_apart: columns that name the recordings of the label itself, if they were.
+    """
+    if not grouped_by:
+        return ""
+    text = f"no {' or '.join(grouped_by.split(', '))} is on both sides of the cross-validation"
+    if not not_apart:
+        return text
+    return (
+        f"{text}, but recordings ({', '.join(not_apart)}) are: with one recording per type, the "
+        "type cannot be told from the recording"
+    )
 
 
 def invariance_path(files: InstanceFiles) -> Path:

@@ -5,8 +5,17 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any, Protocol
 
+from training.invariance_files import apart_text
+from training.results import decisive
+
 # Of an accuracy: more than chance only if it is further above than this many standard errors.
 NUM_ERRORS = 2
+# What only methods have, and of it what every name says.
+METHOD_KEYS = ("at_", "gradient_reversal_", "anti_transfer")
+SAID_BY_NAMES = (
+    *("at_dataset", "at_layer", "at_beta", "at_pretraining"),
+    *("gradient_reversal_label", "gradient_reversal_layer"),
+)
 
 
 class Found(Protocol):
@@ -32,6 +41,7 @@ class Curve:
     chance: float
     shuffled: float
     accuracies: dict[str, float]
+    apart: str = ""
 
     @property
     def last(self) -> float:
@@ -47,21 +57,59 @@ class Curve:
 
 def curves(found: Sequence[Found]) -> list[Curve]:
     """Label by label, all networks in the order given."""
-    groups: dict[tuple[str, str, str], list[Found]] = {}
-    for each in found:
-        name, dataset = _network(each), str(each.parameters["dataset"])
-        for label in each.analysis["labels"]:
-            groups.setdefault((label, dataset, name), []).append(each)
-    labels = dict.fromkeys(label for label, _, _ in groups)
+    networks = _networks(found)
+    labels = dict.fromkeys(label for each in found for label in each.analysis["labels"])
     return [
-        _curve(*key, members)
-        for wanted in labels
-        for key, members in groups.items()
-        if key[0] == wanted
+        _curve(label, name, known)
+        for label in labels
+        for name, members in networks.items()
+        if (known := [each for each in members if label in each.analysis["labels"]])
     ]
 
 
-def _curve(label: str, dataset: str, network: str, members: Sequence[Found]) -> Curve:
+def _networks(found: Sequence[Found]) -> dict[str, list[Found]]:
+    """Repetitions, which differ in their seed alone, by what tells them from others."""
+    groups: dict[str, dict[Any, Found]] = {}
+    for each in found:
+        same = groups.setdefault(repr(sorted(_configuration(each.parameters).items())), {})
+        # Two experiments may hold the same run.
+        same.setdefault(each.parameters.get("seed"), each)
+    repetitions = [list(group.values()) for group in groups.values()]
+    named: dict[str, list[Found]] = {}
+    for members, name in zip(repetitions, _names(repetitions), strict=True):
+        named.setdefault(name, []).extend(members)
+    return named
+
+
+def _configuration(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """All that decides a result but the seed."""
+    used = {key: value for key, value in decisive(parameters).items() if key != "seed"}
+    if not parameters.get("anti_transfer"):
+        used = {k: v for k, v in used.items() if k == "at_pretraining" or not k.startswith("at_")}
+    return {**used, "kind": parameters["kind"]}
+
+
+def _names(groups: Sequence[Sequence[Found]]) -> list[str]:
+    """A name for each group that says in what it differs from the others."""
+    firsts = [_configuration(members[0].parameters) for members in groups]
+    settings = [key for key in _differing(firsts) if not key.startswith(METHOD_KEYS)]
+    names = []
+    for members, first in zip(groups, firsts, strict=True):
+        of_kind = [each for each in firsts if each["kind"] == first["kind"]]
+        own = [key for key in _differing(of_kind) if key.startswith(METHOD_KEYS)]
+        keys = settings + [key for key in own if key not in SAID_BY_NAMES]
+        details = [f"{key.removeprefix('at_')} {first[key]}" for key in keys if key in first]
+        name = _network(members)
+        names.append(f"{name} ({', '.join(details)})" if details else name)
+    return names
+
+
+def _differing(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
+    keys = dict.fromkeys(key for each in configurations for key in each if key != "kind")
+    return [key for key in keys if len({repr(each.get(key)) for each in configurations}) > 1]
+
+
+def _curve(label: str, network: str, members: Sequence[Found]) -> Curve:
     described = [each.analysis["labels"][label] for each in members]
     layers = {
         layer["layer"]: [each.analysis["layers"][position]["probes"][label] for each in members]
@@ -71,19 +119,24 @@ def _curve(label: str, dataset: str, network: str, members: Sequence[Found]) -> 
         label,
         str(described[0]["role"]),
         network,
-        dataset,
+        str(members[0].parameters["dataset"]),
         len(members),
         min(int(each["num_examples"]) for each in described),
         mean(float(each["chance"]) for each in described),
         mean(float(probe["shuffled"]) for probe in layers["penultimate"]),
         {name: mean(float(probe["accuracy"]) for probe in each) for name, each in layers.items()},
+        apart_text(described[0].get("grouped_by"), described[0].get("not_apart", [])),
     )
 
 
-def _network(found: Found) -> str:
-    """ID and configuration, without what differs between repetitions."""
-    parameters = found.parameters
-    words = [str(found.analysis["experiment"]), str(parameters["kind"]).replace("_", " ")]
+def _network(members: Sequence[Found]) -> str:
+    """IDs and method."""
+    identifiers = dict.fromkeys(str(each.analysis["experiment"]) for each in members)
+    return f"{','.join(identifiers)} {_method(members[0].parameters)}"
+
+
+def _method(parameters: Mapping[str, Any]) -> str:
+    words = [str(parameters["kind"]).replace("_", " ")]
     if parameters.get("anti_transfer"):
         words.append(f"{parameters['at_dataset']} layer {parameters['at_layer']}")
         words.append(f"beta {parameters['at_beta']}")
@@ -144,6 +197,8 @@ def _sentence(members: Sequence[Curve]) -> str:
         f"{100 * first.chance:.1f} %, a probe of shuffled labels "
         f"{100 * mean(curve.shuffled for curve in members):.1f} %"
     )
+    if first.apart:
+        text = f"{text} ({first.apart})"
     at_chance = [curve.network for curve in members if not curve.above_chance]
     if len(at_chance) == len(members):
         return f"{text}: none of them can be told from chance."

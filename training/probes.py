@@ -106,6 +106,26 @@ def plan_probe(
     )
 
 
+def joined_recordings(values: Sequence[str]) -> list[str]:
+    """One name for all values that have a recording in common, directly or through others.
+
+    Args:
+        values: names of recordings, several separated by ";"; "" where they are not known.
+    """
+    first: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while first.setdefault(name, name) != name:
+            name = first[name]
+        return name
+
+    for value in values:
+        names = value.split(";")
+        for name in names[1:]:
+            first[root(name)] = root(names[0])
+    return [root(value.split(";")[0]) for value in values]
+
+
 def _folds(codes: Numbers, groups: Texts, seed: int) -> tuple[tuple[Numbers, Numbers], ...] | None:
     """Folds in which every class is trained on; None if none were found."""
     from sklearn.model_selection import StratifiedGroupKFold

@@ -99,7 +99,7 @@ def instance_fingerprint(parameters: Mapping[str, Any], inputs: Mapping[str, Any
     """Of everything that decides an instance's result: its parameters, data and frozen networks."""
     from preprocessing.pipeline.jobs import fingerprint_of
 
-    return fingerprint_of([_decisive(parameters), dict(inputs)])
+    return fingerprint_of([decisive(parameters), dict(inputs)])
 
 
 def differences(
@@ -107,7 +107,7 @@ def differences(
 ) -> list[str]:
     """What a stored result was made with and what is asked for now, where the two differ."""
     pairs = [
-        (result.get("parameters", {}), _decisive(parameters)),
+        (result.get("parameters", {}), decisive(parameters)),
         (result.get("inputs", {}), inputs),
     ]
     return [
@@ -118,7 +118,7 @@ def differences(
     ]
 
 
-def _decisive(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def decisive(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Without those that decide nothing: results made before they existed stay what they are."""
     idle = set(NOT_IN_FINGERPRINT)
     if not parameters.get("gradient_reversal_label"):

@@ -159,7 +159,7 @@ def test_a_similarity_is_named_by_its_values(make_result: MakeResult) -> None:
         make_result(0.5, 0, 29, **AGAINST_NOISE, **pooled),
     )
     assert [method.label for method in comparison.methods] == [
-        "anti-transfer against noisyspeech (gram, cos_squared, ramp 0.0)",
+        "anti-transfer against noisyspeech (gram, cos_squared)",
         "anti-transfer against noisyspeech (pool, cka_within_class, ramp 0.3)",
     ]
 
@@ -179,6 +179,130 @@ def test_a_control_is_alike_in_all_but_its_network(make_result: MakeResult) -> N
     control = alike.random_control(alike.methods[0])
     assert control is not None
     assert control.is_random_control
+
+
+def test_as_many_frozen_networks_as_the_control_has(make_result: MakeResult) -> None:
+    """Two terms are another loss than one, whatever their networks know."""
+    pair = {**AGAINST_NOISE, "at_dataset": "noisyspeech, iemocap"}
+    (comparison,) = compared(
+        make_result(0.5, 0, 28, **pair),
+        make_result(0.5, 0, 29, **AGAINST_NOTHING),
+        make_result(0.5, 0, 30, **AGAINST_NOISE),
+    )
+    two, one, single = (
+        next(method for method in comparison.methods if method.against == against)
+        for against in ("noisyspeech, iemocap", "random", "noisyspeech")
+    )
+    assert comparison.random_control(two) is None
+    assert comparison.alike(two) == []
+    assert comparison.random_control(single) is one
+    (comparison,) = compared(
+        make_result(0.5, 0, 28, **pair),
+        make_result(0.5, 0, 29, **{**AGAINST_NOISE, "at_dataset": "random, random"}),
+    )
+    control = comparison.random_control(comparison.methods[0])
+    assert control is not None
+    assert control.label == "anti-transfer against 2 random networks (control)"
+
+
+REVERSAL = {
+    "gradient_reversal_label": "noise_type",
+    "gradient_reversal_layer": 5,
+    "gradient_reversal_weight": 1.0,
+}
+
+
+def test_anti_transfer_with_gradient_reversal_is_a_method_of_its_own(
+    make_result: MakeResult,
+) -> None:
+    results = [
+        make_result(0.5, 0, 28, **AGAINST_NOISE),
+        make_result(0.6, 0, 29, **AGAINST_NOISE, **REVERSAL),
+        make_result(0.7, 0, 29, **AGAINST_NOISE, **REVERSAL, at_layer=2),
+        make_result(0.8, 0, 30, **AGAINST_NOISE, **{**REVERSAL, "gradient_reversal_layer": 9}),
+        make_result(0.9, 0, 31, **AGAINST_NOTHING),
+    ]
+    (comparison,) = compared(*results)
+    plain, fifth, ninth, control = comparison.methods
+    assert [method.label for method in comparison.methods] == [
+        "anti-transfer against noisyspeech",
+        "anti-transfer against noisyspeech with gradient reversal of noise_type at layer 5",
+        "anti-transfer against noisyspeech with gradient reversal of noise_type at layer 9",
+        "anti-transfer against a random network (control)",
+    ]
+    assert [group.layer for group in fifth.groups] == ["2", "13"]
+    assert [method.chosen.mean() for method in (plain, ninth)] == pytest.approx([50, 80])
+    assert comparison.random_control(plain) is control
+    assert comparison.random_control(fifth) is None
+
+
+def test_weights_of_reversal_are_named_only_where_there_is_reversal(
+    make_result: MakeResult,
+) -> None:
+    stronger = {**REVERSAL, "gradient_reversal_weight": 3.0}
+    (comparison,) = compared(
+        make_result(0.5, 0, 28, **AGAINST_NOISE),
+        make_result(0.6, 0, 29, **AGAINST_NOISE, **REVERSAL),
+        make_result(0.6, 0, 30, **AGAINST_NOISE, **stronger),
+    )
+    ends = [method.label.partition("noisyspeech")[2] for method in comparison.methods]
+    reversal = " with gradient reversal of noise_type at layer 5"
+    assert ends == ["", f"{reversal} (weight 1.0)", f"{reversal} (weight 3.0)"]
+
+
+@pytest.mark.parametrize(
+    "idle",
+    [
+        {"at_ramp": 0.0},
+        {"gradient_reversal_label": None, "gradient_reversal_weight": 2.0},
+        {"gradient_reversal_label": None, "gradient_reversal_layer": None},
+        {"gradient_reversal_label": ""},
+    ],
+)
+def test_keys_that_decide_nothing_split_nothing(
+    make_result: MakeResult, idle: dict[str, Any]
+) -> None:
+    """Results from before a key existed are repetitions of those after it."""
+    (comparison,) = compared(
+        make_result(0.5, 0, 5),
+        make_result(0.5, 1, 5, **idle),
+        make_result(0.5, 0, 28, **AGAINST_NOISE),
+        make_result(0.5, 1, 28, **AGAINST_NOISE, **idle),
+        make_result(0.5, 0, 29, **AGAINST_NOTHING, **idle),
+    )
+    assert [len(group.runs) for group in comparison.groups] == [2, 2, 1]
+    assert comparison.random_control(comparison.methods[0]) is not None
+    (method, _) = comparison.methods
+    assert method.label == "anti-transfer against noisyspeech"
+
+
+def test_a_layer_with_fewer_repetitions_is_never_chosen(make_result: MakeResult) -> None:
+    """Of an interrupted sweep, layer 9 has one run, which is the best of all on both sets."""
+    results = swept(make_result, {1: (0.60, 0.80), 2: (0.70, 0.50)}, **AGAINST_NOISE)
+    results += [
+        make_result(0.99, 0, 28, validation=0.99, at_layer=layer, **AGAINST_NOISE)
+        for layer in (9, 11)
+    ]
+    (comparison,) = compared(*results, *swept(make_result, {9: (0.5, 0.5)}, **AGAINST_NOTHING))
+    method, control = comparison.methods
+    assert method.chosen.layer == "2"
+    assert method.oracle.layer == "1"
+    assert method.incomplete == ["layers 9 / 11 have 1 of 2 repetitions"]
+    assert control.incomplete == []
+    (whole, alone) = compared(*results[:5])[0].methods[0], compared(*results[-1:])[0].methods[0]
+    assert whole.incomplete == ["layer 9 has 1 of 2 repetitions"]
+    assert alone.chosen.layer == "11"
+
+
+def test_a_control_is_compared_where_the_method_has_most_repetitions(
+    make_result: MakeResult,
+) -> None:
+    results = [make_result(0.5, seed, 5) for seed in (0, 1)]
+    results += swept(make_result, {1: (0.60, 0.80), 2: (0.70, 0.50)}, **AGAINST_NOISE)
+    results += swept(make_result, {1: (0.5, 0.5), 9: (0.5, 0.5)}, **AGAINST_NOTHING)
+    lucky = make_result(0.99, 0, 28, validation=0.99, at_layer=9, **AGAINST_NOISE)
+    (control,) = find(compared(*results, lucky)[0]).controls
+    assert control.own.group.layer == "1"
 
 
 def test_a_random_network_may_be_drawn_anew_for_each_seed(make_result: MakeResult) -> None:

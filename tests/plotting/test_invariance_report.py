@@ -114,6 +114,73 @@ def test_collapsed_networks_are_no_success(make_result: MakeResult, tmp_path: Pa
     assert "6 of its 6 runs collapsed" in sentence
 
 
+def test_so_few_pairs_say_how_many_are_needed(make_result: MakeResult, tmp_path: Path) -> None:
+    """Three pairs; and six of two methods, for which seven are needed."""
+    runs = measured_runs(make_result, tmp_path, (-0.16, -0.18, -0.17))
+    found = found_of(runs, tmp_path)
+    sentence = invariance_sentences(found)[0]
+    assert "less invariant (3 pairs cannot show any difference: at least 6 rep" in sentence
+    assert "could show" not in [column.name for column in invariance_tables(found, "01")[0].columns]
+    runs = measured_runs(make_result, tmp_path, (0.01, -0.02, 0.01, 0.0, -0.01, 0.02))
+    assert (
+        "(6 pairs with this spread could have shown one of"
+        in (invariance_sentences(found_of(runs, tmp_path))[0])
+    )
+    for seed in range(6):
+        other = run(make_result, seed, 29, **AGAINST, at_beta=3.0)
+        measure(tmp_path, other, 0.3 + seed**2 / 100)
+        runs.append(other)
+    for sentence in invariance_sentences(found_of(runs, tmp_path))[:2]:
+        assert "(6 pairs, corrected over 2 methods, cannot show any difference: at least 7" in (
+            sentence
+        )
+
+
+def test_results_on_other_features_have_their_own_measurements(
+    make_result: MakeResult, tmp_path: Path
+) -> None:
+    """Both are instance 1 of experiment 5; their files differ in name."""
+    runs = []
+    for features, probe in (("spectrum_fast", 0.7), ("mfcc", 0.2)):
+        result = make_result(0.5, 0, 5, features_type=features)
+        runs.append(run_of(result, 5, f"gsc_{features}_exp5_run1"))
+        measure(tmp_path, runs[-1], probe)
+    measured = read_measured(tmp_path, runs)
+    for one, probe in zip(runs, (0.7, 0.2), strict=True):
+        invariance = measured.of(one)
+        assert invariance is not None
+        assert invariance.layers[0].probes["noise_type"].accuracy == probe
+
+
+def labels_with(**changes: Any) -> dict[str, Any]:
+    label = {"role": "orthogonal", "num_classes": 11, "chance": 0.12}
+    return {"noise_type": {**label, **changes}}
+
+
+def test_what_the_probe_kept_apart_is_named(make_result: MakeResult, tmp_path: Path) -> None:
+    one, other = run(make_result, 0, 5), run(make_result, 0, 28, **AGAINST)
+    for each in (one, other):
+        measure(tmp_path, each, 0.5, labels=labels_with(grouped_by="noise", not_apart=[]))
+    found = found_of([one, other], tmp_path)
+    said = "noise_type: no noise is on both sides of the cross-validation."
+    assert invariance_sentences(found)[0] == said
+    last = invariance_tables(found, "01")[0]
+    column = [each.name for each in last.columns].index("kept apart")
+    assert {row[column] for row in last.rows} == {"noise"}
+    for each in (one, other):
+        labels = labels_with(grouped_by="speaker", not_apart=["noise"])
+        measure(tmp_path, each, 0.5, labels=labels)
+    assert invariance_sentences(found_of([one, other], tmp_path))[0] == (
+        "noise_type: no speaker is on both sides of the cross-validation, but recordings (noise) "
+        "are: with one recording per type, the type cannot be told from the recording."
+    )
+    measure(tmp_path, one, 0.5, labels=labels_with(grouped_by="noise"))
+    assert (
+        "not all networks were probed alike"
+        in (invariance_sentences(found_of([one, other], tmp_path))[0])
+    )
+
+
 def test_a_file_of_an_earlier_result_is_left_out_and_named(
     make_result: MakeResult, tmp_path: Path
 ) -> None:

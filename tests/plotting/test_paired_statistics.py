@@ -10,9 +10,11 @@ import pytest
 from plotting.paired_statistics import (
     difference_interval,
     holm,
+    least_p_value,
     mean_interval,
     noncentrality,
     paired_difference,
+    pairs_needed,
     permutation_p_value,
     smallest_effect,
 )
@@ -49,6 +51,20 @@ def test_the_p_value_is_that_of_all_sign_flips(values: list[float]) -> None:
     assert permutation_p_value(values) == pytest.approx(min(1.0, 2 * min(above, below)))
 
 
+@pytest.mark.parametrize("num_pairs", [2, 3, 6, 10, 13, 14])
+def test_no_pairs_give_a_smaller_p_value_than_the_least(num_pairs: int) -> None:
+    """All alike is the most extreme that signs can be."""
+    assert permutation_p_value([1.0] * num_pairs) == pytest.approx(least_p_value(num_pairs))
+
+
+def test_the_pairs_that_a_claim_needs() -> None:
+    """2 / 2^5 = 0.0625, 2 / 2^6 = 0.031; 13 x 2 / 2^9 = 0.0508, 13 x 2 / 2^10 = 0.025."""
+    assert [pairs_needed(number) for number in (1, 2, 13)] == [6, 7, 10]
+    # Drawn signs give no less than 2 / 10000.
+    assert pairs_needed(249) is not None
+    assert pairs_needed(250) is None
+
+
 def test_holm_by_hand() -> None:
     """0.005 x 4 = 0.02; 0.01 x 3 = 0.03; 0.03 x 2 = 0.06; 0.04 x 1 = 0.04 is raised to 0.06."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
@@ -74,6 +90,19 @@ def test_the_smallest_effect_is_shown_in_eight_of_ten_simulated_trials() -> None
     drawn = effect + np.random.default_rng(1).standard_normal((40_000, 3))
     t = drawn.mean(axis=1) / (drawn.std(axis=1, ddof=1) / math.sqrt(3))
     assert np.mean(np.abs(t) > 4.302653) == pytest.approx(0.8, abs=0.01)
+
+
+def test_the_smallest_effect_of_a_share_of_alpha() -> None:
+    """Ten pairs at 0.05 / 13: drawn t-tests beyond the quantile find it in 8 of 10 trials."""
+    from scipy.stats import t as student
+
+    effect = smallest_effect([0.0, 1.0] * 5, alpha=0.05 / 13)
+    assert effect is not None
+    deviation = stdev([0.0, 1.0] * 5)
+    drawn = effect + deviation * np.random.default_rng(2).standard_normal((40_000, 10))
+    statistic = drawn.mean(axis=1) / (drawn.std(axis=1, ddof=1) / math.sqrt(10))
+    limit = student.ppf(1 - 0.05 / 26, 9)
+    assert np.mean(np.abs(statistic) > limit) == pytest.approx(0.8, abs=0.01)
 
 
 def test_the_smallest_effect_grows_with_the_deviation() -> None:
@@ -122,5 +151,5 @@ def test_equal_differences_have_no_interval(values: list[float]) -> None:
 
 def test_one_pair_and_no_pair() -> None:
     one = paired_difference([3.0])
-    assert (one.mean, one.interval, one.p_value, one.smallest_effect) == (3.0, None, None, None)
+    assert (one.mean, one.interval, one.p_value) == (3.0, None, None)
     assert paired_difference([]).mean is None

@@ -5,6 +5,10 @@ from typing import Any
 
 import pytest
 
+from plotting.comparisons import compare
+from plotting.findings import find
+from plotting.paired_statistics import smallest_effect
+from plotting.report_tables import control_table, layer_table, main_table
 from plotting.runs import run_of
 from plotting.summary import summary_text
 
@@ -67,9 +71,75 @@ def test_a_gain_is_claimed_only_with_interval_and_p_value(make_result: MakeResul
     three = said(*baselines(make_result, 3), *series(make_result, gains[:3], **AGAINST_NOISE))
     sentence = sentence_of(three, "Anti-transfer")
     assert "do not show a difference" in sentence
-    assert "3 pairs cannot give a p-value below 0.25: more repetitions are needed" in sentence
-    # s = 1, noncentrality 5.653 of three pairs: 5.653 / sqrt(3) = 3.26
-    assert "could have shown one of about 3.3 points or more" in sentence
+    assert "(3 pairs cannot show any difference: at least 6 repetitions are needed)" in sentence
+    assert "the p-value of so few pairs is never below 0.25: no claim is made" in sentence
+    assert "could have shown" not in sentence
+
+
+def test_what_could_have_been_shown_is_said_only_of_what_could(make_result: MakeResult) -> None:
+    """s = 1 of six pairs +-a: a = sqrt(5/6); d = 1.435 s of six pairs at 0.05 (G*Power 3)."""
+    unit = (5 / 6) ** 0.5
+    runs = series(make_result, (unit, -unit) * 3, **AGAINST_NOISE)
+    sentence = sentence_of(said(*baselines(make_result), *runs), "Anti-transfer")
+    assert "(6 pairs with this spread could have shown one of about 1.4 points" in sentence
+    second = series(make_result, (unit, -unit) * 3, **AGAINST_NOISE, at_layer=2)
+    sentence = sentence_of(said(*baselines(make_result), *runs, *second), "Anti-transfer")
+    assert (
+        "(6 pairs, corrected over 2 layers, cannot show any difference: at least 7 repetitions "
+        "are needed)"
+    ) in sentence
+
+
+def test_the_table_leaves_empty_what_could_not_have_been_shown(make_result: MakeResult) -> None:
+    """Two layers: alpha is halved, and 6 pairs are one too few, 10 are enough."""
+    for number, shown in ((6, False), (10, True)):
+        results = [make_result(0.5 + seed / 50, seed, 5) for seed in range(number)]
+        results += [
+            make_result(0.5 + seed / 50 + (-1) ** seed / size, seed, 28, at_layer=layer, **against)
+            for layer in (2, 3)
+            for against, size in ((AGAINST_NOISE, 100), (RANDOM, 50))
+            for seed in range(number)
+        ]
+        (comparison,) = compare([run_of(result, result["experiment"]) for result in results])
+        findings = find(comparison)
+        effect = findings.methods[0].chosen.smallest_effect
+        assert (effect is not None) == shown
+        for table in (main_table(findings), control_table(findings)):
+            column = [each.name for each in table.columns].index("could show")
+            assert any(row[column] is not None for row in table.rows) == shown
+    half = smallest_effect([1.0, -1.0] * 5, 0.025)
+    assert effect == pytest.approx(half)
+
+
+def test_the_least_p_value_is_the_best_that_all_layers_can_do_together(
+    make_result: MakeResult,
+) -> None:
+    """Layers of 10 and 9 pairs, 13 in all: 12 x 2 / 2^9 is below 0.05, 13 x 2 / 2^9 is not."""
+    results = [make_result(0.5, seed, 5) for seed in range(10)]
+    results += [
+        make_result(0.6 + seed / 100, seed, 28, at_layer=layer, **AGAINST_NOISE)
+        for layer in range(1, 14)
+        for seed in range(9 if layer == 1 else 10)
+    ]
+    (comparison,) = compare([run_of(result, result["experiment"]) for result in results])
+    short, whole, *_ = find(comparison).methods[0].layers
+    assert whole.least_p == pytest.approx(13 * 2 / 2**10)
+    assert short.least_p == pytest.approx(13 * 2 / 2**10)
+    assert short.verdict == "better"
+
+
+def test_layers_that_are_not_chosen_from_are_said(make_result: MakeResult) -> None:
+    lucky = make_result(0.99, 0, 28, validation=0.99, at_layer=9, **AGAINST_NOISE)
+    runs = series(make_result, (4.0, 6.0, 5.0, 3.0, 7.0, 5.0), **AGAINST_NOISE)
+    sentence = sentence_of(said(*baselines(make_result), *runs, lucky), "Anti-transfer")
+    assert "layer 13 chosen on validation" in sentence
+    assert "Not among the layers to choose from: layer 9 has 1 of 6 repetitions." in sentence
+    (comparison,) = compare(
+        [run_of(result, result["experiment"]) for result in (*baselines(make_result), *runs, lucky)]
+    )
+    findings = find(comparison)
+    for table in (main_table(findings), layer_table(findings.methods[0], findings)):
+        assert any("layer 9 has 1 of 6 repetitions" in note for note in table.notes)
 
 
 def test_a_loss_and_no_difference_are_said(make_result: MakeResult) -> None:
@@ -133,15 +203,30 @@ def test_no_pair_and_no_baseline_are_said(make_result: MakeResult) -> None:
             (-3.0, 5.0, -4.0, 6.0, 1.0, -6.0),
             "The two cannot be told apart",
         ),
+        (  # the control's mean is larger, but neither gain is shown
+            (-3.0, 5.0, -4.0, 6.0, 1.0, -6.0),
+            (4.0, -6.0, 5.0, -3.0, 7.0, 2.0),
+            "The two cannot be told apart",
+        ),
         (  # the control's gain is shown, the method's larger one is not
             (14.0, -6.0, 10.0, -3.0, 16.0, 5.0),
             (5.0, 5.0, 5.5, 4.0, 6.5, 5.2),
-            "A random untrained network gives as much",
+            "The two cannot be told apart",
+        ),
+        (  # both gains are shown, the control's is smaller by a difference that is not
+            (4.0, 6.0, 5.0, 3.0, 7.0, 5.0),
+            (3.8, 5.2, 5.5, 3.0, 6.2, 5.0),
+            "The two cannot be told apart",
         ),
         (  # the method's gain is shown, the control's is larger
             (4.0, 6.0, 5.0, 3.0, 7.0, 5.0),
             (14.0, -6.0, 10.0, -3.0, 16.0, 5.0),
-            "A random untrained network gives as much",
+            "A random untrained network gives as much, as far as",
+        ),
+        (
+            (4.0, 6.0, 5.0, 3.0, 7.0, 5.0),
+            (14.0, -6.0, 10.0, -3.0, 16.0, 5.0),
+            "there is no evidence that the gain comes from the orthogonal task.",
         ),
         (  # the method's gain is shown, the control's is smaller
             (4.0, 6.0, 5.0, 3.0, 7.0, 5.0),
@@ -166,6 +251,49 @@ def test_the_random_control_decides(
     sentence = sentence_of(lines, "Control for anti-transfer against noisyspeech, layer 13")
     assert verdict in sentence
     assert not any(line.startswith("- No control") for line in lines)
+
+
+def test_nothing_is_said_of_the_source_if_the_two_cannot_be_told_apart(
+    make_result: MakeResult,
+) -> None:
+    lines = said(
+        *baselines(make_result),
+        *series(make_result, (4.0, 6.0, 5.0, 3.0, 7.0, 5.0), **AGAINST_NOISE),
+        *series(make_result, (3.8, 5.2, 5.5, 3.0, 6.2, 5.0), **RANDOM),
+    )
+    sentence = sentence_of(lines, "Control")
+    assert "orthogonal task" not in sentence
+    assert "as much" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("control_is", "verdict"), [("smaller", "gives as much"), ("larger", "cannot be told apart")]
+)
+def test_as_much_of_an_error_is_no_less_of_a_fall(
+    make_result: MakeResult, control_is: str, verdict: str
+) -> None:
+    """The control's error is 0.005 smaller, or larger, on average; the difference is not shown."""
+    sign = -1 if control_is == "smaller" else 1
+    falls = (0.10, 0.12, 0.11, 0.13, 0.09, 0.10)
+    apart = (0.02, -0.01, 0.02, -0.01, 0.02, -0.01)
+    results = [make_result(0.6, seed, 40, "regression") for seed in range(6)]
+    for parameters, differences in ((AGAINST_NOISE, (0.0,) * 6), (RANDOM, apart)):
+        results += [
+            make_result(0.6 - fall + sign * other, seed, 41, "regression", **parameters)
+            for seed, (fall, other) in enumerate(zip(falls, differences, strict=True))
+        ]
+    assert verdict in sentence_of(said(*results), "Control")
+
+
+def test_a_missing_control_of_two_networks_is_two_networks(make_result: MakeResult) -> None:
+    two = {**AGAINST_NOISE, "at_dataset": "noisyspeech, iemocap"}
+    lines = said(
+        *baselines(make_result),
+        *series(make_result, (4.0, 6.0, 5.0, 3.0, 7.0, 5.0), **two),
+        *series(make_result, (4.0, 6.0, 5.0, 3.0, 7.0, 5.0), **RANDOM),
+    )
+    assert not any(line.startswith("- Control") for line in lines)
+    assert "as often as there are frozen networks" in sentence_of(lines, "No control")
 
 
 def test_another_network_is_named_and_a_missing_control_is_said(make_result: MakeResult) -> None:

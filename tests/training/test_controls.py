@@ -58,6 +58,21 @@ def test_a_random_network_is_another_one_for_each_seed_and_needs_no_extractor(
     assert result["0"]["train_random_layer3_loss_hist"]
 
 
+def test_two_random_networks_are_two(filled: "Suite") -> None:
+    filled.write_experiment(203, {**AGAINST, "at_dataset": "random, random"})
+    history = filled.run(203)["0"]
+    first, second = (history[f"train_{name}_layer3_loss_hist"] for name in ("random", "random2"))
+    assert first != second
+    total = np.add(first, second)
+    assert history["train_feature_loss_hist"] == pytest.approx(total, rel=1e-6)
+
+
+def test_an_extractor_cannot_stand_twice(suite: "Suite") -> None:
+    suite.write_experiment(202, {**AGAINST, "at_dataset": "noisyspeech, noisyspeech"})
+    with pytest.raises(UserError, match="stands twice; give it several layers"):
+        suite.instance(202)
+
+
 def test_a_baseline_starts_where_its_random_control_starts(filled: "Suite") -> None:
     filled.write_experiment(203, {**AGAINST, "at_dataset": "random", "at_beta": 0})
     control, baseline = filled.run(203), filled.run(200)

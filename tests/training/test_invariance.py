@@ -111,6 +111,9 @@ def test_a_file_holds_what_the_report_reads(trained: "Suite") -> None:
     }
     grouped = {name: label["grouped_by"] for name, label in found["labels"].items()}
     assert grouped == {"noise_type": "speaker", "speaker": "group", "class_name": "speaker"}
+    # The index names no recordings of noise: nobody knows whether they are kept apart.
+    not_apart = {name: label["not_apart"] for name, label in found["labels"].items()}
+    assert not_apart == {"noise_type": ["noise"], "speaker": [], "class_name": []}
     assert found["left_out_labels"] == {}
     for layer in found["layers"]:
         assert layer["activation_norm"] > 0

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.probes import NoProbeError, ProbePlan, plan_probe, probe_accuracy
+from training.probes import (
+    NoProbeError,
+    ProbePlan,
+    joined_recordings,
+    plan_probe,
+    probe_accuracy,
+)
 
 NUM_EXAMPLES = 120
 
@@ -94,6 +100,15 @@ def test_the_first_column_that_leaves_every_class_two_groups_is_taken() -> None:
     assert plan_probe(values, columns).grouped_by == "clip"
     with pytest.raises(NoProbeError, match=r"4 values in 120 .*\(session or unknown\)"):
         plan_probe(values, {"session": session, "unknown": unknown})
+
+
+def test_recordings_that_stand_together_once_are_one() -> None:
+    """a and b are in one value, b and c in another, d and e alone."""
+    values = ["a;b", "d", "b;c", "c", "e", "a", "e;e"]
+    names = joined_recordings(values)
+    groups = [{i for i, each in enumerate(names) if each == name} for name in dict.fromkeys(names)]
+    assert groups == [{0, 2, 3, 5}, {1}, {4, 6}]
+    assert joined_recordings(["", "a"])[0] == ""
 
 
 def test_a_rare_class_and_unknown_labels_take_no_part() -> None:
