@@ -31,10 +31,11 @@ SECONDS = 60
 MANAGER = "experiments_manager.py"
 DOWNLOADER = "preprocessing/get_corpus.py"
 MINIATURES = "preprocessing/make_miniature_corpora.py"
-FOLDERS = ("preprocessing", "pretraining", "plotting")
+INVARIANCE, REPORT = "training/invariance.py", "plotting/report.py"
+FOLDERS = ("preprocessing", "pretraining", "training", "plotting")
 SCRIPTS = sorted(
     str(path.relative_to(PROJECT_FOLDER))
-    for path in (PROJECT_FOLDER / MANAGER, *PROJECT_FOLDER.glob("p*/*.py"))
+    for path in (PROJECT_FOLDER / MANAGER, *PROJECT_FOLDER.glob("*/*.py"))
     if path.parent.name in FOLDERS or path.name == MANAGER
     if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
 )
@@ -50,6 +51,8 @@ ONE_OF_EACH_KIND = {
 }
 TAKES_WORDS = {
     MANAGER,
+    INVARIANCE,
+    REPORT,
     DOWNLOADER,
     MINIATURES,
     *PRETRAINING,
@@ -216,9 +219,10 @@ MANAGER_WORDS = [
 ]
 
 
+@pytest.mark.parametrize("script", [MANAGER, INVARIANCE, REPORT])
 @pytest.mark.parametrize("words", MANAGER_WORDS)
-def test_words_of_the_manager(refusals: Refusals, words: list[str]) -> None:
-    refusals.check([MANAGER, "--experiments", "experiments", *words])
+def test_words_of_the_manager(refusals: Refusals, words: list[str], script: str) -> None:
+    refusals.check([script, "--experiments", "experiments", *words])
 
 
 PIECES = [

@@ -100,7 +100,7 @@ def test_commands_run_in_their_order(tiny: Path, monkeypatch: pytest.MonkeyPatch
             continue
         run(on_this_machine(words, tiny), monkeypatch)
     matrices = {path.name for path in (tiny / "matrices").glob("*_predictors.npy")}
-    assert len(matrices) == 13
+    assert len(matrices) == 14
     extractors = {path.parent.name for path in tiny.glob("pretraining_vgg/*/model.pt")}
     assert extractors == {
         "iemocap",

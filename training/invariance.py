@@ -108,9 +108,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> int:
     """Do what the command line asks; returns the exit code."""
+    experiments = load_experiments(arguments.experiments, arguments.config, arguments.overrides)
     request = parse_words(arguments.words)
     gpu = require_gpu(request)
-    experiments = load_experiments(arguments.experiments, arguments.config, arguments.overrides)
     runs = choose_runs(select_experiments(experiments, request.wanted), request)
     report = Reports()
     finished = find_finished(runs, ResultReader(), report)
