@@ -16,7 +16,7 @@ from config.command_line import EXIT_USER_ERROR, run_command, settings_parser
 from config.errors import UserError
 from config.experiments import Experiment, load_experiments, select_experiments
 from config.settings import RANDOM, display_path
-from config.words import EXPERIMENTS_FOLDER, METAVAR, parse_words, require_gpu
+from config.words import METAVAR, add_experiments_option, parse_words, require_gpu
 from experiments_inputs import (
     describe_inputs,
     find_missing,
@@ -135,13 +135,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--force", action="store_true", help="use extractors that learnt nothing, too"
     )
-    parser.add_argument(
-        "--experiments",
-        metavar="FOLDER",
-        type=Path,
-        default=EXPERIMENTS_FOLDER,
-        help="folder of experiment files; default: experiments_antitransfer",
-    )
+    add_experiments_option(parser)
     return parser
 
 

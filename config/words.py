@@ -1,8 +1,10 @@
 """The words of commands that work on experiments: '[20, 21] 0 1 13' is IDs, GPU, first, last."""
 
+import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from config.errors import UserError
 from config.experiments import Experiment, Instance
@@ -12,6 +14,17 @@ EXPERIMENTS_FOLDER = PROJECT_FOLDER / "experiments_antitransfer"
 MANAGER = "python experiments_manager.py"
 METAVAR = "[IDs] GPU [first] [last]"
 WHERE_IDS_ARE = "experiments_manager.py --list shows the IDs"
+
+
+def add_experiments_option(parser: argparse.ArgumentParser) -> None:
+    """--experiments FOLDER, for every command that reads experiment files."""
+    parser.add_argument(
+        "--experiments",
+        metavar="FOLDER",
+        type=Path,
+        default=EXPERIMENTS_FOLDER,
+        help="folder of experiment files; default: experiments_antitransfer",
+    )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from config.files import write_json, write_text
 from config.json_files import read_json
 from config.settings import display_path
 from config.text import printable
-from config.words import EXPERIMENTS_FOLDER, parse_words
+from config.words import add_experiments_option, parse_words
 from plotting.comparisons import Comparison, compare
 from plotting.findings import Findings, find
 from plotting.invariance_files import Measured, read_measured
@@ -212,13 +212,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "words", nargs="*", metavar="[IDs]", help="experiments or families; default: all"
     )
-    parser.add_argument(
-        "--experiments",
-        metavar="FOLDER",
-        type=Path,
-        default=EXPERIMENTS_FOLDER,
-        help="folder of experiment files; default: experiments_antitransfer",
-    )
+    add_experiments_option(parser)
     return parser
 
 

@@ -5,8 +5,6 @@ networks for speech processing", arXiv 2006.06494.
 """
 
 from collections.abc import Iterable, Mapping
-from types import TracebackType
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +16,19 @@ from training.similarity import (
     known_pair,
     weighted_similarity,
 )
-from training.taps import Layer, Tap, Taps, activations_until, label, last_linear, unwrap
+from training.taps import (
+    Layer,
+    Tap,
+    TappedLoss,
+    Taps,
+    activations_until,
+    label,
+    last_linear,
+    unwrap,
+)
 
 
-class AntiTransferLoss:
+class AntiTransferLoss(TappedLoss):
     """The weighted similarity of a network's layers to a frozen network's, summed over layers.
 
         with AntiTransferLoss(model, frozen, layers=[13]) as penalty:
@@ -84,18 +91,6 @@ class AntiTransferLoss:
         # An unknown layer is an error now, not in the first step.
         Taps(frozen, self.frozen_layers, self.frozen_tap)
         self.frozen = unwrap(frozen).eval().requires_grad_(False)
-
-    def __enter__(self) -> Self:
-        self.taps.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.taps.__exit__(error_type, error, traceback)
 
     def __call__(self, inputs: Tensor, classes: Tensor | None = None) -> Tensor:
         """The penalty for the model's last forward pass, which must have had the same inputs.

@@ -4,8 +4,7 @@ Source: Ganin et al., "Domain-adversarial training of neural networks", JMLR 17 
 """
 
 import math
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +14,14 @@ from torch.nn import functional
 
 from config.errors import UserError
 from preprocessing.pipeline.matrices import Matrices
-from training.taps import Taps, unwrap
+from training.taps import TappedLoss, Taps, unwrap
 
 HIDDEN_UNITS = 100  # of the adversary, as in the source's smaller networks
 STEEPNESS = 10.0  # of the schedule, gamma in the source
 UNKNOWN = -1
 
 
-class GradientReversal:
+class GradientReversal(TappedLoss):
     """An adversary that learns an orthogonal label, and whose gradient is reversed on its way back.
 
     The adversary reads a layer's activations, averaged over frames and bins: the target network's
@@ -66,18 +65,6 @@ class GradientReversal:
         self.name = name
         self.weight = weight
         self.terms: dict[str, Tensor] = {}
-
-    def __enter__(self) -> Self:
-        self.taps.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.taps.__exit__(error_type, error, traceback)
 
     def __call__(self, rows: Tensor, progress: float) -> Tensor:
         """The adversary's cross-entropy for the model's last forward pass.

@@ -14,14 +14,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from itertools import starmap
-from pathlib import Path
 from typing import Any
 
 from config.command_line import EXIT_FAILED_RUNS, run_command, settings_parser
 from config.errors import UserError
 from config.experiments import load_experiments, select_experiments
 from config.settings import display_path, printable
-from config.words import EXPERIMENTS_FOLDER, MANAGER, METAVAR, parse_words, require_gpu
+from config.words import MANAGER, METAVAR, add_experiments_option, parse_words, require_gpu
 from training.invariance_summary import sentences, table
 from training.results import ResultReader
 from training.runs import Run, choose_runs
@@ -96,13 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--overwrite", action="store_true", help="compute again what is there already"
     )
-    parser.add_argument(
-        "--experiments",
-        metavar="FOLDER",
-        type=Path,
-        default=EXPERIMENTS_FOLDER,
-        help="folder of experiment files; default: experiments_antitransfer",
-    )
+    add_experiments_option(parser)
     return parser
 
 

@@ -163,6 +163,24 @@ class Taps:
         return activation
 
 
+class TappedLoss:
+    """A loss that reads taps of its own, open as long as it is."""
+
+    taps: Taps
+
+    def __enter__(self) -> Self:
+        self.taps.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.taps.__exit__(error_type, error, traceback)
+
+
 class _ReachedLastLayerError(BaseException):
     """Ends a forward pass; no `except Exception` in the network's own code can stop it."""
 
