@@ -6,7 +6,6 @@ Works on any PyTorch CNN; hooks are removed whatever happens.
 import difflib
 from collections.abc import Iterable
 from functools import partial
-from types import TracebackType
 from typing import Any, Literal, Self
 
 import torch
@@ -68,12 +67,7 @@ class Taps:
             raise
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._close()
 
     def __getitem__(self, layer: Layer) -> Tensor:
@@ -172,13 +166,8 @@ class TappedLoss:
         self.taps.__enter__()
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.taps.__exit__(error_type, error, traceback)
+    def __exit__(self, *error: object) -> None:
+        self.taps.__exit__(*error)
 
 
 class _ReachedLastLayerError(BaseException):
