@@ -9,11 +9,11 @@ from functools import cached_property
 from statistics import fmean, stdev
 from typing import Any, TypeVar
 
+from config.settings import RANDOM
 from plotting.paired_statistics import PairedDifference, paired_difference
 from plotting.runs import KINDS, Metric, Run
 from training.results import decisive
 
-RANDOM = "random"
 TRANSFER_KINDS = ("anti_transfer", "dual_anti_transfer")
 # Where methods act: of these, a method is run at several values.
 LAYER_KEYS = {
