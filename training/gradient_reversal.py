@@ -61,7 +61,7 @@ class GradientReversal(TappedLoss):
                 nn.ReLU(),
                 nn.Linear(HIDDEN_UNITS, int(domains.max()) + 1),
             ).to(parameter.device)
-        self.domains = domains.to(parameter.device)
+        self.domains = domains
         self.name = name
         self.weight = weight
         self.terms: dict[str, Tensor] = {}
@@ -73,7 +73,7 @@ class GradientReversal(TappedLoss):
         `reversal_weight`.
 
         Args:
-            rows: `(batch,)`, of the examples in the matrices.
+            rows: `(batch,)`, of the examples in the matrices, on the CPU.
             progress: how much of the training is over, 0 to 1.
 
         Returns:
@@ -84,13 +84,15 @@ class GradientReversal(TappedLoss):
         reversed_features: Tensor = _Reversal.apply(  # type: ignore[no-untyped-call]
             features, self.weight * reversal_weight(progress)
         )
-        domains = self.domains[rows.to(self.domains.device)]
-        known = domains != UNKNOWN
+        # Labels are looked up and counted on the CPU, where the rows are: no step waits for a GPU.
+        domains = self.domains[rows]
+        num_known = int((domains != UNKNOWN).sum())
         logits = self.head(reversed_features).float()
+        domains = domains.to(logits.device, non_blocking=True)
         total = functional.cross_entropy(logits, domains, ignore_index=UNKNOWN, reduction="sum")
-        loss = total / known.sum().clamp(min=1)
+        loss = total / max(1, num_known)
         # Without known labels there is no figure; 0 would look like a perfect adversary.
-        self.terms = {f"{self.name}_adversary": loss.detach()} if known.any() else {}
+        self.terms = {f"{self.name}_adversary": loss.detach()} if num_known else {}
         return loss
 
     def weight_after(self, epoch: int, num_epochs: int) -> float:
