@@ -215,12 +215,6 @@ class Comparison:
         """IDs, without repetition."""
         return sorted({identifier for group in self.groups for identifier in group.experiments})
 
-    def random_control(self, method: Method) -> Method | None:
-        """The method that differs in its frozen network alone, which is an untrained one."""
-        if method.kind not in TRANSFER_KINDS or method.is_random_control:
-            return None
-        return next((each for each in self.alike(method) if each.is_random_control), None)
-
     def alike(self, method: Method) -> list[Method]:
         """Methods that differ in their frozen networks alone, of which they have as many."""
         wanted = _family(method.groups[0])

@@ -6,13 +6,18 @@ from typing import Any
 import pytest
 
 from config.errors import UserError
-from plotting.comparisons import Comparison, compare
+from plotting.comparisons import Comparison, Method, compare
 from plotting.findings import find
 from plotting.runs import run_of
 
 MakeResult = Callable[..., dict[str, Any]]
 AGAINST_NOISE = {"kind": "anti_transfer", "anti_transfer": True, "at_dataset": "noisyspeech"}
 AGAINST_NOTHING = {**AGAINST_NOISE, "at_dataset": "random"}
+
+
+def random_control(comparison: Comparison, method: Method) -> Method | None:
+    """The method that differs in its frozen network alone, which is an untrained one."""
+    return next((each for each in comparison.alike(method) if each.is_random_control), None)
 
 
 def compared(*results: dict[str, Any]) -> list[Comparison]:
@@ -171,12 +176,12 @@ def test_a_control_is_alike_in_all_but_its_network(make_result: MakeResult) -> N
         make_result(0.5, 0, 30, **{**AGAINST_NOISE, "at_dataset": "iemocap_1sec"}),
     )
     against_noise = comparison.methods[0]
-    assert comparison.random_control(against_noise) is None
+    assert random_control(comparison, against_noise) is None
     assert [each.against for each in comparison.alike(against_noise)] == ["iemocap_1sec"]
     (alike,) = compared(
         make_result(0.5, 0, 28, **AGAINST_NOISE), make_result(0.5, 0, 29, **AGAINST_NOTHING)
     )
-    control = alike.random_control(alike.methods[0])
+    control = random_control(alike, alike.methods[0])
     assert control is not None
     assert control.is_random_control
 
@@ -193,14 +198,14 @@ def test_as_many_frozen_networks_as_the_control_has(make_result: MakeResult) -> 
         next(method for method in comparison.methods if method.against == against)
         for against in ("noisyspeech, iemocap", "random", "noisyspeech")
     )
-    assert comparison.random_control(two) is None
+    assert random_control(comparison, two) is None
     assert comparison.alike(two) == []
-    assert comparison.random_control(single) is one
+    assert random_control(comparison, single) is one
     (comparison,) = compared(
         make_result(0.5, 0, 28, **pair),
         make_result(0.5, 0, 29, **{**AGAINST_NOISE, "at_dataset": "random, random"}),
     )
-    control = comparison.random_control(comparison.methods[0])
+    control = random_control(comparison, comparison.methods[0])
     assert control is not None
     assert control.label == "anti-transfer against 2 random networks (control)"
 
@@ -232,8 +237,8 @@ def test_anti_transfer_with_gradient_reversal_is_a_method_of_its_own(
     ]
     assert [group.layer for group in fifth.groups] == ["2", "13"]
     assert [method.chosen.mean() for method in (plain, ninth)] == pytest.approx([50, 80])
-    assert comparison.random_control(plain) is control
-    assert comparison.random_control(fifth) is None
+    assert random_control(comparison, plain) is control
+    assert random_control(comparison, fifth) is None
 
 
 def test_weights_of_reversal_are_named_only_where_there_is_reversal(
@@ -271,7 +276,7 @@ def test_keys_that_decide_nothing_split_nothing(
         make_result(0.5, 0, 29, **AGAINST_NOTHING, **idle),
     )
     assert [len(group.runs) for group in comparison.groups] == [2, 2, 1]
-    assert comparison.random_control(comparison.methods[0]) is not None
+    assert random_control(comparison, comparison.methods[0]) is not None
     (method, _) = comparison.methods
     assert method.label == "anti-transfer against noisyspeech"
 
