@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from config.json_files import read_json, require_fields
 from config.text import display_path, printable
 from plotting.runs import Run, shorten
+from training.invariance_files import path_in
 
-LAST = "penultimate"
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Similarity = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -99,8 +99,7 @@ def read_measured(results_folder: Path, runs: Iterable[Run]) -> Measured:
     """
     measured = Measured()
     for run in runs:
-        folder = results_folder / f"experiment_{run.experiment}" / "invariance"
-        path = folder / f"invariance_{run.stem}.json"
+        path = path_in(results_folder / f"experiment_{run.experiment}", run.stem)
         if not run.stem or not path.exists():
             continue
         place = printable(display_path(path))

@@ -6,12 +6,12 @@ from statistics import fmean, stdev
 
 from plotting.comparisons import Group, layer_order
 from plotting.findings import Finding, Findings, corrected_findings
-from plotting.invariance_files import LAST, Invariance, Label, Layer, Measured
+from plotting.invariance_files import Invariance, Label, Layer, Measured
 from plotting.paired_statistics import paired_difference
 from plotting.runs import Metric, Run
 from plotting.sentences import capital, could_show, difference_text
 from plotting.tables import Cell, Column, Table, file_name, fixed
-from training.invariance_files import apart_text
+from training.invariance_files import PENULTIMATE, apart_text
 
 PROBES = {
     "orthogonal": Metric("probe", "probe accuracy", "%", "points", 100.0, False, 100.0),
@@ -144,11 +144,11 @@ def probe_differences(found: InvarianceFindings, label: str) -> list[tuple[Entry
     if baseline is None:
         return []
     read = probe_of(label)
-    theirs = baseline.values(LAST, read)
+    theirs = baseline.values(PENULTIMATE, read)
     methods = [entry for entry in found.entries if entry is not baseline]
     differences = []
     for entry in methods:
-        mine = entry.values(LAST, read)
+        mine = entry.values(PENULTIMATE, read)
         differences.append(
             paired_difference([mine[seed] - theirs[seed] for seed in mine if seed in theirs])
         )
@@ -198,8 +198,8 @@ def _apart_sentences(name: str, found: InvarianceFindings) -> list[str]:
 
 def _sentence(name: str, label: Label, baseline: Entry, entry: Entry, finding: Finding) -> str:
     head = f"{capital(entry.label)}: {name} is read from the last features"
-    mine = entry.spread(LAST, probe_of(name))
-    theirs = baseline.spread(LAST, probe_of(name))
+    mine = entry.spread(PENULTIMATE, probe_of(name))
+    theirs = baseline.spread(PENULTIMATE, probe_of(name))
     if mine is None or theirs is None:
         return f"{head}: not measured of both."
     text = (
@@ -250,9 +250,9 @@ def _last_table(found: InvarianceFindings, prefix: str) -> Table:
                     name,
                     label.role,
                     label.grouped_by or "",
-                    len(entry.values(LAST, probe_of(name))),
-                    entry.spread(LAST, probe_of(name)),
-                    entry.spread(LAST, probe_of(name, shuffled=True)),
+                    len(entry.values(PENULTIMATE, probe_of(name))),
+                    entry.spread(PENULTIMATE, probe_of(name)),
+                    entry.spread(PENULTIMATE, probe_of(name, shuffled=True)),
                     100 * label.chance,
                     difference.mean if difference else None,
                     difference.interval if difference else None,

@@ -10,6 +10,9 @@ from config.errors import UserError
 from config.json_files import read_json, require_fields
 from training.results import InstanceFiles
 
+# What enters the last linear layer, beside the convolutions '1' to '13'.
+PENULTIMATE = "penultimate"
+
 
 class Described(BaseModel):
     """One label."""
@@ -70,8 +73,13 @@ def apart_text(grouped_by: str | None, not_apart: Sequence[str]) -> str:
 
 
 def invariance_path(files: InstanceFiles) -> Path:
+    """Where an instance's analysis lies."""
+    return path_in(files.folder, files.stem)
+
+
+def path_in(experiment_folder: Path, stem: str) -> Path:
     """results/experiment_<ID>/invariance/invariance_<stem>.json"""
-    return files.folder / "invariance" / f"invariance_{files.stem}.json"
+    return experiment_folder / "invariance" / f"invariance_{stem}.json"
 
 
 def stored_analysis(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any, Protocol
 
-from training.invariance_files import apart_text
+from training.invariance_files import PENULTIMATE, apart_text
 from training.results import decisive
 
 # Of an accuracy: more than chance only if it is further above than this many standard errors.
@@ -123,7 +123,7 @@ def _curve(label: str, network: str, members: Sequence[Found]) -> Curve:
         len(members),
         min(int(each["num_examples"]) for each in described),
         mean(float(each["chance"]) for each in described),
-        mean(float(probe["shuffled"]) for probe in layers["penultimate"]),
+        mean(float(probe["shuffled"]) for probe in layers[PENULTIMATE]),
         {name: mean(float(probe["accuracy"]) for probe in each) for name, each in layers.items()},
         apart_text(described[0].get("grouped_by"), described[0].get("not_apart", [])),
     )

@@ -14,10 +14,10 @@ from config.settings import NUM_CONVOLUTIONS
 from training.alignment import debiased_linear_cka
 from training.architecture import convolution_outputs
 from training.gram import mean_absolute_cosine
+from training.invariance_files import PENULTIMATE
 from training.similarity import aggregate
 from training.taps import Taps, last_linear
 
-PENULTIMATE = "penultimate"
 CONVOLUTIONS = tuple(str(number) for number in range(1, NUM_CONVOLUTIONS + 1))
 LAYERS = (*CONVOLUTIONS, PENULTIMATE)
 BATCH_BYTES = 256 * 2**20
