@@ -58,6 +58,30 @@ def settings_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+class _Override(argparse.Action):
+    """An option of its own for a key: --launcher ray is --set cluster.launcher=ray."""
+
+    def __call__(
+        self,
+        _parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        _option: str | None = None,
+    ) -> None:
+        namespace.overrides = [*namespace.overrides, f"cluster.{self.dest}={values}"]
+
+
+def add_launcher_options(parser: argparse.ArgumentParser) -> None:
+    """--launcher and --address, for the commands that a cluster can do the work of."""
+    for name, metavar, meaning in (
+        ("launcher", "local|ray", "who does the work; default: local, on this machine"),
+        ("address", "auto|HOST:PORT", "the Ray cluster; default: the one that runs here"),
+    ):
+        parser.add_argument(
+            f"--{name}", action=_Override, metavar=metavar, help=meaning, default=argparse.SUPPRESS
+        )
+
+
 def settings_from(
     arguments: argparse.Namespace, prefer: Sequence[str] = DEFAULT_PREFERENCE
 ) -> Settings:

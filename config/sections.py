@@ -79,6 +79,12 @@ def _pretraining_source(value: str | None) -> str | None:
     return value
 
 
+def _cluster_address(value: str) -> str:
+    if value in ("", "auto") or re.fullmatch(r"[\w.\-\[\]:]+:[0-9]{1,5}", value):
+        return value
+    raise ValueError("must be auto or HOST:PORT")
+
+
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
@@ -238,6 +244,16 @@ class Results(Section):
     cache_folder: Folder
 
 
+class Cluster(Section):
+    """Where work runs; nothing here changes what comes out of it."""
+
+    launcher: Literal["local", "ray"]
+    address: Annotated[str, AfterValidator(_cluster_address)]
+    gpus_per_run: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+    cpus_per_run: Annotated[int, Field(ge=1, le=4096)]
+    send_results: Literal["auto", "always"]
+
+
 class Settings(Section):
     """Everything a user can set, checked. Attributes are the sections of config.ini."""
 
@@ -247,6 +263,7 @@ class Settings(Section):
     preprocessing: Preprocessing
     training_defaults: TrainingDefaults
     results: Results
+    cluster: Cluster
 
     def extractor_folder(self, extractor: str) -> Path:
         """Where an extractor's model lies, or will lie."""

@@ -1,0 +1,68 @@
+"""The Ray cluster that works for a command: joined for as long as it does, its errors in one line.
+
+Ray is optional (requirements-cluster.txt) and takes a second to import, so only [cluster]
+launcher = ray reaches for it.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from config.errors import UserError
+from config.sections import Cluster
+from config.text import printable
+
+INSTALLATION = "pip install -r requirements-cluster.txt"
+LONGEST_REASON = 300
+# Ray would tell its makers of each cluster that is started.
+ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0"}
+
+
+@contextmanager
+def joined(cluster: Cluster) -> Iterator[Any]:
+    """The module ray, connected to the cluster within the block.
+
+    Without an address, and with no cluster on this machine, Ray is started here and ends with the
+    block.
+
+    Raises:
+        UserError: Ray is not installed, or no cluster answers at the address.
+    """
+    ray = imported()
+    address = cluster.address or None
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level="error",
+            **({} if address else {"include_dashboard": False}),
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        reason = printable(" ".join(str(error).split())[:LONGEST_REASON])
+        raise UserError(
+            f"[cluster] address = {cluster.address}: no Ray cluster can be joined from this "
+            f"machine: {reason}; ray start --head starts one, ray start --address=HOST:PORT lets "
+            "this machine join one"
+        ) from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def imported() -> Any:
+    """The module ray.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError(
+            f"[cluster] launcher = ray: Ray is not installed ({error}); {INSTALLATION}"
+        ) from None
+    return ray
