@@ -1,6 +1,8 @@
 """Which instances of which experiments run, whether their inputs are there, and in what order.
 
 python experiments_manager.py [20,21,22,23] 0        experiments on GPU 0; -1: the CPU
+python experiments_manager.py [20,21] 0,1,2,3        four runs at a time, each on a GPU of its own
+python experiments_manager.py [20,21] 0 --launcher ray --address HOST:PORT      on a Ray cluster
 python experiments_manager.py [20] 0 3 5             instances 3 to 5 only
 python experiments_manager.py --list                 all experiments, done / all
 python experiments_manager.py --check [20,21]        is everything there that they need?
@@ -12,11 +14,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from config.command_line import EXIT_USER_ERROR, run_command, settings_parser
+from config.command_line import (
+    EXIT_USER_ERROR,
+    add_launcher_options,
+    run_command,
+    settings_parser,
+)
 from config.errors import UserError
 from config.experiments import Experiment, load_experiments, select_experiments
 from config.settings import RANDOM, display_path
-from config.words import METAVAR, add_experiments_option, parse_words, require_gpu
+from config.words import METAVAR, add_experiments_option, parse_words, require_gpus
 from experiments_inputs import (
     describe_inputs,
     find_missing,
@@ -135,6 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--force", action="store_true", help="use extractors that learnt nothing, too"
     )
+    add_launcher_options(parser)
     add_experiments_option(parser)
     return parser
 
@@ -165,10 +173,10 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.check:
         print(f"everything is there for {len(runs)} instances")
         return 0
-    gpu = require_gpu(request)
-    from experiments_runs import run_all
+    gpus = require_gpus(request)
+    from experiments_runs import launch
 
-    code = run_all(runs, gpu, arguments.overwrite, reader)
+    code = launch(runs, gpus, some_settings.cluster, arguments.overwrite, reader)
     print_summary(chosen, results_folder, reader)
     return code
 

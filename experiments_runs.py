@@ -1,70 +1,282 @@
-"""Instances are run one after the other, each by one process of all that may be running them.
+"""Which run is next, what becomes of those that fail or are lost, and the spreadsheets of all.
 
-What fails is noted, and does not stop the others.
+Who carries runs out is the launcher's matter; the results folder tells every process what is done.
 """
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from config.command_line import EXIT_FAILED_RUNS
 from config.errors import UserError
-from config.files import remove_partial_files, write_json
+from config.files import Identity, identity_of, remove_partial_files, write_json
 from config.locks import locked, waited_for
-from config.settings import display_path, printable
+from config.sections import Cluster
+from config.settings import display_path
+from config.words import CPU
 from experiments_inputs import sources_of
+from launching.view import View
+from launching.work import Order, Outcome, attempt, reason_of, tidy
 from training.results import InstanceFiles, ResultReader, differences
 from training.runs import Run, files_of
+
+if TYPE_CHECKING:
+    from launching.launchers import Launcher
+    from training.instance import Workshop
 
 # Writing a spreadsheet may take this part of the time that its instances take.
 SPREADSHEET_SHARE = 0.01
 POLL_SECONDS = 2.0
+# How often a run is begun again whose process, node or cluster was lost.
+MAX_LOSSES = 3
 
 
-def run_all(runs: Sequence[Run], gpu: int, overwrite: bool, reader: ResultReader) -> int:
+def launch(
+    runs: Sequence[Run],
+    gpus: Sequence[int],
+    cluster: Cluster,
+    overwrite: bool,
+    reader: ResultReader,
+) -> int:
+    """Run what is not finished, where [cluster] says; returns the exit code.
+
+    Args:
+        gpus: of this machine, a run on each at a time; CPU: its cores. On a Ray cluster, which
+            gives each run a GPU of its own choice, only whether it is the CPU counts.
+
+    Raises:
+        UserError: there is no such GPU, or no such cluster.
+    """
+    if cluster.launcher == "ray":
+        from config.cluster import imported
+        from launching.supervision import supervised
+
+        imported()  # a missing package is said before anything is started
+        return supervised(run_on_cluster, (runs, CPU in gpus, cluster, overwrite))
+    from launching.launchers import InlineLauncher, ProcessLauncher, slots_of
+    from training.devices import choose_device
+    from training.instance import Workshop
+
+    devices = [choose_device(gpu) for gpu in gpus]
+    workshop = Workshop(device=devices[0], results=reader)
+    if len(slots_of(gpus, cluster)) == 1:
+        return run_all(runs, InlineLauncher(workshop), overwrite, reader, workshop)
+    return run_all(runs, ProcessLauncher(gpus, cluster), overwrite, reader, workshop)
+
+
+def run_on_cluster(
+    has_joined: Callable[[], None],
+    runs: Sequence[Run],
+    on_cpu: bool,
+    cluster: Cluster,
+    overwrite: bool,
+) -> int:
+    """The work of the process that talks to a Ray cluster; returns the exit code.
+
+    Args:
+        has_joined: to be called when the cluster is joined.
+    """
+    import torch
+
+    from config.cluster import joined
+    from launching.ray_launcher import RayLauncher
+    from training.instance import Workshop
+
+    reader = ResultReader()
+    workshop = Workshop(device=torch.device("cpu"), results=reader)
+    with joined(cluster) as ray:
+        has_joined()
+        launcher = RayLauncher(ray, cluster, on_cpu, runs[0].files.results_folder)
+        return run_all(runs, launcher, overwrite, reader, workshop)
+
+
+def run_all(
+    runs: Sequence[Run],
+    launcher: "Launcher",
+    overwrite: bool,
+    reader: ResultReader,
+    workshop: "Workshop",
+) -> int:
     """Run what is not finished; returns the exit code.
 
     What another process is running is left to it and waited for; if that process ends without a
     result, this one takes over.
-    """
-    from training.devices import choose_device
-    from training.instance import Workshop, input_fingerprints, run_instance
 
-    workshop = Workshop(device=choose_device(gpu), results=reader)
-    _clear_away(runs)
+    Args:
+        workshop: what shows which data and networks there are now.
+    """
+    from training.instance import input_fingerprints
+
+    clear_away(runs)
     todo = runs
     if not overwrite:
         todo = _unfinished(runs, reader, lambda run: input_fingerprints(run.instance, workshop))
     print(f"{len(runs) - len(todo)} of {len(runs)} instances are finished, {len(todo)} to run")
     spreadsheets = Spreadsheets(reader)
-    failures: list[str] = []
-    started = time.time_ns()
-
-    def carry_out(run: Run) -> None:
-        is_new = _time_of(run.files.twin) >= started if overwrite else run.files.twin.exists()
-        if not is_new:  # else another process has finished it in the meantime
-            run_instance(run.instance, run.files, workshop, run.title)
-            run.files.failure.unlink(missing_ok=True)
-            spreadsheets.add(run)
-
+    sweep = Sweep(todo, launcher, reader, spreadsheets)
     try:
-        for run in _as_they_are_free(todo):
-            reasons = _attempt(run.title, partial(carry_out, run))
-            failures += reasons
-            if reasons:
-                _attempt(run.title, partial(write_json, run.files.failure, {"failed": reasons[0]}))
+        sweep.work(len(runs))
     finally:
+        launcher.close()
         for run in spreadsheets.outdated(runs):
-            failures += _attempt(run.files.spreadsheet.name, partial(spreadsheets.write, run))
-    for failure in failures:
+            sweep.note(attempt(run.files.spreadsheet.name, partial(spreadsheets.write, run)))
+    for failure in sweep.failures:
         print(f"failed: {failure}", file=sys.stderr)
-    return EXIT_FAILED_RUNS if failures else 0
+    return EXIT_FAILED_RUNS if sweep.failures else 0
 
 
-def _clear_away(runs: Sequence[Run]) -> None:
+@dataclass
+class _Turn:
+    """A run on its way.
+
+    Attributes:
+        stale: the result that it replaces.
+        losses: how often its process, node or cluster was lost.
+        rests_until: when it is tried again, because another process was at it.
+    """
+
+    run: Run
+    stale: Identity | None
+    losses: int = 0
+    rests_until: float = 0.0
+    was_announced: bool = False
+
+
+@dataclass
+class Sweep:
+    """Runs that are not finished, and the launcher that carries them out."""
+
+    todo: Sequence[Run]
+    launcher: "Launcher"
+    reader: ResultReader
+    spreadsheets: "Spreadsheets"
+    failures: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._waiting = [_Turn(run, identity_of(run.files.twin)) for run in self.todo]
+        self._running: dict[Future[Outcome], _Turn] = {}
+        experiments = {run.experiment.id: run.experiment for run in self.todo}
+        self._sources = {each: sources_of(experiments[each]) for each in experiments}
+        self._view: View | None = None
+
+    def work(self, total: int) -> None:
+        """Carry all of them out.
+
+        Args:
+            total: runs that were asked for, those that are finished included.
+        """
+        if not self.launcher.is_elsewhere:
+            self._work()
+            return
+        with View(total, total - len(self._waiting)) as self._view:
+            self._work()
+
+    def note(self, failure: str) -> None:
+        """Something failed, unless it is ""; it is said now, and once more at the end."""
+        if failure:
+            self.failures.append(failure)
+            self._say(f"failed: {failure}", is_error=True)
+
+    def _work(self) -> None:
+        while self._waiting or self._running:
+            num_slots = self.launcher.num_slots
+            while len(self._running) < num_slots and (turn := self._next_turn()):
+                self._waiting.remove(turn)
+                self._running[self.launcher.submit(self._order(turn))] = turn
+            self._show(num_slots)
+            if not self._running:
+                time.sleep(POLL_SECONDS)
+                continue
+            ended, _ = wait(self._running, POLL_SECONDS, FIRST_COMPLETED)
+            for future in ended:
+                self._end(future, self._running.pop(future))
+        self._show(self.launcher.num_slots)
+
+    def _show(self, num_slots: int) -> None:
+        if self._view:
+            self._view.show(len(self._running), num_slots)
+
+    def _next_turn(self) -> _Turn | None:
+        """The first that waits for no other, if there is one."""
+        unfinished = {turn.run.experiment.id for turn in (*self._waiting, *self._running.values())}
+        now = time.monotonic()
+        for turn in self._waiting:
+            own = turn.run.experiment.id
+            if turn.rests_until <= now and not self._sources[own] & (unfinished - {own}):
+                return turn
+        return None
+
+    def _order(self, turn: _Turn) -> Order:
+        settings, source = turn.run.instance.settings, None
+        if settings.training_defaults.source_experiment is not None:
+            from training.networks import files_of_best_run
+
+            with suppress(UserError):  # the run itself says so
+                source = files_of_best_run(settings, self.reader)
+        return Order(turn.run, turn.stale, source)
+
+    def _end(self, future: "Future[Outcome]", turn: _Turn) -> None:
+        run = turn.run
+        try:
+            outcome = future.result()
+        except self.launcher.losses as error:
+            if turn.losses < MAX_LOSSES:
+                turn.losses += 1
+                self._say(f"{run.title}: lost, begins again: {reason_of(error)}")
+                self._waiting.insert(0, turn)
+                return
+            outcome = Outcome(f"{run.title}: lost {turn.losses + 1} times: {reason_of(error)}")
+        except Exception as error:  # whatever it is, the other runs go on
+            outcome = Outcome(f"{run.title}: {reason_of(error)}")
+        if outcome.is_busy:
+            self._rest(turn)
+            return
+        self._take(run, outcome)
+
+    def _rest(self, turn: _Turn) -> None:
+        if not turn.was_announced:
+            self._say(f"{turn.run.title}: another process is running it")
+        turn.was_announced = True
+        turn.rests_until = time.monotonic() + POLL_SECONDS
+        self._waiting.append(turn)
+
+    def _take(self, run: Run, outcome: Outcome) -> None:
+        """What an order led to."""
+        if outcome.text:
+            self._say(outcome.text)
+        self.note(outcome.failure)
+        if outcome.failure:
+            record = {"failed": outcome.failure}
+            self.note(attempt(run.title, lambda: write_json(run.files.failure, record)))
+        elif outcome.seconds > 0:
+            run.files.failure.unlink(missing_ok=True)
+            with suppress(OSError):  # others of the experiment are unfinished
+                run.files.unfinished.rmdir()
+            self.note(attempt(run.title, lambda: self.spreadsheets.add(run)))
+        if self._view:
+            line = "" if outcome.failure else f"done: {run.title} ({_duration(outcome)})"
+            self._view.end_run(line, outcome.seconds, bool(outcome.failure))
+
+    def _say(self, line: str, is_error: bool = False) -> None:
+        if self._view:
+            self._view.say(line, is_error)
+        else:
+            print(line, file=sys.stderr if is_error else sys.stdout)
+
+
+def _duration(outcome: Outcome) -> str:
+    if outcome.seconds <= 0:
+        return "by another process"
+    return f"{outcome.seconds:.0f} s on {outcome.host}"
+
+
+def clear_away(runs: Sequence[Run]) -> None:
     """Remove what processes left that were killed, and that no run goes on from."""
     from training.instance import forget_unfinished
 
@@ -74,57 +286,11 @@ def _clear_away(runs: Sequence[Run]) -> None:
         with locked(run.files.lock) as is_ours:
             if is_ours:
                 forget_unfinished(run.files, run.instance.settings.training_defaults.num_folds)
-                _tidy(run.files)
+                tidy(run.files)
     caches = {run.instance.settings.results.cache_folder for run in runs}
     for folder in {run.files.folder for run in runs} | caches:
         for each in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
             remove_partial_files(each)
-
-
-def _as_they_are_free(todo: Sequence[Run]) -> Iterator[Run]:
-    """Each run once, locked while it is worked on, and after all that it starts from."""
-    waiting = list(todo)
-    announced: set[str] = set()
-    while waiting:
-        num_waiting = len(waiting)
-        for run in list(waiting):
-            others = {each.experiment.id for each in waiting} - {run.experiment.id}
-            if sources_of(run.experiment) & others:
-                continue
-            with locked(run.files.lock) as is_ours:
-                if is_ours:
-                    yield run
-                    waiting.remove(run)
-                    _tidy(run.files)
-                elif run.title not in announced:
-                    announced.add(run.title)
-                    print(f"{run.title}: another process is running it")
-        if len(waiting) == num_waiting:
-            time.sleep(POLL_SECONDS)
-
-
-def _tidy(files: InstanceFiles) -> None:
-    """Remove what only unfinished instances need; a process that waits looks for the result."""
-    if files.twin.exists():
-        files.lock.unlink(missing_ok=True)
-        with suppress(OSError):  # others of the experiment are unfinished
-            files.unfinished.rmdir()
-
-
-def _attempt(name: str, action: Callable[[], None]) -> list[str]:
-    """Do something that others must not suffer from; returns what went wrong, if anything did."""
-    try:
-        action()
-    except Exception as error:  # whatever it is, the next instance goes on
-        failure = f"{name}: {_reason(error)}"
-        print(f"failed: {failure}", file=sys.stderr)
-        return [failure]
-    return []
-
-
-def _reason(error: Exception) -> str:
-    text = printable(" ".join(str(error).split()))
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
 def _unfinished(

@@ -19,6 +19,10 @@ LONGEST_REASON = 300
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0"}
 
 
+class UnreachableError(UserError):
+    """No cluster answers; it may do so later."""
+
+
 @contextmanager
 def joined(cluster: Cluster) -> Iterator[Any]:
     """The module ray, connected to the cluster within the block.
@@ -27,7 +31,8 @@ def joined(cluster: Cluster) -> Iterator[Any]:
     block.
 
     Raises:
-        UserError: Ray is not installed, or no cluster answers at the address.
+        UserError: Ray is not installed.
+        UnreachableError: no cluster answers at the address.
     """
     ray = imported()
     address = cluster.address or None
@@ -40,7 +45,7 @@ def joined(cluster: Cluster) -> Iterator[Any]:
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         reason = printable(" ".join(str(error).split())[:LONGEST_REASON])
-        raise UserError(
+        raise UnreachableError(
             f"[cluster] address = {cluster.address}: no Ray cluster can be joined from this "
             f"machine: {reason}; ray start --head starts one, ray start --address=HOST:PORT lets "
             "this machine join one"

@@ -2,13 +2,14 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from config.errors import UserError
 from config.settings import DEFAULT_PREFERENCE, Settings, load_settings, printable
@@ -25,6 +26,11 @@ LONGEST_MESSAGE = 1600
 
 class CommandParser(argparse.ArgumentParser):
     """A parser that says in one line what it cannot understand."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # What begins like -1,-1 (two runs at a time on the CPU) is no option.
+        self._negative_number_matcher = re.compile(r"-\d")
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
@@ -89,9 +95,18 @@ def settings_from(
     return load_settings(*arguments.config, overrides=arguments.overrides, prefer=prefer)
 
 
-def preparation_command(description: str | None, prepare: Callable[[Settings], object]) -> None:
-    """The main function of a script that prepares data from the settings alone."""
-    arguments = settings_parser(description or "").parse_args()
+def preparation_command(
+    description: str | None, prepare: Callable[[Settings], object], on_cluster: bool = True
+) -> None:
+    """The main function of a script that prepares data from the settings alone.
+
+    Args:
+        on_cluster: whether a Ray cluster can do the work, so that --launcher says who does.
+    """
+    parser = settings_parser(description or "")
+    if on_cluster:
+        add_launcher_options(parser)
+    arguments = parser.parse_args()
     run_command(lambda: _no_code(prepare(settings_from(arguments, PREPARATION_SECTIONS))))
 
 

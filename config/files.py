@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import re
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +14,10 @@ from typing import Any
 from config.errors import UserError
 
 PROBE_BYTES = 1 << 20
-PARTIAL_NAME = re.compile(r"\..*\.([0-9]+)\.partial(\..*)?")
+# Of which process on which machine: several may write into one folder.
+PARTIAL_NAME = re.compile(r"\..*\.([0-9]+)@([^@/]*)\.partial(\..*)?")
+OLD_SECONDS = 24 * 3600
+Identity = tuple[int, int, int]
 
 
 @contextmanager
@@ -27,7 +32,7 @@ def written_aside(path: Path) -> Iterator[Path]:
             raised that wrote it.
     """
     make_folder(path.parent)
-    aside = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    aside = aside_of(path)
     try:
         yield aside
         with aside.open("rb+") as file:
@@ -41,6 +46,23 @@ def written_aside(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # it would hide why the file could not be written
             aside.unlink(missing_ok=True)
+
+
+def aside_of(path: Path) -> Path:
+    """Where this process writes what will become the file of that name."""
+    return path.with_name(f".{path.stem}.{os.getpid()}@{_host()}.partial{path.suffix}")
+
+
+def identity_of(path: Path) -> Identity | None:
+    """What distinguishes a file from one that is written anew; None: there is none.
+
+    A file that was written anew is another inode, for it was written aside and renamed.
+    """
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def make_folder(folder: Path) -> None:
@@ -60,22 +82,34 @@ def make_folder(folder: Path) -> None:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what processes of this machine left that were killed while they wrote."""
+    """Remove what processes left that were killed while they wrote.
+
+    Whether those of another machine are alive cannot be seen: their files go when they are old.
+    """
     for path in folder.glob(".*.partial*"):
         match = PARTIAL_NAME.fullmatch(path.name)
-        if match and not _is_alive(int(match[1])):
+        if match and (_is_dead(int(match[1])) if match[2] == _host() else _is_old(path)):
             path.unlink(missing_ok=True)
 
 
-def _is_alive(process: int) -> bool:
+def _host() -> str:
+    return socket.gethostname().replace("@", "")
+
+
+def _is_old(path: Path) -> bool:
+    identity = identity_of(path)
+    return identity is not None and time.time_ns() - identity[2] > OLD_SECONDS * 10**9
+
+
+def _is_dead(process: int) -> bool:
     import psutil
 
     try:  # a dead process whose parent has not asked for its exit code still has its number
-        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, OverflowError):
-        return False
-    except psutil.AccessDenied:
         return True
+    except psutil.AccessDenied:
+        return False
 
 
 def _refusal(error: Exception, aside: Path) -> OSError | None:

@@ -70,18 +70,24 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["[20,21,22,23]", "0"], Request((20, 21, 22, 23), 0, None, None)),
-        (["[5,28,108]", "-1"], Request((5, 28, 108), -1, None, None)),
-        (["[20,21] 0"], Request((20, 21), 0, None, None)),
-        (["[20,", "21]", "-1", "1", "3"], Request((20, 21), -1, 1, 3)),
-        (["[20", ",21", "]", "1", "4"], Request((20, 21), 1, 4, None)),
-        (["[ 20 , 21 ]  0  2  5 "], Request((20, 21), 0, 2, 5)),
-        (["[20]"], Request((20,), None, None, None)),
-        (["10"], Request((10,), None, None, None)),
-        (["10", "-1"], Request((10,), -1, None, None)),
-        (["[10]", "0"], Request((10,), 0, None, None)),
-        (["[baseline,anti_transfer]", "0"], Request(("baseline", "anti_transfer"), 0, None, None)),
-        (["[20,]", "0"], Request((20,), 0, None, None)),
+        (["[20,21,22,23]", "0"], Request((20, 21, 22, 23), (0,), None, None)),
+        (["[5,28,108]", "-1"], Request((5, 28, 108), (-1,), None, None)),
+        (["[20,21] 0"], Request((20, 21), (0,), None, None)),
+        (["[20,", "21]", "-1", "1", "3"], Request((20, 21), (-1,), 1, 3)),
+        (["[20", ",21", "]", "1", "4"], Request((20, 21), (1,), 4, None)),
+        (["[ 20 , 21 ]  0  2  5 "], Request((20, 21), (0,), 2, 5)),
+        (["[20]"], Request((20,), (), None, None)),
+        (["10"], Request((10,), (), None, None)),
+        (["10", "-1"], Request((10,), (-1,), None, None)),
+        (["[10]", "0"], Request((10,), (0,), None, None)),
+        (
+            ["[baseline,anti_transfer]", "0"],
+            Request(("baseline", "anti_transfer"), (0,), None, None),
+        ),
+        (["[20,]", "0"], Request((20,), (0,), None, None)),
+        (["[20]", "0,1,2,3"], Request((20,), (0, 1, 2, 3), None, None)),
+        (["[20]", "0,", "1", "2", "5"], Request((20,), (0, 1), 2, 5)),
+        (["[20] -1,-1"], Request((20,), (-1, -1), None, None)),
     ],
 )
 def test_words_however_they_were_cut(words: list[str], expected: Request) -> None:
@@ -102,8 +108,9 @@ def test_any_cut_at_a_space_gives_the_same(
     words = "".join(
         "\n" if place in chosen else character for place, character in enumerate(text)
     ).split("\n")
-    padded: list[int | None] = [*numbers, None, None, None]
-    assert parse_words(words) == Request(tuple(identifiers), *padded[:3])
+    gpus = tuple(numbers[:1])
+    padded: list[int | None] = [*numbers[1:], None, None]
+    assert parse_words(words) == Request(tuple(identifiers), gpus, *padded[:2])
 
 
 @pytest.mark.parametrize(
@@ -123,6 +130,9 @@ def test_any_cut_at_a_space_gives_the_same(
         (["[5]", "0", "0", "5"], "first instance 0: instances are numbered from 1"),
         (["[5]", "0", "1", "-1"], "last instance -1: instances are numbered from 1"),
         (["[5]", "0", "1", "2", "3"], "only GPU, first and last instance"),
+        (["[5]", "0,-2"], "GPU -2: must be a GPU's number, or -1 for the CPU"),
+        (["[5]", "0,-1"], "GPU 0,-1: runs are either on GPUs or on the CPU (-1)"),
+        (["[5]", "0,"], "must be [IDs] GPU"),
         (["[5]\n\x1b[31m", "!"], "must be [IDs] GPU"),
     ],
 )
@@ -166,7 +176,7 @@ def test_first_and_last_instance(suite: "Suite") -> None:
     experiments = list(load_experiments(suite.experiments, [suite.config]).values())
 
     def chosen(first: int | None, last: int | None) -> list[tuple[int, int]]:
-        runs = choose_runs(experiments, Request((5, 6), 0, first, last))
+        runs = choose_runs(experiments, Request((5, 6), (0,), first, last))
         return [(run.experiment.id, run.instance.number) for run in runs]
 
     assert chosen(None, None) == [(5, n) for n in range(1, 7)] + [(6, n) for n in range(1, 4)]
@@ -660,7 +670,7 @@ def rows_of_spreadsheet(suite: "Suite", identifier: int) -> list[int]:
 
 def runs_of(suite: "Suite", identifier: int) -> list[Run]:
     experiments = load_experiments(suite.experiments, [suite.config])
-    return choose_runs([experiments[identifier]], Request((identifier,), 0, None, None))
+    return choose_runs([experiments[identifier]], Request((identifier,), (0,), None, None))
 
 
 def pretend_to_run(suite: "Suite", identifier: int, number: int, accuracy: float = 0.5) -> None:

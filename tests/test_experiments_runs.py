@@ -13,7 +13,7 @@ import experiments_runs
 from config.experiments import load_experiments
 from config.locks import locked
 from experiments_manager import build_parser, main
-from experiments_runs import run_all
+from experiments_runs import launch
 from training import instance as instance_module
 from training.results import ResultReader
 from training.runs import Run, files_of
@@ -54,6 +54,12 @@ def runs(suite: "Suite") -> list[Run]:
     ]
 
 
+def launched(runs: list[Run], overwrite: bool) -> int:
+    """One run after the other, in this process."""
+    cluster = runs[0].instance.settings.cluster
+    return launch(runs, [CPU], cluster, overwrite, ResultReader())
+
+
 def in_background(action: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=action)
     thread.start()
@@ -74,7 +80,7 @@ def test_what_another_process_runs_is_left_to_it_and_waited_for(
 ) -> None:
     first = runs[0].files
     with locked(first.lock):
-        thread = in_background(lambda: run_all(runs, CPU, False, ResultReader()))
+        thread = in_background(lambda: launched(runs, False))
         wait_for(lambda: len(trained) == 1)
         # The second experiment starts from all runs of the first, so it waits, too.
         thread.join(0.2)
@@ -88,7 +94,7 @@ def test_what_another_process_runs_is_left_to_it_and_waited_for(
 
 def test_what_another_process_gave_up_is_taken_over(runs: list[Run], trained: list[str]) -> None:
     with locked(runs[0].files.lock):
-        thread = in_background(lambda: run_all(runs, CPU, False, ResultReader()))
+        thread = in_background(lambda: launched(runs, False))
         thread.join(0.2)
     thread.join(30)
     assert sorted(trained) == sorted(run.files.stem for run in runs)
@@ -96,10 +102,10 @@ def test_what_another_process_gave_up_is_taken_over(runs: list[Run], trained: li
 
 
 def test_overwriting_together_runs_each_instance_once(runs: list[Run], trained: list[str]) -> None:
-    run_all(runs, CPU, False, ResultReader())
+    launched(runs, False)
     trained.clear()
     with locked(runs[0].files.lock):
-        thread = in_background(lambda: run_all(runs, CPU, True, ResultReader()))
+        thread = in_background(lambda: launched(runs, True))
         wait_for(lambda: bool(trained))
         runs[0].files.twin.write_text("{} ")  # the other process has overwritten it
     thread.join(30)
@@ -119,14 +125,14 @@ def test_a_failure_is_noted_until_the_instance_succeeds(
     ]
     broken = runs[0].files.model(0)
     broken.mkdir(parents=True)
-    assert run_all(runs, CPU, False, ResultReader()) == 1
+    assert launched(runs, False) == 1
     assert not runs[0].files.twin.exists()
     assert runs[1].files.twin.exists()
     reason = json.loads(runs[0].files.failure.read_text())["failed"]
     assert "experiment 1 run 1" in reason
     assert listed(suite, capsys)[:2] == ["0/1, 1 failed", "1/1"]
     broken.rmdir()
-    assert run_all(runs, CPU, False, ResultReader()) == 0
+    assert launched(runs, False) == 0
     assert not runs[0].files.failure.exists()
     assert listed(suite, capsys)[:2] == ["1/1", "1/1"]
 

@@ -38,21 +38,29 @@ def start_from_source(
     """Weight initialization: the convolutions of an extractor, or of an experiment's best run."""
     training = settings.training_defaults
     if training.source_experiment is not None:
-        result = best_run(settings, reader)
-        parameters = result["parameters"]
-        files = InstanceFiles(
-            settings.results.results_folder,
-            training.source_experiment,
-            int(result["number"]),
-            parameters["dataset"],
-            parameters["features_type"],
-        )
-        path = files.model(fold)
+        path = files_of_best_run(settings, reader).model(fold)
     elif training.source_extractor is not None:
         path = settings.extractor_folder(training.source_extractor) / WEIGHTS_FILE
     else:
         return
     load_convolutions(model, read_weights(path), display_path(path))
+
+
+def files_of_best_run(settings: Settings, reader: ResultReader) -> InstanceFiles:
+    """Where the best instance of the experiment that at_pretraining names lies.
+
+    Raises:
+        UserError: the experiment has no finished instance.
+    """
+    result = best_run(settings, reader)
+    parameters, source = result["parameters"], settings.training_defaults.source_experiment
+    return InstanceFiles(
+        settings.results.results_folder,
+        source or 0,
+        int(result["number"]),
+        parameters["dataset"],
+        parameters["features_type"],
+    )
 
 
 def best_run(settings: Settings, reader: ResultReader) -> dict[str, Any]:

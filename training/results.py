@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import UserError
-from config.files import write_json, write_text, written_aside
+from config.files import Identity, identity_of, write_json, write_text, written_aside
 from config.settings import display_path
 from training.metrics import SET_METRICS, Task
 
@@ -200,7 +200,7 @@ class ResultReader:
     """
 
     def __init__(self) -> None:
-        self._known: dict[Path, tuple[tuple[int, ...], dict[str, Any]]] = {}
+        self._known: dict[Path, tuple[Identity, dict[str, Any]]] = {}
 
     def find(self, path: Path) -> dict[str, Any] | None:
         """A JSON twin as it is now; None if there is none.
@@ -208,13 +208,10 @@ class ResultReader:
         Raises:
             UserError: the file is no result of this project.
         """
-        try:
-            status = path.stat()
-        except (FileNotFoundError, NotADirectoryError):
+        identity = identity_of(path)
+        if identity is None:
             self._known.pop(path, None)
             return None
-        # A file that was written anew is another inode: it was written aside and renamed.
-        identity = (status.st_ino, status.st_size, status.st_mtime_ns)
         if path not in self._known or self._known[path][0] != identity:
             self._known[path] = identity, _without_lists(read_result(path))
         return self._known[path][1]

@@ -2,6 +2,8 @@
 
 import json
 import os
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -68,8 +70,18 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     if not child:
         os._exit(0)
     os.waitpid(child, 0)
-    kept = [f".a.{os.getpid()}.partial.wav", "b.wav", ".c.partial.wav", ".d.partial"]
-    for name in (*kept, f".a.b.{child}.partial.wav", f".e.{child}.partial"):
+    here = socket.gethostname()
+    kept = [
+        f".a.{os.getpid()}@{here}.partial.wav",
+        f".another_machine.{child}@not-{here}.partial.wav",
+        "b.wav",
+        ".c.partial.wav",
+        ".d.partial",
+    ]
+    old = f".forgotten.{os.getpid()}@not-{here}.partial"
+    for name in (*kept, f".a.b.{child}@{here}.partial.wav", f".e.{child}@{here}.partial", old):
         (tmp_path / name).touch()
+    two_days_ago = time.time() - 2 * 24 * 3600
+    os.utime(tmp_path / old, (two_days_ago, two_days_ago))
     remove_partial_files(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
