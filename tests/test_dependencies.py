@@ -70,6 +70,12 @@ def exact(requirement: Requirement) -> str:
     return specifiers[0].version
 
 
+def read_with(path: Path) -> set[str]:
+    """A requirements file and those that it names in turn with -r."""
+    named = {line.split()[1] for line in lines_of(path) if line.startswith("-r ")}
+    return {path.name}.union(*(read_with(path.with_name(name)) for name in named))
+
+
 def needed(names: list[str]) -> Iterator[tuple[str, Requirement]]:
     """Everything that installed packages need in turn, as (who, what)."""
     waiting: list[tuple[str, frozenset[str]]] = [(name, frozenset()) for name in names]
@@ -160,8 +166,7 @@ def test_the_lock_pins_each_package_once_and_no_build_of_it() -> None:
 def test_every_installation_is_held_to_the_lock() -> None:
     assert "--constraint requirements.lock" in lines_of(PROJECT_FOLDER / "requirements.txt")
     for path in REQUIREMENTS:
-        if path.name != "requirements.txt":
-            assert "-r requirements.txt" in lines_of(path), path.name
+        assert "requirements.txt" in read_with(path), path.name
 
 
 def test_what_is_installed_agrees_with_the_lock() -> None:
