@@ -1,6 +1,6 @@
 """Seconds that a training waits for batches that it reads from a memory map, by way of reading.
 
-python benchmarks/data_path.py --num-frames 126 501 --step 0.1 --cold
+python -m benchmarks.data_path --num-frames 126 501 --step 0.1 --cold
 """
 
 import argparse

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from config.files import write_json, write_text
-from preprocessing.pipeline.matrices import MatrixWriter, matrices_name, part_path
+from preprocessing.pipeline.matrices import matrices_name, part_path
+from preprocessing.pipeline.matrix_writer import MatrixWriter
 from preprocessing.pipeline.splits import split_groups
 from pretraining.pretrain import TRAINING_AUDIO
 

@@ -4,7 +4,9 @@ Ray is optional (requirements-cluster.txt) and takes a second to import, so only
 launcher = ray reaches for it.
 """
 
+import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +17,7 @@ from config.text import printable
 
 INSTALLATION = "pip install -r requirements-cluster.txt"
 LONGEST_REASON = 300
+KNOCK_SECONDS = 10.0
 # Ray would tell its makers of each cluster that is started.
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0"}
 
@@ -37,13 +40,14 @@ def joined(cluster: Cluster) -> Iterator[Any]:
     ray = imported()
     address = cluster.address or None
     try:
+        _knock(cluster.address)
         ray.init(
             address=address,
             log_to_driver=False,
-            logging_level="error",
+            logging_level=logging.ERROR,
             **({} if address else {"include_dashboard": False}),
         )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OverflowError, OSError) as error:
         reason = printable(" ".join(str(error).split())[:LONGEST_REASON])
         raise UnreachableError(
             f"[cluster] address = {cluster.address}: no Ray cluster can be joined from this "
@@ -54,6 +58,17 @@ def joined(cluster: Cluster) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """See whether anybody listens there: Ray itself would try for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    if host:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
 def imported() -> Any:

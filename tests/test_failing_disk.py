@@ -28,6 +28,7 @@ from preprocessing.pipeline import blocks, extraction, noise_mixing
 from preprocessing.pipeline.audio import Clip, write_audio
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
 from preprocessing.pipeline.extraction import preprocess
+from preprocessing.pipeline.jobs import Crew
 from preprocessing.pipeline.manifests import write_table
 from preprocessing.pipeline.matrices import open_matrices
 from preprocessing.pipeline.noise_mixing import Mixture, write_mixtures
@@ -513,7 +514,7 @@ def test_mixing_on_a_full_disk(workers: int, tmp_path: Path, capsys: Capture) ->
     ]
 
     def mix() -> None:
-        write_mixtures(mixtures, folder, RATE, "decibel", workers, 0.0)
+        write_mixtures(mixtures, folder, RATE, "decibel", Crew(workers), 0.0)
 
     with files_up_to(ROOM):
         text = refusal(mix, capsys)

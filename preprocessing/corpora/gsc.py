@@ -17,7 +17,7 @@ from preprocessing.corpora.noisyspeech import find_noises
 from preprocessing.pipeline.audio import Clip
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
 from preprocessing.pipeline.expectations import expect
-from preprocessing.pipeline.jobs import fingerprint_of
+from preprocessing.pipeline.jobs import crew_of, fingerprint_of
 from preprocessing.pipeline.manifests import (
     MANIFEST,
     begin,
@@ -116,7 +116,7 @@ def _write_noisy(settings: Settings, kind: str) -> None:
         mixtures_folder(settings, kind),
         settings.sampling.sr_target,
         preprocessing.snr_convention,
-        preprocessing.workers,
+        crew_of(settings),
         preprocessing.max_skipped_fraction,
     )
 

@@ -25,6 +25,7 @@ from preprocessing.corpora.gsc import (
 from preprocessing.corpora.noisyspeech import SOURCE, find_present_noises, noise_folder
 from preprocessing.pipeline.audio import Clip
 from preprocessing.pipeline.dataset import Dataset
+from preprocessing.pipeline.jobs import crew_of
 from preprocessing.pipeline.manifests import MANIFEST, read_manifest
 from preprocessing.pipeline.matrices import OWN_SPLIT, SETS
 from preprocessing.pipeline.noise_mixing import Mixture, details_of, write_mixtures
@@ -65,7 +66,7 @@ def write_confounded(settings: Settings) -> Path:
         folder,
         settings.sampling.sr_target,
         "decibel",
-        preprocessing.workers,
+        crew_of(settings),
         preprocessing.max_skipped_fraction,
     )
     _print_summary(mixtures, folder)

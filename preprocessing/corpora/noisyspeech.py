@@ -12,6 +12,7 @@ from config.errors import UserError
 from config.settings import Settings, display_path
 from preprocessing.pipeline.audio import Clip, UnusableAudioError, audio_seconds
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
+from preprocessing.pipeline.jobs import crew_of
 from preprocessing.pipeline.manifests import read_manifest
 from preprocessing.pipeline.noise_mixing import Mixture, details_of, write_mixtures
 
@@ -118,7 +119,7 @@ def write_noisyspeech(settings: Settings) -> None:
         preprocessing.generated_noisyspeech_folder,
         settings.sampling.sr_target,
         preprocessing.snr_convention,
-        preprocessing.workers,
+        crew_of(settings),
         preprocessing.max_skipped_fraction,
     )
 

@@ -5,32 +5,39 @@ every block would cost more than the features, so another thread does it for all
 have come in the meantime.
 """
 
-import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from preprocessing.pipeline.jobs import Journal
-from preprocessing.pipeline.matrices import MatrixWriter
+from preprocessing.pipeline.jobs import Journal, fingerprint_of
+from preprocessing.pipeline.matrix_writer import ShardedWriter
 from preprocessing.pipeline.shared_slots import Examples
 
 
 class BlockStore:
-    """A growing matrix and its journal; a restart of the same plan goes on where they end."""
+    """A growing matrix, one file or shards, and its journal; a restart goes on where they end."""
 
-    def __init__(self, path: Path, journal_path: Path, plan: str, shape: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        journal_path: Path,
+        plan: str,
+        shape: tuple[int, int],
+        shard_capacity: int = 0,
+    ) -> None:
         """Open both.
 
         Args:
-            path: of the matrix while it is unfinished.
+            path: of the matrix, which has other names while it is unfinished.
             plan: what the examples depend on; blocks of another one are forgotten.
             shape: of an example, (frames, bins).
+            shard_capacity: examples of a shard, 0: one file; blocks of another one are forgotten.
         """
+        if shard_capacity:
+            plan = fingerprint_of([plan, shard_capacity])
         self._journal: Journal[dict[str, Any]] = Journal(journal_path, plan)
-        self._writer = _continued(path, self._journal, shape)
+        self._writer = _continued(path, self._journal, shape, shard_capacity)
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._saving: Future[None] | None = None
         self._unsaved: list[dict[str, Any]] = []
@@ -84,23 +91,13 @@ class BlockStore:
         self._journal.append(*records)
 
 
-class _Writer(MatrixWriter):
-    """A MatrixWriter that waits for the disk only when asked to."""
-
-    def write(self, examples: Examples) -> None:
-        self._file.write(np.ascontiguousarray(examples).data)
-        self._file.flush()
-        self.num_examples += len(examples)
-
-    def sync(self) -> None:
-        os.fsync(self._file.fileno())
-
-
-def _continued(path: Path, journal: Journal[dict[str, Any]], shape: tuple[int, int]) -> _Writer:
+def _continued(
+    path: Path, journal: Journal[dict[str, Any]], shape: tuple[int, int], capacity: int
+) -> ShardedWriter:
     """A writer that goes on where the journal ends; without the examples it promises, anew."""
     keep = sum(len(record["rows"]) for record in journal.records)
     try:
-        return _Writer(path, shape, keep)
+        return ShardedWriter(path, shape, capacity, keep)
     except (OSError, ValueError):
         journal.forget()
-        return _Writer(path, shape)
+        return ShardedWriter(path, shape, capacity)

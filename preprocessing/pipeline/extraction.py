@@ -29,19 +29,21 @@ from preprocessing.pipeline.blocks import (
     read_block,
 )
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
+from preprocessing.pipeline.description import description, refuse_empty_classes, sharing
 from preprocessing.pipeline.features import check_feature_settings, extract_features, num_frames_of
 from preprocessing.pipeline.jobs import (
+    Crew,
+    crew_of,
     fingerprint_of,
     fingerprint_of_each,
     map_in_order,
     num_workers,
 )
+from preprocessing.pipeline.layout import lay_out, with_shards
 from preprocessing.pipeline.leaks import (
     SETS,
-    describe_split,
     one_group_for_equal_audio,
     refuse_equal_audio,
-    shared_sources,
 )
 from preprocessing.pipeline.matrices import (
     OWN_SPLIT,
@@ -51,6 +53,7 @@ from preprocessing.pipeline.matrices import (
     part_path,
     read_info,
 )
+from preprocessing.pipeline.matrix_writer import put_in_place, shard_capacity, shard_lengths
 from preprocessing.pipeline.processes import CAN_FORK, Results, keep_freed_memory, tasks_in_flight
 from preprocessing.pipeline.shared_slots import Examples, SharedSlots
 from preprocessing.pipeline.splits import split_groups
@@ -89,12 +92,18 @@ def preprocess(dataset: Dataset, settings: Settings) -> Path:
         part_path(folder, name, "predictors").with_suffix(".journal").unlink(missing_ok=True)
         _note_orthogonal_labels(dataset, folder, name)
         print(f"{name}: already there, unchanged, in {display_path(folder)}")
+        lay_out(folder, name, settings.preprocessing.shard_gigabytes)
         return folder
     print(f"{name}: {len(clips)} clips -> {display_path(folder)}")
     part_path(folder, name, "info").unlink(missing_ok=True)
     recipe = _recipe(dataset, settings, clips)
-    records = _extract_all(clips, recipe, folder, name, plan, settings.preprocessing.workers)
-    _finish(dataset, settings, clips, records, folder, name, plan)
+    example_shape = (recipe.num_frames, recipe.num_bins)
+    capacity = shard_capacity(example_shape, settings.preprocessing.shard_gigabytes)
+    predictors = part_path(folder, name, "predictors")
+    journal = predictors.with_suffix(".journal")
+    store = BlockStore(predictors, journal, plan, example_shape, capacity)
+    records = _extract_all(clips, recipe, store, name, crew_of(settings))
+    _finish(dataset, settings, clips, records, folder, name, plan, capacity)
     return folder
 
 
@@ -170,18 +179,11 @@ def _header_seconds(clip: Clip) -> float:
 
 
 def _extract_all(
-    clips: list[Clip], recipe: Recipe, folder: Path, name: str, plan: str, workers: int
+    clips: list[Clip], recipe: Recipe, store: BlockStore, name: str, crew: Crew
 ) -> list[dict[str, Any]]:
     """Write the predictors; returns what the journal says of each block."""
     keep_freed_memory()
-    predictors = part_path(folder, name, "predictors")
-    store = BlockStore(
-        predictors.with_suffix(".npy.unfinished"),
-        predictors.with_suffix(".journal"),
-        plan,
-        (recipe.num_frames, recipe.num_bins),
-    )
-    blocks = _extracted(clips, recipe, workers, name, done=len(store.records))
+    blocks = _extracted(clips, recipe, crew, name, done=len(store.records))
     try:
         with closing(blocks):
             for examples, notes in blocks:
@@ -193,7 +195,7 @@ def _extract_all(
 
 
 def _extracted(
-    clips: list[Clip], recipe: Recipe, workers: int, name: str, done: int
+    clips: list[Clip], recipe: Recipe, crew: Crew, name: str, done: int
 ) -> Results[tuple[Examples, Notes]]:
     """The examples of the blocks after those that are done, in order.
 
@@ -202,18 +204,27 @@ def _extracted(
     """
     blocks = _blocks(clips)
     left = blocks[done:]
-    workers = num_workers(workers, len(left))
-    num_slots = tasks_in_flight(workers)
+    num_slots = tasks_in_flight(num_workers(crew.workers, len(left)))
     tasks = [_task(clips, block, number % num_slots) for number, block in enumerate(left)]
     finished = sum(map(len, blocks[:done]))
-    slots = _slots(recipe, num_slots)
+    slots = _slots(recipe, num_slots) if crew.cluster is None else SharedSlots(1, 0)
+    results = partial(
+        map_in_order,
+        tasks=tasks,
+        crew=crew,
+        description=name,
+        unit="clip",
+        done=finished,
+        size_of=len,
+        files_of=attrgetter("files"),
+    )
     if recipe.features.features_backend == "cpu":
         extract = partial(extract_block, recipe=recipe, slots=slots)
-        for sent, notes in map_in_order(extract, tasks, workers, name, "clip", finished, len):
+        for sent, notes in results(extract):
             yield slots.received(sent), notes
         return
     read = partial(read_block, recipe=recipe)
-    for audio in map_in_order(read, tasks, workers, name, "clip", finished, len):
+    for audio in results(read):
         yield examples_of(audio, recipe, partial(slots.empty, 0))
 
 
@@ -259,6 +270,7 @@ def _finish(
     folder: Path,
     name: str,
     plan: str,
+    shard_capacity: int,
 ) -> None:
     """Write everything but the predictors, and put these under their final name."""
     left_out = [entry for record in records for entry in record["left_out"]]
@@ -268,7 +280,7 @@ def _finish(
     if not rows:
         raise UserError(f"{name}: not one of {len(clips)} clips can be used")
     kept, contents = [clips[number] for number, *_ in rows], [row[-1] for row in rows]
-    _refuse_empty_classes(dataset, clips, kept)
+    refuse_empty_classes(dataset, clips, kept)
     if dataset.split_type == RANDOM_BY_CLIP:
         kept = one_group_for_equal_audio(kept, contents)
     splits = _splits(dataset, settings, kept)
@@ -279,15 +291,16 @@ def _finish(
     write_index(part_path(folder, name, "index"), kept, rows)
     write_json(part_path(folder, name, "splits"), splits)
     predictors = part_path(folder, name, "predictors")
-    predictors.with_suffix(".npy.unfinished").replace(predictors)
+    shards = shard_lengths(len(rows), shard_capacity)
+    put_in_place(predictors, shards)
     digests = [record["digest"] for record in records]
     content = fingerprint_of([digests, target.tolist(), splits])
-    info = _info(dataset, settings, clips, kept, left_out) | {
-        **_sharing(dataset, settings, kept, splits),
+    info = description(dataset, settings, clips, kept, left_out) | {
+        **sharing(dataset, settings, kept, splits),
         "plan": plan,
         "fingerprint": content,
     }
-    write_json(part_path(folder, name, "info"), info)
+    write_json(part_path(folder, name, "info"), with_shards(info, shards))
     predictors.with_suffix(".journal").unlink(missing_ok=True)
     _print_summary(info, splits, folder, name)
 
@@ -332,58 +345,6 @@ def _splits(dataset: Dataset, settings: Settings, kept: list[Clip]) -> dict[str,
         "order": groups,
         "folds": folds,
     }
-
-
-def _info(
-    dataset: Dataset,
-    settings: Settings,
-    clips: list[Clip],
-    kept: list[Clip],
-    left_out: list[tuple[int, str]],
-) -> dict[str, Any]:
-    classes = _class_names(dataset, clips)
-    counts = np.bincount([clip.label for clip in kept], minlength=len(classes))
-    return {
-        "dataset": dataset.name,
-        "task": dataset.task,
-        "command": dataset.command,
-        "split_type": dataset.split_type,
-        "orthogonal_labels": dataset.orthogonal_labels,
-        "preprocessing": dataset.decisive_values(settings),
-        "seconds": dataset.seconds(settings),
-        "sample_rate": settings.sampling.sr_target,
-        "feature_extraction": settings.feature_extraction.model_dump(mode="json"),
-        "classes": classes,
-        "examples_per_class": dict(zip(classes, counts.tolist(), strict=True)),
-        "num_clips": len(clips),
-        "num_left_out": len(left_out),
-        "num_examples": len(kept),
-    }
-
-
-def _sharing(
-    dataset: Dataset, settings: Settings, kept: list[Clip], splits: dict[str, Any]
-) -> dict[str, Any]:
-    shares = shared_sources(kept, dataset.sources, splits["folds"][0])
-    words = [describe_split(dataset.split_type, shares)]
-    words += [f"{key} {value:g}" for key, value in dataset.decisive_values(settings).items()]
-    return {"sources": shares, "split": "; ".join(words)}
-
-
-def _class_names(dataset: Dataset, clips: list[Clip]) -> list[str]:
-    labels = {clip.label: clip.class_name for clip in clips}
-    return list(dataset.classes) or [labels.get(label, "") for label in range(max(labels) + 1)]
-
-
-def _refuse_empty_classes(dataset: Dataset, clips: list[Clip], kept: list[Clip]) -> None:
-    found = {clip.label for clip in kept}
-    names = _class_names(dataset, clips)
-    empty = [name or str(label) for label, name in enumerate(names) if label not in found]
-    if empty:
-        raise UserError(
-            f"{dataset.name}: no example of {len(empty)} of {len(names)} classes: "
-            f"{', '.join(empty[:20])}"
-        )
 
 
 def _print_summary(info: dict[str, Any], splits: dict[str, Any], folder: Path, name: str) -> None:

@@ -9,14 +9,36 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from config.sections import Cluster
+from config.settings import Settings
 
 if TYPE_CHECKING:
     from preprocessing.pipeline.processes import Results
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Who works through tasks: processes of this machine, or the cores of a Ray cluster.
+
+    workers: processes, or tasks at once on the cluster; 0: one per core, as many as it can do.
+    cluster: None: this machine.
+    """
+
+    workers: int
+    cluster: Cluster | None = None
+
+
+def crew_of(settings: Settings) -> Crew:
+    """Who works according to [preprocessing] workers and [cluster] launcher."""
+    on_ray = settings.cluster.launcher == "ray"
+    return Crew(settings.preprocessing.workers, settings.cluster if on_ray else None)
 
 
 def fingerprint_of(value: Any) -> str:
@@ -45,11 +67,12 @@ def num_workers(requested: int, num_tasks: int) -> int:
 def map_in_order(
     function: Callable[[Task], Result],
     tasks: Sequence[Task],
-    workers: int,
+    crew: Crew,
     description: str,
     unit: str,
     done: int = 0,
     size_of: Callable[[Task], int] = lambda _task: 1,
+    files_of: Callable[[Task], Iterable[str | Path]] = lambda _task: (),
 ) -> "Results[Result]":
     """Apply a function to tasks in parallel processes; results come in the order of the tasks.
 
@@ -57,27 +80,39 @@ def map_in_order(
     generator to end the processes before the last result.
 
     Args:
-        workers: processes; 0: one per core.
         done: units finished by an earlier run, for the progress bar.
         size_of: units in a task.
+        files_of: what a task reads; the nodes of a cluster must see it, too.
 
     Raises:
-        UserError: a process was killed.
+        UserError: a process was killed, or the cluster cannot do the work.
     """
     from tqdm import tqdm
 
+    total = done + sum(map(size_of, tasks))
+    with tqdm(total=total, initial=done, desc=description, unit=unit, mininterval=0.5) as bar:
+        results = _results(function, tasks, crew, files_of, bar.set_postfix_str)
+        with closing(results):
+            for task, result in zip(tasks, results, strict=True):
+                yield result
+                bar.update(size_of(task))
+
+
+def _results(
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    crew: Crew,
+    files_of: Callable[[Task], Iterable[str | Path]],
+    report: Callable[[str], None],
+) -> "Results[Result]":
+    if crew.cluster is not None:
+        from preprocessing.pipeline.ray_processes import in_ray
+
+        return in_ray(function, tasks, crew.cluster, crew.workers, files_of, report)
     from preprocessing.pipeline.processes import in_processes
 
-    workers = num_workers(workers, len(tasks))
-    total = done + sum(map(size_of, tasks))
-    results = in_processes(function, tasks, workers) if workers > 1 else _here(function, tasks)
-    with (
-        closing(results),
-        tqdm(total=total, initial=done, desc=description, unit=unit, mininterval=0.5) as bar,
-    ):
-        for task, result in zip(tasks, results, strict=True):
-            yield result
-            bar.update(size_of(task))
+    workers = num_workers(crew.workers, len(tasks))
+    return in_processes(function, tasks, workers) if workers > 1 else _here(function, tasks)
 
 
 def _here(function: Callable[[Task], Result], tasks: Iterable[Task]) -> "Results[Result]":

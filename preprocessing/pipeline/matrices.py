@@ -1,6 +1,7 @@
 """The one description of the files between preprocessing and training, <dataset>_<features>_...
 
-predictors.npy  float32 (examples, frames, bins), readable as a memory map
+predictors.npy  float32 (examples, frames, bins), readable as a memory map; a long one is divided
+                into predictors_00000.npy, predictors_00001.npy, ..., their lengths in info.json
 target.npy      int64 (examples,)
 index.csv       one row per example: clip, label, class_name, group, first_frame, augmented, ...
 splits.json     groups of each set, per fold
@@ -8,13 +9,11 @@ left_out.csv    clips left out, with the reason
 info.json       how the files were made; written last, so it marks them complete
 """
 
-import io
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +22,8 @@ from pydantic import BaseModel, Field
 from config.errors import UserError
 from config.json_files import read_json, require_fields, require_plain_file
 from config.settings import FEATURES_TYPES, display_path, printable
+from preprocessing.pipeline.matrix_writer import shard_path
+from preprocessing.pipeline.shards import Predictors, ShardedExamples
 from preprocessing.pipeline.splits import Split, split_groups
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Info(BaseModel):
     orthogonal_labels: list[str] = []
     feature_extraction: dict[str, Any] = {}
     preprocessing: dict[str, Any] = {}
+    shards: Annotated[list[Annotated[int, Field(ge=1, lt=2**62)]], Field(max_length=100_000)] = []
 
 
 class StoredFold(BaseModel):
@@ -91,7 +93,7 @@ class Matrices:
     folder: Path
     name: str
     info: dict[str, Any]
-    predictors: npt.NDArray[np.float32]
+    predictors: Predictors
     target: npt.NDArray[np.int64]
 
     @cached_property
@@ -201,6 +203,12 @@ class Matrices:
         """Changes whenever an example, a label or the split changes."""
         return str(self.info["fingerprint"])
 
+    @property
+    def predictors_state(self) -> list[int]:
+        """Size (bytes) and time of each file of the predictors; one of them changes with it."""
+        states = [path.stat() for path in predictors_files(self.folder, self.name, self.info)]
+        return [number for state in states for number in (state.st_size, state.st_mtime_ns)]
+
     def folds(self, fractions: tuple[float, float, float], num_folds: int) -> list[Split[str]]:
         """The stored folds if they are what is asked for, else new ones from the stored order.
 
@@ -266,7 +274,7 @@ def open_matrices(folder: str | Path, name: str) -> Matrices:
     folder = Path(folder)
     name = _full_name(folder, name)
     info = read_info(folder, name)
-    predictors = _load_array(part_path(folder, name, "predictors"), np.float32, 3, info)
+    predictors = _open_predictors(folder, name, info)
     target = _load_array(part_path(folder, name, "target"), np.int64, 1, info)
     if not len(predictors) == len(target) == info["num_examples"]:
         raise UserError(
@@ -282,7 +290,22 @@ def open_matrices(folder: str | Path, name: str) -> Matrices:
 
 def matrices_ready(folder: Path, name: str) -> bool:
     """Whether all files of a dataset are there and marked complete."""
-    return all(part_path(folder, name, part).exists() for part in PARTS)
+    paths = [part_path(folder, name, part) for part in PARTS if part != "predictors"]
+    if not all(path.exists() for path in paths):
+        return False
+    if part_path(folder, name, "predictors").exists():
+        return True
+    try:
+        info = read_info(folder, name)
+    except UserError:
+        return False
+    return all(path.exists() for path in predictors_files(folder, name, info))
+
+
+def predictors_files(folder: Path, name: str, info: dict[str, Any]) -> list[Path]:
+    """The one file of the predictors, or its shards."""
+    whole = part_path(folder, name, "predictors")
+    return [shard_path(whole, number) for number in range(len(info.get("shards", [])))] or [whole]
 
 
 def _full_name(folder: Path, name: str) -> str:
@@ -293,9 +316,46 @@ def _full_name(folder: Path, name: str) -> str:
     return found[0] if len(found) == 1 else name
 
 
+def _open_predictors(folder: Path, name: str, info: dict[str, Any]) -> Predictors:
+    """The matrix, or its shards once the header of each is known to be right.
+
+    Raises:
+        UserError: one of the files is missing or unusable.
+    """
+    paths = predictors_files(folder, name, info)
+    first = _load_array(paths[0], np.float32, 3, info)
+    lengths: list[int] = info.get("shards", [])
+    if not lengths:
+        return cast("npt.NDArray[np.float32]", first)
+    example_shape = first.shape[1:]
+    states = []
+    for path, length in zip(paths, lengths, strict=True):
+        found, expected = _load_array(path, np.float32, 3, info).shape, (length, *example_shape)
+        if found != expected:
+            problem = f"its shape is {found}, not {expected}"
+            raise UserError(f"{_in_words(path, problem)}; {_prepare_again(info)}")
+        states.append(_state_of(path))
+
+    def open_shard(number: int) -> npt.NDArray[np.float32]:
+        if _state_of(paths[number]) != states[number]:
+            problem = "was written anew while it was in use; start the same command again"
+            raise UserError(_in_words(paths[number], problem))
+        return cast("npt.NDArray[np.float32]", _load_array(paths[number], np.float32, 3, info))
+
+    return ShardedExamples(lengths, example_shape, open_shard)
+
+
+def _state_of(path: Path) -> tuple[int, int]:
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns
+
+
 def _load_array(path: Path, dtype: type, dimensions: int, info: dict[str, Any]) -> Any:
     """A memory map; nothing but the header is read, and nothing in it is executed."""
-    require_plain_file(path)
+    try:
+        require_plain_file(path)
+    except UserError as error:
+        raise UserError(f"{error}; {_prepare_again(info)}") from None
     try:
         array = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # a header that somebody made up can make numpy raise anything
@@ -319,76 +379,3 @@ def _in_words(path: Path, problem: str) -> str:
 def _prepare_again(info: dict[str, Any]) -> str:
     command = info.get("command")
     return f"prepare it again: {command}" if command else "prepare it again"
-
-
-class MatrixWriter:
-    """Append examples to an .npy file whose length is not known beforehand.
-
-    NumPy pads the header so that the first axis can grow in place.
-    """
-
-    def __init__(self, path: Path, example_shape: tuple[int, ...], keep_examples: int = 0) -> None:
-        """Start anew, or go on after the first keep_examples of an earlier run.
-
-        Raises:
-            ValueError: the file does not hold that many.
-        """
-        self.path = path
-        self.example_shape = example_shape
-        self.num_examples = keep_examples
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if keep_examples and path.is_symlink():
-            raise ValueError(f"{path}: is a symbolic link")
-        if not keep_examples:
-            path.unlink(missing_ok=True)  # a link would be written through
-        self._file: BinaryIO = path.open("rb+" if keep_examples else "xb+")
-        try:
-            self._start(keep_examples)
-        except ValueError:
-            self._file.close()
-            raise
-
-    def _start(self, keep_examples: int) -> None:
-        start = len(self._header(0))
-        if not keep_examples:
-            self._file.write(self._header(0))
-        # What an interrupted run leaves, and one that was killed after its last example.
-        elif self._file.read(start) not in (self._header(0), self._header(keep_examples)):
-            raise ValueError(f"{self.path}: holds no examples of shape {self.example_shape}")
-        end = start + keep_examples * 4 * int(np.prod(self.example_shape))
-        if self._file.seek(0, os.SEEK_END) < end:
-            raise ValueError(f"{self.path}: holds fewer than {keep_examples} examples")
-        self._file.truncate(end)
-        self._file.seek(end)
-
-    def append(self, examples: npt.NDArray[np.float32]) -> None:
-        """Add examples, shape (examples, *example_shape); on the disk before this returns."""
-        if examples.shape[1:] != self.example_shape or examples.dtype != np.float32:
-            raise ValueError(f"{examples.dtype} {examples.shape} does not fit {self.example_shape}")
-        self._file.write(np.ascontiguousarray(examples).data)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self.num_examples += len(examples)
-
-    def finish(self) -> None:
-        """Write the final length into the header and the file to the disk."""
-        self._file.seek(0)
-        self._file.write(self._header(self.num_examples))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self.close()
-
-    def close(self) -> None:
-        """Leave the file as it is, for a restart."""
-        self._file.close()
-
-    def _header(self, num_examples: int) -> bytes:
-        """As long for any number of examples."""
-        header = {
-            "descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)),
-            "fortran_order": False,
-            "shape": (num_examples, *self.example_shape),
-        }
-        file = io.BytesIO()
-        np.lib.format.write_array_header_1_0(file, header)
-        return file.getvalue()

@@ -19,7 +19,8 @@ from config.files import remove_partial_files
 from config.settings import display_path
 from preprocessing.pipeline import manifests
 from preprocessing.pipeline.audio import Samples, UnusableAudioError, read_audio, write_audio
-from preprocessing.pipeline.jobs import Journal, fingerprint_of, map_in_order
+from preprocessing.pipeline.jobs import Crew, Journal, fingerprint_of, map_in_order
+from preprocessing.pipeline.ray_processes import require_written
 
 SnrConvention = Literal["ms_snsd", "decibel"]
 
@@ -111,7 +112,7 @@ def write_mixtures(
     folder: Path,
     sample_rate: int,
     convention: SnrConvention,
-    workers: int,
+    crew: Crew,
     max_skipped_fraction: float,
 ) -> None:
     """Write all mixtures and their manifest; a second run goes on where the first stopped.
@@ -132,10 +133,14 @@ def write_mixtures(
         _write_mixture, folder=folder, sample_rate=sample_rate, convention=convention
     )
     tasks = mixtures[done:]
-    records = map_in_order(function, tasks, workers, folder.name, "mixture", done)
+    records = map_in_order(
+        function, tasks, crew, folder.name, "mixture", done, files_of=_files_read
+    )
     try:
         with closing(records):
             for record in records:
+                if crew.cluster is not None:
+                    require_written(folder / row["file"] for row in record["rows"])
                 journal.append(record)
     finally:
         remove_partial_files(folder)  # of processes that ended with this one's error
@@ -153,6 +158,10 @@ def details_of(row: Mapping[str, str]) -> dict[str, str | float | int]:
         "requested_snr": float(row["requested_snr"]),
         "true_snr": float(row["true_snr"]),
     }
+
+
+def _files_read(mixture: Mixture) -> tuple[Path, ...]:
+    return (*mixture.speech, *mixture.noise)
 
 
 def _names_of(mixture: Mixture) -> list[Any]:

@@ -45,7 +45,8 @@ def batched_features(
     lengths = [len(samples) for samples in clips]
     batch = torch.zeros(len(clips), max(lengths))
     for row, samples in enumerate(clips):
-        batch[row, : len(samples)] = torch.from_numpy(samples)
+        # Not from_numpy, which warns of arrays that cannot be written to, as a cluster sends them.
+        batch.numpy()[row, : len(samples)] = samples
     frames = [_num_frames(length, settings) for length in lengths]
     needed = (max(frames) - 1) * _hop_length(settings)
     batch = torch.nn.functional.pad(batch, (0, max(0, needed - batch.shape[1])))

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from preprocessing.pipeline import block_store
 from preprocessing.pipeline.block_store import BlockStore
+from preprocessing.pipeline.matrix_writer import ShardedWriter
 
 SHAPE = (3, 2)
 
 
 def opened(folder: Path, plan: str = "plan") -> BlockStore:
-    return BlockStore(folder / "a.npy.unfinished", folder / "a.journal", plan, SHAPE)
+    return BlockStore(folder / "a.npy", folder / "a.journal", plan, SHAPE)
 
 
 def block(number: int, count: int = 2) -> tuple[np.ndarray, dict[str, Any]]:
@@ -105,7 +105,7 @@ class TestSaving:
     def disk(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
         """may_save: lets saving go on; error: raised then; seen: what was promised before."""
         disk: dict[str, Any] = {"may_save": threading.Event(), "error": None, "seen": []}
-        original = block_store._Writer.sync
+        original = ShardedWriter.sync
 
         def sync(writer: Any) -> None:
             assert disk["may_save"].wait(20)
@@ -114,7 +114,7 @@ class TestSaving:
                 raise disk["error"]
             original(writer)
 
-        monkeypatch.setattr(block_store._Writer, "sync", sync)
+        monkeypatch.setattr(ShardedWriter, "sync", sync)
         return disk
 
     def test_work_goes_on_while_the_disk_is_slow(

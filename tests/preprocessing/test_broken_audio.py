@@ -23,6 +23,7 @@ from preprocessing.corpora.noisyspeech import write_noisyspeech
 from preprocessing.pipeline.audio import Clip
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
 from preprocessing.pipeline.extraction import preprocess
+from preprocessing.pipeline.jobs import Crew
 from preprocessing.pipeline.matrices import PARTS, matrices_ready, open_matrices
 from preprocessing.pipeline.noise_mixing import Mixture, write_mixtures
 
@@ -261,9 +262,9 @@ class TestMixing:
         breakage(getattr(mixtures[1], part)[0])
         folder = tmp_path / "noisy"
         with pytest.raises(UserError, match="1 of 3 mixtures could not be made"):
-            write_mixtures(mixtures, folder, RATE, "decibel", 1, 0.3)
+            write_mixtures(mixtures, folder, RATE, "decibel", Crew(1), 0.3)
         assert not (folder / "manifest.csv").exists()
-        write_mixtures(mixtures, folder, RATE, "decibel", 1, 0.4)
+        write_mixtures(mixtures, folder, RATE, "decibel", Crew(1), 0.4)
         reasons = reasons_in(folder / "left_out.csv", "files")
         assert list(reasons) == ["s1.wav;n1.wav"]
         assert reasons["s1.wav;n1.wav"].partition(":")[0] == kind

@@ -566,7 +566,7 @@ class TestRestart:
         preprocess(dataset, settings)
         undisturbed = contents(settings)
         with monkeypatch.context() as patch:
-            patch.setattr(extraction, "_info", lambda *_: 1 // 0)
+            patch.setattr(extraction, "description", lambda *_: 1 // 0)
             with pytest.raises(ZeroDivisionError):
                 preprocess(dataset, make_settings(normalization=True))
         with pytest.raises(UserError, match="holds no complete matrices"):

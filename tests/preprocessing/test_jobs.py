@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from preprocessing.pipeline.jobs import (
+    Crew,
     Journal,
     fingerprint_of,
     fingerprint_of_each,
@@ -34,19 +35,19 @@ class TestMap:
     @pytest.mark.parametrize("workers", [1, 2])
     def test_results_come_in_the_order_of_the_tasks(self, workers: int) -> None:
         tasks = [7, 3, 5, 1, 9, 2]
-        results = map_in_order(square, tasks, workers, "squares", "number")
+        results = map_in_order(square, tasks, Crew(workers), "squares", "number")
         assert list(results) == [49, 9, 25, 1, 81, 4]
 
     def test_no_tasks(self) -> None:
-        assert list(map_in_order(square, [], 1, "squares", "number")) == []
+        assert list(map_in_order(square, [], Crew(1), "squares", "number")) == []
 
     def test_one_worker_is_this_process(self) -> None:
-        assert set(map_in_order(process_of, [1, 2, 3], 1, "x", "y")) == {os.getpid()}
+        assert set(map_in_order(process_of, [1, 2, 3], Crew(1), "x", "y")) == {os.getpid()}
 
     def test_an_error_comes_through_after_what_came_before(self) -> None:
         seen = []
         with pytest.raises(ArithmeticError, match="thirteen"):
-            for result in map_in_order(square, [11, 12, 13, 14], 1, "squares", "number"):
+            for result in map_in_order(square, [11, 12, 13, 14], Crew(1), "squares", "number"):
                 seen.append(result)
         assert seen == [121, 144]
 
@@ -58,12 +59,12 @@ class TestMap:
             made.append(number)
             return number
 
-        results = map_in_order(make, list(range(100)), 1, "x", "y")
+        results = map_in_order(make, list(range(100)), Crew(1), "x", "y")
         assert [next(results), next(results)] == [0, 1]
         assert len(made) < 10
 
     def test_progress_counts_what_was_done_before(self, capsys: pytest.CaptureFixture[str]) -> None:
-        results = map_in_order(len, ["aa", "bbb"], 1, "words", "letter", done=5, size_of=len)
+        results = map_in_order(len, ["aa", "bbb"], Crew(1), "words", "letter", done=5, size_of=len)
         assert list(results) == [2, 3]
         assert "10/10" in capsys.readouterr().err
 

@@ -15,11 +15,11 @@ import pytest
 from config.errors import UserError
 from preprocessing.pipeline.matrices import (
     OWN_SPLIT,
-    MatrixWriter,
     matrices_ready,
     open_matrices,
     part_path,
 )
+from preprocessing.pipeline.matrix_writer import MatrixWriter
 from preprocessing.pipeline.splits import Split
 
 NAME = "tiny_spectrum_fast"

@@ -16,6 +16,7 @@ import soundfile
 from config.errors import UserError
 from preprocessing.pipeline import noise_mixing
 from preprocessing.pipeline.audio import write_audio
+from preprocessing.pipeline.jobs import Crew
 from preprocessing.pipeline.manifests import begin, is_complete, read_manifest
 from preprocessing.pipeline.noise_mixing import (
     Mixture,
@@ -143,7 +144,7 @@ class TestFolders:
             max_skipped_fraction: float = 0.0,
         ) -> Path:
             folder = tmp_path / name
-            write_mixtures(mixtures, folder, RATE, convention, workers, max_skipped_fraction)
+            write_mixtures(mixtures, folder, RATE, convention, Crew(workers), max_skipped_fraction)
             return folder
 
         return write
