@@ -1,6 +1,8 @@
 """Train an extractor on its orthogonal task and write it where experiments look for it."""
 
-from collections.abc import Mapping
+import argparse
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +14,21 @@ from preprocessing.corpora import find_dataset
 from preprocessing.pipeline.jobs import fingerprint_of
 from preprocessing.pipeline.matrices import matrices_name, open_matrices
 from pretraining.extractors import EXTRACTORS, Extractor
+from training.distributed import (
+    from_main,
+    is_distributed,
+    is_main,
+    join_processes,
+    leave_processes,
+    num_local_processes,
+    only_main_speaks,
+    wait_for_all,
+)
 from training.network_files import learnt_nothing, quality, read_description, save_extractor
 
 if TYPE_CHECKING:
+    import torch
+
     from training.fitting import FitOptions
 
 TRAINING_AUDIO = "training_audio.txt"
@@ -26,29 +40,60 @@ def pretrain_command(name: str) -> None:
     extractor = EXTRACTORS[name]
     parser = settings_parser(f"Pre-train the extractor {name} ({extractor.task}).")
     parser.add_argument(
-        "gpu", nargs="?", type=int, help="GPU number, -1: the CPU; default: GPU 0 if there is one"
+        "gpu",
+        nargs="?",
+        type=_gpus,
+        default=(),
+        help="GPU number, -1: the CPU; under torchrun one number for each process, as in 0,1; "
+        "default: GPU 0 if there is one",
     )
     parser.add_argument("--overwrite", action="store_true", help="train again, whatever is there")
     arguments = parser.parse_args()
 
     def command() -> None:
         settings = settings_from(arguments, prefer=PREFERRED_SECTIONS)
+        only_main_speaks()
         pretrain(extractor, settings, arguments.gpu, arguments.overwrite)
+        # After an error the others may never come to the leave-taking; torchrun ends them.
+        leave_processes()
 
     run_command(command)
 
 
+def _gpus(text: str) -> tuple[int, ...]:
+    """The numbers of 0, -1 or 0,1."""
+    if not re.fullmatch(r"-1|\d+(,\d+)*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no GPU number, nor -1, nor a list as in 0,1")
+    return tuple(map(int, text.split(",")))
+
+
 def pretrain(
-    extractor: Extractor, settings: Settings, gpu: int | None = None, overwrite: bool = False
+    extractor: Extractor,
+    settings: Settings,
+    gpus: int | Sequence[int] = (),
+    overwrite: bool = False,
 ) -> Path:
     """Train an extractor unless it is there already; returns its folder.
 
     Writes model.pt, extractor.json, results.json, history.png and .pdf, and the hashes of the
-    audio that it was trained on (training_audio.txt).
+    audio that it was trained on (training_audio.txt). Under torchrun all processes call it, train
+    together, and one of them writes.
+
+    Args:
+        gpus: of this machine's processes, one each; -1: the CPU; (): the first ones that are there.
 
     Raises:
-        UserError: its matrices are missing, or another extractor of that name is there.
+        UserError: its matrices are missing, another extractor of that name is there, or the GPUs
+            are not as many as the processes.
     """
+    gpus = (gpus,) if isinstance(gpus, int) else gpus
+    if len(gpus) > 1 and not is_distributed():
+        raise UserError(
+            f"{len(gpus)} GPUs need as many processes: torchrun --nproc-per-node {len(gpus)} "
+            f"pretraining/pretrain_vgg_{extractor.name}.py {','.join(map(str, gpus))}"
+        )
+    # Alone it waits for torch until there is something to train.
+    device = _device(gpus) if is_distributed() else None
     folder = settings.extractor_folder(extractor.name)
     features = settings.feature_extraction.features_type
     name = matrices_name(extractor.dataset, features)
@@ -59,14 +104,49 @@ def pretrain(
     options = _fit_options(extractor, settings)
     plan = _plan(extractor, settings, options, matrices.fingerprint)
     unfinished = folder / "unfinished_state.pt"
-    remove_partial_files(folder)
-    if _is_done(folder, plan, overwrite):
-        unfinished.unlink(missing_ok=True)  # of a run that was killed right before its end
+    if is_main():
+        remove_partial_files(folder)
+    if from_main(_is_done(folder, plan, overwrite)):
+        if is_main():
+            unfinished.unlink(missing_ok=True)  # of a run that was killed right before its end
         return folder
     print(f"{extractor.name}: {extractor.task} on {matrices.name} -> {display_path(folder)}")
     values, state, architecture = _train(
-        matrices, extractor, settings, options, gpu, unfinished, fingerprint_of(plan)
+        matrices,
+        extractor,
+        settings,
+        options,
+        device or _device(gpus),
+        unfinished,
+        fingerprint_of(plan),
     )
+    if is_main():
+        _write(folder, extractor, plan, matrices, values, state, architecture)
+        unfinished.unlink(missing_ok=True)
+    wait_for_all()
+    return folder
+
+
+def _device(gpus: Sequence[int]) -> "torch.device":
+    """Of this process, once all of them are there."""
+    from training.devices import CPU, default_gpu
+
+    if gpus:
+        return join_processes(gpus)
+    has_gpu = default_gpu() != CPU
+    return join_processes(range(num_local_processes()) if has_gpu else (CPU,))
+
+
+def _write(
+    folder: Path,
+    extractor: Extractor,
+    plan: Mapping[str, Any],
+    matrices: Any,
+    values: Mapping[str, Any],
+    state: Mapping[str, Any],
+    architecture: Mapping[str, Any],
+) -> None:
+    """All files of a trained extractor."""
     description = {
         "name": extractor.name,
         "task": extractor.task,
@@ -86,14 +166,12 @@ def pretrain(
     write_text(folder / TRAINING_AUDIO, "\n".join(contents) + "\n")
     _draw_history(values, extractor, folder)
     save_extractor(folder, state, description)  # last, for it marks the extractor finished
-    unfinished.unlink(missing_ok=True)
     print(f"{extractor.name}: {quality(description)}; written to {display_path(folder)}")
     if learnt_nothing(description):
         print(
             f"warning: {extractor.name} is at chance level; experiments will refuse it. More data, "
             "more epochs or another learning_rate may help"
         )
-    return folder
 
 
 def _fit_options(extractor: Extractor, settings: Settings) -> "FitOptions":
@@ -165,7 +243,7 @@ def _train(
     extractor: Extractor,
     settings: Settings,
     options: "FitOptions",
-    gpu: int | None,
+    device: "torch.device",
     unfinished: Path,
     fingerprint: str,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -176,13 +254,11 @@ def _train(
         fingerprint: of everything that decides the outcome.
     """
     from training.checkpoints import Checkpoint
-    from training.devices import choose_device, default_gpu
     from training.fitting import Streams
     from training.folds import load_fold, require_classes, train_fold
     from training.networks import build_network, placed
 
     training = settings.training_defaults
-    device = choose_device(default_gpu() if gpu is None else gpu)
     split = matrices.folds(training.fractions, 1)[0]
     fold = load_fold(matrices, split, device, random_offset=True)
     warning = require_classes(fold, matrices)

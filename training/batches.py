@@ -8,9 +8,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -18,10 +17,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from preprocessing.pipeline.shards import Predictors, ShardedExamples
 from training.device_memory import free_bytes
+from training.distributed import WHOLE, Part, Share
 from training.memory_limits import RESIDENT_SHARE, room_for_speed
 
-Predictors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -41,15 +41,19 @@ class Normalization:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some examples of a set.
+    """Some examples of a set, or one process's part of them.
 
     inputs: (batch, 1, frames, bins), normalised; labels: (batch,), both on the device.
     rows: (batch,), int64 on the CPU, the examples' row numbers in the matrices.
+    all_rows: those of the whole batch, of which this is a part.
+    part: which part it is. If its count is 0, the one example here is not to be counted.
     """
 
     inputs: Tensor
     labels: Tensor
     rows: Tensor
+    all_rows: Tensor
+    part: Part
 
 
 class ResidentBudget:
@@ -76,7 +80,7 @@ def training_statistics(predictors: Predictors, rows: Rows) -> Normalization:
     """Mean and standard deviation over the given examples, in one pass over them.
 
     Args:
-        predictors: (examples, frames, bins), a memory map for all that matters here.
+        predictors: (examples, frames, bins), a memory map or shards for all that matters here.
         rows: row numbers of the training set.
 
     Raises:
@@ -114,6 +118,10 @@ def _num_bytes(predictors: Predictors, num_examples: int) -> int:
 
 def _request(predictors: Predictors, rows: Rows) -> None:
     """Have the disk fetch all these rows at once, if it has to; else each page is waited for."""
+    if isinstance(predictors, ShardedExamples):
+        for part in predictors.parts(rows):
+            _request(part.shard, part.rows)
+        return
     if not isinstance(predictors, np.memmap) or not hasattr(os, "posix_fadvise"):
         return
     file_name, start = predictors.filename, predictors.offset
@@ -121,10 +129,20 @@ def _request(predictors: Predictors, rows: Rows) -> None:
         return
     length = _num_bytes(predictors, 1)
     # It only hastens what follows: without the file the map is read all the same.
-    with suppress(OSError), Path(file_name).open("rb") as file:
+    with suppress(OSError), _descriptor_of(file_name) as file:
         for row in rows.tolist():
             place = start + row * length
-            os.posix_fadvise(file.fileno(), place, length, os.POSIX_FADV_WILLNEED)
+            os.posix_fadvise(file, place, length, os.POSIX_FADV_WILLNEED)
+
+
+@contextmanager
+def _descriptor_of(file_name: str | os.PathLike[str]) -> Iterator[int]:
+    """An open file without Python's own buffers, which cost more than a request in each shard."""
+    descriptor = os.open(file_name, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 class ExampleSet:
@@ -174,31 +192,39 @@ class ExampleSet:
         """Whether the set lies on the device as a whole."""
         return self._resident is not None
 
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        """All examples in their own order, as they are stored."""
-        yield from self._epoch(torch.arange(len(self)), batch_size, None)
+    def batches(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
+        """All examples in their own order, as they are stored; of each batch one process's part."""
+        yield from self._epoch(torch.arange(len(self)), batch_size, None, share)
 
     def training_batches(
-        self, batch_size: int, shuffle: bool, generator: torch.Generator
+        self, batch_size: int, shuffle: bool, generator: torch.Generator, share: Share = WHOLE
     ) -> Iterator[Batch]:
-        """One epoch, in a new order if shuffled, at new offsets if examples have free frames."""
+        """One epoch, in a new order if shuffled, at new offsets if examples have free frames.
+
+        Processes whose generators are equal get parts of the same batches.
+        """
         in_order = torch.arange(len(self))
         order = torch.randperm(len(self), generator=generator) if shuffle else in_order
-        yield from self._epoch(order, batch_size, generator)
+        yield from self._epoch(order, batch_size, generator, share)
 
     def _epoch(
-        self, order: Tensor, batch_size: int, generator: torch.Generator | None
+        self, order: Tensor, batch_size: int, generator: torch.Generator | None, share: Share
     ) -> Iterator[Batch]:
         """Batches in an order of the set's numbers; offsets are drawn if there is a generator."""
-        numbers_of_batches = torch.split(order, batch_size)
+        whole_batches = torch.split(order, batch_size)
+        parts = [share.of(len(numbers)) for numbers in whole_batches]
+        numbers_of_batches = [
+            numbers[part.places] for numbers, part in zip(whole_batches, parts, strict=True)
+        ]
         # The thread starts with the first read, and ends with this block, however it is left.
         with ThreadPoolExecutor(max_workers=1) as reader:
             all_inputs = self._inputs(numbers_of_batches, reader)
-            for numbers, inputs in zip(numbers_of_batches, all_inputs, strict=True):
-                rows = torch.from_numpy(self.rows[numbers.numpy()])
-                batch = Batch(inputs.unsqueeze(1), self.labels[self._moved(numbers)], rows)
+            for whole, part, inputs in zip(whole_batches, parts, all_inputs, strict=True):
+                all_rows = torch.from_numpy(self.rows[whole.numpy()])
+                labels = self.labels[self._moved(whole[part.places])]
+                batch = Batch(inputs.unsqueeze(1), labels, all_rows[part.places], all_rows, part)
                 if generator is not None and self._free_frames is not None:
-                    offsets = _draw_offsets(self._free_frames[numbers], generator)
+                    offsets = _draw_offsets(self._free_frames[whole], generator)[part.places]
                     batch = replace(batch, inputs=_shift(batch.inputs, self._moved(offsets)))
                 yield batch
 
@@ -217,8 +243,11 @@ class ExampleSet:
         shape = (len(rows), *self._predictors.shape[1:])
         values = torch.empty(shape, dtype=torch.float32, pin_memory=self.device.type == "cuda")
         _request(self._predictors, rows)
-        # With clip NumPy writes into the tensor; else it checks the rows and writes into a copy.
-        np.take(self._predictors, rows, axis=0, out=values.numpy(), mode="clip")
+        if isinstance(self._predictors, ShardedExamples):
+            self._predictors.take(rows, out=values.numpy())
+        else:
+            # With clip NumPy writes into the tensor; else it checks the rows and writes to a copy.
+            np.take(self._predictors, rows, axis=0, out=values.numpy(), mode="clip")
         return values
 
     def _moved(self, values: Tensor) -> Tensor:

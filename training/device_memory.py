@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from training.distributed import num_local_processes
+
 if TYPE_CHECKING:
     import torch
 
@@ -24,10 +26,14 @@ def free_bytes(device: "torch.device") -> int:
 
 
 def free_machine_bytes() -> int:
-    """Bytes that this process can still use of the machine's memory."""
+    """Bytes that this process can still use of the machine's memory.
+
+    Processes that train one network together have equal shares of what is free.
+    """
     available = int(psutil.virtual_memory().available)
     limited = cgroup_free_bytes(CGROUP_FOLDER, CGROUP_MEMBERSHIP)
-    return available if limited is None else min(available, limited)
+    free = available if limited is None else min(available, limited)
+    return free // num_local_processes()
 
 
 def cgroup_free_bytes(folder: Path, membership: Path) -> int | None:

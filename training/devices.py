@@ -8,6 +8,7 @@ from typing import Literal, cast
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
 from config.errors import UserError
@@ -57,7 +58,8 @@ def build_accelerator(
     Raises:
         UserError: the tracker's package is not installed.
     """
-    # Accelerate keeps device and precision in process-wide singletons, one training at a time.
+    # Accelerate keeps device and precision in process-wide singletons, one training at a time. The
+    # process group is torch's, and stays.
     AcceleratorState._reset_state(reset_partial_state=True)
     os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
     PartialState(cpu=device.type == "cpu")
@@ -67,6 +69,8 @@ def build_accelerator(
             mixed_precision="bf16" if precision == "bf16" else "no",
             log_with=None if tracker == "none" else tracker,
             project_dir=str(log_folder),
+            # Gradients would else be there twice.
+            kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
         )
     except (ImportError, ValueError) as error:
         raise UserError(f"[training_defaults] tracker = {tracker}: {error}") from None

@@ -12,8 +12,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from config.errors import UserError
+from config.settings import display_path
 from training.batches import ExampleSet
 from training.checkpoints import Checkpoint, random_state, set_random_state
+from training.distributed import (
+    bars_disabled,
+    from_main,
+    is_main,
+    mean_over_processes,
+    own_share,
+)
 from training.learner import (
     Learner,
     Sums,
@@ -111,14 +120,16 @@ def fit(
     """Train until the validation figure stops improving; the best weights are kept.
 
     With a checkpoint the training goes on from the state that it holds, and ends as it would have
-    ended without the interruption: on the CPU bit for bit.
+    ended without the interruption: on the CPU bit for bit. Several processes that train together
+    have the same history; the main one writes the checkpoint, and all read it.
 
     After each epoch the history gets, for train and val: loss (task loss plus similarity terms, as
     published), task_loss, acc (classification), and with penalties feature_loss (their sum) and
     one entry for each term.
 
     Raises:
-        UserError: a penalised layer receives no gradient.
+        UserError: a penalised layer receives no gradient, or the processes do not see the same
+            checkpoint.
         TrainingError: the loss is no longer a number or explodes, or a penalised layer's
             activations vanish.
     """
@@ -127,7 +138,7 @@ def fit(
         prove_gradients(learner, training)
         norms_at_start = activation_norms(learner, training)
         torch.manual_seed(streams.dropout)
-        state = checkpoint.read() if checkpoint else None
+        state = _common_state(checkpoint) if checkpoint else None
         if state is not None:
             result = _restored(state, learner, streams)
             del state  # as large as network and optimizer together
@@ -137,6 +148,7 @@ def fit(
             desc=description,
             unit="epoch",
             mininterval=0.5,
+            disable=bars_disabled(),
         )
         with bar:
             while not _is_finished(result, options):
@@ -144,9 +156,21 @@ def fit(
                 refuse_vanished(activation_norms(learner, training), norms_at_start)
                 bar.set_postfix(_shown(result.history), refresh=False)
                 bar.update()
-                if checkpoint and not _is_finished(result, options):
+                if checkpoint and is_main() and not _is_finished(result, options):
                     checkpoint.save(_state_of(learner, streams, result))
     return result
+
+
+def _common_state(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """The last state, which must be the same for all processes."""
+    state = checkpoint.read()
+    own = None if state is None else state["result"]["history"]
+    if from_main(own) != own:
+        raise UserError(
+            f"{display_path(checkpoint.path)}: this process does not see what the main process "
+            "sees; all must share the results folder"
+        )
+    return state
 
 
 def _is_finished(result: FitResult, options: FitOptions) -> bool:
@@ -172,6 +196,8 @@ def _run_epoch(
     if options.train_metrics == "full":
         train_figures = evaluate(learner, training, options.batch_size).figures
     val_figures = evaluate(learner, validation, options.batch_size).figures
+    # What is decided by them must be decided alike, should processors add otherwise.
+    train_figures, val_figures = from_main((train_figures, val_figures))
     first = result.history.get("train_task_loss_hist", [None])[0]
     refuse_divergence(train_figures, val_figures, first, epoch)
     _record(result.history, train_figures, val_figures)
@@ -209,16 +235,19 @@ def _train_epoch(
 ) -> dict[str, float]:
     learner.model.train()
     sums = Sums()
-    batches = training.training_batches(options.batch_size, options.shuffle, streams.shuffling)
+    batches = training.training_batches(
+        options.batch_size, options.shuffle, streams.shuffling, own_share()
+    )
     num_batches = -(-len(training) // options.batch_size)
-    bar = tqdm(batches, total=num_batches, unit="batch", leave=False, disable=None)
+    bar = tqdm(batches, total=num_batches, unit="batch", leave=False, disable=bars_disabled(None))
     for number, batch in enumerate(bar):
         learner.progress = (epoch + number / num_batches) / options.num_epochs
         outputs, task_loss, similarities = training_step(learner, batch)
         figures = figures_of(task_loss, similarities, learner)
         if learner.task == "classification":
-            figures["acc"] = (outputs.argmax(dim=1) == batch.labels).float().mean()
-        sums.add(len(batch.labels), figures)
+            correct = (outputs.argmax(dim=1) == batch.labels).float().mean()
+            figures["acc"] = mean_over_processes(correct, batch.part.count)
+        sums.add(batch.part.total, figures)
     return sums.means()
 
 

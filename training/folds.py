@@ -14,12 +14,14 @@ from torch import Tensor
 from config.errors import UserError
 from config.settings import TrainingDefaults
 from preprocessing.pipeline.jobs import fingerprint_of
-from preprocessing.pipeline.matrices import Matrices, part_path
+from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
 from training.anti_transfer import AntiTransferLoss
 from training.batches import ExampleSet, Normalization, ResidentBudget, training_statistics
 from training.checkpoints import Checkpoint
 from training.devices import build_accelerator, choose_precision, compiled
+from training.distributed import num_processes
+from training.dropout import share_dropout
 from training.fitting import FitOptions, Streams, fit
 from training.frozen_features import FeatureStore
 from training.gradient_reversal import GradientReversal
@@ -118,8 +120,7 @@ def _fingerprint(
     matrices: Matrices, rows: Mapping[str, npt.NDArray[np.int64]], normalization: Normalization
 ) -> str:
     used = [hashlib.sha256(numbers.tobytes()).hexdigest() for numbers in rows.values()]
-    file = part_path(matrices.folder, matrices.name, "predictors").stat()
-    state = [file.st_size, file.st_mtime_ns]
+    state = matrices.predictors_state
     return fingerprint_of([matrices.fingerprint, state, used, *vars(normalization).values()])
 
 
@@ -138,6 +139,8 @@ def train_fold(
     adversary: GradientReversal | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Train a network on a fold, and measure its best weights on all three sets.
+
+    Processes that have joined train one network together, and return the same.
 
     Args:
         model: on the device where it is trained; holds the best weights afterwards.
@@ -163,6 +166,8 @@ def train_fold(
         training.learning_rate,
         training.regularization_lambda,
     )
+    if num_processes() > 1:
+        share_dropout(model)
     prepared, optimizer = accelerator.prepare(model, optimizer)
     if training.torch_compile:
         prepared = compiled(prepared, device)
@@ -189,7 +194,9 @@ def train_fold(
         result = fit(
             learner, sets["training"], sets["validation"], options, streams, title, checkpoint
         )
-        accelerator.end_training()
+        # Not end_training: Accelerate would end the process group as well.
+        for tracker in accelerator.trackers:
+            tracker.finish()
         model.load_state_dict(result.best_state)
         figures = _final_figures(learner, sets, options.batch_size, title)
     values: dict[str, Any] = {

@@ -17,15 +17,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from config.errors import UserError
 from config.files import write_json, written_aside
 from config.settings import display_path
 from preprocessing.pipeline.jobs import fingerprint_of
 from training.anti_transfer import AntiTransferLoss
 from training.batches import ExampleSet
 from training.device_memory import free_bytes
+from training.distributed import all_agree, bars_disabled, from_main, is_main, wait_for_all
 from training.memory_limits import MEMORY_SHARE, room_for_speed
 from training.network_files import weights_fingerprint
-from training.similarity import aggregate
+from training.similarity import OF_WHOLE_BATCH, aggregate
 from training.taps import Layer, label
 
 CacheMode = Literal["auto", "disk", "off"]
@@ -35,8 +37,6 @@ Autocast = Callable[[], AbstractContextManager[Any]]
 # differently, and an entry must not depend on the run that happened to make it.
 FILL_EXAMPLES = 32
 DISK_SHARE = 0.5
-# Of these an entry depends on the rest of the batch, so what goes into them is kept instead.
-AGGREGATIONS_OF_A_BATCH = ("gram_batch",)
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,17 @@ class FrozenFeatures:
     is_aggregated: Mapping[Layer, bool]
     device: torch.device
 
-    def aggregates(self, rows: Tensor) -> dict[Layer, Tensor]:
-        """What `AntiTransferLoss.penalty` takes, for the examples of some rows of the matrices."""
+    def aggregates(self, rows: Tensor, count: int | None = None) -> dict[Layer, Tensor]:
+        """What `AntiTransferLoss.penalty` takes, for the examples of some rows of the matrices.
+
+        Args:
+            count: how many of the examples count; see `training.similarity.weighted_distance`.
+        """
         found = {}
         for layer, values in self.values.items():
             chosen = values[rows.to(values.device)].to(self.device)
             done = self.is_aggregated[layer]
-            found[layer] = chosen if done else aggregate(chosen, self.aggregation)
+            found[layer] = chosen if done else aggregate(chosen, self.aggregation, count=count)
         return found
 
 
@@ -196,7 +200,7 @@ class FeatureStore:
             return True
         if self.mode == "auto" and self.device.type != "cpu":
             return False  # a GPU computes them faster than they are read
-        if num_bytes > DISK_SHARE * _free_disk(self.folder):
+        if not from_main(num_bytes <= DISK_SHARE * _free_disk(self.folder)):
             print(
                 f"{fill.penalty.name}: its features would take {num_bytes / 1e9:.1f} GB, more than "
                 f"half of what is free for {display_path(self.folder)}; computed in each step"
@@ -211,18 +215,24 @@ class FeatureStore:
         self._kept.clear()
 
     def _has_room(self, num_bytes: int, wanted: Mapping[Layer, _Wanted], needed_bytes: int) -> bool:
-        """Whether the device takes so much; what this run does not use gives way."""
-        if num_bytes <= room_for_speed(free_bytes(self.device), needed_bytes, MEMORY_SHARE):
+        """Whether the device takes so much; what this run does not use gives way.
+
+        Processes that train together keep the same, so that all fill what one of them lacks.
+        """
+        if all_agree(self._fits(num_bytes, needed_bytes)):
             return True
         used = {each.key for each in wanted.values()}
         self._kept = {key: values for key, values in self._kept.items() if key in used}
+        return all_agree(self._fits(num_bytes, needed_bytes))
+
+    def _fits(self, num_bytes: int, needed_bytes: int) -> bool:
         return num_bytes <= room_for_speed(free_bytes(self.device), needed_bytes, MEMORY_SHARE)
 
     def _mapped(self, layer: Layer, wanted: _Wanted, fill: "_Filling") -> Tensor:
         path = self.folder / f"frozen_{wanted.key.fingerprint}.bin"
         description = path.with_suffix(".json")
         described = {**asdict(wanted.key), "shape": [wanted.num_rows, *wanted.shape]}
-        if not _is_complete(path, wanted.num_bytes, description, described):
+        if is_main() and not _is_complete(path, wanted.num_bytes, description, described):
             description.unlink(missing_ok=True)
             name = f"{fill.penalty.name} {label(layer)}"
             print(f"{name}: {wanted.num_bytes / 1e9:.2f} GB of features -> {display_path(path)}")
@@ -230,6 +240,12 @@ class FeatureStore:
                 _reserve(aside, wanted.num_bytes)
                 fill.into({layer: _map_file(aside, wanted)}, {layer: wanted})
             write_json(description, described)
+        wait_for_all()
+        if not is_main() and not _is_complete(path, wanted.num_bytes, description, described):
+            raise UserError(
+                f"{display_path(path)}: this process does not see what the main process wrote; all "
+                "must share [results] cache_folder, or --set at_cache=off"
+            )
         return _map_file(path, wanted)
 
 
@@ -255,7 +271,11 @@ class _Filling:
     def _batches(self, title: str) -> Iterator[Any]:
         total = sum(map(len, self.sets.values()))
         with tqdm(
-            total=total, desc=f"frozen {title}", unit="example", leave=False, disable=None
+            total=total,
+            desc=f"frozen {title}",
+            unit="example",
+            leave=False,
+            disable=bars_disabled(None),
         ) as bar:
             for each in self.sets.values():
                 for batch in each.batches(FILL_EXAMPLES):
@@ -273,7 +293,7 @@ def _activations(
 
 def _smaller_form(activation: Tensor, aggregation: str) -> tuple[str, Tensor]:
     """A deep layer has few positions and many channels: its Gram matrix is larger than itself."""
-    if aggregation in AGGREGATIONS_OF_A_BATCH:
+    if aggregation in OF_WHOLE_BATCH:
         return "activation", activation
     aggregated = aggregate(activation, aggregation)
     if aggregated.nbytes < activation.nbytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,12 @@ from training.architecture import num_parameters
 from training.checkpoints import Checkpoint
 from training.device_memory import free_bytes
 from training.devices import choose_precision
+from training.distributed import all_agree, from_main, is_main, num_processes
 from training.fitting import FitOptions, Streams
 from training.folds import Fold, load_fold, require_classes, train_fold
 from training.frozen_features import FeatureStore
 from training.gradient_reversal import GradientReversal, domain_labels
-from training.memory import TrainingPlan
+from training.memory import TrainingPlan, estimate_memory
 from training.memory_limits import memory_errors_explained, require_memory
 from training.network_files import load_weights, read_description, save_weights
 from training.networks import (
@@ -86,9 +87,9 @@ class Workshop:
             UserError: it does not have them, not even without what is kept for later instances.
         """
         name = self.device_name
-        try:
-            estimate = require_memory(plan, batch_size, free_bytes(self.device), name, HELD)
-        except UserError:
+        estimate = estimate_memory(plan, batch_size)
+        # Processes that train together keep the same.
+        if not all_agree(estimate.without(HELD) <= free_bytes(self.device)):
             self._folds.clear()
             for store in self._stores.values():
                 store.forget()
@@ -158,11 +159,13 @@ def run_instance(
 ) -> dict[str, Any]:
     """Train one instance on all its folds and write its result; returns the JSON twin's content.
 
-    What an interrupted run of the same parameters and inputs has done is not done again.
+    What an interrupted run of the same parameters and inputs has done is not done again. Processes
+    that have joined run it together: all call this and return the same, and one of them writes.
 
     Raises:
-        UserError: an input is missing or does not fit.
-        TrainingError: the training diverged.
+        UserError: an input is missing or does not fit, or is another one for another process.
+        TrainingError: the training diverged; raised in all processes, while of other errors the
+            others may know nothing, and wait.
     """
     settings, parameters = instance.settings, instance.parameters
     training = settings.training_defaults
@@ -170,22 +173,28 @@ def run_instance(
     check_classes(matrices, parameters)
     inputs = input_fingerprints(instance, workshop)
     fingerprint = instance_fingerprint(parameters, inputs)
+    if from_main(fingerprint) != fingerprint:
+        raise UserError(
+            f"{description}: this process reads other data or extractors than the main process; "
+            "all must share their folders"
+        )
     splits = matrices.folds(training.fractions, training.num_folds)
     figures = []
     for number, split in enumerate(splits):
-        values = _finished_fold(files, number, fingerprint)
+        values = from_main(_finished_fold(files, number, fingerprint))
         if values is None:
             title = f"{description} fold {number}" if len(splits) > 1 else description
             checkpoint = Checkpoint(files.state(number), fingerprint)
             values, state = _run_fold(
                 instance, matrices, split, number, workshop, title, checkpoint
             )
-            # From here on the files no longer belong to the result of an earlier run.
-            files.twin.unlink(missing_ok=True)
-            save_weights(files.model(number), state)
-            record = {"fingerprint": fingerprint, "values": values}
-            write_json(files.fold_record(number), record)
-            checkpoint.remove()
+            if is_main():
+                # From here on the files no longer belong to the result of an earlier run.
+                files.twin.unlink(missing_ok=True)
+                save_weights(files.model(number), state)
+                record = {"fingerprint": fingerprint, "values": values}
+                write_json(files.fold_record(number), record)
+                checkpoint.remove()
         figures.append(values)
     num_classes = int(parameters["output_classes"])
     model = {
@@ -199,9 +208,11 @@ def run_instance(
         "example_bins": int(matrices.predictors.shape[2]),
         "split": matrices.info["split"],
     }
-    result = write_result(files, figures, parameters, model, inputs)
-    forget_unfinished(files, len(splits))
-    return result
+    result: dict[str, Any] = {}
+    if is_main():
+        result = write_result(files, figures, parameters, model, inputs)
+        forget_unfinished(files, len(splits))
+    return from_main(result)
 
 
 def forget_unfinished(files: InstanceFiles, num_folds: int) -> None:
@@ -302,7 +313,7 @@ def memory_plan(instance: Instance, matrices: Matrices, device: torch.device) ->
     """What decides how much memory an instance's training needs."""
     training = instance.settings.training_defaults
     _, num_frames, num_bins = matrices.predictors.shape
-    return TrainingPlan.from_settings(
+    plan = TrainingPlan.from_settings(
         training,
         int(instance.parameters["output_classes"]),
         num_frames,
@@ -310,6 +321,7 @@ def memory_plan(instance: Instance, matrices: Matrices, device: torch.device) ->
         "cuda" if device.type == "cuda" else "cpu",
         choose_precision(training.precision, device),
     )
+    return replace(plan, num_processes=num_processes())
 
 
 def _penalties(

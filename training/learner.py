@@ -14,6 +14,14 @@ from torch.nn import functional
 
 from training.anti_transfer import AntiTransferLoss
 from training.batches import Batch, ExampleSet
+from training.distributed import (
+    average_gradients,
+    mean_over_processes,
+    num_processes,
+    own_share,
+    sum_over_processes,
+)
+from training.dropout import tell_dropout
 from training.frozen_features import FrozenFeatures
 from training.gradient_reversal import GradientReversal
 from training.metrics import Task, classification_metrics, regression_metrics
@@ -66,19 +74,26 @@ class Learner:
         return min(1.0, self.progress / self.ramp) if self.ramp > 0 else 1.0
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Outputs, task loss and each network's penalty for a batch, from one forward pass."""
+        """Outputs, task loss and each network's penalty for a batch, from one forward pass.
+
+        If it is a part of a batch, the losses are those of the whole batch, the same in all
+        processes; the outputs are those of the part.
+        """
+        if num_processes() > 1:
+            tell_dropout(self.model, batch.part)
         with self.accelerator.autocast():
             outputs = self.model(batch.inputs)
-            task_loss = task_loss_of(outputs.float(), batch.labels, self.task)
+            task_loss = task_loss_of(outputs.float(), batch.labels, self.task, batch.part.count)
             similarities = self._similarities(batch)
         return outputs, task_loss, similarities
 
     def _similarities(self, batch: Batch) -> list[Tensor]:
         features = self.frozen_features or [None] * len(self.penalties)
+        count = batch.part.count
         return [
-            penalty(batch.inputs, batch.labels)
+            penalty(batch.inputs, batch.labels, count=count)
             if kept is None
-            else penalty.penalty(kept.aggregates(batch.rows), batch.labels)
+            else penalty.penalty(kept.aggregates(batch.rows, count), batch.labels, count=count)
             for penalty, kept in zip(self.penalties, features, strict=True)
         ]
 
@@ -87,14 +102,23 @@ class Learner:
         if self.adversary is None:
             return []
         with self.accelerator.autocast():
-            return [self.adversary(batch.rows, self.progress)]
+            loss = self.adversary(
+                batch.rows, self.progress, all_rows=batch.all_rows, count=batch.part.count
+            )
+        return [loss]
 
 
-def task_loss_of(outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
-    """Cross-entropy of logits (batch, classes), or mean squared error of values (batch, 1)."""
+def task_loss_of(outputs: Tensor, labels: Tensor, task: Task, count: int) -> Tensor:
+    """Cross-entropy of logits (batch, classes), or mean squared error of values (batch, 1).
+
+    Args:
+        count: how many of the examples count: all, or 0. The loss is that of all processes'.
+    """
     if task == "classification":
-        return functional.cross_entropy(outputs, labels)
-    return functional.mse_loss(outputs.squeeze(1), labels.to(outputs.dtype))
+        loss = functional.cross_entropy(outputs, labels)
+    else:
+        loss = functional.mse_loss(outputs.squeeze(1), labels.to(outputs.dtype))
+    return mean_over_processes(loss, count)
 
 
 def build_optimizer(
@@ -135,22 +159,24 @@ def training_step(learner: Learner, batch: Batch) -> tuple[Tensor, Tensor, list[
     weighed = [learner.penalty_share * each for each in similarities]
     loss = torch.stack([task_loss, *weighed, *learner.adversary_losses(batch)]).sum()
     learner.accelerator.backward(loss)
+    if learner.adversary is not None:
+        average_gradients(learner.adversary.head.parameters())
     learner.optimizer.step()
     return outputs, task_loss, similarities
 
 
 def evaluate(learner: Learner, examples: ExampleSet, batch_size: int) -> Evaluation:
-    """All figures of a set in evaluation mode."""
+    """All figures of a set in evaluation mode, the same in all processes."""
     learner.model.eval()
     sums = Sums()
     outputs_of_all = []
     with torch.no_grad():
-        for batch in examples.batches(batch_size):
+        for batch in examples.batches(batch_size, own_share()):
             outputs, task_loss, similarities = learner.losses(batch)
             learner.adversary_losses(batch)
-            sums.add(len(batch.labels), figures_of(task_loss, similarities, learner))
-            outputs_of_all.append(outputs.float().cpu())
-    outputs = torch.cat(outputs_of_all)
+            outputs_of_all.append(_placed(outputs.float(), batch))
+            sums.add(batch.part.total, figures_of(task_loss, similarities, learner))
+    outputs = sum_over_processes(torch.cat(outputs_of_all)).cpu()
     labels = examples.labels.cpu().numpy()
     figures = sums.means()
     if learner.task == "classification":
@@ -160,6 +186,17 @@ def evaluate(learner: Learner, examples: ExampleSet, batch_size: int) -> Evaluat
         predictions = outputs.squeeze(1).double().numpy()
         figures |= regression_metrics(labels.astype(np.float64), predictions)
     return Evaluation(figures, labels, predictions, outputs.shape[1])
+
+
+def _placed(outputs: Tensor, batch: Batch) -> Tensor:
+    """Outputs of a part of a batch in their places; other processes' places are 0."""
+    part = batch.part
+    if part.count == part.total:
+        return outputs
+    whole = outputs.new_zeros((part.total, *outputs.shape[1:]))
+    if part.count:
+        whole[part.places] = outputs
+    return whole
 
 
 def figures_of(

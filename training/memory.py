@@ -87,6 +87,9 @@ SIMILARITY_COSTS = {
 }
 
 
+COMPARED_WITH_OTHERS = ("gram_batch", POOL)
+
+
 @dataclass(frozen=True)
 class TrainingPlan:
     """What decides how much memory a training needs, batch size aside.
@@ -99,6 +102,7 @@ class TrainingPlan:
         layers: for each frozen network, the convolutions that are compared; () without penalty.
         loads_weights: the training starts from the weights of a file, which stay in memory.
         kept_bytes: examples and frozen features that lie on the device; see `with_kept_data`.
+        num_processes: that have a part of each batch each.
     """
 
     width: float
@@ -115,6 +119,7 @@ class TrainingPlan:
     tap: Literal["output", "input"] = "output"
     loads_weights: bool = False
     kept_bytes: int = 0
+    num_processes: int = 1
 
     @classmethod
     def from_settings(
@@ -195,7 +200,7 @@ class MemoryEstimate:
 
 
 def estimate_memory(plan: TrainingPlan, batch_size: int) -> MemoryEstimate:
-    """An upper bound of what a training needs on its device at once.
+    """An upper bound of what a training needs on its device at once, for its part of a batch.
 
     On a CPU it is 1.1 to 1.4 times the peak (`python -m benchmarks.memory`). On a GPU the tensors
     are the same, but the fixed shares are not measured. torch.compile is not counted.
@@ -207,11 +212,14 @@ def estimate_memory(plan: TrainingPlan, batch_size: int) -> MemoryEstimate:
         )
         return max(both, key=lambda estimate: estimate.total)
     weights = FLOAT * plan.num_values
-    activations = _activation_bytes(plan, batch_size)
+    part = -(-batch_size // plan.num_processes)
+    activations = _activation_bytes(plan, part)
+    # Where examples are compared with each other, all processes have the whole batch to compare.
+    compared = batch_size if plan.aggregation in COMPARED_WITH_OTHERS else part
     # The penalty does its work before there are gradients of weights, and may use their room.
     similarity = max(
-        _waiting_bytes(plan, batch_size),
-        _similarity_bytes(plan, batch_size) - weights,
+        _waiting_bytes(plan, compared),
+        _similarity_bytes(plan, compared) - weights,
         _frozen_pass_bytes(plan, FILL_EXAMPLES) - weights - activations,
     )
     on_cpu = plan.device == "cpu"

@@ -9,6 +9,7 @@ from torch import Tensor
 from config.errors import UserError
 from config.settings import POOL
 from training.batches import ExampleSet
+from training.distributed import alone, from_main
 from training.gradient_proof import layers_without_gradient
 from training.learner import Learner, network_of
 
@@ -36,9 +37,10 @@ def prove_gradients(learner: Learner, training: ExampleSet) -> None:
     for penalty in (penalty for penalty in learner.penalties if penalty.beta > 0):
         is_pooled = penalty.aggregation == POOL
         batch = next(training.batches(POOLED_PROOF_EXAMPLES if is_pooled else PROOF_EXAMPLES))
-        dead = layers_without_gradient(learner.model, penalty, batch.inputs, batch.labels)
-        if dead:
-            names = ", ".join(gradient.name for gradient in dead)
+        with alone():
+            dead = layers_without_gradient(learner.model, penalty, batch.inputs, batch.labels)
+        names = from_main(", ".join(gradient.name for gradient in dead))
+        if names:
             raise UserError(
                 f"anti-transfer cannot act on {names}: no gradient arrives at its {penalty.tap} "
                 "(the input of convolution 1 is the spectrum itself); choose another layer or tap"
@@ -59,11 +61,12 @@ def activation_norms(learner: Learner, training: ExampleSet) -> dict[str, float]
     with torch.no_grad():
         network.eval()(batch.inputs)
         network.train(was_training)
-        return {
+        norms = {
             penalty.term_name(layer): _root_mean_square(activation)
             for penalty in learner.penalties
             for layer, activation in penalty.taps.take().items()
         }
+    return from_main(norms)
 
 
 def _root_mean_square(values: Tensor) -> float:

@@ -16,6 +16,7 @@ from config.errors import UserError
 from config.files import make_folder
 from config.text import printable
 from training.batches import Batch, ExampleSet
+from training.distributed import is_main, num_processes, own_share, sum_over_processes
 from training.learner import Learner, network_of, task_loss_of
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def start_tracking(accelerator: Accelerator, title: str, training: "TrainingDefa
     # Comments of an experiment file are in it, and it becomes the name of a folder.
     run = re.sub(r"[^\w=-]+", "_", title)
     folder = Path(str(accelerator.logging_dir))
-    make_folder(folder)
+    if is_main():
+        make_folder(folder)
     named = {"wandb": {"name": run, "dir": str(folder)}, "mlflow": {"run_name": run}}
     # TensorBoard knows runs alone; the others put the runs of a project together.
     project = run if training.tracker == "tensorboard" else PROJECT
@@ -67,7 +69,8 @@ def track_epoch(
         history: train_loss_hist and so on, the last epoch's values last.
         seconds: that the epoch's steps took.
     """
-    if not learner.accelerator.trackers:
+    # What trackers are wanted, for the main process alone may have one.
+    if not learner.accelerator.log_with:
         return
     figures = {_tracked_name(name): values[-1] for name, values in history.items()}
     figures["learning_rate"] = float(learner.optimizer.param_groups[0]["lr"])
@@ -96,7 +99,7 @@ def gradient_norms(learner: Learner, training: ExampleSet, batch_size: int) -> d
     was_training = network.training
     try:
         network.eval()
-        return _pulls(learner, network, next(training.batches(batch_size)))
+        return _pulls(learner, network, next(training.batches(batch_size, own_share())))
     finally:
         network.train(was_training)
         for penalty, state in zip(learner.penalties, states, strict=True):
@@ -109,11 +112,12 @@ def _pulls(learner: Learner, network: nn.Module, batch: Batch) -> dict[str, floa
     pulls = {}
     with torch.enable_grad(), learner.accelerator.autocast():
         outputs = network(batch.inputs)
-        task_loss = task_loss_of(outputs.float(), batch.labels, learner.task)
+        count = batch.part.count
+        task_loss = task_loss_of(outputs.float(), batch.labels, learner.task, count)
         for penalty in learner.penalties:
             activations = penalty.taps.take()
-            frozen = penalty.frozen_aggregates(batch.inputs)
-            terms = penalty.layer_terms(activations, frozen, batch.labels)
+            frozen = penalty.frozen_aggregates(batch.inputs, count=count)
+            terms = penalty.layer_terms(activations, frozen, batch.labels, count=count)
             for layer, term in terms.items():
                 name = penalty.term_name(layer)
                 for what, value in (("penalty", term), ("task", task_loss)):
@@ -122,8 +126,14 @@ def _pulls(learner: Learner, network: nn.Module, batch: Batch) -> dict[str, floa
 
 
 def _pull(value: Tensor, activation: Tensor) -> float:
-    """0 where the value does not depend on the activation."""
-    if not (value.requires_grad and activation.requires_grad):
-        return 0.0
-    (gradient,) = torch.autograd.grad(value, activation, retain_graph=True, allow_unused=True)
-    return 0.0 if gradient is None else float(torch.linalg.vector_norm(gradient.double()))
+    """The norm over all processes' examples; 0 where the value does not depend on the activation.
+
+    Each process's gradient is as many times too large as there are processes, which average them.
+    """
+    gradient = None
+    if value.requires_grad and activation.requires_grad:
+        (gradient,) = torch.autograd.grad(value, activation, retain_graph=True, allow_unused=True)
+    if gradient is None:
+        gradient = torch.zeros_like(activation)
+    norm = torch.linalg.vector_norm(gradient.detach().double())
+    return float(sum_over_processes(norm.square()).sqrt()) / num_processes()

@@ -95,3 +95,15 @@ def test_the_smaller_of_machine_and_group_is_free(
     assert free_bytes(torch.device("cpu")) == 1500000
     write_group(tmp_path, str(2**60), 0)
     assert free_bytes(torch.device("cpu")) == pytest.approx(machine, rel=0.2)
+
+
+def test_processes_of_a_training_share_what_is_free(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "membership").write_text("0::/\n")
+    monkeypatch.setattr("training.device_memory.CGROUP_FOLDER", tmp_path)
+    monkeypatch.setattr("training.device_memory.CGROUP_MEMBERSHIP", tmp_path / "membership")
+    write_group(tmp_path, "2000000", 500000)
+    monkeypatch.setenv("WORLD_SIZE", "6")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert free_bytes(torch.device("cpu")) == 500000

@@ -310,3 +310,16 @@ def test_the_text_names_large_parts_and_the_sum() -> None:
     estimate = estimate_memory(TrainingPlan(1.0, 4, 501, 129), 30)
     assert str(estimate).startswith(f"about {estimate.total / 1e9:.1f} GB at batch_size = 30 (act")
     assert "optimizer 1.1" in str(estimate) and "frozen" not in str(estimate)
+
+
+@pytest.mark.parametrize("aggregation", ["gram", "gram_batch"])
+def test_a_process_needs_memory_for_its_part_of_the_batch(aggregation: str) -> None:
+    """gram_batch compares all examples of the batch with each other, whichever process has them."""
+    alone = a_plan(layers=((2,),), aggregation=aggregation)
+    together = replace(alone, num_processes=3)
+    part, found = estimate_memory(alone, 34), estimate_memory(together, 100)
+    assert found.batch_size == 100
+    assert found.parts["activations"] == part.parts["activations"]
+    is_equal = found.parts["similarity"] == part.parts["similarity"]
+    assert is_equal == (aggregation == "gram")
+    assert found.total <= estimate_memory(alone, 100).total
