@@ -32,6 +32,7 @@ from experiments_inputs import (
     with_options,
 )
 from pretraining.extractors import EXTRACTORS
+from training.distributed import is_main, only_main_speaks
 from training.results import ResultReader, count_failed, count_finished
 from training.runs import choose_runs
 
@@ -149,6 +150,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> int:
     """Do what the command line asks; returns the exit code."""
+    only_main_speaks()
     experiments = load_experiments(arguments.experiments, arguments.config, arguments.overrides)
     # Experiment files cannot change [results]: it is the same for all of them.
     some_settings = next(iter(experiments.values())).instances[0].settings
@@ -164,7 +166,7 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     runs = choose_runs(chosen, request)
     missing = find_missing(runs, arguments.force)
-    for each in missing:
+    for each in missing if is_main() else ():
         command = with_options(each.command, arguments, request.gpu)
         print(f"missing: {each.problem}\n    make it with: {command}", file=sys.stderr)
     if missing:
@@ -177,7 +179,8 @@ def main(arguments: argparse.Namespace) -> int:
     from experiments_runs import launch
 
     code = launch(runs, gpus, some_settings.cluster, arguments.overwrite, reader)
-    print_summary(chosen, results_folder, reader)
+    if is_main():
+        print_summary(chosen, results_folder, reader)
     return code
 
 

@@ -23,6 +23,7 @@ from config.words import CPU
 from experiments_inputs import sources_of
 from launching.view import View
 from launching.work import Order, Outcome, attempt, reason_of, tidy
+from training.distributed import is_distributed, is_main, join_processes, leave_processes
 from training.results import InstanceFiles, ResultReader, differences
 from training.runs import Run, files_of
 
@@ -53,6 +54,8 @@ def launch(
     Raises:
         UserError: there is no such GPU, or no such cluster.
     """
+    if is_distributed():
+        return _launch_together(runs, gpus, cluster, overwrite, reader)
     if cluster.launcher == "ray":
         from config.cluster import imported
         from launching.supervision import supervised
@@ -68,6 +71,31 @@ def launch(
     if len(slots_of(gpus, cluster)) == 1:
         return run_all(runs, InlineLauncher(workshop), overwrite, reader, workshop)
     return run_all(runs, ProcessLauncher(gpus, cluster), overwrite, reader, workshop)
+
+
+def _launch_together(
+    runs: Sequence[Run],
+    gpus: Sequence[int],
+    cluster: Cluster,
+    overwrite: bool,
+    reader: ResultReader,
+) -> int:
+    """In each of several processes, which train every run together."""
+    if cluster.launcher != "local":
+        raise UserError(
+            f"[cluster] launcher = {cluster.launcher}: runs that several processes train together "
+            "are launched by torchrun or accelerate alone"
+        )
+    from launching.together import LeadingLauncher, follow
+    from training.instance import Workshop
+
+    workshop = Workshop(device=join_processes(gpus), results=reader)
+    if is_main():
+        code = run_all(runs, LeadingLauncher(runs, workshop), overwrite, reader, workshop)
+    else:
+        code = follow(runs, workshop)
+    leave_processes()
+    return code
 
 
 def run_on_cluster(

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from config.files import make_folder
+from config.files import aside_of, make_folder, remove_partial_files
 from config.sections import Cluster
 from config.words import CPU
 from launching.launchers import train, use_threads, workshop_on
@@ -46,7 +46,9 @@ class RayLauncher:
             self._needs["GPU"] = cluster.gpus_per_run
         self.losses = (*_losses(ray), DeliveryLostError)
         make_folder(results_folder)
-        self._mark = results_folder / f".shared_{uuid.uuid4().hex}"
+        remove_partial_files(results_folder)
+        # If this process is killed, the next one removes it.
+        self._mark = aside_of(results_folder / f"shared_{uuid.uuid4().hex}")
         self._mark.touch()
         here = ray.get_runtime_context().get_node_id()
         self._collector = (

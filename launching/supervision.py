@@ -3,6 +3,8 @@
 The command goes on from there as soon as the cluster is back, as it would if typed again.
 """
 
+import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -79,6 +81,7 @@ def _heard(reader: Connection) -> list[Message]:
 
 def _child(writer: Connection, work: Work, arguments: Sequence[Any]) -> None:
     begin_child()
+    _silence_ray()
 
     def joined() -> None:
         interruptions.enter_context(interruptible())  # Ray puts a handler of its own there
@@ -95,3 +98,15 @@ def _child(writer: Connection, work: Work, arguments: Sequence[Any]) -> None:
         writer.send(("refused", str(error)))
     except KeyboardInterrupt:
         pass  # the parent ends it, and says so
+
+
+def _silence_ray() -> None:
+    """Ray's own code writes to the process's error output, and pages of it when it ends a process.
+
+    What Python writes there still reaches the terminal.
+    """
+    terminal = os.dup(2)
+    sys.stderr = open(terminal, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)

@@ -216,7 +216,9 @@ class TestLayers:
         assert counts.pop("Settings") <= 1 + 8
         assert counts.pop("TrainingDefaults") <= 1 + 8
         assert counts.pop("FeatureExtraction") == 2
-        assert counts == dict.fromkeys(("Sampling", "Pretraining", "Preprocessing", "Results"), 1)
+        assert counts == dict.fromkeys(
+            ("Sampling", "Pretraining", "Preprocessing", "Results", "Cluster"), 1
+        )
         for instance, batch_size in zip(
             experiment.instances, (1, 1, 2, 2, 3, 3, 4, 4), strict=True
         ):
