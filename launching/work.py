@@ -1,6 +1,7 @@
 """One run as it is handed out: what the process that gets it does, and what it says afterwards."""
 
 import io
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -61,6 +62,7 @@ def carry_out(order: Order, train: Train) -> Outcome:
         if not is_ours:
             return Outcome(is_busy=True)
         outcome = Outcome()
+        _remove_leftovers(run.files)
         if not is_finished(order):
             started = time.monotonic()
             outcome = Outcome(attempt(run.title, lambda: train(run)))
@@ -81,6 +83,14 @@ def is_finished(order: Order) -> bool:
     """Whether there is a result that the order does not want to replace."""
     now = identity_of(order.run.files.twin)
     return now is not None and now != order.stale
+
+
+def _remove_leftovers(files: InstanceFiles) -> None:
+    """What a process was writing of this run when it was killed, on whichever machine."""
+    name = re.compile(rf"\..*_{re.escape(files.stem)}(_fold\d+)?\.\d+@[^@]*\.partial(\..*)?")
+    for path in files.folder.rglob(".*.partial*"):
+        if name.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def attempt(name: str, action: Callable[[], None]) -> str:
