@@ -45,6 +45,7 @@ class RayLauncher:
         if not on_cpu:
             self._needs["GPU"] = cluster.gpus_per_run
         self.losses = (*_losses(ray), DeliveryLostError)
+        self._is_without_room = False
         make_folder(results_folder)
         remove_partial_files(results_folder)
         # If this process is killed, the next one removes it.
@@ -71,8 +72,16 @@ class RayLauncher:
 
     @property
     def num_slots(self) -> int:
-        """Runs that all nodes together have room for, as of now."""
-        return sum(slots_of_node(node, self._needs) for node in self._ray.nodes())
+        """Runs that all nodes together have room for, as of now; said once if it is none."""
+        slots = sum(slots_of_node(node, self._needs) for node in self._ray.nodes())
+        if not slots and not self._is_without_room:
+            needs = " and ".join(f"{need:g} {name}" for name, need in self._needs.items())
+            print(
+                f"no node of the cluster has room for a run, which takes {needs}; waiting for one "
+                "(GPU -1 runs on cores alone)"
+            )
+        self._is_without_room = not slots
+        return slots
 
     def submit(self, order: Order) -> "Future[Outcome]":
         """Let the cluster begin an order."""
