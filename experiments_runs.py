@@ -10,29 +10,27 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.command_line import EXIT_FAILED_RUNS
 from config.errors import UserError
 from config.files import Identity, identity_of, remove_partial_files, write_json
-from config.locks import locked, waited_for
+from config.locks import locked
 from config.sections import Cluster
 from config.settings import display_path
 from config.words import CPU
 from experiments_inputs import sources_of
+from launching.spreadsheets import Spreadsheets
 from launching.view import View
 from launching.work import Order, Outcome, attempt, reason_of, tidy
 from training.distributed import is_distributed, is_main, join_processes, leave_processes
-from training.results import InstanceFiles, ResultReader, differences
-from training.runs import Run, files_of
+from training.results import ResultReader, differences
+from training.runs import Run
 
 if TYPE_CHECKING:
     from launching.launchers import Launcher
     from training.instance import Workshop
 
-# Writing a spreadsheet may take this part of the time that its instances take.
-SPREADSHEET_SHARE = 0.01
 POLL_SECONDS = 2.0
 # How often a run is begun again whose process, node or cluster was lost.
 MAX_LOSSES = 3
@@ -183,7 +181,7 @@ class Sweep:
     todo: Sequence[Run]
     launcher: "Launcher"
     reader: ResultReader
-    spreadsheets: "Spreadsheets"
+    spreadsheets: Spreadsheets
     failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -342,60 +340,3 @@ def _unfinished(
                 "--overwrite runs it again, --set results_folder=FOLDER keeps both"
             )
     return todo
-
-
-class Spreadsheets:
-    """Keeps the spreadsheets of the experiments that run, at little cost however many they hold.
-
-    One that takes long to write is left for later: what is outdated must be written in the end.
-    """
-
-    def __init__(self, reader: ResultReader) -> None:
-        self._reader = reader
-        self._rests_until: dict[Path, float] = {}
-
-    def add(self, run: Run) -> None:
-        """Note that an instance is finished."""
-        start = time.monotonic()
-        if start >= self._rests_until.get(run.files.spreadsheet, start):
-            self.write(run)
-            end = time.monotonic()
-            self._rests_until[run.files.spreadsheet] = end + (end - start) / SPREADSHEET_SHARE
-
-    def outdated(self, runs: Sequence[Run]) -> list[Run]:
-        """A run of each experiment whose spreadsheet lacks results, whoever made them."""
-        one_of_each = {run.files.spreadsheet: run for run in runs}.values()
-        return [
-            run
-            for run in one_of_each
-            if max(_time_of(files.twin) for files in _files_of_all(run))
-            > _time_of(run.files.spreadsheet)
-        ]
-
-    def write(self, run: Run) -> None:
-        """Write the spreadsheet of a run's experiment, with all results that there are now."""
-        from config.files import write_text
-        from training.spreadsheet import write_spreadsheet
-
-        # First, for a spreadsheet that is up to date says that there is nothing left to write.
-        description = run.files.folder / "description.txt"
-        if not description.exists():
-            text = f"{run.experiment.description}\n{run.experiment.question}\n"
-            write_text(description, text)
-        with waited_for(run.files.spreadsheet.with_name(f".{run.files.spreadsheet.stem}.lock")):
-            found = [(self._reader.find(files.twin), files) for files in _files_of_all(run)]
-            rows = [(result, files.parameters) for result, files in found if result is not None]
-            write_spreadsheet(run.files.spreadsheet, rows, run.instance.parameters["task"])
-
-
-def _files_of_all(run: Run) -> list[InstanceFiles]:
-    """Of all instances of a run's experiment."""
-    return [files_of(run.experiment, instance) for instance in run.experiment.instances]
-
-
-def _time_of(path: Path) -> int:
-    """When a file was written, in ns; -1 if it is not there."""
-    try:
-        return path.stat().st_mtime_ns
-    except (FileNotFoundError, NotADirectoryError):
-        return -1

@@ -16,13 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import experiments_manager
-import experiments_runs
 from config.command_line import run_command
 from config.errors import UserError
 from config.experiments import load_experiments
 from config.words import EXPERIMENTS_FOLDER, Request, parse_words
 from experiments_manager import build_parser, in_order, main
-from experiments_runs import Spreadsheets
+from launching.spreadsheets import Spreadsheets
 from training.results import ResultReader, read_result, write_result
 from training.runs import Run, choose_runs
 from training.spreadsheet import write_spreadsheet
@@ -63,7 +62,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         started.append((files.experiment, files.number))
 
     monkeypatch.setattr("training.instance.run_instance", note)
-    monkeypatch.setattr(experiments_runs.Spreadsheets, "add", lambda _self, _run: None)
+    monkeypatch.setattr(Spreadsheets, "add", lambda _self, _run: None)
     return started
 
 

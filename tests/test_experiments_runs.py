@@ -14,6 +14,7 @@ from config.experiments import load_experiments
 from config.locks import locked
 from experiments_manager import build_parser, main
 from experiments_runs import launch
+from launching.spreadsheets import Spreadsheets
 from training import instance as instance_module
 from training.results import ResultReader
 from training.runs import Run, files_of
@@ -35,8 +36,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         files.twin.write_text("{}")
 
     monkeypatch.setattr(instance_module, "run_instance", quick)
-    monkeypatch.setattr(experiments_runs.Spreadsheets, "add", lambda *_: None)
-    monkeypatch.setattr(experiments_runs.Spreadsheets, "outdated", lambda *_: [])
+    monkeypatch.setattr(Spreadsheets, "add", lambda *_: None)
+    monkeypatch.setattr(Spreadsheets, "outdated", lambda *_: [])
     monkeypatch.setattr(experiments_runs, "POLL_SECONDS", 0.01)
     return names
 

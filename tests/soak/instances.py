@@ -20,7 +20,7 @@ import psutil
 import torch
 
 from config.experiments import load_experiments
-from experiments_runs import Spreadsheets
+from launching.spreadsheets import Spreadsheets
 from tests.conftest import Suite
 from training.instance import Workshop, run_instance
 from training.results import ResultReader
