@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal, cast
 
@@ -12,9 +14,18 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
 from config.errors import UserError
+from training.distributed import num_processes
 
 CPU = -1
 BF16_GPU_CAPABILITY = (8, 0)
+# By these Accelerate knows that it is one of several processes.
+READ_BY_ACCELERATE = (
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "PMI_SIZE",
+    "OMPI_COMM_WORLD_SIZE",
+    "MV2_COMM_WORLD_SIZE",
+)
 
 
 def choose_device(gpu: int) -> torch.device:
@@ -62,7 +73,8 @@ def build_accelerator(
     # process group is torch's, and stays.
     AcceleratorState._reset_state(reset_partial_state=True)
     os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
-    PartialState(cpu=device.type == "cpu")
+    with nullcontext() if num_processes() > 1 else _by_itself():
+        PartialState(cpu=device.type == "cpu")
     try:
         accelerator = Accelerator(
             cpu=device.type == "cpu",
@@ -80,6 +92,16 @@ def build_accelerator(
             f"pip install {tracker}"
         )
     return accelerator
+
+
+@contextmanager
+def _by_itself() -> Iterator[None]:
+    """Within it Accelerate takes no srun or mpirun, nor what a shell still says, for its own."""
+    hidden = {name: os.environ.pop(name) for name in READ_BY_ACCELERATE if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def compiled(model: nn.Module, device: torch.device) -> nn.Module:

@@ -22,6 +22,8 @@ Value = TypeVar("Value")
 # One process may wait while another fills a cache; a process that dies ends the others anyhow.
 TIMEOUT = timedelta(days=30)
 CPU = -1
+# By torchrun, and by accelerate launch --multi_gpu.
+SET_BY_LAUNCHERS = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class _Solitude:
 
 def is_distributed() -> bool:
     """Whether torchrun or accelerate launch started this process as one of several."""
-    return _number("WORLD_SIZE", 1) > 1
+    # A cluster's or notebook's own WORLD_SIZE, or one that is left over, starts no others.
+    return os.environ.keys() >= SET_BY_LAUNCHERS and _number("WORLD_SIZE", 1) > 1
 
 
 def is_main() -> bool:

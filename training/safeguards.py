@@ -32,7 +32,7 @@ def prove_gradients(learner: Learner, training: ExampleSet) -> None:
     """Show on a few examples that each penalised layer can be trained by its term.
 
     Raises:
-        UserError: names the layers that receive no gradient.
+        TrainingError: names the layers that receive no gradient.
     """
     for penalty in (penalty for penalty in learner.penalties if penalty.beta > 0):
         is_pooled = penalty.aggregation == POOL
@@ -41,7 +41,7 @@ def prove_gradients(learner: Learner, training: ExampleSet) -> None:
             dead = layers_without_gradient(learner.model, penalty, batch.inputs, batch.labels)
         names = from_main(", ".join(gradient.name for gradient in dead))
         if names:
-            raise UserError(
+            raise TrainingError(  # in all processes, so that other runs go on
                 f"anti-transfer cannot act on {names}: no gradient arrives at its {penalty.tap} "
                 "(the input of convolution 1 is the spectrum itself); choose another layer or tap"
             )

@@ -49,7 +49,8 @@ def test_runs_one_of_which_fails_and_one_starts_from_others(suite: "Suite") -> N
     suite.write_matrices()
     suite.write_extractor()
     suite.write_experiment(1, instances={"repeat": 2})
-    suite.write_experiment(2, {"learning_rate": 1000.0, "num_epochs": 3})
+    at_input = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_tap": "input"}
+    suite.write_experiment(2, {**at_input, "at_layer": 1})
     suite.write_experiment(
         3,
         {

@@ -104,6 +104,8 @@ def test_processes_of_a_training_share_what_is_free(
     monkeypatch.setattr("training.device_memory.CGROUP_FOLDER", tmp_path)
     monkeypatch.setattr("training.device_memory.CGROUP_MEMBERSHIP", tmp_path / "membership")
     write_group(tmp_path, "2000000", 500000)
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "1")
     monkeypatch.setenv("WORLD_SIZE", "6")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
     assert free_bytes(torch.device("cpu")) == 500000

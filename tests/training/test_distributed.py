@@ -357,7 +357,8 @@ def as_process(monkeypatch: pytest.MonkeyPatch) -> Setter:
     def set_all(rank: int, world_size: int) -> None:
         names = {"RANK": rank, "LOCAL_RANK": rank}
         sizes = {"WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
-        for name, number in {**names, **sizes}.items():
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 29500}
+        for name, number in {**names, **sizes, **meeting}.items():
             monkeypatch.setenv(name, str(number))
 
     return set_all
