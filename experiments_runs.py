@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.command_line import EXIT_FAILED_RUNS
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 POLL_SECONDS = 2.0
 # How often a run is begun again whose process, node or cluster was lost.
 MAX_LOSSES = 3
+# The results that a command replaces, as they were when it began.
+Stale = Mapping[Path, Identity | None]
 
 
 def launch(
@@ -52,14 +55,15 @@ def launch(
     Raises:
         UserError: there is no such GPU, or no such cluster.
     """
+    stale = {run.files.twin: identity_of(run.files.twin) for run in runs} if overwrite else {}
     if is_distributed():
-        return _launch_together(runs, gpus, cluster, overwrite, reader)
+        return _launch_together(runs, gpus, cluster, stale, reader)
     if cluster.launcher == "ray":
         from config.cluster import imported
         from launching.supervision import supervised
 
         imported()  # a missing package is said before anything is started
-        return supervised(run_on_cluster, (runs, CPU in gpus, cluster, overwrite))
+        return supervised(run_on_cluster, (runs, CPU in gpus, cluster, stale))
     from launching.launchers import InlineLauncher, ProcessLauncher, slots_of
     from training.devices import choose_device
     from training.instance import Workshop
@@ -67,15 +71,15 @@ def launch(
     devices = [choose_device(gpu) for gpu in gpus]
     workshop = Workshop(device=devices[0], results=reader)
     if len(slots_of(gpus, cluster)) == 1:
-        return run_all(runs, InlineLauncher(workshop), overwrite, reader, workshop)
-    return run_all(runs, ProcessLauncher(gpus, cluster), overwrite, reader, workshop)
+        return run_all(runs, InlineLauncher(workshop), stale, reader, workshop)
+    return run_all(runs, ProcessLauncher(gpus, cluster), stale, reader, workshop)
 
 
 def _launch_together(
     runs: Sequence[Run],
     gpus: Sequence[int],
     cluster: Cluster,
-    overwrite: bool,
+    stale: Stale,
     reader: ResultReader,
 ) -> int:
     """In each of several processes, which train every run together."""
@@ -89,7 +93,7 @@ def _launch_together(
 
     workshop = Workshop(device=join_processes(gpus), results=reader)
     if is_main():
-        code = run_all(runs, LeadingLauncher(runs, workshop), overwrite, reader, workshop)
+        code = run_all(runs, LeadingLauncher(runs, workshop), stale, reader, workshop)
     else:
         code = follow(runs, workshop)
     leave_processes()
@@ -101,12 +105,13 @@ def run_on_cluster(
     runs: Sequence[Run],
     on_cpu: bool,
     cluster: Cluster,
-    overwrite: bool,
+    stale: Stale,
 ) -> int:
     """The work of the process that talks to a Ray cluster; returns the exit code.
 
     Args:
         has_joined: to be called when the cluster is joined.
+        stale: what is replaced; what took its place before a cluster was lost is not.
     """
     import torch
 
@@ -119,13 +124,13 @@ def run_on_cluster(
     with joined(cluster) as ray:
         has_joined()
         launcher = RayLauncher(ray, cluster, on_cpu, runs[0].files.results_folder)
-        return run_all(runs, launcher, overwrite, reader, workshop)
+        return run_all(runs, launcher, stale, reader, workshop)
 
 
 def run_all(
     runs: Sequence[Run],
     launcher: "Launcher",
-    overwrite: bool,
+    stale: Stale,
     reader: ResultReader,
     workshop: "Workshop",
 ) -> int:
@@ -135,17 +140,16 @@ def run_all(
     result, this one takes over.
 
     Args:
+        stale: results to be replaced.
         workshop: what shows which data and networks there are now.
     """
     from training.instance import input_fingerprints
 
     clear_away(runs)
-    todo = runs
-    if not overwrite:
-        todo = _unfinished(runs, reader, lambda run: input_fingerprints(run.instance, workshop))
+    todo = _unfinished(runs, stale, reader, lambda run: input_fingerprints(run.instance, workshop))
     print(f"{len(runs) - len(todo)} of {len(runs)} instances are finished, {len(todo)} to run")
     spreadsheets = Spreadsheets(reader)
-    sweep = Sweep(todo, launcher, reader, spreadsheets)
+    sweep = Sweep(todo, launcher, reader, spreadsheets, stale)
     try:
         sweep.work(len(runs))
     finally:
@@ -182,14 +186,16 @@ class Sweep:
     launcher: "Launcher"
     reader: ResultReader
     spreadsheets: Spreadsheets
+    stale: Stale = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._waiting = [_Turn(run, identity_of(run.files.twin)) for run in self.todo]
+        self._waiting = [_Turn(run, self.stale.get(run.files.twin)) for run in self.todo]
         self._running: dict[Future[Outcome], _Turn] = {}
         experiments = {run.experiment.id: run.experiment for run in self.todo}
         self._sources = {each: sources_of(experiments[each]) for each in experiments}
         self._view: View | None = None
+        self._has_room = True
 
     def work(self, total: int) -> None:
         """Carry all of them out.
@@ -225,6 +231,12 @@ class Sweep:
         self._show(self.launcher.num_slots)
 
     def _show(self, num_slots: int) -> None:
+        if self._has_room and self._waiting and not num_slots:
+            self._say(
+                "no node of the cluster has what a run takes ([cluster] gpus_per_run, "
+                "cpus_per_run); the runs wait until one joins; GPU -1 runs them on cores alone"
+            )
+        self._has_room = num_slots > 0
         if self._view:
             self._view.show(len(self._running), num_slots)
 
@@ -320,16 +332,20 @@ def clear_away(runs: Sequence[Run]) -> None:
 
 
 def _unfinished(
-    runs: Sequence[Run], reader: ResultReader, inputs_of: Callable[[Run], Mapping[str, str]]
+    runs: Sequence[Run],
+    stale: Stale,
+    reader: ResultReader,
+    inputs_of: Callable[[Run], Mapping[str, str]],
 ) -> list[Run]:
-    """Runs without a result.
+    """Runs without a result, or with one that is to be replaced.
 
     Raises:
         UserError: a result is there that was made with other parameters.
     """
     todo = []
     for run in runs:
-        result = reader.find(run.files.twin)
+        is_stale = identity_of(run.files.twin) == stale.get(run.files.twin)
+        result = None if is_stale else reader.find(run.files.twin)
         if result is None:
             todo.append(run)
             continue

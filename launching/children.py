@@ -26,7 +26,9 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # Whoever ends all processes at once sends it twice: to the child, and through its parent.
+        if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _interrupt(_number: int, _frame: object) -> None:

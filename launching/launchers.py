@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 _workshops: "dict[int, Workshop]" = {}
 
 
+class EndedError(Exception):
+    """A run's process was told to end, by the manager or by a system short of memory."""
+
+
 class Launcher(Protocol):
     """What `experiments_runs.run_all` hands orders to.
 
@@ -104,7 +108,7 @@ class ProcessLauncher:
     """
 
     is_elsewhere = True
-    losses: tuple[type[BaseException], ...] = (BrokenProcessPool,)
+    losses: tuple[type[BaseException], ...] = (BrokenProcessPool, EndedError)
 
     def __init__(self, gpus: Sequence[int], cluster: Cluster) -> None:
         self._threads = cluster.cpus_per_run
@@ -114,10 +118,16 @@ class ProcessLauncher:
     def submit(self, order: Order) -> "Future[Outcome]":
         """Hand the order to a process that is free."""
         slot = next(each for each in self._slots if each.future is None or each.future.done())
-        if slot.future is not None and isinstance(slot.future.exception(), BrokenProcessPool):
+        try:
+            return self._begin(slot, order)
+        except BrokenProcessPool:  # its process ended, with a run or after it
             self._end(slot)
+            return self._begin(slot, order)
+
+    def _begin(self, slot: _Slot, order: Order) -> "Future[Outcome]":
         if slot.pool is None:
-            slot.pool = ProcessPoolExecutor(1, CONTEXT, _begin_worker, (self._threads,))
+            sharing = sum(each.gpu == slot.gpu for each in self._slots)
+            slot.pool = ProcessPoolExecutor(1, CONTEXT, _begin_worker, (self._threads, sharing))
         before = set(multiprocessing.active_children())
         with quiet_start():  # the first order starts the process
             slot.future = slot.pool.submit(_work, order, slot.gpu)
@@ -149,9 +159,12 @@ def slots_of(gpus: Sequence[int], cluster: Cluster) -> list[int]:
     return [gpu for _ in range(shares) for gpu in gpus]
 
 
-def _begin_worker(threads: int) -> None:
+def _begin_worker(threads: int, sharing: int) -> None:
+    from training.device_memory import share_device
+
     begin_child()
     use_threads(threads)
+    share_device(sharing)
 
 
 def use_threads(number: int) -> None:
@@ -162,8 +175,11 @@ def use_threads(number: int) -> None:
 
 
 def _work(order: Order, gpu: int) -> Outcome:
-    with interruptible():
-        return carry_out_quietly(order, lambda run: train(run, workshop_on(gpu)))
+    try:
+        with interruptible():
+            return carry_out_quietly(order, lambda run: train(run, workshop_on(gpu)))
+    except KeyboardInterrupt:
+        raise EndedError("its process was told to end") from None
 
 
 def workshop_on(gpu: int) -> "Workshop":

@@ -45,7 +45,6 @@ class RayLauncher:
         if not on_cpu:
             self._needs["GPU"] = cluster.gpus_per_run
         self.losses = (*_losses(ray), DeliveryLostError)
-        self._is_without_room = False
         make_folder(results_folder)
         remove_partial_files(results_folder)
         # If this process is killed, the next one removes it.
@@ -67,25 +66,19 @@ class RayLauncher:
             max_retries=0,
             scheduling_strategy="SPREAD",
         )
-        self._settings = (cluster.cpus_per_run, on_cpu, cluster.send_results == "always")
+        sharing = 1 if on_cpu else math.floor(1 / cluster.gpus_per_run + 1e-9)
+        self._settings = (cluster.cpus_per_run, on_cpu, sharing, cluster.send_results == "always")
         self._tickets: dict[Future[Outcome], tuple[Any, str]] = {}
 
     @property
     def num_slots(self) -> int:
-        """Runs that all nodes together have room for, as of now; said once if it is none."""
-        slots = sum(slots_of_node(node, self._needs) for node in self._ray.nodes())
-        if not slots and not self._is_without_room:
-            needs = " and ".join(f"{need:g} {name}" for name, need in self._needs.items())
-            print(
-                f"no node of the cluster has room for a run, which takes {needs}; waiting for one "
-                "(GPU -1 runs on cores alone)"
-            )
-        self._is_without_room = not slots
-        return slots
+        """Runs that all nodes together have room for, as of now."""
+        return sum(slots_of_node(node, self._needs) for node in self._ray.nodes())
 
     def submit(self, order: Order) -> "Future[Outcome]":
         """Let the cluster begin an order."""
         ticket = uuid.uuid4().hex
+        self._mark.touch()  # other machines remove what is old
         reference = self._task.remote(
             order, ticket, self._collector, str(self._mark), *self._settings
         )
@@ -121,7 +114,12 @@ def slots_of_node(node: Mapping[str, Any], needs: Mapping[str, float]) -> int:
     if not node["Alive"]:
         return 0
     has: Mapping[str, float] = node["Resources"]
-    return min(math.floor(has.get(name, 0) / need + 1e-9) for name, need in needs.items())
+    # A run's part of a GPU must be of one and the same.
+    units = {name: math.floor(has.get(name, 0)) if need < 1 else 1 for name, need in needs.items()}
+    return min(
+        units[name] * math.floor((1 if need < 1 else has.get(name, 0)) / need + 1e-9)
+        for name, need in needs.items()
+    )
 
 
 def _losses(ray: Any) -> tuple[type[BaseException], ...]:
@@ -147,15 +145,19 @@ def _work(
     mark: str,
     threads: int,
     on_cpu: bool,
+    sharing: int,
     always_sends: bool,
 ) -> Outcome:
     """The task on a node."""
     import ray
 
+    from training.device_memory import share_device
+
     # Before the first import of torch and tqdm.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     os.environ["TQDM_DISABLE"] = "1"
     use_threads(threads)
+    share_device(sharing)
     workshop = workshop_on(CPU if on_cpu else FIRST_GPU)
     if not always_sends and Path(mark).exists():
         return carry_out_quietly(order, lambda run: train(run, workshop))

@@ -55,6 +55,7 @@ class Collector:
         if not lock.enter_context(locked(files.lock)):
             return "busy"
         if is_finished(order):
+            tidy(files)
             lock.close()
             return "finished"
         self._deliveries[ticket] = _Delivery(files, lock)

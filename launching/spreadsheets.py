@@ -21,9 +21,12 @@ class Spreadsheets:
     def __init__(self, reader: ResultReader) -> None:
         self._reader = reader
         self._rests_until: dict[Path, float] = {}
+        # A result that comes while one is being written is older than it, and not in it.
+        self._lacking: set[Path] = set()
 
     def add(self, run: Run) -> None:
         """Note that an instance is finished."""
+        self._lacking.add(run.files.spreadsheet)
         start = time.monotonic()
         if start >= self._rests_until.get(run.files.spreadsheet, start):
             self.write(run)
@@ -36,7 +39,8 @@ class Spreadsheets:
         return [
             run
             for run in one_of_each
-            if max(_time_of(files.twin) for files in _files_of_all(run))
+            if run.files.spreadsheet in self._lacking
+            or max(_time_of(files.twin) for files in _files_of_all(run))
             > _time_of(run.files.spreadsheet)
         ]
 
@@ -54,6 +58,7 @@ class Spreadsheets:
             found = [(self._reader.find(files.twin), files) for files in _files_of_all(run)]
             rows = [(result, files.parameters) for result, files in found if result is not None]
             write_spreadsheet(run.files.spreadsheet, rows, run.instance.parameters["task"])
+        self._lacking.discard(run.files.spreadsheet)
 
 
 def _files_of_all(run: Run) -> list[InstanceFiles]:

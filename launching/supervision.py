@@ -14,6 +14,7 @@ from typing import Any
 from config.cluster import UnreachableError
 from config.errors import UserError
 from launching.children import CONTEXT, begin_child, end, interruptible
+from launching.work import reason_of
 
 RECONNECT_SECONDS = 600.0
 PAUSE_SECONDS = 5.0
@@ -44,7 +45,7 @@ def supervised(work: Work, arguments: Sequence[Any]) -> int:
             losses, lost_at = losses + 1, time.monotonic()
             print("the connection to the cluster was lost; the runs go on when it is back")
         waited = time.monotonic() - lost_at
-        if kind != "joined" and not (kind == "unreachable" and losses):
+        if kind == "refused" or not losses:
             raise UserError(str(value))
         if waited > RECONNECT_SECONDS:
             raise UserError(f"{value}; it did not come back within {RECONNECT_SECONDS:.0f} s")
@@ -83,7 +84,11 @@ def _child(writer: Connection, work: Work, arguments: Sequence[Any]) -> None:
     begin_child()
     _silence_ray()
 
+    has_joined = False
+
     def joined() -> None:
+        nonlocal has_joined
+        has_joined = True
         interruptions.enter_context(interruptible())  # Ray puts a handler of its own there
         writer.send(("joined", None))
 
@@ -98,6 +103,14 @@ def _child(writer: Connection, work: Work, arguments: Sequence[Any]) -> None:
         writer.send(("refused", str(error)))
     except KeyboardInterrupt:
         pass  # the parent ends it, and says so
+    except Exception as error:
+        from ray.exceptions import RayError
+
+        # Only Ray's own errors say that the cluster is lost.
+        if not isinstance(error, RayError):
+            writer.send(("refused", reason_of(error)))
+        elif not has_joined:
+            writer.send(("unreachable", reason_of(error)))
 
 
 def _silence_ray() -> None:

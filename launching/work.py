@@ -103,7 +103,12 @@ def attempt(name: str, action: Callable[[], None]) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """An error in one line; one that is not for people says its type."""
+    """An error in one line; one that is not for people says its type.
+
+    Ray's errors hold what went wrong on a node as their cause; they themselves are its traceback.
+    """
+    while isinstance(cause := getattr(error, "cause", None), BaseException):
+        error = cause
     text = printable(" ".join(str(error).split()))
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 

@@ -727,6 +727,28 @@ def test_a_spreadsheet_takes_a_hundredth_of_the_time(suite: "Suite", clock: Cloc
     assert spreadsheets.outdated(runs) == []
 
 
+def test_a_result_that_comes_while_a_spreadsheet_is_written_stands_in_the_last(
+    suite: "Suite", clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs side by side often end together; the second's file is older than the spreadsheet."""
+    suite.write_experiment(5, instances={"repeat": 2})
+    spreadsheets, runs = Spreadsheets(ResultReader()), runs_of(suite, 5)
+
+    def meanwhile(*arguments: Any) -> None:
+        clock.now += 2
+        pretend_to_run(suite, 5, 2)
+        write_spreadsheet(*arguments)
+
+    monkeypatch.setattr("training.spreadsheet.write_spreadsheet", meanwhile)
+    pretend_to_run(suite, 5, 1)
+    spreadsheets.add(runs[0])
+    spreadsheets.add(runs[1])
+    assert rows_of_spreadsheet(suite, 5) == [1]
+    for run in spreadsheets.outdated(runs):
+        spreadsheets.write(run)
+    assert rows_of_spreadsheet(suite, 5) == [1, 2]
+
+
 def test_what_another_process_finished_stands_in_the_spreadsheet_too(suite: "Suite") -> None:
     suite.write_experiment(5, instances={"repeat": 3})
     spreadsheets, runs = Spreadsheets(ResultReader()), runs_of(suite, 5)

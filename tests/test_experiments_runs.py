@@ -169,3 +169,50 @@ def test_two_managers_share_a_sweep(suite: "Suite", tmp_path: Path) -> None:
     )
     assert numbers == [1, 2, 3, 4, 5, 6]
     assert not list(suite.results.rglob("*.partial*"))
+
+
+def test_what_was_overwritten_before_the_cluster_was_lost_stays(
+    runs: list[Run], trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The work begins anew with the same arguments, as `supervised` has it."""
+    from experiments_runs import run_all
+    from launching.launchers import InlineLauncher
+
+    launched(runs, False)
+    trained.clear()
+    begun: list[Any] = []
+    monkeypatch.setattr("launching.supervision.supervised", lambda _, given: begun.append(given))
+    monkeypatch.setattr("config.cluster.imported", lambda: None)
+    cluster = runs[0].instance.settings.cluster.model_copy(update={"launcher": "ray"})
+    launch(runs, [CPU], cluster, True, ResultReader())
+    given_runs, _, _, stale = begun[0]
+    monkeypatch.setattr(experiments_runs, "differences", lambda *_: [])
+    monkeypatch.setattr(instance_module, "input_fingerprints", lambda *_: {})
+    workshop: Any = None
+    for number in (1, 3):  # the first is replaced, then the cluster is lost
+        run_all(given_runs[:number], InlineLauncher(workshop), stale, Finder(), workshop)
+    assert trained == [run.files.stem for run in runs]
+
+
+class Finder(ResultReader):
+    """Finds the twins of `trained`, which hold nothing."""
+
+    def find(self, path: Path) -> dict[str, Any] | None:
+        return {} if path.exists() else None
+
+
+def test_a_result_that_appears_while_the_sweep_begins_is_not_made_again(
+    runs: list[Run], trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another manager finishes a run after this one has looked for its result."""
+    unfinished = experiments_runs._unfinished
+
+    def slowly(*arguments: Any) -> list[Run]:
+        found = unfinished(*arguments)
+        runs[0].files.twin.parent.mkdir(parents=True)
+        runs[0].files.twin.write_text("{}")
+        return found
+
+    monkeypatch.setattr(experiments_runs, "_unfinished", slowly)
+    assert launched(runs, False) == 0
+    assert trained == [runs[1].files.stem, runs[2].files.stem]

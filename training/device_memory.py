@@ -14,6 +14,14 @@ CGROUP_FOLDER = Path("/sys/fs/cgroup")
 CGROUP_MEMBERSHIP = Path("/proc/self/cgroup")
 
 
+_SHARE = {"runs at a time": 1}
+
+
+def share_device(runs_at_a_time: int) -> None:
+    """From now on so many processes, this one included, use the device, each an equal part."""
+    _SHARE["runs at a time"] = runs_at_a_time
+
+
 def free_bytes(device: "torch.device") -> int:
     """Bytes that this process can still use on a device."""
     if device.type == "cuda":
@@ -21,8 +29,12 @@ def free_bytes(device: "torch.device") -> int:
 
         # What torch's allocator holds without using it is free to this process.
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + unused
-    return free_machine_bytes()
+        free, total = torch.cuda.mem_get_info(device)
+        own_part = total // _SHARE["runs at a time"] - torch.cuda.memory_allocated(device)
+        return max(0, min(free + unused, own_part))
+    # What others of these processes will take, they may not have taken yet.
+    own_part = psutil.virtual_memory().total // _SHARE["runs at a time"]
+    return max(0, min(free_machine_bytes(), own_part - psutil.Process().memory_info().rss))
 
 
 def free_machine_bytes() -> int:

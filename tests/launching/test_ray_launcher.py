@@ -106,6 +106,7 @@ def test_no_cluster_at_the_address_is_one_line(
         ({"CPU": 3.0, "GPU": 2.0}, {"CPU": 1.0, "GPU": 0.25}, 3),
         ({"CPU": 64.0, "GPU": 1.0}, {"CPU": 1.0, "GPU": 0.1}, 10),
         ({"CPU": 64.0}, {"CPU": 1.0, "GPU": 1.0}, 0),
+        ({"CPU": 64.0, "GPU": 2.0}, {"CPU": 1.0, "GPU": 0.4}, 4),  # so Ray 2.60, with 5 tasks
     ],
 )
 def test_room_of_a_node(resources: dict[str, float], needs: dict[str, float], slots: int) -> None:

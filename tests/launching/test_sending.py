@@ -97,6 +97,7 @@ def test_a_result_that_another_process_left_is_kept(run: Run, collector: Collect
     run.files.twin.write_text("{}")
     stale = identity_of(run.files.twin)
     assert collector.begin("one", Order(run)) == "finished"
+    assert not run.files.unfinished.exists()
     assert collector.begin("two", Order(run, stale)) == "begin"
 
 

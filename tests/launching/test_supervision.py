@@ -3,7 +3,9 @@
 import os
 import signal
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,3 +100,56 @@ def test_a_cluster_that_is_lost_again_and_again(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(supervision, "MAX_LOSSES", 1)
     with pytest.raises(UserError, match="was lost 2 times"):
         supervised(_always_lost, [])
+
+
+def _full_disk(joined: Joined, path: Path) -> int:
+    attempts_in(path)
+    joined()
+    raise OSError(28, "No space left on device", "results")
+
+
+def _ray_gives_up(joined: Joined, path: Path) -> int:
+    ray_system_error: Any = import_module("ray.exceptions").RaySystemError
+
+    number = attempts_in(path)
+    if number == 3:
+        return 7
+    if number == 1:
+        joined()
+    raise ray_system_error("the head is gone")
+
+
+def test_what_the_cluster_is_not_to_blame_for_ends_the_command(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No space left on device"):
+        supervised(_full_disk, [tmp_path / "attempts"])
+    assert attempts_in(tmp_path / "attempts") == 2
+
+
+def test_rays_own_errors_are_losses(tmp_path: Path) -> None:
+    assert supervised(_ray_gives_up, [tmp_path / "attempts"]) == 7
+
+
+def _ends_while_it_joins_again(joined: Joined, path: Path) -> int:
+    """Ray ends a process whose cluster goes away again before it is joined."""
+    number = attempts_in(path)
+    if number == 2:
+        os._exit(1)
+    joined()
+    if number == 1:
+        os._exit(1)
+    return 7
+
+
+def test_a_cluster_that_goes_away_while_it_is_joined_again(tmp_path: Path) -> None:
+    assert supervised(_ends_while_it_joins_again, [tmp_path / "attempts"]) == 7
+
+
+def _no_password(_joined: Joined) -> int:
+    from ray.exceptions import AuthenticationError
+
+    raise AuthenticationError("wrong token")
+
+
+def test_why_ray_does_not_let_anybody_join() -> None:
+    with pytest.raises(UserError, match="wrong token"):
+        supervised(_no_password, [])

@@ -1,7 +1,8 @@
 """What a process does with a run that it was given."""
 
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from config.errors import UserError
 from config.experiments import load_experiments
 from config.files import identity_of
 from config.locks import locked
-from launching.work import Order, Outcome, carry_out, carry_out_quietly
+from launching.work import Order, Outcome, carry_out, carry_out_quietly, reason_of
 from training.runs import Run, files_of
 
 if TYPE_CHECKING:
@@ -76,3 +77,14 @@ def test_what_a_killed_process_was_writing_is_removed(run: Run) -> None:
     assert other.exists()
     assert files.model(0).exists()
     assert not Path(files.lock).exists()
+
+
+def test_an_error_of_a_node_is_said_without_rays_traceback_of_it() -> None:
+    ray_task_error: Any = import_module("ray.exceptions").RayTaskError
+    for cause, reason in (
+        (PermissionError(13, "Permission denied", "a.npy"), "PermissionError: [Errno 13] "),
+        (UserError("GPU 0: torch sees 0 GPUs here"), "GPU 0: torch sees"),
+    ):
+        error = ray_task_error("work", "\x1b[36mTraceback\n  of many lines", cause)
+        assert reason_of(error).startswith(reason)
+        assert "Traceback" not in reason_of(error)
