@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from config.cluster import require_cluster
 from config.command_line import (
     EXIT_USER_ERROR,
     add_launcher_options,
@@ -110,16 +111,16 @@ def print_summary(
 
 
 def print_paths(experiments: Sequence[Experiment], results_folder: Path) -> None:
-    """Print where the results of the experiments lie, and what they were made from."""
+    """Print what the experiments were made from, and where their results lie."""
     settings = [instance.settings for each in experiments for instance in each.instances]
     extractors = {
         one.extractor_folder(name): None
         for one in settings
         for name in one.training_defaults.extractors
     }
-    for folder in (*extractors, settings[0].results.figures_folder):
+    for folder in extractors:
         if folder.exists():
-            print(f"wrote {display_path(folder)}/")
+            print(f"used {display_path(folder)}/")
     for experiment in experiments:
         folder = results_folder / f"experiment_{experiment.id}"
         if folder.exists():
@@ -172,6 +173,8 @@ def main(arguments: argparse.Namespace) -> int:
     if missing:
         return EXIT_USER_ERROR
     describe_inputs(runs, request.gpu)
+    if some_settings.cluster.launcher == "ray":
+        require_cluster(some_settings.cluster)
     if arguments.check:
         print(f"everything is there for {len(runs)} instances")
         return 0

@@ -59,10 +59,8 @@ def launch(
     if is_distributed():
         return _launch_together(runs, gpus, cluster, stale, reader)
     if cluster.launcher == "ray":
-        from config.cluster import imported
         from launching.supervision import supervised
 
-        imported()  # a missing package is said before anything is started
         return supervised(run_on_cluster, (runs, CPU in gpus, cluster, stale))
     from launching.launchers import InlineLauncher, ProcessLauncher, slots_of
     from training.devices import choose_device

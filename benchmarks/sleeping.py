@@ -3,13 +3,13 @@
 Threads of a few processes stand for the devices, so that 64 of them fit on a small machine.
 """
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from benchmarks.cost import Job, makespan
+from config.cluster import imported
 
 MOST_PROCESSES = 4
 OBJECT_STORE_BYTES = 100 * 2**20
@@ -20,10 +20,7 @@ WARM_UP_SECONDS = 0.2
 @contextmanager
 def own_cluster() -> Iterator[Any]:
     """The module ray with a cluster of its own on this machine, within the block."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray as untyped
-
-    ray: Any = untyped
+    ray = imported()
     ray.init(
         address="local",
         num_cpus=2,

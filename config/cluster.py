@@ -16,6 +16,10 @@ from config.sections import Cluster
 from config.text import printable
 
 INSTALLATION = "pip install -r requirements-cluster.txt"
+PASSWORD = (
+    "a cluster that asks for a password, as ray start --head does where ~/.ray/auth_token exists, "
+    "needs export RAY_AUTH_MODE=token and the same ~/.ray/auth_token on this machine"
+)
 LONGEST_REASON = 300
 KNOCK_SECONDS = 10.0
 # Ray would tell its makers of each cluster that is started.
@@ -47,17 +51,38 @@ def joined(cluster: Cluster) -> Iterator[Any]:
             logging_level=logging.ERROR,
             **({} if address else {"include_dashboard": False}),
         )
-    except (RuntimeError, ValueError, OverflowError, OSError) as error:
-        reason = printable(" ".join(str(error).split())[:LONGEST_REASON])
-        raise UnreachableError(
-            f"[cluster] address = {cluster.address}: no Ray cluster can be joined from this "
-            f"machine: {reason}; ray start --head starts one, ray start --address=HOST:PORT lets "
-            "this machine join one"
+    except ray.exceptions.AuthenticationError:
+        raise UserError(
+            f"[cluster] launcher = ray: this machine has no password; {PASSWORD}"
         ) from None
+    except (RuntimeError, ValueError, OverflowError, OSError) as error:
+        raise _unreachable(cluster, error) from None
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def require_cluster(cluster: Cluster) -> None:
+    """See whether the cluster can be asked to work, before anything is changed for it.
+
+    Raises:
+        UserError: Ray is not installed, or nobody listens at the address.
+    """
+    imported()
+    try:
+        _knock(cluster.address)
+    except (OverflowError, OSError) as error:
+        raise _unreachable(cluster, error) from None
+
+
+def _unreachable(cluster: Cluster, error: Exception) -> UnreachableError:
+    reason = printable(" ".join(str(error).split())[:LONGEST_REASON])
+    return UnreachableError(
+        f"[cluster] address = {cluster.address}: no Ray cluster can be joined from this machine: "
+        f"{reason}; ray start --head starts one, ray start --address=HOST:PORT lets this machine "
+        f"join one; {PASSWORD}"
+    )
 
 
 def _knock(address: str) -> None:

@@ -65,7 +65,10 @@ def settings_parser(description: str) -> argparse.ArgumentParser:
 
 
 class _Override(argparse.Action):
-    """An option of its own for a key: --launcher ray is --set cluster.launcher=ray."""
+    """An option of its own for a key: --launcher ray is --set cluster.launcher=ray.
+
+    Only Ray has an address, so that it need not be named besides.
+    """
 
     def __call__(
         self,
@@ -74,14 +77,16 @@ class _Override(argparse.Action):
         values: str | Sequence[object] | None,
         _option: str | None = None,
     ) -> None:
-        namespace.overrides = [*namespace.overrides, f"cluster.{self.dest}={values}"]
+        implied = ["cluster.launcher=ray"] if self.dest == "address" else []
+        own = f"cluster.{self.dest}={values}"
+        namespace.overrides = [*namespace.overrides, *implied, own]
 
 
 def add_launcher_options(parser: argparse.ArgumentParser) -> None:
     """--launcher and --address, for the commands that a cluster can do the work of."""
     for name, metavar, meaning in (
         ("launcher", "local|ray", "who does the work; default: local, on this machine"),
-        ("address", "auto|HOST:PORT", "the Ray cluster; default: the one that runs here"),
+        ("address", "auto|HOST:PORT", "of the Ray cluster; default: the one that runs here"),
     ):
         parser.add_argument(
             f"--{name}", action=_Override, metavar=metavar, help=meaning, default=argparse.SUPPRESS

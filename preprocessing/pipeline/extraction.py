@@ -94,6 +94,7 @@ def preprocess(dataset: Dataset, settings: Settings) -> Path:
         print(f"{name}: already there, unchanged, in {display_path(folder)}")
         lay_out(folder, name, settings.preprocessing.shard_gigabytes)
         return folder
+    crew = crew_of(settings)  # before anything is given up
     print(f"{name}: {len(clips)} clips -> {display_path(folder)}")
     part_path(folder, name, "info").unlink(missing_ok=True)
     recipe = _recipe(dataset, settings, clips)
@@ -102,7 +103,7 @@ def preprocess(dataset: Dataset, settings: Settings) -> Path:
     predictors = part_path(folder, name, "predictors")
     journal = predictors.with_suffix(".journal")
     store = BlockStore(predictors, journal, plan, example_shape, capacity)
-    records = _extract_all(clips, recipe, store, name, crew_of(settings))
+    records = _extract_all(clips, recipe, store, name, crew)
     _finish(dataset, settings, clips, records, folder, name, plan, capacity)
     return folder
 
@@ -300,7 +301,7 @@ def _finish(
         "plan": plan,
         "fingerprint": content,
     }
-    write_json(part_path(folder, name, "info"), with_shards(info, shards))
+    write_json(part_path(folder, name, "info"), with_shards(info, shards, predictors))
     predictors.with_suffix(".journal").unlink(missing_ok=True)
     _print_summary(info, splits, folder, name)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from config.cluster import require_cluster
 from config.sections import Cluster
 from config.settings import Settings
 
@@ -36,8 +37,14 @@ class Crew:
 
 
 def crew_of(settings: Settings) -> Crew:
-    """Who works according to [preprocessing] workers and [cluster] launcher."""
+    """Who works according to [preprocessing] workers and [cluster] launcher.
+
+    Raises:
+        UserError: the cluster is to work, and does not answer.
+    """
     on_ray = settings.cluster.launcher == "ray"
+    if on_ray:
+        require_cluster(settings.cluster)
     return Crew(settings.preprocessing.workers, settings.cluster if on_ray else None)
 
 

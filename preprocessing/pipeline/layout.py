@@ -10,22 +10,30 @@ import numpy as np
 
 from config.files import write_json
 from config.settings import display_path
-from preprocessing.pipeline.matrices import open_matrices, part_path
+from preprocessing.pipeline.matrices import mark_of, open_matrices, part_path
 from preprocessing.pipeline.matrix_writer import (
     ShardedWriter,
     put_in_place,
     remove_unfinished,
     shard_capacity,
     shard_lengths,
+    shard_path,
 )
 
 CHUNK_BYTES = 32 * 2**20
 
 
-def with_shards(info: dict[str, Any], lengths: list[int]) -> dict[str, Any]:
-    """What info.json says of matrices with shards of these lengths; none: of one file."""
-    others = {key: value for key, value in info.items() if key != "shards"}
-    return others | ({"shards": lengths} if lengths else {})
+def with_shards(info: dict[str, Any], lengths: list[int], whole: Path) -> dict[str, Any]:
+    """What info.json says of matrices with shards of these lengths; none: of one file.
+
+    Args:
+        whole: path of the predictors, were they one file; the shards are in place.
+    """
+    others = {key: value for key, value in info.items() if key not in ("shards", "shard_marks")}
+    if not lengths:
+        return others
+    marks = [mark_of(np.load(shard_path(whole, n), mmap_mode="r")) for n in range(len(lengths))]
+    return others | {"shards": lengths, "shard_marks": marks}
 
 
 def lay_out(folder: Path, name: str, gigabytes: float) -> None:
@@ -62,5 +70,5 @@ def lay_out(folder: Path, name: str, gigabytes: float) -> None:
     info = part_path(folder, name, "info")
     info.unlink()
     put_in_place(whole, lengths)
-    write_json(info, with_shards(matrices.info, lengths))
+    write_json(info, with_shards(matrices.info, lengths, whole))
     print(f"{name}: now in {max(1, len(lengths))} files, in {display_path(folder)}")

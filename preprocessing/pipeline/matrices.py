@@ -9,6 +9,7 @@ left_out.csv    clips left out, with the reason
 info.json       how the files were made; written last, so it marks them complete
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,6 +57,7 @@ class Info(BaseModel):
     feature_extraction: dict[str, Any] = {}
     preprocessing: dict[str, Any] = {}
     shards: Annotated[list[Annotated[int, Field(ge=1, lt=2**62)]], Field(max_length=100_000)] = []
+    shard_marks: list[str] = []
 
 
 class StoredFold(BaseModel):
@@ -329,20 +331,31 @@ def _open_predictors(folder: Path, name: str, info: dict[str, Any]) -> Predictor
         return cast("npt.NDArray[np.float32]", first)
     example_shape = first.shape[1:]
     states = []
-    for path, length in zip(paths, lengths, strict=True):
-        found, expected = _load_array(path, np.float32, 3, info).shape, (length, *example_shape)
+    marks = info.get("shard_marks", [])
+    for number, (path, length) in enumerate(zip(paths, lengths, strict=True)):
+        shard = _load_array(path, np.float32, 3, info)
+        found, expected = shard.shape, (length, *example_shape)
         if found != expected:
             problem = f"its shape is {found}, not {expected}"
+            raise UserError(f"{_in_words(path, problem)}; {_prepare_again(info)}")
+        if marks and marks[number : number + 1] != [mark_of(shard)]:
+            problem = "is another shard, or that of other matrices"
             raise UserError(f"{_in_words(path, problem)}; {_prepare_again(info)}")
         states.append(_state_of(path))
 
     def open_shard(number: int) -> npt.NDArray[np.float32]:
-        if _state_of(paths[number]) != states[number]:
+        path = paths[number]
+        if not path.exists() or _state_of(path) != states[number]:
             problem = "was written anew while it was in use; start the same command again"
-            raise UserError(_in_words(paths[number], problem))
-        return cast("npt.NDArray[np.float32]", _load_array(paths[number], np.float32, 3, info))
+            raise UserError(_in_words(path, problem))
+        return cast("npt.NDArray[np.float32]", _load_array(path, np.float32, 3, info))
 
     return ShardedExamples(lengths, example_shape, open_shard)
+
+
+def mark_of(shard: npt.NDArray[np.float32]) -> str:
+    """A hash of a shard's first and last example: enough to tell it from others of its shape."""
+    return hashlib.sha256(np.stack([shard[0], shard[-1]]).data).hexdigest()[:16]
 
 
 def _state_of(path: Path) -> tuple[int, int]:

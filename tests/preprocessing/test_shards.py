@@ -120,7 +120,8 @@ class TestLayout:
     def test_everything_else_is_the_same(self, both: tuple[Path, Path]) -> None:
         one, several = (open_matrices(folder, NAME) for folder in both)
         assert one.fingerprint == several.fingerprint
-        assert {**several.info, "shards": 0} == {**one.info, "shards": 0}
+        several_info = {**several.info, "shards": 0, "shard_marks": 0}
+        assert several_info == {**one.info, "shards": 0, "shard_marks": 0}
         for part in ("target.npy", "index.csv", "splits.json", "left_out.csv"):
             files = [(folder / f"{NAME}_{part}").read_bytes() for folder in both]
             assert files[0] == files[1]
@@ -305,6 +306,13 @@ class TestDamaged:
         message = message_of(lambda: open_matrices(both[1], NAME))
         assert f"{path.name}: {expected}" in message
         assert "; prepare it again: " in message
+
+    def test_another_shard_of_the_same_shape(self, both: tuple[Path, Path]) -> None:
+        first, second = (both[1] / names(f"_0000{number}")[0] for number in range(2))
+        content = first.read_bytes()
+        first.write_bytes(second.read_bytes())
+        second.write_bytes(content)
+        assert f"{first.name}: is another shard" in message_of(lambda: open_matrices(both[1], NAME))
 
     def test_a_missing_shard_is_not_ready(self, both: tuple[Path, Path], prepare: Prepare) -> None:
         for folder in both:
