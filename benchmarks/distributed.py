@@ -139,11 +139,11 @@ def main() -> None:
     on_gpus = arguments.device == "cuda"
     device = join_processes(range(num_local_processes()) if on_gpus else [CPU])
     bench = Bench(arguments, device)
-    row = row_of(bench.measure(arguments.repetitions), bench)
+    times = bench.measure(arguments.repetitions)
     name = f"distributed_{num_processes()}x{device.type}_width{arguments.width:g}"
     name += f"_batch{arguments.batch_size}_{arguments.frames}x{arguments.bins}"
     if is_main():
-        report(name, [row], arguments.write)
+        report(name, [row_of(times, bench)], arguments.write)
     leave_processes()
 
 

@@ -61,10 +61,10 @@ def quiet_start() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
 
 
-def end(child: BaseProcess) -> None:
-    """Have a child leave everything in order and end; at last without its consent."""
+def end(child: BaseProcess, seconds: float) -> None:
+    """Have a child leave everything in order and end; after some seconds without its consent."""
     child.terminate()
-    child.join(PATIENCE_SECONDS)
+    child.join(seconds)
     if child.is_alive():
         child.kill()
         with suppress(AssertionError):  # reaped by another thread in the meantime

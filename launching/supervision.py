@@ -65,7 +65,7 @@ def _once(work: Work, arguments: Sequence[Any]) -> list[Message]:
         child.join(END_SECONDS)
     finally:
         if child.is_alive():
-            end(child)
+            end(child, END_SECONDS)
         reader.close()
     return messages
 

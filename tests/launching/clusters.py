@@ -28,7 +28,7 @@ MANAGER = Path(experiments_runs.__file__).with_name("experiments_manager.py")
 PATIENCE = 300.0
 STORE_BYTES = 100 * 2**20
 CPU = -1
-LONG = {"num_epochs": 40, "early_stopping": False}
+LONG = {"num_epochs": 30, "early_stopping": False}
 
 
 class Cluster:

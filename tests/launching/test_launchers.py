@@ -239,7 +239,7 @@ def states(suite: "Suite") -> list[Path]:
     return list(suite.results.rglob("unfinished/state_*.pt"))
 
 
-LONG = {"num_epochs": 60, "early_stopping": False}
+LONG = {"num_epochs": 25, "early_stopping": False}
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
