@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -152,8 +153,9 @@ class TestSaving:
         store._wait()
         disk["error"] = OSError(28, "No space left on device")
         with pytest.raises(OSError, match="No space left"):
-            for number in range(1, 1000):
+            for number in range(1, 10_000):
                 store.add(*block(number))
+                time.sleep(0.001)  # the other thread may be slow to come to its error
         disk["error"] = None
         store.close()
         assert promised(tmp_path) == [0]
