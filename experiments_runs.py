@@ -143,7 +143,7 @@ def run_all(
     """
     from training.instance import input_fingerprints
 
-    clear_away(runs)
+    _clear_away(runs)
     todo = _unfinished(runs, stale, reader, lambda run: input_fingerprints(run.instance, workshop))
     print(f"{len(runs) - len(todo)} of {len(runs)} instances are finished, {len(todo)} to run")
     spreadsheets = Spreadsheets(reader)
@@ -312,7 +312,7 @@ def _duration(outcome: Outcome) -> str:
     return f"{outcome.seconds:.0f} s on {outcome.host}"
 
 
-def clear_away(runs: Sequence[Run]) -> None:
+def _clear_away(runs: Sequence[Run]) -> None:
     """Remove what processes left that were killed, and that no run goes on from."""
     from training.instance import forget_unfinished
 

@@ -154,9 +154,13 @@ class ProcessLauncher:
 
 def slots_of(gpus: Sequence[int], cluster: Cluster) -> list[int]:
     """The GPU of each run that is at work at a time: one that runs share stands there often."""
-    runs_per_gpu = math.floor(1 / cluster.gpus_per_run + 1e-9)
-    shares = 1 if CPU in gpus else runs_per_gpu
+    shares = 1 if CPU in gpus else whole_parts(1, cluster.gpus_per_run)
     return [gpu for _ in range(shares) for gpu in gpus]
+
+
+def whole_parts(available: float, part: float) -> int:
+    """How often a part goes into what there is; 0.1 goes into 1 ten times."""
+    return math.floor(available / part + 1e-9)
 
 
 def _begin_worker(threads: int, sharing: int) -> None:

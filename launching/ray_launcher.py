@@ -16,7 +16,7 @@ from typing import Any
 from config.files import aside_of, make_folder, remove_partial_files
 from config.sections import Cluster
 from config.words import CPU
-from launching.launchers import train, use_threads, workshop_on
+from launching.launchers import train, use_threads, whole_parts, workshop_on
 from launching.sending import Collector, DeliveryLostError, carry_out_and_send
 from launching.work import Order, Outcome, carry_out_quietly
 
@@ -66,7 +66,7 @@ class RayLauncher:
             max_retries=0,
             scheduling_strategy="SPREAD",
         )
-        sharing = 1 if on_cpu else math.floor(1 / cluster.gpus_per_run + 1e-9)
+        sharing = 1 if on_cpu else whole_parts(1, cluster.gpus_per_run)
         self._settings = (cluster.cpus_per_run, on_cpu, sharing, cluster.send_results == "always")
         self._tickets: dict[Future[Outcome], tuple[Any, str]] = {}
 
@@ -114,12 +114,14 @@ def slots_of_node(node: Mapping[str, Any], needs: Mapping[str, float]) -> int:
     if not node["Alive"]:
         return 0
     has: Mapping[str, float] = node["Resources"]
+    return min(_slots_of_resource(has.get(name, 0), need) for name, need in needs.items())
+
+
+def _slots_of_resource(available: float, need: float) -> int:
+    if need >= 1:
+        return whole_parts(available, need)
     # A run's part of a GPU must be of one and the same.
-    units = {name: math.floor(has.get(name, 0)) if need < 1 else 1 for name, need in needs.items()}
-    return min(
-        units[name] * math.floor((1 if need < 1 else has.get(name, 0)) / need + 1e-9)
-        for name, need in needs.items()
-    )
+    return math.floor(available) * whole_parts(1, need)
 
 
 def _losses(ray: Any) -> tuple[type[BaseException], ...]:

@@ -15,34 +15,20 @@ import psutil
 import pytest
 
 import experiments_runs
-from config.experiments import load_experiments
 from config.sections import Cluster
 from config.settings import load_settings
 from experiments_runs import MAX_LOSSES, Sweep, run_all
 from launching.launchers import InlineLauncher, ProcessLauncher, slots_of
 from launching.work import Order, Outcome
+from tests.launching.clusters import CPU, MANAGER, PATIENCE, runs_of
 from training.results import ResultReader
-from training.runs import Run, files_of
 
 if TYPE_CHECKING:
     from tests.conftest import Suite
 
-CPU = -1
-MANAGER = Path(experiments_runs.__file__).with_name("experiments_manager.py")
-PATIENCE = 300.0
-
 
 def cluster(**values: Any) -> Cluster:
     return load_settings(overrides={f"cluster.{key}": values[key] for key in values}).cluster
-
-
-def runs_of(suite: "Suite", **overrides: Any) -> list[Run]:
-    experiments = load_experiments(suite.experiments, [suite.config], overrides)
-    return [
-        Run(experiment, instance, files_of(experiment, instance))
-        for experiment in experiments.values()
-        for instance in experiment.instances
-    ]
 
 
 @pytest.mark.parametrize(

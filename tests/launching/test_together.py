@@ -5,21 +5,16 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 import experiments_runs
-from config.experiments import load_experiments
+from tests.launching.clusters import CPU, MANAGER, runs_of
 from training.results import ResultReader
-from training.runs import Run, files_of
 
 if TYPE_CHECKING:
     from tests.conftest import Suite
-
-MANAGER = Path(experiments_runs.__file__).with_name("experiments_manager.py")
-CPU = -1
 
 
 def together(suite: "Suite", *words: str) -> subprocess.CompletedProcess[str]:
@@ -33,15 +28,6 @@ def together(suite: "Suite", *words: str) -> subprocess.CompletedProcess[str]:
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-
-
-def runs_of(suite: "Suite", **overrides: Any) -> list[Run]:
-    experiments = load_experiments(suite.experiments, [suite.config], overrides)
-    return [
-        Run(experiment, instance, files_of(experiment, instance))
-        for experiment in experiments.values()
-        for instance in experiment.instances
-    ]
 
 
 def test_runs_one_of_which_fails_and_one_starts_from_others(suite: "Suite") -> None:
