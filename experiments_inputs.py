@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from config.errors import UserError
 from config.experiments import Experiment
 from config.settings import POOL, RANDOM, Settings, TrainingDefaults, display_path
-from config.words import EXPERIMENTS_FOLDER, MANAGER
+from config.words import CPU, EXPERIMENTS_FOLDER, MANAGER
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import (
     Matrices,
@@ -31,7 +31,6 @@ from training.runs import Run
 if TYPE_CHECKING:
     from training.memory import MemoryEstimate
 
-CPU = -1
 # The length of examples is the dataset's own unless it is set, and both backends agree.
 NOT_OF_FEATURES = {"sequence_length", "features_backend"}
 # Of the experimental similarity, in a trial on synthetic digits.

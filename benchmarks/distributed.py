@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from benchmarks.measuring import median_ratio, report
+from config.words import CPU
 from training.anti_transfer import AntiTransferLoss
 from training.batches import Batch, ExampleSet, Normalization
 from training.devices import build_accelerator, choose_precision
 from training.distributed import (
-    CPU,
     WHOLE,
     Share,
     alone,

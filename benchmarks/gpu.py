@@ -28,9 +28,10 @@ from config.command_line import CONFIG_VARIABLE, run_command
 from config.errors import UserError
 from config.json_files import read_json
 from config.settings import PROJECT_FOLDER
+from config.words import CPU
 from training.anti_transfer import AntiTransferLoss
 from training.device_memory import free_bytes
-from training.devices import CPU, choose_precision
+from training.devices import choose_precision
 
 Step = Callable[[], object]
 

@@ -10,6 +10,7 @@ from config.command_line import run_command, settings_from, settings_parser
 from config.errors import UserError
 from config.files import remove_partial_files, write_json, write_text
 from config.settings import Settings, display_path
+from config.words import CPU
 from preprocessing.corpora import find_dataset
 from preprocessing.pipeline.jobs import fingerprint_of
 from preprocessing.pipeline.matrices import matrices_name, open_matrices
@@ -129,7 +130,7 @@ def pretrain(
 
 def _device(gpus: Sequence[int]) -> "torch.device":
     """Of this process, once all of them are there."""
-    from training.devices import CPU, default_gpu
+    from training.devices import default_gpu
 
     if gpus:
         return join_processes(gpus)

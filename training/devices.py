@@ -14,9 +14,9 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
 from config.errors import UserError
+from config.words import CPU
 from training.distributed import num_processes
 
-CPU = -1
 BF16_GPU_CAPABILITY = (8, 0)
 # By these Accelerate knows that it is one of several processes.
 READ_BY_ACCELERATE = (

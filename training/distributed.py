@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from config.errors import UserError
+from config.words import CPU
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,6 @@ Value = TypeVar("Value")
 
 # One process may wait while another fills a cache; a process that dies ends the others anyhow.
 TIMEOUT = timedelta(days=30)
-CPU = -1
 # By torchrun, and by accelerate launch --multi_gpu.
 SET_BY_LAUNCHERS = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 

@@ -14,13 +14,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from config.errors import UserError
 from config.settings import POOL, WITHIN_CLASS
+from config.words import CPU
 from tests.training.in_processes import NUM_PROCESSES, run_in_processes
 from training import gradient_reversal, learner, similarity
 from training.anti_transfer import AntiTransferLoss
 from training.batches import ExampleSet, Normalization
 from training.devices import build_accelerator
 from training.distributed import (
-    CPU,
     Part,
     Share,
     all_agree,

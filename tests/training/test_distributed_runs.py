@@ -15,11 +15,12 @@ import torch
 from config.errors import UserError
 from config.experiments import load_experiments
 from config.settings import PROJECT_FOLDER
+from config.words import CPU
 from pretraining.extractors import EXTRACTORS
 from pretraining.pretrain import pretrain
 from tests.training.in_processes import NUM_PROCESSES, run_in_processes
 from training import fitting
-from training.distributed import CPU, join_processes, leave_processes, only_main_speaks
+from training.distributed import join_processes, leave_processes, only_main_speaks
 from training.instance import Workshop, run_instance
 from training.learner import Learner
 from training.results import InstanceFiles
