@@ -23,19 +23,19 @@ from config.command_line import (
 )
 from config.errors import UserError
 from config.experiments import Experiment, load_experiments, select_experiments
+from config.extractors import EXTRACTORS
 from config.settings import RANDOM, display_path
 from config.words import METAVAR, add_experiments_option, parse_words, require_gpus
-from experiments_inputs import (
+from training.engine.distributed import is_main, only_main_speaks
+from training.results.dictionary import ResultReader, count_failed, count_finished
+from training.sweep.inputs import (
     describe_inputs,
     find_missing,
     sources_of,
     split_of,
     with_options,
 )
-from pretraining.extractors import EXTRACTORS
-from training.distributed import is_main, only_main_speaks
-from training.results import ResultReader, count_failed, count_finished
-from training.runs import choose_runs
+from training.sweep.runs import choose_runs
 
 
 def in_order(experiments: Sequence[Experiment]) -> list[Experiment]:
@@ -179,7 +179,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"everything is there for {len(runs)} instances")
         return 0
     gpus = require_gpus(request)
-    from experiments_runs import launch
+    from training.sweep.schedule import launch
 
     code = launch(runs, gpus, some_settings.cluster, arguments.overwrite, reader)
     if is_main():

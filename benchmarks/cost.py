@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from training.architecture import (
+from training.engine.checkpoints import SAVING_SHARE
+from training.models.architecture import (
     KERNEL_SIZE,
     convolution_inputs,
     convolution_outputs,
     linear_shapes,
     num_parameters,
 )
-from training.checkpoints import SAVING_SHARE
 
 FLOAT = 4  # bytes
 # Weights, the best weights so far, and two states of Adam.
@@ -119,7 +119,7 @@ def epoch_seconds(plan: Plan, device: Device) -> float:
 
 
 def num_saves(num_epochs: int, epoch: float, save: float) -> int:
-    """How many states a training writes, by the rule of training/checkpoints.py.
+    """How many states a training writes, by the rule of training/engine/checkpoints.py.
 
     Args:
         epoch: s of an epoch.

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.measuring import report
-from training.batches import ExampleSet, Normalization
+from training.data.batches import ExampleSet, Normalization
 
 NUM_BINS = 129
 NUM_WORKERS = 2
@@ -32,7 +32,7 @@ Epoch = Callable[[], Iterator[Tensor]]
 
 
 def normalised(values: Tensor) -> Tensor:
-    """In place, as training/batches.py does it."""
+    """In place, as training/data/batches.py does it."""
     return values.sub_(NORMALIZATION.mean).div_(NORMALIZATION.std)
 
 
@@ -71,10 +71,10 @@ class Ways:
             yield normalised(torch.from_numpy(predictors[rows]).to(self.device))
 
     def one_thread(self) -> Iterator[Tensor]:
-        """As training/batches.py does."""
+        """As training/data/batches.py does."""
         rows = np.concatenate(self.rows_of_batches())
         predictors = np.load(self.path, mmap_mode="r")
-        with mock.patch("training.batches.RESIDENT_SHARE", 0):
+        with mock.patch("training.data.batches.RESIDENT_SHARE", 0):
             examples = ExampleSet(
                 predictors, np.zeros(len(predictors), np.int64), rows, NORMALIZATION, self.device
             )

@@ -15,10 +15,9 @@ import torch
 
 from benchmarks.measuring import median_ratio, report
 from config.words import CPU
-from training.anti_transfer import AntiTransferLoss
-from training.batches import Batch, ExampleSet, Normalization
-from training.devices import build_accelerator, choose_precision
-from training.distributed import (
+from training.data.batches import Batch, ExampleSet, Normalization
+from training.engine.devices import build_accelerator, choose_precision
+from training.engine.distributed import (
     WHOLE,
     Share,
     alone,
@@ -31,10 +30,11 @@ from training.distributed import (
     own_share,
     wait_for_all,
 )
-from training.dropout import share_dropout
-from training.learner import Learner, build_optimizer, listening, training_step
-from training.networks import placed
-from training.vgg import VGG16
+from training.engine.dropout import share_dropout
+from training.engine.step import Learner, build_optimizer, listening, training_step
+from training.methods.anti_transfer import AntiTransferLoss
+from training.models.networks import placed
+from training.models.vgg import VGG16
 
 NUM_CLASSES, LEARNING_RATE = 10, 5e-5
 Step = Callable[[], object]

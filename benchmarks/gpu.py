@@ -29,9 +29,9 @@ from config.errors import UserError
 from config.json_files import read_json
 from config.settings import PROJECT_FOLDER
 from config.words import CPU
-from training.anti_transfer import AntiTransferLoss
-from training.device_memory import free_bytes
-from training.devices import choose_precision
+from training.engine.device_memory import free_bytes
+from training.engine.devices import choose_precision
+from training.methods.anti_transfer import AntiTransferLoss
 
 Step = Callable[[], object]
 

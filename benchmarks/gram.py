@@ -15,9 +15,9 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.measuring import interleaved, median_ratio, report
-from training.architecture import convolution_outputs
-from training.device_memory import free_bytes
-from training.similarity import aggregate, weighted_distance, weighted_similarity
+from training.engine.device_memory import free_bytes
+from training.models.architecture import convolution_outputs
+from training.similarity.measures import aggregate, weighted_distance, weighted_similarity
 
 NUM_FRAMES, NUM_BINS = 126, 129
 FLOAT_BYTES = 4

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from benchmarks.measuring import report
 from config.settings import PROJECT_FOLDER, load_settings
-from training.memory import GIGABYTE, MemoryEstimate, TrainingPlan, estimate_memory
+from training.engine.memory import GIGABYTE, MemoryEstimate, TrainingPlan, estimate_memory
 
 if TYPE_CHECKING:
-    from training.folds import Fold
+    from training.engine.folds import Fold
 
 NUM_BINS, NUM_CLASSES = 129, 10
 # The first of which leaves the optimizer's state to the others; a batch each.
@@ -94,7 +94,7 @@ def train(case: Case) -> dict[str, int]:
 
     The program is what a training of next to nothing needs.
     """
-    from training.devices import choose_device
+    from training.engine.devices import choose_device
 
     device = choose_device(case.gpu)
     _train(replace(case, width=1 / 64, batch_size=1, num_frames=32, layer=None), device)
@@ -106,10 +106,10 @@ def train(case: Case) -> dict[str, int]:
 def _train(case: Case, device: Any) -> None:
     from torch import nn
 
-    from training.anti_transfer import AntiTransferLoss
-    from training.fitting import FitOptions, Streams
-    from training.folds import train_fold
-    from training.networks import build_network, placed
+    from training.engine.fit import FitOptions, Streams
+    from training.engine.folds import train_fold
+    from training.methods.anti_transfer import AntiTransferLoss
+    from training.models.networks import build_network, placed
 
     training = load_settings(
         overrides={"choose_optimizer": case.optimizer, "precision": case.precision}
@@ -130,8 +130,8 @@ def _train(case: Case, device: Any) -> None:
 def _random_fold(case: Case, device: Any) -> "Fold":
     import numpy as np
 
-    from training.batches import ExampleSet, Normalization
-    from training.folds import Fold
+    from training.data.batches import ExampleSet, Normalization
+    from training.engine.folds import Fold
 
     generator = np.random.default_rng(0)
     sets = {}

@@ -35,11 +35,11 @@ from benchmarks.sizes import (
 from config.command_line import run_command
 from config.errors import UserError
 from config.experiments import Experiment, load_experiments
+from config.extractors import EXTRACTORS, Extractor
 from config.settings import Settings
 from config.words import EXPERIMENTS_FOLDER
-from experiments_inputs import sources_of
 from experiments_manager import in_order
-from pretraining.extractors import EXTRACTORS, Extractor
+from training.sweep.inputs import sources_of
 
 LAST_PUBLISHED = 199
 HOUR, GIGABYTE, TERABYTE = 3600, 10**9, 10**12

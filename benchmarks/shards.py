@@ -20,7 +20,7 @@ import torch
 from benchmarks.data_path import NORMALIZATION, drop_cached_pages, write_matrix
 from benchmarks.measuring import interleaved, median_ratio, report
 from preprocessing.pipeline.shards import Examples, Predictors, ShardedExamples
-from training.batches import ExampleSet
+from training.data.batches import ExampleSet
 
 ONE = "one file"
 
@@ -57,10 +57,10 @@ def from_the_disk(paths: list[Path]) -> Predictors:
 
 
 def read_batches(open_them: Callable[[], Predictors], batch_size: int, num_batches: int) -> None:
-    """Some batches of an epoch in random order, as training/batches.py reads them."""
+    """Some batches of an epoch in random order, as training/data/batches.py reads them."""
     predictors = open_them()
     rows = torch.randperm(len(predictors)).numpy()[: batch_size * num_batches]
-    with mock.patch("training.batches.RESIDENT_SHARE", 0):
+    with mock.patch("training.data.batches.RESIDENT_SHARE", 0):
         target = np.zeros(len(predictors), dtype=np.int64)
         examples = ExampleSet(predictors, target, rows, NORMALIZATION, torch.device("cpu"))
     for _ in examples.batches(batch_size):

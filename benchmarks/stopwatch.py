@@ -52,9 +52,10 @@ class Stopwatch:
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def __enter__(self) -> "Stopwatch":
-        from training import folds, instance
-        from training.batches import ExampleSet
-        from training.frozen_features import FeatureStore
+        from training.data.batches import ExampleSet
+        from training.data.frozen_cache import FeatureStore
+        from training.engine import folds
+        from training.sweep import instance
 
         watched: list[tuple[Any, str, Callable[..., Any]]] = [
             (instance, "run_instance", self._running),

@@ -114,8 +114,8 @@ class Workplace:
         """
         import torch
 
-        from training.network_files import save_extractor
-        from training.vgg import VGG16
+        from training.models.vgg import VGG16
+        from training.models.weights import save_extractor
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)

@@ -16,13 +16,13 @@ from torch.nn import functional
 
 from benchmarks.gram import LiveMemory
 from benchmarks.measuring import interleaved, median_ratio, report
-from training.anti_transfer import AntiTransferLoss
-from training.batches import Batch, ExampleSet, Normalization
-from training.devices import build_accelerator, choose_precision, compiled
-from training.frozen_features import FeatureStore
-from training.learner import Learner, build_optimizer, training_step
-from training.networks import placed
-from training.vgg import CONVOLUTION_INDICES, VGG16
+from training.data.batches import Batch, ExampleSet, Normalization
+from training.data.frozen_cache import FeatureStore
+from training.engine.devices import build_accelerator, choose_precision, compiled
+from training.engine.step import Learner, build_optimizer, training_step
+from training.methods.anti_transfer import AntiTransferLoss
+from training.models.networks import placed
+from training.models.vgg import CONVOLUTION_INDICES, VGG16
 
 NUM_CLASSES, LEARNING_RATE, NUM_BATCHES = 10, 5e-5, 2
 Step = Callable[[], object]
@@ -89,7 +89,7 @@ class Bench:
         )
 
     def learner(self, penalties: list[AntiTransferLoss]) -> Learner:
-        """A network of its own as training/folds.py builds it."""
+        """A network of its own as training/engine/folds.py builds it."""
         model = placed(VGG16(NUM_CLASSES, width=self.width), self.device)
         optimizer = build_optimizer("adam", model.parameters(), LEARNING_RATE, 0.0)
         prepared, optimizer = self.accelerator.prepare(model, optimizer)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from config.settings import RANDOM
 from plotting.paired_statistics import PairedDifference, paired_difference
 from plotting.runs import KINDS, Metric, Run
-from training.results import decisive
+from training.results.dictionary import decisive
 
 TRANSFER_KINDS = ("anti_transfer", "dual_anti_transfer")
 # Where methods act: of these, a method is run at several values.

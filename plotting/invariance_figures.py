@@ -17,7 +17,7 @@ from plotting.invariance_findings import (
 )
 from plotting.report_style import ReportFigure, legend_below, series_style, short
 from plotting.tables import file_name, fixed
-from training.invariance_files import PENULTIMATE
+from training.probing.files import PENULTIMATE
 
 Reader = Callable[[Layer], float | None]
 SHORT_NAMES = {PENULTIMATE: "last"}

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from config.json_files import read_json, require_fields
 from config.text import display_path, printable
 from plotting.runs import Run, shorten
-from training.invariance_files import path_in
+from training.probing.files import path_in
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Similarity = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]

@@ -11,7 +11,7 @@ from plotting.paired_statistics import paired_difference
 from plotting.runs import Metric, Run
 from plotting.sentences import capital, could_show, difference_text
 from plotting.tables import Cell, Column, Table, file_name, fixed
-from training.invariance_files import PENULTIMATE, apart_text
+from training.probing.files import PENULTIMATE, apart_text
 
 PROBES = {
     "orthogonal": Metric("probe", "probe accuracy", "%", "points", 100.0, False, 100.0),

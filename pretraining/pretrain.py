@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from config.command_line import run_command, settings_from, settings_parser
 from config.errors import UserError
+from config.extractors import EXTRACTORS, Extractor
 from config.files import remove_partial_files, write_json, write_text
 from config.settings import Settings, display_path
 from config.words import CPU
 from preprocessing.corpora import find_dataset
 from preprocessing.pipeline.jobs import fingerprint_of
 from preprocessing.pipeline.matrices import matrices_name, open_matrices
-from pretraining.extractors import EXTRACTORS, Extractor
-from training.distributed import (
+from training.engine.distributed import (
     from_main,
     is_distributed,
     is_main,
@@ -25,12 +25,12 @@ from training.distributed import (
     only_main_speaks,
     wait_for_all,
 )
-from training.network_files import learnt_nothing, quality, read_description, save_extractor
+from training.models.weights import learnt_nothing, quality, read_description, save_extractor
 
 if TYPE_CHECKING:
     import torch
 
-    from training.fitting import FitOptions
+    from training.engine.fit import FitOptions
 
 TRAINING_AUDIO = "training_audio.txt"
 PREFERRED_SECTIONS = ("pretraining", "training_defaults")
@@ -130,7 +130,7 @@ def pretrain(
 
 def _device(gpus: Sequence[int]) -> "torch.device":
     """Of this process, once all of them are there."""
-    from training.devices import default_gpu
+    from training.engine.devices import default_gpu
 
     if gpus:
         return join_processes(gpus)
@@ -176,7 +176,7 @@ def _write(
 
 
 def _fit_options(extractor: Extractor, settings: Settings) -> "FitOptions":
-    from training.fitting import FitOptions
+    from training.engine.fit import FitOptions
 
     own, training = settings.pretraining, settings.training_defaults
     patience = own.extractor_patience or extractor.patience
@@ -254,10 +254,10 @@ def _train(
         unfinished: the training's state until it is finished.
         fingerprint: of everything that decides the outcome.
     """
-    from training.checkpoints import Checkpoint
-    from training.fitting import Streams
-    from training.folds import load_fold, require_classes, train_fold
-    from training.networks import build_network, placed
+    from training.engine.checkpoints import Checkpoint
+    from training.engine.fit import Streams
+    from training.engine.folds import load_fold, require_classes, train_fold
+    from training.models.networks import build_network, placed
 
     training = settings.training_defaults
     split = matrices.folds(training.fractions, 1)[0]

@@ -141,8 +141,8 @@ class Suite:
         """
         import torch
 
-        from training.network_files import save_extractor
-        from training.vgg import VGG16
+        from training.models.vgg import VGG16
+        from training.models.weights import save_extractor
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -195,7 +195,7 @@ class Suite:
         """Train an instance on the CPU; returns its JSON twin's content."""
         import torch
 
-        from training.instance import Workshop, run_instance
+        from training.sweep.instance import Workshop, run_instance
 
         instance = self.instance(identifier, number, **overrides)
         workshop = Workshop(torch.device("cpu"))
@@ -203,7 +203,7 @@ class Suite:
 
     def files(self, identifier: int, number: int = 1) -> Any:
         """The names of an instance's files."""
-        from training.results import InstanceFiles
+        from training.results.dictionary import InstanceFiles
 
         return InstanceFiles(self.results, identifier, number, "tiny", "spectrum_fast")
 

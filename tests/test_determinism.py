@@ -14,8 +14,8 @@ import torch
 import experiments_manager
 from config.ini_files import read_ini
 from config.settings import DEFAULTS_FILE, EXTRACTOR_PATH_KEY
-from training.instance import Workshop, run_instance
-from training.results import instance_fingerprint
+from training.results.dictionary import instance_fingerprint
+from training.sweep.instance import Workshop, run_instance
 
 if TYPE_CHECKING:
     from tests.conftest import Suite

@@ -21,10 +21,10 @@ from config.errors import UserError
 from config.experiments import load_experiments
 from config.words import EXPERIMENTS_FOLDER, Request, parse_words
 from experiments_manager import build_parser, in_order, main
-from launching.spreadsheets import Spreadsheets
-from training.results import ResultReader, read_result, write_result
-from training.runs import Run, choose_runs
-from training.spreadsheet import write_spreadsheet
+from training.results.dictionary import ResultReader, read_result, write_result
+from training.results.spreadsheet import write_spreadsheet
+from training.sweep.runs import Run, choose_runs
+from training.sweep.spreadsheets import Spreadsheets
 
 if TYPE_CHECKING:
     from tests.conftest import Examples, Suite
@@ -61,7 +61,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     def note(_instance: Any, files: Any, *_: Any) -> None:
         started.append((files.experiment, files.number))
 
-    monkeypatch.setattr("training.instance.run_instance", note)
+    monkeypatch.setattr("training.sweep.instance.run_instance", note)
     monkeypatch.setattr(Spreadsheets, "add", lambda _self, _run: None)
     return started
 
@@ -300,7 +300,7 @@ def test_check_says_how_much_memory_is_needed_and_refuses_what_does_not_fit(
     assert manage(suite, "--check", "[5]", "-1") == 0
     said = capsys.readouterr().out
     assert re.search(r"memory of the largest run: about [0-9.]+ GB at batch_size = 10 \(", said)
-    monkeypatch.setattr("training.device_memory.free_machine_bytes", lambda: 10_000_000)
+    monkeypatch.setattr("training.engine.device_memory.free_machine_bytes", lambda: 10_000_000)
     with pytest.raises(UserError, match=r"too little memory on the CPU: .* are needed and"):
         manage(suite, "--check", "[5]", "-1")
     assert manage(suite, "--check", "[5]", "0") == 0
@@ -701,8 +701,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         clock.now += 2
         write_spreadsheet(*arguments)
 
-    monkeypatch.setattr("experiments_runs.time.monotonic", clock)
-    monkeypatch.setattr("training.spreadsheet.write_spreadsheet", slowly)
+    monkeypatch.setattr("training.sweep.schedule.time.monotonic", clock)
+    monkeypatch.setattr("training.results.spreadsheet.write_spreadsheet", slowly)
     return clock
 
 
@@ -739,7 +739,7 @@ def test_a_result_that_comes_while_a_spreadsheet_is_written_stands_in_the_last(
         pretend_to_run(suite, 5, 2)
         write_spreadsheet(*arguments)
 
-    monkeypatch.setattr("training.spreadsheet.write_spreadsheet", meanwhile)
+    monkeypatch.setattr("training.results.spreadsheet.write_spreadsheet", meanwhile)
     pretend_to_run(suite, 5, 1)
     spreadsheets.add(runs[0])
     spreadsheets.add(runs[1])
@@ -774,7 +774,7 @@ def test_no_result_is_read_again_for_each_spreadsheet(
         read.append(path.name)
         return read_result(path)
 
-    monkeypatch.setattr("training.results.read_result", noting)
+    monkeypatch.setattr("training.results.dictionary.read_result", noting)
     spreadsheets = Spreadsheets(ResultReader())
     for number, run in enumerate(runs_of(suite, 5), start=1):
         pretend_to_run(suite, 5, number)
@@ -796,7 +796,7 @@ def test_the_spreadsheet_is_complete_after_an_interruption(
             raise KeyboardInterrupt
         pretend_to_run(suite, 5, instance.number)
 
-    monkeypatch.setattr("training.instance.run_instance", run_two)
+    monkeypatch.setattr("training.sweep.instance.run_instance", run_two)
     with pytest.raises(KeyboardInterrupt):
         manage(suite, "[5]", "-1")
     assert rows_of_spreadsheet(suite, 5) == [1, 2]
@@ -831,7 +831,7 @@ def test_a_spreadsheet_that_cannot_be_written_is_a_failure_of_one_line(
     def fails(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("training.spreadsheet.write_spreadsheet", fails)
+    monkeypatch.setattr("training.results.spreadsheet.write_spreadsheet", fails)
     assert manage(suite, "[5]", "-1") == 1
     captured = capsys.readouterr()
     assert "exp5_results_spreadsheet.xlsx: OSError: [Errno 28] No space left" in captured.err
@@ -874,7 +874,7 @@ def test_any_error_of_an_instance_is_reported_in_one_line(
     def fails(*_: Any) -> None:
         raise errors.pop(0)
 
-    monkeypatch.setattr("training.instance.run_instance", fails)
+    monkeypatch.setattr("training.sweep.instance.run_instance", fails)
     assert manage(suite, "[5]", "-1") == 1
     lines = capsys.readouterr().err.rstrip().split("\n")
     assert [line.split(": ", 2)[2] for line in lines[-2:]] == [
@@ -892,7 +892,7 @@ def test_an_interruption_stops_everything(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("training.instance.run_instance", interrupted)
+    monkeypatch.setattr("training.sweep.instance.run_instance", interrupted)
     with pytest.raises(SystemExit) as caught:
         run_command(lambda: manage(suite, "[5]", "-1"))
     assert caught.value.code == 130

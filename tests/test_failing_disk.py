@@ -21,6 +21,7 @@ import torch
 
 import experiments_manager
 from config.command_line import run_command
+from config.extractors import EXTRACTORS
 from config.files import make_folder, write_json, write_text, written_aside
 from experiments_manager import build_parser, main
 from plotting.figures import new_figure, write_figures
@@ -32,12 +33,11 @@ from preprocessing.pipeline.jobs import Crew
 from preprocessing.pipeline.manifests import write_table
 from preprocessing.pipeline.matrices import open_matrices
 from preprocessing.pipeline.noise_mixing import Mixture, write_mixtures
-from pretraining.extractors import EXTRACTORS
 from pretraining.pretrain import pretrain
-from training.checkpoints import Checkpoint
-from training.network_files import save_extractor, save_weights
-from training.results import InstanceFiles, write_result
-from training.spreadsheet import write_spreadsheet
+from training.engine.checkpoints import Checkpoint
+from training.models.weights import save_extractor, save_weights
+from training.results.dictionary import InstanceFiles, write_result
+from training.results.spreadsheet import write_spreadsheet
 
 if TYPE_CHECKING:
     from tests.conftest import Suite

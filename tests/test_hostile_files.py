@@ -15,11 +15,11 @@ import torch
 
 from config import files as config_files
 from config.errors import UserError
+from config.extractors import EXTRACTORS
 from experiments_manager import build_parser, main
 from plotting import plot_loss_epochs, plot_perLayer_improvement
-from pretraining.extractors import EXTRACTORS
 from pretraining.pretrain import pretrain
-from training.network_files import save_weights
+from training.models.weights import save_weights
 
 if TYPE_CHECKING:
     from tests.conftest import Suite
@@ -264,7 +264,7 @@ def test_a_described_extractor_of_other_shapes_names_or_nan_is_refused(
     prepared: "Suite", capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Somebody has renewed the fingerprint, too."""
-    from training.network_files import save_extractor
+    from training.models.weights import save_extractor
 
     folder = prepared.extractors / "noisyspeech"
     weights = torch.load(folder / "model.pt", weights_only=True)

@@ -10,7 +10,7 @@ import pytest
 
 from config.command_line import CONFIG_VARIABLE
 from config.settings import PROJECT_FOLDER
-from training.results import read_results
+from training.results.dictionary import read_results
 
 TINY = """
 [preprocessing]

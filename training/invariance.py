@@ -21,9 +21,9 @@ from config.errors import UserError
 from config.experiments import load_experiments, select_experiments
 from config.settings import display_path, printable
 from config.words import MANAGER, METAVAR, add_experiments_option, parse_words, require_gpu
-from training.invariance_summary import sentences, table
-from training.results import ResultReader
-from training.runs import Run, choose_runs
+from training.probing.summary import sentences, table
+from training.results.dictionary import ResultReader
+from training.sweep.runs import Run, choose_runs
 
 
 class Reports:
@@ -108,8 +108,8 @@ def main(arguments: argparse.Namespace) -> int:
     report = Reports()
     finished = find_finished(runs, ResultReader(), report)
     labels = tuple(filter(None, (name.strip() for name in arguments.labels.split(","))))
-    from training.devices import choose_device
-    from training.invariance_analysis import Analyst, Finished
+    from training.engine.devices import choose_device
+    from training.probing.analysis import Analyst, Finished
 
     analyst = Analyst(choose_device(gpu), labels, frozen_names(runs), report)
     found = analyst.analyse_all(list(starmap(Finished, finished)), arguments.overwrite)

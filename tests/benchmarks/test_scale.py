@@ -14,7 +14,7 @@ from config.errors import UserError
 from config.experiments import load_experiments
 from config.words import EXPERIMENTS_FOLDER
 from preprocessing.corpora import all_datasets
-from training.vgg import VGG16
+from training.models.vgg import VGG16
 
 NUM_PUBLISHED_RUNS = 442
 PLAN = Plan(

@@ -13,8 +13,8 @@ from benchmarks.stopwatch import Laps, peak_process_bytes
 from benchmarks.synthetic import Workplace
 from config.settings import load_settings
 from preprocessing.pipeline.matrices import open_matrices
-from training.network_files import learnt_nothing, load_weights, read_description
-from training.networks import load_extractor
+from training.models.networks import load_extractor
+from training.models.weights import learnt_nothing, load_weights, read_description
 
 WIDTH = 1 / 32
 

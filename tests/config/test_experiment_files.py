@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from config.experiments import Experiment, load_experiments, select_experiments
+from config.extractors import EXTRACTORS
 from config.settings import PROJECT_FOLDER
 from preprocessing.corpora import all_datasets
-from pretraining.extractors import EXTRACTORS
 
 FOLDER = PROJECT_FOLDER / "experiments_antitransfer"
 NUM_EXPERIMENTS, NUM_INSTANCES = 41, 442

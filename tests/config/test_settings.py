@@ -117,7 +117,7 @@ class TestConfigFile:
                 assert not missing, f"[{section}] {name}: comment lacks {missing}"
 
     def test_every_extractor_has_its_path_key(self) -> None:
-        from pretraining.extractors import EXTRACTORS
+        from config.extractors import EXTRACTORS
 
         paths = load_settings().training_defaults.extractor_paths
         assert set(EXTRACTORS) <= set(paths)

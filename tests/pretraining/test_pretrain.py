@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from config.errors import UserError
-from pretraining.extractors import EXTRACTORS
+from config.extractors import EXTRACTORS
 from pretraining.pretrain import pretrain, pretrain_command
-from training import checkpoints, fitting, folds
-from training.network_files import load_weights, read_description
-from training.networks import load_extractor
-from training.vgg import VGG16
+from training.engine import checkpoints, folds
+from training.engine import fit as fitting
+from training.models.networks import load_extractor
+from training.models.vgg import VGG16
+from training.models.weights import load_weights, read_description
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,7 +132,7 @@ def test_an_interrupted_pre_training_is_begun_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("training.network_files.write_json", interrupted)
+        patch.setattr("training.models.weights.write_json", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(prepared)
     assert (prepared.extractors / "noisyspeech" / "model.pt").exists()

@@ -20,11 +20,11 @@ import psutil
 import torch
 
 from config.experiments import load_experiments
-from launching.spreadsheets import Spreadsheets
 from tests.conftest import Suite
-from training.instance import Workshop, run_instance
-from training.results import ResultReader
-from training.runs import Run, files_of
+from training.results.dictionary import ResultReader
+from training.sweep.instance import Workshop, run_instance
+from training.sweep.runs import Run, files_of
+from training.sweep.spreadsheets import Spreadsheets
 
 MEGABYTE = 1 << 20
 EXPERIMENT = 1

@@ -8,14 +8,14 @@ from importlib import import_module
 from pathlib import Path
 
 import experiments_manager
+from config.extractors import EXTRACTORS
 from config.settings import load_settings
 from preprocessing.corpora import noisyspeech
 from preprocessing.make_miniature_corpora import CORPORA, SIZES
 from preprocessing.pipeline import extraction
-from pretraining.extractors import EXTRACTORS
 from pretraining.pretrain import pretrain
 from tests.conftest import Suite
-from training import checkpoints
+from training.engine import checkpoints
 
 CPU = -1
 Command = Callable[[Path], int]
@@ -43,8 +43,8 @@ HEAVY_MODULES = (
     "soundfile",
     "soxr",
     "torch._dynamo",  # optimizers import it, which takes seconds
-    "training.instance",
-    "training.spreadsheet",
+    "training.sweep.instance",
+    "training.results.spreadsheet",
     "xlsxwriter",
 )
 

@@ -1,0 +1,189 @@
+"""A training that is interrupted and started again ends as if nothing had happened."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from training.engine import checkpoints
+from training.engine import fit as fitting
+from training.engine.checkpoints import Checkpoint
+from training.sweep import instance as instance_module
+
+if TYPE_CHECKING:
+    from tests.conftest import Suite
+
+NUM_EPOCHS = 5
+AGAINST_NOISE = {
+    "anti_transfer": True,
+    "at_dataset": "noisyspeech",
+    "at_layer": "3",
+    "num_epochs": NUM_EPOCHS,
+}
+
+
+@pytest.fixture(autouse=True)
+def each_epoch_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny epochs are shorter than ten times the saving."""
+    monkeypatch.setattr(checkpoints, "SAVING_SHARE", float("inf"))
+
+
+class Interruption:
+    """Lets a function of a module go through so many times, and then is a Ctrl-C."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, after: int) -> None:
+        self.calls = 0
+        original = getattr(module, name)
+
+        def counted(*arguments: Any, **named: Any) -> Any:
+            self.calls += 1
+            if self.calls > after:
+                raise KeyboardInterrupt
+            return original(*arguments, **named)
+
+        monkeypatch.setattr(module, name, counted)
+
+
+def everything_of(suite: "Suite", num_folds: int = 1) -> tuple[dict[str, Any], list[Any]]:
+    """The twin, without what may differ, and the weights of each fold."""
+    twin = json.loads(suite.files(1).twin.read_text())
+    weights = [
+        torch.load(suite.files(1).model(fold), weights_only=True) for fold in range(num_folds)
+    ]
+    return twin, weights
+
+
+def assert_equal(first: "Suite", second: "Suite", num_folds: int = 1) -> None:
+    (twin, weights), (other_twin, other_weights) = (
+        everything_of(each, num_folds) for each in (first, second)
+    )
+    assert twin == other_twin
+    for state, other in zip(weights, other_weights, strict=True):
+        assert state.keys() == other.keys()
+        assert all(torch.equal(state[name], other[name]) for name in state)
+
+
+def prepared(suite: "Suite", **training: Any) -> "Suite":
+    suite.write_matrices()
+    suite.write_extractor()
+    suite.write_experiment(1, {**AGAINST_NOISE, **training})
+    return suite
+
+
+@pytest.mark.parametrize("aggregation", ["gram", "stochastic_pairwise"])
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_a_run_that_is_stopped_after_each_epoch_is_the_same_run(
+    make_suite: Callable[[], "Suite"],
+    monkeypatch: pytest.MonkeyPatch,
+    aggregation: str,
+    optimizer: str,
+) -> None:
+    values = {"at_aggregation": aggregation, "choose_optimizer": optimizer, "patience": NUM_EPOCHS}
+    undisturbed = prepared(make_suite(), **values)
+    undisturbed.run(1)
+    disturbed = prepared(make_suite(), **values)
+    for _ in range(NUM_EPOCHS - 1):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            Interruption(patched, fitting, "_train_epoch", after=1)
+            disturbed.run(1)
+    with monkeypatch.context() as patched:
+        last = Interruption(patched, fitting, "_train_epoch", after=1)
+        disturbed.run(1)
+        assert last.calls == 1
+    assert_equal(undisturbed, disturbed)
+    assert list(disturbed.files(1).unfinished.iterdir()) == []
+
+
+def test_a_run_that_early_stopping_ends_is_not_prolonged(
+    make_suite: Callable[[], "Suite"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"num_epochs": 20, "learning_rate": 0.02, "patience": 2}
+    undisturbed = prepared(make_suite(), **values)
+    length = len(undisturbed.run(1)["0"]["val_loss_hist"])
+    assert length < 20
+    disturbed = prepared(make_suite(), **values)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        Interruption(patched, fitting, "_train_epoch", after=length - 1)
+        disturbed.run(1)
+    disturbed.run(1)
+    assert_equal(undisturbed, disturbed)
+
+
+@pytest.mark.parametrize("function", ["save_weights", "write_json", "write_result"])
+def test_finished_folds_are_not_trained_again(
+    make_suite: Callable[[], "Suite"], monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    values = {"num_epochs": 2, "num_folds": 3}
+    undisturbed = prepared(make_suite(), **values)
+    undisturbed.run(1)
+    disturbed = prepared(make_suite(), **values)
+    after = 0 if function == "write_result" else 1
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        Interruption(patched, instance_module, function, after)
+        disturbed.run(1)
+    with monkeypatch.context() as patched:
+        epochs = Interruption(patched, fitting, "_train_epoch", after=100)
+        disturbed.run(1)
+    # Interrupted in the second fold after its last state, or after all folds.
+    assert epochs.calls == (0 if function == "write_result" else 3)
+    assert_equal(undisturbed, disturbed, num_folds=3)
+
+
+def test_what_another_training_left_is_not_taken(
+    make_suite: Callable[[], "Suite"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = prepared(make_suite())
+    undisturbed.run(1, seed=4)
+    disturbed = prepared(make_suite())
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        Interruption(patched, fitting, "_train_epoch", after=2)
+        disturbed.run(1, seed=3)
+    disturbed.run(1, seed=4)
+    assert_equal(undisturbed, disturbed)
+
+
+@pytest.mark.parametrize("content", [b"", b"no state", b"\x80\x04\x95"])
+def test_a_broken_state_is_named_and_not_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    path = tmp_path / "state.pt"
+    path.write_bytes(content)
+    assert Checkpoint(path, "this training").read() is None
+    assert "cannot be used, the training starts anew" in capsys.readouterr().out
+
+
+def test_nothing_is_read_from_a_file_that_would_run_code(tmp_path: Path) -> None:
+    class Harmful:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "touched",))
+
+    path = tmp_path / "state.pt"
+    torch.save({"fingerprint": "this training", "state": Harmful()}, path)
+    assert Checkpoint(path, "this training").read() is None
+    assert not (tmp_path / "touched").exists()
+
+
+def test_states_are_written_for_a_tenth_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "SAVING_SHARE", 0.1)
+    clock = 0.0
+    written: list[float] = []
+
+    def write(_state: Any, path: Path) -> None:
+        nonlocal clock
+        written.append(clock)
+        clock += 2.0
+        path.touch()
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
+    monkeypatch.setattr(torch, "save", write)
+    checkpoint = Checkpoint(tmp_path / "state.pt", "this training")
+    for _ in range(100):
+        clock += 1.0
+        checkpoint.save({})
+    assert written == pytest.approx([1.0, *(1.0 + 22.0 * number for number in range(1, 5))])

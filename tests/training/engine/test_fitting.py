@@ -1,0 +1,529 @@
+"""The training loop: when it stops, what it keeps and notes, and that it can be repeated."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from config.errors import UserError
+from training.data.batches import ExampleSet, Normalization, training_statistics
+from training.engine import fit as fitting
+from training.engine.checks import TrainingError
+from training.engine.devices import build_accelerator
+from training.engine.fit import FitOptions, FitResult, Streams, fit
+from training.engine.metrics import Task
+from training.engine.step import Evaluation, Learner, build_optimizer, evaluate
+from training.methods.anti_transfer import AntiTransferLoss
+from training.models.networks import build_network
+from training.similarity.measures import similarity
+
+if TYPE_CHECKING:
+    from tests.conftest import Examples
+
+CPU = torch.device("cpu")
+TRAINING, VALIDATION = np.arange(45), np.arange(45, 60)
+
+
+def small_network(seed: int, outputs: int = 3, dropout: float = 0.5) -> nn.Sequential:
+    """Two convolutions; layer 2 has 6 channels."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(4, 6, 3, padding=1, stride=2),
+            nn.ReLU(inplace=True),
+            nn.AdaptiveAvgPool2d(3),
+            nn.Flatten(),
+            nn.Dropout(dropout),
+            nn.Linear(54, outputs),
+        )
+
+
+Sets = tuple[ExampleSet, ExampleSet]
+
+
+@pytest.fixture
+def sets(bands: "Examples") -> Sets:
+    """Training and validation set."""
+    return sets_of(bands)
+
+
+def sets_of(examples: "Examples") -> Sets:
+    normalization = training_statistics(examples.predictors, TRAINING)
+    both = [
+        ExampleSet(examples.predictors, examples.target, rows, normalization, CPU)
+        for rows in (TRAINING, VALIDATION)
+    ]
+    return both[0], both[1]
+
+
+def learner_of(
+    model: nn.Module,
+    penalties: Sequence[AntiTransferLoss] = (),
+    optimizer: str = "adam",
+    learning_rate: float = 0.01,
+    task: Task = "classification",
+) -> Learner:
+    accelerator = build_accelerator(CPU, "fp32", "none", Path("unused"))
+    chosen = build_optimizer(optimizer, model.parameters(), learning_rate, 0.0)
+    prepared, chosen = accelerator.prepare(model, chosen)
+    return Learner(prepared, chosen, penalties, accelerator, task)
+
+
+def options_of(**changes: Any) -> FitOptions:
+    return FitOptions(**{"num_epochs": 3, "batch_size": 10, "patience": None, **changes})
+
+
+def run_fit(learner: Learner, sets: Sets, seed: int = 0, **changes: Any) -> FitResult:
+    return fit(learner, *sets, options_of(**changes), Streams.from_seed(seed, 0), "test")
+
+
+def penalty_of(model: nn.Module, seed: int = 9, **changes: Any) -> AntiTransferLoss:
+    values = {"layers": [2], "name": "noisyspeech", **changes}
+    return AntiTransferLoss(model, small_network(seed), **values)
+
+
+class Script:
+    """Stands for `evaluate`: validation figures from a list; notes the weights it meets."""
+
+    def __init__(self, key: str, values: Iterable[float]) -> None:
+        self.key = key
+        self.values = list(values)
+        self.states: list[dict[str, Tensor]] = []
+
+    def __call__(self, learner: Learner, examples: ExampleSet, _batch_size: int) -> Evaluation:
+        figures = {"loss": 1.0, "task_loss": 1.0, "acc": 0.5}
+        if len(examples) == len(VALIDATION):
+            figures[self.key] = self.values[len(self.states)]
+            state = learner.model.state_dict()
+            self.states.append({name: tensor.clone() for name, tensor in state.items()})
+        return Evaluation(figures, np.zeros(1), np.zeros(1), 1)
+
+
+def equal_states(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "patience", "num_epochs", "best_epoch"),
+    [
+        ([3, 2, 2.5, 2.4, 2.3, 0], 3, 5, 1),
+        ([3, 2, 2.5, 1.9, 2, 2, 0], 2, 6, 3),
+        ([3, 3, 3, 0], 2, 3, 0),
+        ([1, 2, 0, 5, 6, 7], 1, 2, 0),
+        ([5, 4, 3, 2, 1, 0], 1, 6, 5),
+        ([3, 4, 5, 6, 7, 2], None, 6, 5),
+    ],
+)
+def test_stops_after_exactly_patience_epochs_without_improvement_and_keeps_the_best(
+    monkeypatch: pytest.MonkeyPatch,
+    sets: Sets,
+    values: list[float],
+    patience: int | None,
+    num_epochs: int,
+    best_epoch: int,
+) -> None:
+    script = Script("loss", values)
+    monkeypatch.setattr(fitting, "evaluate", script)
+    result = run_fit(learner_of(small_network(0)), sets, num_epochs=6, patience=patience)
+    assert result.history["val_loss_hist"] == values[:num_epochs]
+    assert result.best_epoch == best_epoch
+    assert result.best_value == values[best_epoch]
+    assert equal_states(result.best_state, script.states[best_epoch])
+    assert not equal_states(script.states[0], script.states[-1])
+
+
+@pytest.mark.parametrize(
+    ("metric", "key", "values", "best_epoch"),
+    [
+        ("val_acc", "acc", [0.2, 0.7, 0.7, 0.1], 1),
+        ("val_task_loss", "task_loss", [0.2, 0.7, 0.1, 0.1], 2),
+        ("val_loss", "acc", [0.2, 0.7, 0.7, 0.1], 0),
+    ],
+)
+def test_the_chosen_figure_decides_which_epoch_is_best(
+    monkeypatch: pytest.MonkeyPatch,
+    sets: Sets,
+    metric: str,
+    key: str,
+    values: list[float],
+    best_epoch: int,
+) -> None:
+    monkeypatch.setattr(fitting, "evaluate", Script(key, values))
+    result = run_fit(learner_of(small_network(0)), sets, num_epochs=4, best_metric=metric)
+    assert result.best_epoch == best_epoch
+
+
+def test_a_network_that_does_not_change_stops_after_patience_epochs(sets: Sets) -> None:
+    learner = learner_of(small_network(0), optimizer="sgd", learning_rate=0.0)
+    result = run_fit(learner, sets, num_epochs=20, patience=4)
+    assert len(result.history["val_loss_hist"]) == 5
+    assert len(set(result.history["val_loss_hist"])) == 1
+
+
+def test_it_learns(sets: Sets) -> None:
+    learner = learner_of(small_network(0))
+    result = run_fit(learner, sets, num_epochs=15)
+    assert result.history["val_acc_hist"][-1] == 1.0
+    assert result.history["val_loss_hist"][-1] < 0.5 * result.history["val_loss_hist"][0]
+
+
+def test_its_steps_are_those_of_a_plain_loop(sets: Sets) -> None:
+    """Gradient descent by hand on cross-entropy + 0.5 * similarity, five batches, two epochs."""
+    model, frozen, by_hand = small_network(0, dropout=0), small_network(9), small_network(0)
+    penalty = AntiTransferLoss(model, frozen, [2], beta=0.5)
+    learner = learner_of(model, [penalty], optimizer="sgd", learning_rate=0.1)
+    result = run_fit(learner, sets, num_epochs=2, shuffle=False)
+    assert result.best_epoch == 1
+    by_hand.eval()
+    frozen.eval()
+    parameters = list(by_hand.parameters())
+    for _ in range(2):
+        for batch in sets[0].batches(10):
+            activation = by_hand[:4](batch.inputs)
+            with torch.no_grad():
+                other = frozen[:4](batch.inputs)
+            loss = functional.cross_entropy(by_hand[4:](activation), batch.labels)
+            loss = loss + 0.5 * similarity(activation, other)
+            gradients = torch.autograd.grad(loss, parameters)
+            with torch.no_grad():
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    parameter.sub_(0.1 * gradient)
+    for name, value in by_hand.state_dict().items():
+        torch.testing.assert_close(result.best_state[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_histories_of_a_plain_training(sets: Sets) -> None:
+    result = run_fit(learner_of(small_network(0)), sets, num_epochs=4)
+    assert set(result.history) == {
+        f"{prefix}_{name}_hist"
+        for prefix in ("train", "val")
+        for name in ("loss", "task_loss", "acc")
+    }
+    assert {len(values) for values in result.history.values()} == {4}
+    assert result.history["train_loss_hist"] == result.history["train_task_loss_hist"]
+
+
+@pytest.mark.parametrize("train_metrics", ["full", "running"])
+def test_histories_with_two_frozen_networks(sets: Sets, train_metrics: str) -> None:
+    model = small_network(0)
+    penalties = [
+        penalty_of(model, 9, layers=[1, 2]),
+        penalty_of(model, 8, beta=0.5, name="speaker"),
+    ]
+    history = run_fit(learner_of(model, penalties), sets, train_metrics=train_metrics).history
+    terms = ["noisyspeech_layer1_loss", "noisyspeech_layer2_loss", "speaker_layer2_loss"]
+    names = ["loss", "task_loss", "feature_loss", "acc", *terms]
+    assert set(history) == {
+        f"{prefix}_{name}_hist" for prefix in ("train", "val") for name in names
+    }
+    for prefix in ("train", "val"):
+        columns = {name: np.array(history[f"{prefix}_{name}_hist"]) for name in names}
+        assert len(columns["loss"]) == 3
+        np.testing.assert_allclose(
+            columns["loss"], columns["task_loss"] + columns["feature_loss"], rtol=1e-6
+        )
+        np.testing.assert_allclose(
+            columns["feature_loss"], sum(columns[name] for name in terms), rtol=1e-6
+        )
+        assert (columns["feature_loss"] > 0).all()
+
+
+def test_evaluation_is_a_mean_over_examples_of_what_a_plain_loop_computes(sets: Sets) -> None:
+    model, frozen = small_network(0), small_network(9)
+    penalty = AntiTransferLoss(model, frozen, [2], beta=0.7, name="noisyspeech")
+    learner = learner_of(model, [penalty])
+    with penalty:
+        figures = evaluate(learner, sets[1], 4).figures
+    model.eval()
+    task, feature, correct = 0.0, 0.0, 0
+    with torch.no_grad():
+        for batch in sets[1].batches(4):
+            logits = model(batch.inputs)
+            count = len(batch.labels)
+            task += count * float(functional.cross_entropy(logits, batch.labels))
+            current, other = model[:4](batch.inputs), frozen.eval()[:4](batch.inputs)
+            feature += count * 0.7 * float(similarity(current, other))
+            correct += int((logits.argmax(1) == batch.labels).sum())
+    assert figures["task_loss"] == pytest.approx(task / 15, rel=1e-5)
+    assert figures["feature_loss"] == pytest.approx(feature / 15, rel=1e-5)
+    assert figures["noisyspeech_layer2_loss"] == pytest.approx(feature / 15, rel=1e-5)
+    assert figures["loss"] == pytest.approx((task + feature) / 15, rel=1e-5)
+    assert figures["acc"] == pytest.approx(correct / 15)
+
+
+def test_predictions_come_with_their_labels(sets: Sets) -> None:
+    learner = learner_of(small_network(0))
+    evaluation = evaluate(learner, sets[1], 4)
+    with torch.no_grad():
+        outputs = learner.model(torch.cat([batch.inputs for batch in sets[1].batches(15)]))
+    assert evaluation.predictions.tolist() == outputs.argmax(1).tolist()
+    assert evaluation.labels.tolist() == [number % 3 for number in VALIDATION]
+
+
+Passes = list[tuple[bool, Tensor, Tensor]]
+
+
+@pytest.fixture
+def watch() -> Callable[[nn.Module], Passes]:
+    """Notes each forward pass of a model: whether in training mode, inputs, outputs."""
+
+    def start(model: nn.Module) -> Passes:
+        passes: Passes = []
+        model.register_forward_hook(
+            lambda module, inputs, output: passes.append(
+                (module.training, inputs[0].clone(), output.detach().clone())
+            )
+        )
+        return passes
+
+    return start
+
+
+def test_running_metrics_are_means_over_the_batches_as_they_were_trained(
+    sets: Sets, watch: Callable[[nn.Module], Passes]
+) -> None:
+    model = small_network(0)
+    passes = watch(model)
+    history = run_fit(learner_of(model), sets, num_epochs=1, train_metrics="running").history
+    assert [len(outputs) for training, _, outputs in passes if training] == [10, 10, 10, 10, 5]
+    assert sum(len(outputs) for training, _, outputs in passes if not training) == len(VALIDATION)
+    generator = Streams.from_seed(0, 0).shuffling
+    labels = [batch.labels for batch in sets[0].training_batches(10, True, generator)]
+    outputs = [outputs for training, _, outputs in passes if training]
+    pairs = list(zip(outputs, labels, strict=True))
+    loss = sum(float(functional.cross_entropy(*pair, reduction="sum")) for pair in pairs) / 45
+    correct = sum(int((out.argmax(1) == label).sum()) for out, label in pairs) / 45
+    assert history["train_loss_hist"] == [pytest.approx(loss, rel=1e-6)]
+    assert history["train_acc_hist"] == [pytest.approx(correct)]
+
+
+def test_full_metrics_evaluate_the_training_set_after_the_epoch(
+    sets: Sets, watch: Callable[[nn.Module], Passes]
+) -> None:
+    model = small_network(0)
+    passes = watch(model)
+    learner = learner_of(model)
+    history = run_fit(learner, sets, num_epochs=1, train_metrics="full").history
+    evaluated = [len(outputs) for training, _, outputs in passes if not training]
+    assert sum(evaluated) == len(TRAINING) + len(VALIDATION)
+    model.eval()
+    with torch.no_grad():
+        batch = next(sets[0].batches(45))
+        loss = float(functional.cross_entropy(model(batch.inputs), batch.labels))
+    assert history["train_loss_hist"] == [pytest.approx(loss, rel=1e-5)]
+
+
+def test_one_forward_pass_of_the_model_in_each_step(
+    sets: Sets, watch: Callable[[nn.Module], Passes]
+) -> None:
+    model = small_network(0)
+    penalty = penalty_of(model)
+    passes = watch(model)
+    run_fit(learner_of(model, [penalty]), sets, num_epochs=2, train_metrics="running")
+    assert sum(training for training, _, _ in passes) == 2 * 5
+
+
+def test_the_same_seed_gives_bit_equal_weights_and_another_seed_others(sets: Sets) -> None:
+    def train(seed: int, disturb: bool = False) -> FitResult:
+        torch.manual_seed(123 if disturb else 0)
+        model = small_network(0)
+        learner = learner_of(model, [penalty_of(model, aggregation="stochastic_pairwise")])
+        return run_fit(learner, sets, seed)
+
+    first, second = train(1), train(1, disturb=True)
+    assert equal_states(first.best_state, second.best_state)
+    assert first.history == second.history
+    assert not equal_states(first.best_state, train(2).best_state)
+
+
+def test_a_penalty_changes_neither_the_batches_nor_the_dropout(
+    sets: Sets, watch: Callable[[nn.Module], Passes]
+) -> None:
+    inputs: list[list[Tensor]] = []
+    states: list[tuple[bool, Tensor]] = []
+    for with_penalty in (False, True):
+        model = small_network(0)
+        penalties = [penalty_of(model)] if with_penalty else []
+        passes = watch(model)
+        model.register_forward_pre_hook(
+            lambda module, _, noted=states: noted.append((module.training, torch.get_rng_state()))
+        )
+        run_fit(learner_of(model, penalties), sets)
+        inputs.append([values for training, values, _ in passes if training])
+    halves = [state for training, state in states if training]
+    plain, penalised = halves[: len(inputs[0])], halves[len(inputs[0]) :]
+    assert len(inputs[0]) == len(inputs[1]) == len(plain) == len(penalised) == 15
+    for first, second in (*zip(*inputs, strict=True), *zip(plain, penalised, strict=True)):
+        assert torch.equal(first, second)
+
+
+def test_the_penalty_pushes_the_layer_away(sets: Sets) -> None:
+    def similarity_after(beta: float) -> float:
+        model = small_network(0)
+        penalty = penalty_of(model, beta=beta)
+        result = run_fit(learner_of(model, [penalty]), sets, num_epochs=8)
+        model.load_state_dict(result.best_state)
+        batch = next(sets[1].batches(15))
+        with torch.no_grad():
+            current, other = model.eval()[:4](batch.inputs), penalty.frozen[:4](batch.inputs)  # type: ignore[index]
+        return float(similarity(current, other))
+
+    assert similarity_after(1.0) < 0.5 * similarity_after(0.0)
+
+
+def test_the_frozen_network_stays_as_it_was_and_hooks_are_removed(sets: Sets) -> None:
+    model = small_network(0)
+    penalty = penalty_of(model)
+    before = {name: tensor.clone() for name, tensor in penalty.frozen.state_dict().items()}
+    run_fit(learner_of(model, [penalty]), sets)
+    assert equal_states(dict(penalty.frozen.state_dict()), before)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_layer_without_gradient_is_refused_before_the_first_step(sets: Sets) -> None:
+    model = small_network(0)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    penalty = penalty_of(model, layers=[1, 2], tap="input")
+    learner = learner_of(model, [penalty])
+    with pytest.raises(UserError, match=r"cannot act on noisyspeech_layer1: no gradient .* input"):
+        run_fit(learner, sets)
+    assert equal_states(dict(model.state_dict()), before)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_term_of_weight_zero_needs_no_gradient(sets: Sets) -> None:
+    model = small_network(0)
+    penalty = penalty_of(model, layers=[1], tap="input", beta=0.0)
+    history = run_fit(learner_of(model, [penalty]), sets, num_epochs=1).history
+    assert history["train_feature_loss_hist"] == [0.0]
+
+
+def test_a_loss_that_is_no_number_ends_the_training(sets: Sets) -> None:
+    model = small_network(0)
+    penalty = penalty_of(model)
+    learner = learner_of(model, [penalty], optimizer="sgd", learning_rate=1e30)
+    with pytest.raises(
+        TrainingError, match=r"training loss became (nan|inf) in epoch 1; .*learning_"
+    ):
+        run_fit(learner, sets)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_validation_loss_that_is_no_number_ends_the_training(
+    monkeypatch: pytest.MonkeyPatch, sets: Sets
+) -> None:
+    monkeypatch.setattr(fitting, "evaluate", Script("loss", [1.0, float("nan")]))
+    with pytest.raises(TrainingError, match="validation loss became nan in epoch 2"):
+        run_fit(learner_of(small_network(0)), sets)
+
+
+def test_regression_is_fitted_by_squared_error(loudness: "Examples") -> None:
+    sets = sets_of(loudness)
+    model = small_network(0, outputs=1, dropout=0.0)
+    learner = learner_of(model, task="regression")
+    result = run_fit(learner, sets, num_epochs=15, task="regression", train_metrics="running")
+    assert set(result.history) == {
+        f"{prefix}_{name}_hist" for prefix in ("train", "val") for name in ("loss", "task_loss")
+    }
+    model.load_state_dict(result.best_state)
+    evaluation = evaluate(learner, sets[1], 4)
+    with torch.no_grad():
+        outputs = model.eval()(torch.cat([b.inputs for b in sets[1].batches(15)]))[:, 0].numpy()
+    errors = outputs - loudness.target[VALIDATION]
+    assert evaluation.figures["loss"] == pytest.approx(np.mean(errors**2), rel=1e-5)
+    assert evaluation.figures["RMSE"] == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-5)
+    assert evaluation.figures["MAE"] == pytest.approx(np.mean(np.abs(errors)), rel=1e-5)
+    assert evaluation.figures["RMSE"] < 0.7 * loudness.target.std()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("adam", torch.optim.Adam),
+        ("adamw", torch.optim.AdamW),
+        ("sgd", torch.optim.SGD),
+        ("rmsprop", torch.optim.RMSprop),
+    ],
+)
+def test_optimizers(name: str, kind: type[torch.optim.Optimizer]) -> None:
+    optimizer = build_optimizer(name, nn.Linear(2, 1).parameters(), 0.3, 0.02)
+    assert type(optimizer) is kind
+    assert optimizer.param_groups[0]["lr"] == 0.3
+    assert optimizer.param_groups[0]["weight_decay"] == 0.02
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_fused_optimizers_step_as_the_plain_ones(name: str) -> None:
+    def weights_after_steps(fused: bool) -> list[Tensor]:
+        model = small_network(0, dropout=0.0)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = build_optimizer(name, model.parameters(), 0.01, 0.1)
+        if not fused:
+            kind = type(optimizer)
+            arguments: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.1, "foreach": False}
+            optimizer = kind(model.parameters(), **arguments)
+        assert bool(optimizer.defaults["fused"]) == fused
+        generator = torch.Generator().manual_seed(1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            outputs = model(torch.randn(4, 1, 9, 9, generator=generator))
+            torch.autograd.backward(outputs.square().sum())
+            optimizer.step()
+        return list(model.parameters())
+
+    for found, expected in zip(weights_after_steps(True), weights_after_steps(False), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_streams_are_those_of_seed_and_fold_and_independent() -> None:
+    def numbers(seed: int, fold: int) -> tuple[int, ...]:
+        streams = Streams.from_seed(seed, fold)
+        generators = (streams.shuffling, streams.similarity)
+        drawn = [int(torch.randint(2**31, (), generator=each)) for each in generators]
+        return (streams.initialization, streams.dropout, *drawn)
+
+    assert numbers(3, 0) == numbers(3, 0)
+    everything = [number for pair in ((3, 0), (3, 1), (4, 0), (0, 3)) for number in numbers(*pair)]
+    assert len(set(everything)) == len(everything)
+
+
+def test_a_networks_weights_depend_on_the_initialization_stream_alone() -> None:
+    streams = Streams.from_seed(5, 0)
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = build_network(3, 1 / 32, streams).state_dict()
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert equal_states(first, build_network(3, 1 / 32, streams).state_dict())
+    other = build_network(3, 1 / 32, Streams.from_seed(6, 0)).state_dict()
+    assert not torch.equal(first["classifier.0.weight"], other["classifier.0.weight"])
+
+
+def test_an_example_moved_in_its_padding_reaches_the_network(
+    bands: "Examples", watch: Callable[[nn.Module], Passes]
+) -> None:
+    free = 40 - bands.num_frames
+    training = ExampleSet(
+        bands.predictors, bands.target, TRAINING, Normalization(0.0, 1.0), CPU, free
+    )
+    validation = ExampleSet(
+        bands.predictors, bands.target, VALIDATION, Normalization(0.0, 1.0), CPU
+    )
+    model = small_network(0)
+    passes = watch(model)
+    run_fit(learner_of(model), (training, validation), num_epochs=2)
+
+    def begins_silent(values: Tensor) -> bool:
+        return bool((values[:, 0, 0] == 0).all(dim=1).any())
+
+    assert any(begins_silent(values) for training_mode, values, _ in passes if training_mode)
+    assert not any(begins_silent(values) for mode, values, _ in passes if not mode)

@@ -1,0 +1,77 @@
+"""Figures of a set against values worked out by hand."""
+
+import numpy as np
+import pytest
+
+from training.engine.metrics import (
+    chance_level,
+    classification_metrics,
+    highest_chance_accuracy,
+    regression_metrics,
+)
+
+
+def test_three_classes_worked_by_hand() -> None:
+    """Class 0: 2 of its 3 found, 2 of 2 named so; class 1: 1 of 2, 1 of 2; class 2: 1 of 1, 1 of 2.
+
+    precision 1, 1/2, 1/2; recall 2/3, 1/2, 1; F1 = 2 p r / (p + r): 4/5, 1/2, 2/3.
+    """
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    predictions = np.array([0, 1, 0, 1, 2, 2])
+    assert classification_metrics(labels, predictions) == {
+        "acc": pytest.approx(4 / 6),
+        "precision": pytest.approx(2 / 3),
+        "recall": pytest.approx(13 / 18),
+        "f1": pytest.approx(59 / 90),
+    }
+
+
+def test_precision_and_recall_are_not_swapped() -> None:
+    """All is named class 0: it is found completely, but only 1 in 4 of those so named is right."""
+    metrics = classification_metrics(np.array([0, 1, 1, 1]), np.array([0, 0, 0, 0]))
+    assert metrics["precision"] == pytest.approx((1 / 4 + 0) / 2)
+    assert metrics["recall"] == pytest.approx((1 + 0) / 2)
+    assert metrics["f1"] == pytest.approx((2 / 5 + 0) / 2)
+
+
+def test_figures_are_of_the_whole_set_and_not_means_over_its_parts() -> None:
+    labels = np.array([0, 0, 0, 0, 1, 1])
+    predictions = np.array([0, 0, 0, 0, 0, 1])
+    parts = [classification_metrics(labels[i : i + 3], predictions[i : i + 3]) for i in (0, 3)]
+    whole = classification_metrics(labels, predictions)
+    # Class 0: precision 4/5, recall 1; class 1: precision 1, recall 1/2.
+    assert whole["f1"] == pytest.approx((8 / 9 + 2 / 3) / 2)
+    assert whole["f1"] != pytest.approx(np.mean([part["f1"] for part in parts]))
+
+
+def test_metrics_are_plain_floats() -> None:
+    labels = np.array([0, 1])
+    figures = classification_metrics(labels, labels) | regression_metrics(
+        labels.astype(float), labels.astype(float)
+    )
+    assert {type(value) for value in figures.values()} == {float}
+
+
+def test_regression_worked_by_hand() -> None:
+    """Errors 3, -1, 0, 0: squares add up to 10, amounts to 4."""
+    targets, predictions = np.array([1.0, 2.0, 5.0, 0.0]), np.array([4.0, 1.0, 5.0, 0.0])
+    assert regression_metrics(targets, predictions) == {
+        "RMSE": pytest.approx(2.5**0.5),
+        "MAE": pytest.approx(1.0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("labels", "chance"), [([0, 0, 1], 2 / 3), ([2, 2, 2], 1.0), ([0, 1, 2, 3], 0.25)]
+)
+def test_chance_is_the_share_of_the_most_frequent_class(labels: list[int], chance: float) -> None:
+    assert chance_level(labels) == pytest.approx(chance)
+    assert chance_level(np.array(labels)) == pytest.approx(chance)
+
+
+def test_the_highest_accuracy_that_chance_gives() -> None:
+    """A fair coin thrown 100 times: 50 heads with a standard deviation of 5, 97.5 % below 59.8."""
+    assert highest_chance_accuracy(0.5, 100) == pytest.approx(0.598)
+    assert highest_chance_accuracy(0.5, 10_000) == pytest.approx(0.5098)
+    draws = np.random.default_rng(0).binomial(200, 0.2, size=20_000) / 200
+    assert np.mean(draws <= highest_chance_accuracy(0.2, 200)) == pytest.approx(0.975, abs=0.01)

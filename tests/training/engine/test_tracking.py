@@ -1,0 +1,116 @@
+"""What TensorBoard is told, read back from its files; and that telling it changes nothing."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from config.errors import UserError
+from preprocessing.pipeline.matrices import open_matrices
+from training.engine.devices import build_accelerator
+from training.engine.folds import load_fold
+from training.engine.step import Learner
+from training.engine.tracking import gradient_norms, start_tracking
+from training.methods.anti_transfer import AntiTransferLoss
+from training.models.vgg import VGG16
+from training.similarity.measures import similarity
+
+if TYPE_CHECKING:
+    from tests.conftest import Suite
+
+AGAINST = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": "3, 13"}
+
+
+def figures_of(folder: Path) -> dict[str, list[float]]:
+    """All scalars of the only run in a folder."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (run,) = {path.parent for path in folder.glob("*/events.*")}
+    events = EventAccumulator(str(run))
+    events.Reload()
+    return {tag: [each.value for each in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_each_epoch_is_told_and_nothing_changes(suite: "Suite") -> None:
+    suite.write_matrices()
+    suite.write_extractor()
+    suite.write_experiment(20, AGAINST)
+    quiet = suite.run(20)
+    told = suite.run(20, tracker="tensorboard")
+    told["parameters"]["tracker"] = told["summary"]["parameters"]["tracker"] = "none"
+    assert told == quiet
+    figures = figures_of(suite.results / "tracking")
+    for name in ("loss", "task_loss", "feature_loss", "noisyspeech_layer3_loss", "acc"):
+        for set_name in ("train", "val"):
+            expected = told["0"][f"{set_name}_{name}_hist"]
+            assert figures[f"{name}/{set_name}"] == pytest.approx(expected, rel=1e-6)
+    assert figures["learning_rate"] == pytest.approx([0.001] * 2)
+    assert all(value > 0 for value in figures["examples_per_second"])
+    for layer in (3, 13):
+        for what in ("task", "penalty"):
+            assert all(
+                value > 0 for value in figures[f"gradient_norm/{what}_noisyspeech_layer{layer}"]
+            )
+
+
+def test_a_baseline_has_no_gradients_to_compare(suite: "Suite") -> None:
+    suite.write_matrices()
+    suite.write_experiment(1, {"tracker": "tensorboard"})
+    suite.run(1)
+    figures = figures_of(suite.results / "tracking")
+    assert len(figures["loss/train"]) == 2
+    assert not any(name.startswith("gradient_norm") for name in figures)
+
+
+def test_a_title_stays_in_its_folder(suite: "Suite") -> None:
+    accelerator = build_accelerator(
+        torch.device("cpu"), "fp32", "tensorboard", suite.results / "tracking"
+    )
+    training = suite.settings(tracker="tensorboard").training_defaults
+    start_tracking(accelerator, "../../elsewhere run 1", training)
+    accelerator.end_training()
+    assert [path.name for path in (suite.results / "tracking").iterdir()] == ["_elsewhere_run_1"]
+    assert not (suite.folder / "elsewhere run 1").exists()
+
+
+def test_a_tracker_that_cannot_start_is_an_error_of_one_line(
+    suite: "Suite", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accelerator = build_accelerator(
+        torch.device("cpu"), "fp32", "tensorboard", suite.results / "tracking"
+    )
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("no server\nanswers")
+
+    monkeypatch.setattr(accelerator, "init_trackers", refuse)
+    training = suite.settings(tracker="tensorboard").training_defaults
+    with pytest.raises(UserError, match="tracker = tensorboard: cannot start: no server answers"):
+        start_tracking(accelerator, "run 1", training)
+
+
+def test_the_pull_of_a_penalty_is_its_gradient_at_the_layer(suite: "Suite") -> None:
+    """Against the whole network differentiated by hand."""
+    suite.write_matrices()
+    matrices = open_matrices(suite.matrices, "tiny")
+    (split,) = matrices.folds((0.7, 0.2, 0.1), 1)
+    training = load_fold(matrices, split, torch.device("cpu"), False).sets["training"]
+    torch.manual_seed(0)
+    model, frozen = VGG16(3, width=1 / 32), VGG16(3, width=1 / 32)
+    penalty = AntiTransferLoss(model, frozen, [3], beta=2.0)
+    accelerator = build_accelerator(torch.device("cpu"), "fp32", "none", suite.folder)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    learner = Learner(model, optimizer, [penalty], accelerator, "classification")
+    with penalty:
+        pulls = gradient_norms(learner, training, 8)
+    batch = next(training.batches(8))
+    activation = model.eval().features[:7](batch.inputs).detach().requires_grad_()
+    logits = model.classifier(model.avgpool(model.features[7:](activation)).flatten(1))
+    task = torch.nn.functional.cross_entropy(logits, batch.labels)
+    term = 2 * similarity(activation, frozen.features[:7](batch.inputs))
+    for name, value in (("task", task), ("penalty", term)):
+        (gradient,) = torch.autograd.grad(value, activation)
+        assert pulls[f"gradient_norm/{name}_frozen_layer3"] == pytest.approx(
+            float(gradient.norm()), rel=1e-4
+        )

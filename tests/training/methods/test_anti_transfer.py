@@ -1,0 +1,406 @@
+"""The loss on small networks, its terms against float64 arithmetic in numpy."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from benchmarks.gram import LiveMemory
+from config.errors import UserError
+from config.settings import POOL, WITHIN_CLASS
+from training.engine.gradient_proof import layer_gradients
+from training.methods.anti_transfer import AntiTransferLoss
+from training.models.vgg import VGG16
+from training.similarity.alignment import debiased_linear_cka
+from training.similarity.measures import AGGREGATIONS, DISTANCES, similarity
+
+Array = NDArray[np.float64]
+
+
+def gram(activation: Tensor) -> Array:
+    values = activation.detach().double().numpy()
+    result: Array = np.einsum("bihw,bjhw->bij", values, values) / values[0].size
+    return result
+
+
+def squared_mean_cosine(current: Array, frozen: Array) -> float:
+    """Of rows along the last axis; rows of zeros have cosine 0."""
+    norms = np.linalg.norm(current, axis=-1) * np.linalg.norm(frozen, axis=-1)
+    products = (current * frozen).sum(-1)
+    cosines = np.divide(products, norms, out=np.zeros_like(norms), where=norms > 0)
+    return float(np.abs(cosines).mean()) ** 2
+
+
+def small(seed: int = 0, num_classes: int = 3) -> VGG16:
+    torch.manual_seed(seed)
+    return VGG16(num_classes, width=1 / 16)
+
+
+@pytest.fixture
+def inputs() -> Tensor:
+    return torch.randn(3, 1, 32, 40, generator=torch.Generator().manual_seed(5))
+
+
+def num_hooks(*models: nn.Module) -> int:
+    modules = [module for model in models for module in model.modules()]
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules)
+
+
+def test_the_penalty_is_the_weighted_sum_of_its_logged_terms(inputs: Tensor) -> None:
+    model, frozen = small(0).eval(), small(1)
+    with AntiTransferLoss(model, frozen, [2, 13], beta=0.7, name="noisyspeech") as penalty:
+        model(inputs)
+        value = penalty(inputs)
+    expected = {}
+    for layer, end in ((2, 4), (13, 30)):
+        first, second = model.features[:end](inputs), frozen.features[:end](inputs)
+        expected[f"noisyspeech_layer{layer}"] = 0.7 * squared_mean_cosine(gram(first), gram(second))
+    assert {name: float(t) for name, t in penalty.terms.items()} == pytest.approx(
+        expected, rel=1e-4
+    )
+    assert not any(term.requires_grad for term in penalty.terms.values())
+    assert float(value.detach()) == pytest.approx(sum(expected.values()), rel=1e-4)
+
+
+@pytest.mark.parametrize("tap", ["output", "input"])
+def test_gradient_of_a_step_is_that_of_two_separate_passes(inputs: Tensor, tap: Any) -> None:
+    model, frozen = small(0).eval(), small(1)
+    labels = torch.tensor([0, 1, 2])
+    with AntiTransferLoss(model, frozen, [5], tap=tap) as penalty:
+        logits = model(inputs)
+        torch.autograd.backward(cross_entropy(logits, labels) + penalty(inputs))
+    found = [parameter.grad for parameter in model.parameters()]
+    end = 12 if tap == "output" else 10
+    loss = cross_entropy(model(inputs), labels)
+    loss = loss + similarity(model.features[:end](inputs), frozen.features[:end](inputs))
+    expected = torch.autograd.grad(loss, list(model.parameters()))
+    for first, second in zip(found, expected, strict=True):
+        assert first is not None
+        assert torch.allclose(first, second, rtol=1e-4, atol=1e-7)
+    assert all(parameter.grad is None for parameter in frozen.parameters())
+
+
+def test_a_network_is_like_itself_at_every_layer(inputs: Tensor) -> None:
+    model = small(0).eval()
+    with torch.no_grad():
+        for parameter in model.features.parameters():
+            parameter.abs_()  # no channel is dead
+    with AntiTransferLoss(model, copy.deepcopy(model), range(1, 14)) as penalty:
+        model(inputs.abs())
+        penalty(inputs.abs())
+    assert [float(term) for term in penalty.terms.values()] == pytest.approx([1] * 13, rel=1e-5)
+
+
+def test_one_forward_pass_of_the_model_and_a_short_one_of_the_frozen(inputs: Tensor) -> None:
+    model, frozen = small(0), small(1)
+    calls: list[tuple[str, str]] = []
+    for owner, network in (("model", model), ("frozen", frozen)):
+        for name, module in network.named_modules():
+            module.register_forward_hook(lambda *_, key=(owner, name): calls.append(key))
+    with AntiTransferLoss(model, frozen, [1, 4]) as penalty:
+        logits = model(inputs)
+        torch.autograd.backward(logits.sum() + penalty(inputs))
+    names = [name for name, module in model.named_modules()]
+    assert sorted(name for owner, name in calls if owner == "model") == sorted(names)
+    run = [name for owner, name in calls if owner == "frozen"]
+    assert run == [f"features.{index}" for index in range(9)]
+
+
+def test_the_frozen_network_is_frozen_and_the_model_is_left_alone(inputs: Tensor) -> None:
+    model, frozen = small(0).train(), small(1).train()
+    model.features[3].eval()
+    modes = [module.training for module in model.modules()]
+    with AntiTransferLoss(model, frozen, [13]) as penalty:
+        model(inputs)
+        assert not penalty.frozen_aggregates(inputs.clone().requires_grad_())[13].requires_grad
+        penalty(inputs)
+    assert [module.training for module in model.modules()] == modes
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert not any(module.training for module in frozen.modules())
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+    assert num_hooks(model, frozen) == 0
+
+
+def test_a_frozen_aggregate_kept_per_example_gives_the_same_penalty(inputs: Tensor) -> None:
+    model, frozen = small(0).eval(), small(1)
+    with AntiTransferLoss(model, frozen, [3, 9]) as penalty:
+        kept = [penalty.frozen_aggregates(inputs[i : i + 1]) for i in range(3)]
+        model(inputs)
+        direct = penalty(inputs)
+        order = [2, 0, 1]
+        model(inputs[order])
+        cached = penalty.penalty(
+            {layer: torch.cat([kept[i][layer] for i in order]) for layer in (3, 9)}
+        )
+    assert torch.allclose(direct, cached, rtol=1e-5)
+
+
+def test_the_gram_penalty_takes_no_more_than_two_gram_matrices(inputs: Tensor) -> None:
+    model, frozen = small(0).eval(), small(1)
+    with AntiTransferLoss(model, frozen, [9]) as penalty:
+        aggregates = penalty.frozen_aggregates(inputs)
+        model(inputs)
+        with LiveMemory(aggregates.values(), [32]) as live:
+            torch.autograd.backward(penalty.penalty(aggregates))
+    assert 0 < live.peak_gram_bytes <= 3 * 32 * 32 * 4
+
+
+def ordinary_pass(penalty: AntiTransferLoss, inputs: Tensor) -> dict[int | str, Tensor]:
+    return penalty.frozen_aggregates(inputs)
+
+
+def pass_of_an_inference_tensor(
+    penalty: AntiTransferLoss, inputs: Tensor
+) -> dict[int | str, Tensor]:
+    with torch.inference_mode():
+        inputs = inputs.clone()
+    return penalty.frozen_aggregates(inputs)
+
+
+def pass_without_gradient(penalty: AntiTransferLoss, inputs: Tensor) -> dict[int | str, Tensor]:
+    with torch.no_grad():
+        return penalty.frozen_aggregates(inputs)
+
+
+def pass_within_inference_mode(
+    penalty: AntiTransferLoss, inputs: Tensor
+) -> dict[int | str, Tensor]:
+    with torch.inference_mode():
+        return penalty.frozen_aggregates(inputs)
+
+
+def pass_under_autocast(penalty: AntiTransferLoss, inputs: Tensor) -> dict[int | str, Tensor]:
+    with torch.autocast("cpu", torch.bfloat16):
+        return penalty.frozen_aggregates(inputs)
+
+
+@pytest.mark.parametrize(
+    "frozen_pass",
+    [
+        ordinary_pass,
+        pass_of_an_inference_tensor,
+        pass_without_gradient,
+        pass_within_inference_mode,
+        pass_under_autocast,
+    ],
+)
+@pytest.mark.parametrize("tap", ["output", "input"])
+def test_the_frozen_pass_is_in_inference_mode_and_its_aggregates_train(
+    inputs: Tensor,
+    tap: Any,
+    frozen_pass: Callable[[AntiTransferLoss, Tensor], dict[int | str, Tensor]],
+) -> None:
+    model, frozen = small(0).eval(), small(1)
+    modes: list[bool] = []
+    for module in (frozen.features[0], frozen.features[1]):
+        module.register_forward_hook(lambda *_: modes.append(torch.is_inference_mode_enabled()))
+    for aggregation in AGGREGATIONS:
+        if tap == "input" and aggregation.startswith("mul_comp"):
+            continue  # a spectrum of this test has negative values
+        for distance in DISTANCES if aggregation != POOL else [WITHIN_CLASS]:
+            with AntiTransferLoss(model, frozen, [1, 2], aggregation, distance, tap=tap) as penalty:
+                aggregates = frozen_pass(penalty, inputs.requires_grad_())
+                assert not any(
+                    values.is_inference() or values.requires_grad for values in aggregates.values()
+                )
+                model(inputs)
+                torch.autograd.backward(penalty.penalty(aggregates, torch.zeros(len(inputs))))
+    assert modes
+    assert all(modes)
+
+
+def test_evaluation_without_gradient_gives_the_value_of_training(inputs: Tensor) -> None:
+    model, frozen = small(0).eval(), small(1)
+    values = []
+    for mode in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        with AntiTransferLoss(model, frozen, [2, 13]) as penalty, mode():
+            model(inputs)
+            values.append(penalty(inputs))
+    assert [value.requires_grad for value in values] == [True, False, False]
+    assert values[0].item() == values[1].item() == values[2].item()
+
+
+def test_each_forward_pass_serves_one_penalty(inputs: Tensor) -> None:
+    model, frozen = small(0), small(1)
+    penalty = AntiTransferLoss(model, frozen, [13])
+    with pytest.raises(RuntimeError, match="inside its with block"):
+        penalty(inputs)
+    with penalty:
+        with pytest.raises(RuntimeError, match="no forward pass through layer13"):
+            penalty(inputs)
+        model(inputs)
+        penalty(inputs)
+        with pytest.raises(RuntimeError, match=r"call model\(inputs\) before each"):
+            penalty(inputs)
+    with pytest.raises(ZeroDivisionError), penalty:
+        model(inputs)
+        raise ZeroDivisionError
+    assert num_hooks(model, frozen) == 0
+
+
+def test_several_frozen_networks_on_one_pass(inputs: Tensor) -> None:
+    model, first, second = small(0), small(1), small(2)
+    with (
+        AntiTransferLoss(model, first, [13], name="noise") as noise,
+        AntiTransferLoss(model, second, [13, 2], name="speaker", beta=2) as speaker,
+    ):
+        model(inputs)
+        total = noise(inputs) + speaker(inputs)
+    terms = noise.terms | speaker.terms
+    assert list(terms) == ["noise_layer13", "speaker_layer13", "speaker_layer2"]
+    assert float(total.detach()) == pytest.approx(
+        sum(float(term) for term in terms.values()), rel=1e-5
+    )
+    assert num_hooks(model, first, second) == 0
+
+
+def test_layers_by_name_in_any_network(inputs: Tensor) -> None:
+    def network(seed: int) -> nn.Sequential:
+        torch.manual_seed(seed)
+        stem = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.GELU())
+        return nn.Sequential(stem, nn.Conv2d(4, 5, 3), nn.Flatten(), nn.Linear(5 * 28 * 36, 2))
+
+    model, frozen = network(0).eval(), network(1).eval()
+    with AntiTransferLoss(model, frozen, ["0", 2], "mean", name="other") as penalty:
+        model(inputs)
+        penalty(inputs)
+    first, second = (
+        network[0](inputs).detach().double().mean(1).numpy() for network in (model, frozen)
+    )
+    expected = squared_mean_cosine(first, second)
+    assert float(penalty.terms["other_0"]) == pytest.approx(expected, rel=1e-4)
+    assert list(penalty.terms) == ["other_0", "other_layer2"]
+
+
+def test_it_prints_as_weighted_terms() -> None:
+    penalty = AntiTransferLoss(small(0), small(1), [3, "features.28"], beta=0.5, name="noisyspeech")
+    assert repr(penalty) == (
+        "AntiTransferLoss("
+        "0.5 * cos_squared(gram) at output of layer3 against noisyspeech + "
+        "0.5 * cos_squared(gram) at output of features.28 against noisyspeech)"
+    )
+
+
+def test_unusable_arguments() -> None:
+    model, frozen = small(0), small(1)
+    for layers in ([], [3, 3]):
+        with pytest.raises(UserError, match="layers must be"):
+            AntiTransferLoss(model, frozen, layers)
+    with pytest.raises(UserError, match="allowed: 1 to 13"):
+        AntiTransferLoss(model, frozen, [14])
+    with pytest.raises(ValueError, match="share parameters"):
+        AntiTransferLoss(model, model, [1])
+    with pytest.raises(ValueError, match="is not one of"):
+        AntiTransferLoss(model, frozen, [1], "grams")
+    assert all(parameter.requires_grad for parameter in frozen.parameters())
+
+
+def test_a_frozen_network_of_another_width_is_named(inputs: Tensor) -> None:
+    model, frozen = small(0), VGG16(3, width=1 / 32)
+    with AntiTransferLoss(model, frozen, [4], name="noisyspeech") as penalty:
+        model(inputs)
+        with pytest.raises(ValueError, match=r"noisyspeech_layer4: .*\(3, 8, 8\).*\(3, 4, 4\)"):
+            penalty(inputs)
+
+
+def test_the_global_random_state_is_not_touched(inputs: Tensor) -> None:
+    model, frozen = small(0).eval(), small(1)
+    before = torch.get_rng_state()
+    penalty = AntiTransferLoss(model, frozen, [2, 7], "stochastic_pairwise")
+    with penalty:
+        for _ in range(3):
+            model(inputs)
+            penalty(inputs)
+    model.train()
+    layer_gradients(model, penalty, inputs)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_autocast_bf16_step(inputs: Tensor) -> None:
+    model, frozen = small(0), small(1)
+    with AntiTransferLoss(model, frozen, [6]) as penalty:
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(inputs)
+            value = penalty(inputs)
+        assert logits.dtype == torch.bfloat16
+        assert value.dtype == torch.float32
+        torch.autograd.backward(value)
+    assert all(p.grad is not None and p.grad.any() for p in model.features[:13].parameters())
+
+
+def test_a_compiled_step(inputs: Tensor) -> None:
+    def network(seed: int) -> nn.Sequential:
+        torch.manual_seed(seed)
+        convolutions = nn.Conv2d(1, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 2, 3)
+        return nn.Sequential(*convolutions, nn.ReLU(inplace=True))
+
+    def step(model: nn.Module) -> list[Tensor | None]:
+        with AntiTransferLoss(model, network(1), [1, 2]) as penalty:
+            loss = model(inputs).sum() + penalty(inputs)
+        torch.autograd.backward(loss)
+        return [parameter.grad for parameter in model.parameters()]
+
+    torch._dynamo.reset()
+    compiled: Any = torch.compile(network(0), backend="aot_eager")
+    for first, second in zip(step(compiled), step(network(0)), strict=True):
+        assert first is not None
+        assert second is not None
+        assert torch.allclose(first, second, rtol=1e-3, atol=1e-6)
+
+
+def test_pool_compares_with_the_penultimate_features_of_the_frozen_network(inputs: Tensor) -> None:
+    model, frozen = small(0).eval(), small(1)
+    inputs = inputs.repeat(3, 1, 1, 1) + 0.1 * torch.randn(9, 1, 32, 40)
+    classes = torch.tensor([0, 1, 2] * 3)
+    with (
+        AntiTransferLoss(model, frozen, [5, 7], POOL, WITHIN_CLASS, beta=2.0) as penalty,
+        torch.no_grad(),
+    ):
+        model(inputs)
+        found = penalty(inputs, classes)
+        pooled = {}
+        for layer, end in ((5, 12), (7, 16)):  # up to the ReLU after the convolution
+            pooled[layer] = model.features[:end](inputs).mean((2, 3))
+        features = frozen.avgpool(frozen.features(inputs)).flatten(1)
+        penultimate = frozen.classifier[:6](features)
+    expected = sum(2 * debiased_linear_cka(each, penultimate, classes) for each in pooled.values())
+    torch.testing.assert_close(found, expected)
+    assert set(penalty.terms) == {"frozen_layer5", "frozen_layer7"}
+    assert penalty.frozen_label(5) == "classifier.6"
+
+
+def test_pool_trains_the_layer(inputs: Tensor) -> None:
+    model, frozen = small(0), small(1)
+    inputs = torch.randn(16, 1, 32, 40, generator=torch.Generator().manual_seed(2))
+    classes = torch.arange(16) % 2
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    history = []
+    with AntiTransferLoss(model.eval(), frozen, [5], POOL, WITHIN_CLASS) as penalty:
+        for _ in range(15):
+            model(inputs)
+            loss = penalty(inputs, classes)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            history.append(float(loss.detach()))
+    assert history[-1] < history[0] - 0.2
+
+
+def test_pool_needs_classes_and_its_own_distance(inputs: Tensor) -> None:
+    model, frozen = small(0), small(1)
+    with AntiTransferLoss(model, frozen, [5], POOL, WITHIN_CLASS) as penalty:
+        model(inputs)
+        with pytest.raises(ValueError, match="needs the classes"):
+            penalty(inputs)
+    for pair in ((POOL, "cos_squared"), ("gram", WITHIN_CLASS)):
+        with pytest.raises(ValueError, match="go together alone"):
+            AntiTransferLoss(model, frozen, [5], *pair)
+    without_linear = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
+    with pytest.raises(UserError, match="no linear layer"):
+        AntiTransferLoss(model, without_linear, [1], POOL, WITHIN_CLASS)

@@ -1,0 +1,226 @@
+"""Random frozen networks, the pooled similarity, ramps and collapses, in whole experiments."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from config.errors import UserError
+from config.settings import load_settings
+from training.engine.fit import Streams
+from training.engine.metrics import collapse, confusion
+from training.engine.step import Learner
+from training.results.dictionary import instance_fingerprint
+from training.sweep.instance import Workshop
+
+if TYPE_CHECKING:
+    from tests.conftest import Suite
+
+AGAINST = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": 3}
+NOTHING: Any = None
+POOLED = {**AGAINST, "at_aggregation": "pool", "at_distance": "cka_within_class"}
+
+
+@pytest.fixture
+def filled(suite: "Suite") -> "Suite":
+    suite.write_matrices()
+    suite.write_extractor()
+    suite.write_experiment(200, {}, {"repeat": 2})
+    return suite
+
+
+def test_earlier_streams_are_what_they_were() -> None:
+    """Two more streams must not change those that published results were drawn from."""
+    states = np.random.SeedSequence([7, 0]).generate_state(4).tolist()
+    streams = Streams.from_seed(7, 0)
+    assert [streams.initialization, streams.dropout] == states[:2]
+    assert streams.shuffling.initial_seed() == states[2]
+    assert streams.similarity.initial_seed() == states[3]
+
+
+def test_a_random_network_is_another_one_for_each_seed_and_needs_no_extractor(
+    filled: "Suite",
+) -> None:
+    filled.write_experiment(203, {**AGAINST, "at_dataset": "random"}, {"repeat": 2})
+    workshop = Workshop(torch.device("cpu"))
+    networks = []
+    for number in (1, 2):
+        instance = filled.instance(203, number)
+        streams = Streams.from_seed(instance.settings.training_defaults.seed, 0)
+        network = workshop.frozen_network(instance, "random", streams)
+        assert workshop.frozen_network(instance, "random", streams) is network
+        networks.append(network.state_dict()["features.0.weight"].clone())
+    assert not torch.equal(*networks)
+    result, again = filled.run(203), filled.run(203)
+    assert result == again
+    assert result["inputs"] == {"data": "data of tiny"}
+    assert result["0"]["train_random_layer3_loss_hist"]
+
+
+def test_two_random_networks_are_two(filled: "Suite") -> None:
+    filled.write_experiment(203, {**AGAINST, "at_dataset": "random, random"})
+    history = filled.run(203)["0"]
+    first, second = (history[f"train_{name}_layer3_loss_hist"] for name in ("random", "random2"))
+    assert first != second
+    total = np.add(first, second)
+    assert history["train_feature_loss_hist"] == pytest.approx(total, rel=1e-6)
+
+
+def test_an_extractor_cannot_stand_twice(suite: "Suite") -> None:
+    suite.write_experiment(202, {**AGAINST, "at_dataset": "noisyspeech, noisyspeech"})
+    with pytest.raises(UserError, match="stands twice; give it several layers"):
+        suite.instance(202)
+
+
+def test_a_baseline_starts_where_its_random_control_starts(filled: "Suite") -> None:
+    filled.write_experiment(203, {**AGAINST, "at_dataset": "random", "at_beta": 0})
+    control, baseline = filled.run(203), filled.run(200)
+    assert control["0"]["train_task_loss_hist"] == pytest.approx(
+        baseline["0"]["train_task_loss_hist"], rel=1e-5
+    )
+
+
+def test_nothing_can_start_from_random_weights(suite: "Suite") -> None:
+    suite.write_experiment(201, {"at_pretraining": "random"})
+    with pytest.raises(UserError, match="every training starts from random weights"):
+        suite.instance(201)
+
+
+@pytest.mark.parametrize("at_cache", ["auto", "disk", "off"])
+def test_the_pooled_similarity_in_an_experiment(filled: "Suite", at_cache: str) -> None:
+    filled.write_experiment(205, {**POOLED, "at_cache": at_cache})
+    result = filled.run(205, cache_folder=filled.folder / "cache")
+    history = result["0"]["train_noisyspeech_layer3_loss_hist"]
+    assert all(-1 <= value <= 1 for value in history)
+    filled.write_experiment(206, {**POOLED, "at_cache": "off"})
+    computed = filled.run(206)["0"]["train_noisyspeech_layer3_loss_hist"]
+    assert history == pytest.approx(computed, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("at_aggregation", {"at_aggregation": "pool"}),
+        ("at_distance", {"at_distance": "cka_within_class"}),
+    ],
+)
+def test_half_of_the_pooled_similarity_is_refused(
+    suite: "Suite", key: str, values: dict[str, str]
+) -> None:
+    suite.write_experiment(205, {**AGAINST, **values})
+    with pytest.raises(UserError, match=f"{key}.*belong together"):
+        suite.instance(205)
+
+
+@pytest.mark.parametrize(
+    ("ramp", "progress", "share"),
+    [(0, 0, 1), (0, 0.5, 1), (0.5, 0, 0), (0.5, 0.25, 0.5), (0.5, 0.5, 1), (0.5, 0.9, 1)],
+)
+def test_a_ramp_rises_over_its_part_of_the_training(
+    ramp: float, progress: float, share: float
+) -> None:
+    learner = Learner(
+        torch.nn.Linear(1, 1),
+        NOTHING,
+        [],
+        NOTHING,
+        "classification",
+        ramp=ramp,
+        progress=progress,
+    )
+    assert learner.penalty_share == pytest.approx(share)
+
+
+def test_a_ramp_over_all_of_a_training_is_between_none_and_full_weight(filled: "Suite") -> None:
+    values = []
+    for number, extra in enumerate(({"at_ramp": 0}, {"at_ramp": 1}, {"at_beta": 0}), start=210):
+        filled.write_experiment(number, {**AGAINST, "num_epochs": 3, **extra})
+        values.append(filled.run(number)["0"]["train_task_loss_hist"])
+    full, ramp, none = map(np.array, values)
+    assert np.abs(ramp - none)[0] < np.abs(full - none)[0]
+    assert np.abs(ramp - none)[-1] > 0
+
+
+def test_nothing_is_chosen_or_ended_before_a_ramp_is_over(filled: "Suite") -> None:
+    """By patience 1 a training whose first epoch is best ends after two epochs."""
+    slow = {"learning_rate": 1e-9, "num_epochs": 6, "patience": 1, **AGAINST}
+    filled.write_experiment(210, {**slow, "at_ramp": 0.5})
+    filled.write_experiment(211, {**slow, "at_ramp": 1})
+    filled.write_experiment(212, slow)
+    folds = [filled.run(identifier)["0"] for identifier in (210, 211, 212)]
+    assert [len(fold["val_loss_hist"]) for fold in folds][1] == 6
+    assert folds[0]["best_epoch"] >= 2
+    assert folds[1]["best_epoch"] == 5
+    assert len(folds[2]["val_loss_hist"]) <= len(folds[0]["val_loss_hist"])
+
+
+def test_results_of_before_the_new_keys_are_still_current() -> None:
+    training = load_settings().training_defaults.model_dump(exclude={"extractor_paths"})
+    parameters = {"kind": "baseline", **training}
+    new = ("at_ramp", *(key for key in parameters if key.startswith("gradient_reversal_")))
+    before = {key: value for key, value in parameters.items() if key not in new}
+    assert len(before) == len(parameters) - 4
+    assert instance_fingerprint(parameters, {}) == instance_fingerprint(before, {})
+    used = {**parameters, "gradient_reversal_label": "noise_type", "gradient_reversal_layer": 3}
+    assert instance_fingerprint(used, {}) != instance_fingerprint(before, {})
+    ramped = {**parameters, "anti_transfer": True, "at_ramp": 0.5}
+    assert instance_fingerprint(ramped, {}) != instance_fingerprint({**ramped, "at_ramp": 0.0}, {})
+
+
+def test_confusion_by_hand() -> None:
+    labels, predictions = np.array([0, 0, 1, 3]), np.array([0, 1, 1, 0])
+    assert confusion(labels, predictions, 4) == [
+        [1, 1, 0, 0],
+        [0, 1, 0, 0],
+        [0, 0, 0, 0],
+        [1, 0, 0, 0],
+    ]
+
+
+def test_collapses() -> None:
+    labels = np.arange(100) % 10
+    assert "same class" in collapse(labels, np.full(100, 3))
+    # 10 % is chance; 1.96 standard errors above it are 15.9 %.
+    some = np.where(np.arange(100) < 15, labels, (labels + 1) % 10)
+    assert "15.0%, no better than chance" in collapse(labels, some)
+    some = np.where(np.arange(100) < 16, labels, (labels + 1) % 10)
+    assert collapse(labels, some) == ""
+    assert collapse(np.zeros(5, dtype=np.int64), np.zeros(5, dtype=np.int64)) == ""
+
+
+def test_a_collapse_is_told(filled: "Suite", capsys: pytest.CaptureFixture[str]) -> None:
+    filled.write_experiment(1, {"learning_rate": 1e-9, "num_epochs": 1})
+    result = filled.run(1)
+    assert result["0"]["collapsed"] is True
+    assert "test: collapsed: on the validation set" in capsys.readouterr().out
+    num_test = result["0"]["test_examples"]
+    assert np.sum(result["0"]["test_confusion"]) == num_test
+    matrix = np.array(result["0"]["test_confusion"])
+    assert np.trace(matrix) / num_test == pytest.approx(result["0"]["test_acc"])
+    assert result["model"]["classes"] == ["class0", "class1", "class2"]
+
+
+def test_an_adversary_goes_on_after_an_interruption(
+    filled: "Suite", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.engine import fit as fitting
+
+    reversal = {"gradient_reversal_label": "class_name", "gradient_reversal_layer": 3}
+    filled.write_experiment(204, {**reversal, "num_epochs": 4})
+    whole = filled.run(204)
+    filled.files(204).twin.unlink()
+    run_epoch = fitting._run_epoch
+
+    def interrupted(*arguments: Any) -> None:
+        if arguments[-1].num_epochs == 2:
+            raise KeyboardInterrupt
+        run_epoch(*arguments)
+
+    monkeypatch.setattr(fitting, "_run_epoch", interrupted)
+    monkeypatch.setattr("training.engine.checkpoints.SAVING_SHARE", 1e9)
+    with pytest.raises(KeyboardInterrupt):
+        filled.run(204)
+    assert filled.files(204).state(0).exists()
+    monkeypatch.setattr(fitting, "_run_epoch", run_epoch)
+    assert filled.run(204) == whole

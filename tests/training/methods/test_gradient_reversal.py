@@ -1,0 +1,170 @@
+"""Gradient reversal against gradients worked out by hand, and as an instance of an experiment."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas
+import pytest
+import torch
+from torch import Tensor, nn
+
+from config.errors import UserError
+from preprocessing.pipeline.matrices import open_matrices
+from training.methods.gradient_reversal import (
+    UNKNOWN,
+    GradientReversal,
+    domain_labels,
+    reversal_weight,
+)
+from training.models.vgg import VGG16
+
+if TYPE_CHECKING:
+    from tests.conftest import Suite
+
+ROWS = torch.arange(6)
+DOMAINS = torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+def network(seed: int = 0) -> VGG16:
+    torch.manual_seed(seed)
+    return VGG16(3, width=1 / 16).eval()
+
+
+def inputs() -> Tensor:
+    return torch.randn(6, 1, 32, 40, generator=torch.Generator().manual_seed(3))
+
+
+def reversal(model: nn.Module, weight: float = 0.5, domains: Tensor = DOMAINS) -> GradientReversal:
+    return GradientReversal(model, 3, domains, "noise_type", weight, seed=4)
+
+
+def test_the_schedule_is_the_published_one() -> None:
+    assert reversal_weight(0) == 0
+    assert reversal_weight(0.5) == pytest.approx(0.98661, abs=1e-5)  # 2 / (1 + e^-5) - 1
+    assert reversal_weight(1) == pytest.approx(0.99991, abs=1e-5)
+
+
+def test_the_adversary_learns_and_the_layer_gets_the_reverse_of_its_gradient() -> None:
+    """The same loss without reversal, from the same head on the same activation."""
+    model, weight, progress = network(), 0.5, 0.3
+    with reversal(model, weight) as adversary:
+        model(inputs())
+        activation = adversary.taps[3]
+        loss = adversary(ROWS, progress)
+    found = torch.autograd.grad(loss, [activation, *adversary.head.parameters()])
+    plain = activation.detach().requires_grad_()
+    logits = adversary.head(plain.mean((2, 3)))
+    expected_loss = nn.functional.cross_entropy(logits, DOMAINS)
+    expected = torch.autograd.grad(expected_loss, [plain, *adversary.head.parameters()])
+    torch.testing.assert_close(loss, expected_loss)
+    factor = -weight * reversal_weight(progress)
+    torch.testing.assert_close(found[0], factor * expected[0])
+    for one, other in zip(found[1:], expected[1:], strict=True):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(adversary.terms["noise_type_adversary"], expected_loss.detach())
+
+
+def test_labels_that_training_does_not_have_do_not_count() -> None:
+    model = network()
+    domains = torch.tensor([0, 1, UNKNOWN, 0, UNKNOWN, 1])
+    with reversal(model, domains=domains) as adversary:
+        model(inputs())
+        loss = adversary(ROWS, 1.0)
+        known = domains != UNKNOWN
+        model(inputs()[known])
+        assert float(adversary(ROWS[known], 1.0)) == pytest.approx(float(loss), rel=1e-5)
+        model(inputs()[~known])
+        assert float(adversary(ROWS[~known], 1.0)) == 0
+        assert adversary.terms == {}
+
+
+def test_its_first_weights_are_its_own_seeds_and_leave_the_random_state_alone() -> None:
+    model = network()
+    state = torch.get_rng_state()
+    first, second = reversal(model), reversal(model)
+    other = GradientReversal(model, 3, DOMAINS, "noise_type", 1.0, seed=5)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(first.head[0].weight, second.head[0].weight)  # type: ignore[arg-type]
+    assert not torch.equal(first.head[0].weight, other.head[0].weight)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def noisy(suite: "Suite") -> "Suite":
+    """Matrices whose index says a noise type, which follows the class in half of the examples."""
+    folder = suite.write_matrices()
+    path = folder / "tiny_spectrum_fast_index.csv"
+    table = pandas.read_csv(path)
+    table["noise_type"] = np.where(table.index % 2, table["label"], table.index % 3)
+    table["noise_type"] = "noise" + table["noise_type"].astype(str)
+    table["only"] = "one"
+    table.to_csv(path, index=False)
+    return suite
+
+
+def test_domain_labels_are_numbered_by_what_the_training_set_has(noisy: "Suite") -> None:
+    matrices = open_matrices(noisy.matrices, "tiny")
+    rows = np.flatnonzero(matrices.index["noise_type"].to_numpy() != "noise1")
+    labels = domain_labels(matrices, rows, "noise_type")
+    expected = {"noise0": 0, "noise1": UNKNOWN, "noise2": 1}
+    assert labels.tolist() == [expected[value] for value in matrices.index["noise_type"]]
+
+
+@pytest.mark.parametrize(
+    ("column", "problem"),
+    [
+        ("noise_typ", "no column of the index of tiny_spectrum_fast; there are clip, label"),
+        ("only", "one value only"),
+        ("clip", "another value for each example"),
+    ],
+)
+def test_a_label_that_cannot_be_learnt_is_named(noisy: "Suite", column: str, problem: str) -> None:
+    matrices = open_matrices(noisy.matrices, "tiny")
+    with pytest.raises(UserError, match=problem):
+        domain_labels(matrices, np.arange(40), column)
+
+
+REVERSAL: dict[str, Any] = {"gradient_reversal_label": "noise_type", "gradient_reversal_layer": 13}
+
+
+def test_an_empty_value_is_not_known(noisy: "Suite") -> None:
+    path = noisy.matrices / "tiny_spectrum_fast_index.csv"
+    table = pandas.read_csv(path)
+    table.loc[:9, "noise_type"] = ""
+    table.to_csv(path, index=False)
+    labels = domain_labels(open_matrices(noisy.matrices, "tiny"), np.arange(60), "noise_type")
+    assert labels[:10].tolist() == [UNKNOWN] * 10
+    assert sorted(set(labels[10:].tolist())) == [0, 1, 2]
+
+
+def test_as_an_experiment(noisy: "Suite") -> None:
+    noisy.write_experiment(204, REVERSAL)
+    noisy.write_experiment(200)
+    result, baseline = noisy.run(204), noisy.run(200)
+    assert result["parameters"]["kind"] == "gradient_reversal"
+    fold = result["0"]
+    for set_name in ("train", "val"):
+        history = fold[f"{set_name}_noise_type_adversary_loss_hist"]
+        assert len(history) == len(fold["train_loss_hist"])
+    # 2 / (1 + e^-5) - 1 after the first of two epochs, almost 1 after the second.
+    assert fold["reversal_weight"] == pytest.approx(
+        [0.98661, 0.99991][fold["best_epoch"]], abs=1e-5
+    )
+    # What is watched is the task alone: the adversary's loss is not the network's aim.
+    assert fold["train_loss_hist"] == fold["train_task_loss_hist"]
+    assert fold["train_loss_hist"] != baseline["0"]["train_loss_hist"]
+
+
+def test_without_weight_it_changes_nothing(noisy: "Suite") -> None:
+    noisy.write_experiment(204, {**REVERSAL, "gradient_reversal_weight": 0})
+    noisy.write_experiment(200)
+    found, baseline = noisy.run(204)["0"], noisy.run(200)["0"]
+    assert found["train_task_loss_hist"] == pytest.approx(
+        baseline["train_task_loss_hist"], rel=1e-5
+    )
+
+
+def test_a_label_without_a_layer_is_refused(suite: "Suite", tmp_path: Path) -> None:
+    suite.write_experiment(204, {"gradient_reversal_label": "noise_type"})
+    with pytest.raises(UserError, match="gradient_reversal_layer"):
+        suite.instance(204)

@@ -1,0 +1,329 @@
+"""The loss in code that is not this project's: docs/library.md, a ResNet, several processes."""
+
+import copy
+import os
+import re
+import shutil
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+
+from config.errors import UserError
+from config.settings import PROJECT_FOLDER
+from tests.training.in_processes import NUM_PROCESSES, free_port, run_in_processes
+from training import AntiTransferLoss
+from training.engine.distributed import alone
+
+COMPARED = ("gram", "gram_batch")
+NUM_EXAMPLES = 8
+
+
+class BasicBlock(nn.Module):
+    """As torchvision has it: one ReLU, in place, that runs twice."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or in_channels != channels:
+            shortcut = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
+            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(channels))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        identity = inputs if self.downsample is None else self.downsample(inputs)
+        outputs = self.relu(self.bn1(self.conv1(inputs)))
+        outputs = self.bn2(self.conv2(outputs))
+        outputs += identity
+        result: Tensor = self.relu(outputs)
+        return result
+
+
+class ResNet(nn.Module):
+    """torchvision's ResNet18 with an eighth of its channels."""
+
+    def __init__(self, num_classes: int = 1000) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.layer1 = nn.Sequential(BasicBlock(8, 8, 1), BasicBlock(8, 8, 1))
+        self.layer2 = nn.Sequential(BasicBlock(8, 16, 2), BasicBlock(16, 16, 1))
+        self.layer3 = nn.Sequential(BasicBlock(16, 32, 2), BasicBlock(32, 32, 1))
+        self.layer4 = nn.Sequential(BasicBlock(32, 64, 2), BasicBlock(64, 64, 1))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(64, num_classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        values = self.maxpool(self.relu(self.bn1(self.conv1(inputs))))
+        values = self.layer4(self.layer3(self.layer2(self.layer1(values))))
+        logits: Tensor = self.fc(torch.flatten(self.avgpool(values), 1))
+        return logits
+
+
+class AddInPlace(nn.Module):
+    """Changes what it is given."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.add_(1)
+
+
+def network(seed: int, num_classes: int = 3) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(6, 8, 3, stride=2),
+        nn.ReLU(inplace=True),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, num_classes),
+    )
+
+
+def batch() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    labels = torch.arange(NUM_EXAMPLES) % 3
+    return torch.randn(NUM_EXAMPLES, 1, 12, 14, generator=generator), labels
+
+
+def gradients(model: nn.Module) -> list[Tensor]:
+    return [each.grad.clone() for each in model.parameters() if each.grad is not None]
+
+
+def squared_mean_cosine(first: Tensor, second: Tensor) -> Tensor:
+    """The published term by its formula, example by example, in float64."""
+    cosines = []
+    for current, frozen in zip(first.double(), second.double(), strict=True):
+        row, other = (values.flatten(1) @ values.flatten(1).T for values in (current, frozen))
+        # Only rows of zeros, which dead channels have, are that short.
+        cosines.append(nn.functional.cosine_similarity(row, other, dim=1, eps=1e-100).abs())
+    return torch.cat(cosines).mean().square()
+
+
+def blocks() -> list[str]:
+    text = (PROJECT_FOLDER / "docs" / "library.md").read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torchrun tells a process that is the only one."""
+    for name, value in {
+        "RANK": "0",
+        "WORLD_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("one_process")
+def test_the_examples_of_the_documentation_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    torch.compiler.reset()
+    # Graphs are captured as by default; a C++ compiler has its own test.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    models = types.SimpleNamespace(resnet18=ResNet)
+    monkeypatch.setitem(sys.modules, "torchvision", types.SimpleNamespace(models=models))
+    monkeypatch.setitem(sys.modules, "torchvision.models", models)
+    own: dict[str, Any] = {}
+    try:
+        for number, block in enumerate(blocks()):
+            exec(compile(block, f"docs/library.md, block {number}", "exec"), own)
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    output = capsys.readouterr().out
+    for term in ("frozen_layer2", "frozen_layer3.0", "noise_layer1", "noise_layer2", "speaker_5"):
+        assert f"'{term}': tensor(" in output
+    assert own["loss"].isfinite()
+
+
+def test_the_first_example_is_short() -> None:
+    lines = [line for line in blocks()[0].splitlines() if line.strip()]
+    assert len(lines) <= 15
+
+
+def test_the_errors_of_the_documentation_are_those_that_are_raised() -> None:
+    text = (PROJECT_FOLDER / "docs" / "library.md").read_text(encoding="utf-8")
+    model, frozen, other = ResNet(3), ResNet(3), network(0)
+    inputs = torch.randn(2, 3, 32, 32)
+
+    def shapes_differ() -> None:
+        wide = network(0)
+        wide[0] = nn.Conv2d(1, 7, 3)
+        wide[2] = nn.Conv2d(7, 8, 3)
+        with AntiTransferLoss(other, wide, [1]) as penalty:
+            other(batch()[0])
+            penalty(batch()[0])
+
+    def runs_twice() -> None:
+        with AntiTransferLoss(model, frozen, ["layer1.0.relu"]):
+            model(inputs)
+
+    def changed_in_place() -> None:
+        changing, same = (nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), AddInPlace()) for _ in "ab")
+        with AntiTransferLoss(changing, same, [1]) as penalty:
+            changing(batch()[0])
+            penalty(batch()[0])
+
+    def no_pass() -> None:
+        with AntiTransferLoss(model, frozen, ["layer1"]) as penalty:
+            penalty(inputs)
+
+    def not_open() -> None:
+        AntiTransferLoss(model, frozen, ["layer1"])(inputs)
+
+    cases: list[tuple[Callable[[], object], str]] = [
+        (lambda: AntiTransferLoss(model, frozen, [99]), "no such convolution in this network"),
+        (lambda: AntiTransferLoss(model, frozen, ["layer9"]), "layer layer9: no such module in"),
+        (runs_twice, "layer1.0.relu: runs more than once in a forward pass"),
+        (shapes_differ, "aggregates differ in shape: current"),
+        (changed_in_place, "its output was changed in place later in the forward pass"),
+        (no_pass, "the model made no forward pass through"),
+        (not_open, "the anti-transfer loss must be used inside its with block"),
+        (lambda: AntiTransferLoss(model, model, [1]), "share parameters; pass a copy"),
+    ]
+    for action, message in cases:
+        with pytest.raises((UserError, ValueError, RuntimeError), match=re.escape(message)):
+            action()
+        assert message in text
+
+
+@pytest.mark.parametrize("layer", ["layer2", "layer3.0", "layer1.1.conv2", 3])
+def test_a_resnet_gets_the_gradient_of_the_formula(layer: int | str) -> None:
+    torch.manual_seed(0)
+    model, frozen = ResNet(3).double(), ResNet(5).double().eval()
+    inputs, labels = torch.randn(4, 3, 32, 32, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
+    reference = copy.deepcopy(model)
+    with AntiTransferLoss(model, frozen, [layer], beta=0.7) as penalty:
+        loss = cross_entropy(model(inputs), labels) + penalty(inputs)
+    torch.autograd.backward(loss)
+
+    names = [name for name, each in reference.named_modules() if isinstance(each, nn.Conv2d)]
+    name = layer if isinstance(layer, str) else names[layer - 1]
+    kept: list[Tensor] = []
+    for each in (reference, frozen):
+        each.get_submodule(name).register_forward_hook(lambda *call: kept.append(call[2].clone()))
+    logits = reference(inputs)
+    frozen(inputs)
+    expected = cross_entropy(logits, labels) + 0.7 * squared_mean_cosine(*kept)
+    torch.autograd.backward(expected)
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-9)
+    assert len(gradients(model)) == len(list(model.parameters()))
+    for found, wanted in zip(gradients(model), gradients(reference), strict=True):
+        assert torch.allclose(found, wanted, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("make", [network, lambda _seed: ResNet(3)])
+def test_gradients_under_autocast_are_finite_and_near(make: Callable[[int], nn.Module]) -> None:
+    model, frozen = make(0), make(1)
+    inputs = torch.randn(4, 1 if isinstance(model, nn.Sequential) else 3, 32, 32)
+    labels = torch.tensor([0, 1, 2, 0])
+    found = []
+    for is_mixed in (True, False):
+        each = copy.deepcopy(model)
+        with AntiTransferLoss(each, frozen, [1, 2]) as penalty:
+            with torch.autocast("cpu", torch.bfloat16, enabled=is_mixed):
+                loss = cross_entropy(each(inputs), labels) + penalty(inputs)
+            torch.autograd.backward(loss)
+        assert loss.dtype == torch.float32
+        found.append(torch.cat([gradient.flatten() for gradient in gradients(each)]))
+    assert all(gradient.isfinite().all() for gradient in found)
+    assert nn.functional.cosine_similarity(found[0], found[1], dim=0) > 0.8
+
+
+@pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="no C++ compiler")
+def test_a_compiled_model_is_the_eager_one() -> None:
+    inputs, labels = batch()
+
+    def step(model: Any) -> tuple[float, list[Tensor]]:
+        with AntiTransferLoss(model, network(1), [1, 2]) as penalty:
+            loss = cross_entropy(model(inputs), labels) + penalty(inputs)
+            torch.autograd.backward(loss)
+        return loss.item(), gradients(model)
+
+    torch.compiler.reset()
+    compiled, eager = step(torch.compile(network(0))), step(network(0))
+    assert compiled[0] == pytest.approx(eager[0], rel=1e-5)
+    for first, second in zip(compiled[1], eager[1], strict=True):
+        assert torch.allclose(first, second, rtol=1e-4, atol=1e-7)
+
+
+def loss_of(model: nn.Module, frozen: nn.Module, part: slice, aggregation: str) -> Tensor:
+    """Task loss and penalty of a part of the batch."""
+    inputs, labels = (values[part] for values in batch())
+    with AntiTransferLoss(model, frozen, [1, 2], aggregation, beta=5) as penalty:
+        return cross_entropy(model(inputs), labels) + penalty(inputs)
+
+
+def part_of(rank: int) -> slice:
+    size = NUM_EXAMPLES // NUM_PROCESSES
+    return slice(rank * size, (rank + 1) * size)
+
+
+def train_in_parallel(folder: str) -> None:
+    """One of the processes: a step on its own part of the batch, for each aggregation."""
+    torch.distributed.init_process_group("gloo")
+    rank = torch.distributed.get_rank()
+    for aggregation in COMPARED:
+        model = DistributedDataParallel(network(0 if rank == 0 else 9))
+        torch.autograd.backward(loss_of(model, network(1), part_of(rank), aggregation))
+        torch.save(gradients(model), Path(folder) / f"{aggregation}_{rank}.pt")
+    if rank == 0:
+        with alone(), torch.no_grad():
+            print(loss_of(model, network(1), part_of(rank), "gram"))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def gradient_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes with a part of the batch each have as gradients."""
+    folder = tmp_path_factory.mktemp("gradients")
+    ended = run_in_processes(__file__, "train_in_parallel", folder)
+    assert [each.code for each in ended] == [0, 0], ended
+    assert ended[0].output.startswith("tensor(")
+    return folder
+
+
+@pytest.mark.parametrize("aggregation", COMPARED)
+def test_two_processes_get_the_gradient_of_the_whole_batch(
+    aggregation: str, gradient_files: Path
+) -> None:
+    model = network(0)
+    torch.autograd.backward(loss_of(model, network(1), slice(None), aggregation))
+    for rank in range(NUM_PROCESSES):
+        found = torch.load(gradient_files / f"{aggregation}_{rank}.pt", weights_only=True)
+        for first, second in zip(found, gradients(model), strict=True):
+            assert torch.allclose(first, second, rtol=1e-4, atol=1e-6)
+
+
+def test_importing_the_package_does_not_import_torch() -> None:
+    code = (
+        "import sys, training; assert 'torch' not in sys.modules\n"
+        "from training import AntiTransferLoss; assert 'torch' in sys.modules\n"
+        "assert 'accelerate' not in sys.modules\n"
+        "try: training.AntiTransfer\n"
+        "except AttributeError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT_FOLDER, check=True
+    )
+    assert done.stdout.strip() == "module 'training' has no attribute 'AntiTransfer'"

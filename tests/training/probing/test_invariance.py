@@ -1,0 +1,337 @@
+"""The command on two trained experiments: what its files hold, what is computed again, errors."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from config.errors import UserError
+from config.settings import PROJECT_FOLDER
+from training import invariance
+from training.probing import analysis as invariance_analysis
+from training.probing.files import invariance_path
+from training.probing.representations import LAYERS
+
+if TYPE_CHECKING:
+    from tests.conftest import Examples, Suite
+
+NUM_EXAMPLES = 150
+SPLIT: dict[str, Any] = {
+    "train_split": 0.4,
+    "validation_split": 0.1,
+    "test_split": 0.5,
+    "num_epochs": 1,
+}
+OPTIONS = [word for key, value in SPLIT.items() for word in ("--set", f"{key}={value}")]
+AGAINST = {"anti_transfer": True, "at_layer": 3}
+
+
+def write_labels(suite: "Suite", examples: "Examples") -> None:
+    """Each example has a noise that is loud and clear, a speaker, and a session of speakers."""
+    generator = np.random.default_rng(8)
+    noise = generator.permutation(np.arange(NUM_EXAMPLES) % 2)
+    speaker = generator.permutation(np.arange(NUM_EXAMPLES) % 6)
+    examples.predictors[noise == 1] += 3.0
+    suite.write_matrices(examples=examples)
+    path = suite.matrices / "tiny_spectrum_fast_index.csv"
+    header, *rows = path.read_text().splitlines()
+    rows = [
+        f"{row},{('hum', 'hiss')[noise[number]]},speaker{speaker[number]},s{speaker[number] % 3},x"
+        for number, row in enumerate(rows)
+    ]
+    path.write_text("\n".join([f"{header},noise_type,speaker,session,same", *rows]) + "\n")
+    path = suite.matrices / "tiny_spectrum_fast_info.json"
+    info = json.loads(path.read_text())
+    path.write_text(json.dumps({**info, "orthogonal_labels": ["noise_type", "speaker"]}))
+
+
+@pytest.fixture(scope="module")
+def trained(make_suite: Callable[[], "Suite"]) -> "Suite":
+    from tests.conftest import band_examples
+
+    suite = make_suite()
+    write_labels(suite, band_examples(num_examples=NUM_EXAMPLES))
+    suite.write_extractor()
+    suite.write_experiment(1)
+    suite.write_experiment(2, {**AGAINST, "at_dataset": "noisyspeech"}, {"repeat": 2})
+    suite.write_experiment(3, {**AGAINST, "at_dataset": "random"})
+    for identifier, number in ((1, 1), (2, 1), (3, 1)):
+        suite.run(identifier, number, **SPLIT)
+    analyse(suite, "[1,2,3]", "-1")
+    return suite
+
+
+@pytest.fixture
+def copy(trained: "Suite", monkeypatch: pytest.MonkeyPatch) -> Iterator["Suite"]:
+    """The trained suite, whose results and data a test may spoil; probes take no time there."""
+    monkeypatch.setattr(invariance_analysis, "probe_accuracy", lambda *_, **__: 0.125)
+    kept = trained.folder.with_name(f"{trained.folder.name}_kept")
+    shutil.copytree(trained.folder, kept)
+    yield trained
+    shutil.rmtree(trained.folder)
+    kept.rename(trained.folder)
+
+
+def analyse(suite: "Suite", *words: str) -> int:
+    arguments = [*suite.arguments, *OPTIONS, *words]
+    return invariance.main(invariance.build_parser().parse_intermixed_args(arguments))
+
+
+def content(suite: "Suite", identifier: int, number: int = 1) -> Any:
+    return json.loads(invariance_path(suite.files(identifier, number)).read_text())
+
+
+def changed_at(suite: "Suite", *identifiers: int) -> list[int]:
+    return [invariance_path(suite.files(each)).stat().st_mtime_ns for each in identifiers]
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a network ran")
+
+    monkeypatch.setattr(invariance_analysis, "layer_contents", refuse)
+
+
+def test_a_file_holds_what_the_report_reads(trained: "Suite") -> None:
+    found = content(trained, 2)
+    assert found["fingerprint"] == json.loads(trained.files(2).twin.read_text())["fingerprint"]
+    assert (found["experiment"], found["number"], found["set"]) == (2, 1, "test")
+    assert found["num_examples"] == NUM_EXAMPLES // 2
+    assert [layer["layer"] for layer in found["layers"]] == list(LAYERS)
+    assert {name: label["role"] for name, label in found["labels"].items()} == {
+        "noise_type": "orthogonal",
+        "speaker": "orthogonal",
+        "class_name": "target",
+    }
+    grouped = {name: label["grouped_by"] for name, label in found["labels"].items()}
+    assert grouped == {"noise_type": "speaker", "speaker": "group", "class_name": "speaker"}
+    # The index names no recordings of noise: nobody knows whether they are kept apart.
+    not_apart = {name: label["not_apart"] for name, label in found["labels"].items()}
+    assert not_apart == {"noise_type": ["noise"], "speaker": [], "class_name": []}
+    assert found["left_out_labels"] == {}
+    for layer in found["layers"]:
+        assert layer["activation_norm"] > 0
+        assert set(layer["frozen"]) == {"noisyspeech", "random"}
+        for probe in layer["probes"].values():
+            assert 0 <= probe["accuracy"] <= 1
+            assert 0 <= probe["shuffled"] <= 1
+
+
+def test_what_is_in_the_input_is_found_and_what_is_not_is_not(trained: "Suite") -> None:
+    for identifier in (1, 2, 3):
+        labels = content(trained, identifier)["labels"]
+        for layer in content(trained, identifier)["layers"][:6]:
+            assert layer["probes"]["noise_type"]["accuracy"] > 0.9
+            assert layer["probes"]["noise_type"]["shuffled"] < 0.75
+            assert layer["probes"]["speaker"]["accuracy"] < labels["speaker"]["chance"] + 0.15
+
+
+def test_chance_is_the_share_of_the_most_frequent_value_in_the_test_set(trained: "Suite") -> None:
+    from preprocessing.pipeline.matrices import open_matrices
+
+    matrices = open_matrices(trained.matrices, "tiny")
+    (split,) = matrices.folds((0.4, 0.1, 0.5), 1)
+    rows = matrices.index.set_index("group").loc[split.test]
+    for name, label in content(trained, 1)["labels"].items():
+        counts = rows[name].value_counts()
+        assert label["chance"] == pytest.approx(counts.iloc[0] / counts.sum())
+        assert label["num_classes"] == len(counts)
+        assert label["num_examples"] == len(rows)
+
+
+def test_the_frozen_network_is_the_one_that_was_used(trained: "Suite") -> None:
+    import torch
+
+    from training.engine.fit import Streams
+    from training.models.networks import random_network
+
+    networks = content(trained, 3)["settings"]["frozen"]
+    assert networks["random"] == "seed 0"
+    # The random network's first layer on the test set, apart from the code that is tested.
+    frozen = random_network(3, 1 / 32, Streams.from_seed(0, 0).random_network).eval()
+    model = random_network(3, 1 / 32, 0).eval()
+    model.load_state_dict(torch.load(trained.files(3).model(0), weights_only=True))
+    from preprocessing.pipeline.matrices import open_matrices
+
+    matrices = open_matrices(trained.matrices, "tiny")
+    (split,) = matrices.folds((0.4, 0.1, 0.5), 1)
+    known = np.asarray(matrices.predictors[matrices.rows_of(split.train, True)], dtype=np.float64)
+    inputs = (matrices.predictors[matrices.rows_of(split.test, False)] - known.mean()) / known.std()
+    with torch.no_grad():
+        first, second = (
+            each.features[:2](torch.tensor(inputs)[:, None].float()).double().numpy()
+            for each in (model, frozen)
+        )
+    layer = content(trained, 3)["layers"][0]
+    assert layer["activation_norm"] == pytest.approx(np.sqrt((first**2).mean()), rel=1e-3)
+    grams = [np.einsum("bihw,bjhw->bij", values, values) for values in (first, second)]
+    norms = np.linalg.norm(grams[0], axis=-1) * np.linalg.norm(grams[1], axis=-1)
+    cosines = (grams[0] * grams[1]).sum(-1) / np.where(norms > 0, norms, 1)
+    assert layer["frozen"]["random"]["gram_cosine"] == pytest.approx(cosines.mean(), rel=1e-3)
+
+
+def test_what_is_there_is_not_computed_again(
+    trained: "Suite", no_network: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = changed_at(trained, 1, 2, 3)
+    assert analyse(trained, "[1,2,3]", "-1") == 0
+    # With fewer frozen networks, or fewer labels, what is there still serves.
+    assert analyse(trained, "[1]", "-1", "--labels", "speaker") == 0
+    assert changed_at(trained, 1, 2, 3) == before
+    output = capsys.readouterr().out
+    assert "3 of 4 instances are finished\n3 of 3 are analysed, 0 to do" in output
+    assert "1 of 1 are analysed" in output
+
+
+def test_the_terminal_shows_a_table_a_sentence_for_each_label_and_where(
+    trained: "Suite", no_network: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    analyse(trained, "[1,2,3]", "-1")
+    output = capsys.readouterr().out
+    lines = [line.split() for line in output.splitlines()]
+    assert ["noise_type", "1", "baseline", "1"] in [line[:4] for line in lines]
+    header = next(line for line in lines if line[:2] == ["label", "network"])
+    assert header[5:] == [*map(str, range(1, 14)), "last"]
+    for label in ("noise_type (orthogonal, tiny):", "speaker (orthogonal", "class_name (target"):
+        assert output.count(label) == 1
+    assert f"experiment_1{'/'}invariance/" in output
+
+
+def test_the_same_figures_again_if_overwritten(trained: "Suite") -> None:
+    path = invariance_path(trained.files(1))
+    good, before = path.read_text(), changed_at(trained, 1)
+    analyse(trained, "[1,2,3]", "-1", "1", "1", "--overwrite")
+    assert changed_at(trained, 1) != before
+    assert path.read_text() == good
+
+
+def test_another_result_or_other_settings_are_computed_anew(copy: "Suite") -> None:
+    path = invariance_path(copy.files(1))
+    good = path.read_text()
+    known = json.loads(good)
+    for change in (
+        {"fingerprint": "of another result"},
+        {"layers": 3},
+        {"settings": {**known["settings"], "seed": 7}},
+        {"settings": {**known["settings"], "frozen": {}}},
+    ):
+        path.write_text(json.dumps({**known, **change}))
+        before = changed_at(copy, 2)
+        analyse(copy, "[1,2,3]", "-1")
+        found = json.loads(path.read_text())
+        assert found["layers"][0]["probes"]["speaker"]["accuracy"] == 0.125
+        assert found["settings"] == known["settings"]
+        assert found["fingerprint"] == known["fingerprint"]
+        assert changed_at(copy, 2) == before
+
+
+def test_what_cannot_be_analysed_is_skipped_and_the_others_go_on(
+    copy: "Suite", capsys: pytest.CaptureFixture[str]
+) -> None:
+    for identifier in (1, 2, 3):
+        invariance_path(copy.files(identifier)).unlink()
+    copy.files(1).model(0).unlink()
+    copy.files(3).twin.write_text("{}")
+    damaged = {**json.loads(copy.files(2).twin.read_text()), "parameters": {}, "number": 2}
+    copy.files(2, 2).twin.write_text(json.dumps(damaged))
+    assert analyse(copy, "[1,2,3]", "-1") == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len([line for line in errors if line.startswith("skipped: experiment 1 run 1")]) == 1
+    assert any("experiment 2 run 2" in line and "is damaged (KeyError: " in line for line in errors)
+    assert any("experiment 3 run 1" in line and "no result of this" in line for line in errors)
+    assert invariance_path(copy.files(2)).exists()
+    assert not invariance_path(copy.files(1)).exists()
+
+
+def test_other_data_other_networks_and_another_width_are_noticed(
+    copy: "Suite", capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy.write_extractor(seed=5)
+    assert analyse(copy, "[1,2]", "-1") == 1
+    assert "was trained with another network noisyspeech; run it again" in capsys.readouterr().err
+    shutil.rmtree(copy.extractors / "noisyspeech")
+    assert analyse(copy, "[1,2]", "-1") == 1
+    assert "no comparison with noisyspeech: " in capsys.readouterr().err
+    assert content(copy, 2)["layers"][0]["frozen"].keys() == {"noisyspeech", "random"}
+    assert analyse(copy, "[1]", "-1", "--set", "width=0.0625") == 1
+    assert "width = 0.03125, asked for is 0.0625" in capsys.readouterr().err
+    path = copy.matrices / "tiny_spectrum_fast_info.json"
+    path.write_text(path.read_text().replace("data of tiny", "other data"))
+    assert analyse(copy, "[1]", "-1") == 1
+    assert "another version of tiny_spectrum_fast; run it again: " in capsys.readouterr().err
+    path.unlink()
+    assert analyse(copy, "[1]", "-1") == 1
+    assert "holds no complete matrices" in capsys.readouterr().err
+
+
+def test_any_column_can_be_asked_for(copy: "Suite", capsys: pytest.CaptureFixture[str]) -> None:
+    assert analyse(copy, "[1]", "-1", "--labels", "session, same,clip") == 0
+    found = content(copy, 1)
+    assert set(found["labels"]) == {"session", "class_name"}
+    assert found["labels"]["session"]["grouped_by"] == "speaker"
+    assert set(found["left_out_labels"]) == {"same", "clip"}
+    assert "all examples of the test set have the same value" in found["left_out_labels"]["same"]
+    assert "same: not probed on tiny: all examples" in capsys.readouterr().out
+
+
+def test_errors_of_the_command_line(trained: "Suite") -> None:
+    for words, message in (
+        (["[1]"], "no GPU given"),
+        (["-1"], "must be"),
+        (["[9]", "-1"], "no experiment or family 9"),
+        (["[1]", "-1", "2"], "has instances 1 to 1"),
+        (["[1]", "99"], "GPU 99"),
+        (["[1]", "-1", "--labels", "nose_type"], "tiny_spectrum_fast has no such column; it has"),
+        (["[2]", "-1", "2", "2"], r"none of the 1 instances is finished; python .* \[2\]"),
+    ):
+        with pytest.raises(UserError, match=message):
+            analyse(trained, *words)
+
+
+def test_folds_are_averaged_and_old_matrices_and_regressions_serve(
+    suite: "Suite", loudness: "Examples", capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite.write_matrices()
+    suite.write_experiment(4, {"num_folds": 2})
+    suite.run(4, **SPLIT)
+    assert analyse(suite, "[4]", "-1") == 0
+    assert "names no orthogonal labels, so only the target is probed" in capsys.readouterr().out
+    found = content(suite, 4)
+    result = json.loads(suite.files(4).twin.read_text())
+    assert found["num_examples"] == sum(result[fold]["test_examples"] for fold in "01") == 60
+    assert list(found["labels"]) == ["class_name"]
+    assert found["labels"]["class_name"]["grouped_by"] == "group"
+
+    suite.write_matrices(examples=loudness, num_classes=5)
+    suite.write_experiment(5, output_classes=1, task="regression")
+    suite.run(5, **SPLIT)
+    assert analyse(suite, "[5]", "-1") == 0
+    assert content(suite, 5)["labels"] == {}
+    assert content(suite, 5)["layers"][3]["activation_norm"] > 0
+
+
+def test_as_a_script_it_loads_no_audio_library(trained: "Suite") -> None:
+    words = ["[1]", "-1", *trained.arguments, *OPTIONS]
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['invariance.py', *{words!r}]\n"
+        "try:\n"
+        f"    runpy.run_path({str(Path(invariance.__file__))!r}, run_name='__main__')\n"
+        "except SystemExit as stop:\n"
+        "    print('EXIT', stop.code, {'librosa', 'essentia', 'matplotlib'} & set(sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=PROJECT_FOLDER,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1] == "EXIT 0 set()", done.stderr

@@ -1,0 +1,93 @@
+"""What a label's probe keeps apart, on made-up test sets of which it is known what leaks."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from training.probing.labels import described, labels_of
+from training.probing.probes import probe_accuracy
+
+NUM_EXAMPLES = 120
+NUM_TYPES = 3
+
+
+def index(recordings_per_type: int, column: str = "noise_type") -> pd.DataFrame:
+    """Speakers, and noises of three types with some recordings each, independent of each other."""
+    numbers = np.random.default_rng(3).permutation(NUM_EXAMPLES)
+    kinds = numbers % NUM_TYPES
+    recordings = numbers // NUM_TYPES % recordings_per_type
+    return pd.DataFrame(
+        {
+            "clip": [f"clip{number}" for number in range(NUM_EXAMPLES)],
+            "group": [f"speaker{number % 12}" for number in range(NUM_EXAMPLES)],
+            "speaker": [f"speaker{number % 12}" for number in range(NUM_EXAMPLES)],
+            column: [f"type{kind}" for kind in kinds],
+            "noise": [f"{kind}_{each}.wav" for kind, each in zip(kinds, recordings, strict=True)],
+        }
+    )
+
+
+def test_features_that_know_the_recording_but_not_its_type_are_at_chance() -> None:
+    """With speakers kept apart alone, they would be right in all cases."""
+    accuracies = []
+    for seed in range(8):
+        table = index(4)
+        codes = np.unique(table["noise"], return_inverse=True)[1]
+        identity = np.random.default_rng(seed).standard_normal((12, 20))
+        (plan,) = labels_of(["noise_type"], table).plans.values()
+        of_noise = np.array(table["noise"])[plan.rows]
+        for training, held_out in plan.folds:
+            assert not set(of_noise[training]) & set(of_noise[held_out])
+        accuracies.append(probe_accuracy(identity[codes], plan))
+    assert np.mean(accuracies) < 0.5
+    by_speaker = labels_of(["noise_type"], table.drop(columns="noise")).plans["noise_type"]
+    assert probe_accuracy(identity[codes], by_speaker) == 1
+
+
+def test_two_recordings_of_each_type_are_enough() -> None:
+    found = labels_of(["noise_type", "speaker"], index(2))
+    entry = described("noise_type", "orthogonal", [found])
+    assert (entry["grouped_by"], entry["not_apart"], entry["num_folds"]) == ("noise", [], 5)
+    entry = described("speaker", "orthogonal", [found])
+    assert (entry["grouped_by"], entry["not_apart"]) == ("clip", [])
+
+
+@pytest.mark.parametrize(
+    "spoiled", [index(1), index(4).drop(columns="noise"), index(4).assign(noise="")]
+)
+def test_where_recordings_cannot_be_kept_apart_it_is_said(spoiled: pd.DataFrame) -> None:
+    """One recording of each type; no column that names them; one that is empty."""
+    found = labels_of(["noise_type"], spoiled)
+    entry = described("noise_type", "orthogonal", [found])
+    assert (entry["grouped_by"], entry["not_apart"]) == ("speaker", ["noise"])
+    # Of two folds, the one that fell back decides.
+    folds = [labels_of(["noise_type"], index(2)), found]
+    entry = described("noise_type", "orthogonal", folds)
+    assert (entry["grouped_by"], entry["not_apart"]) == ("noise, speaker", ["noise"])
+
+
+def test_clips_with_a_recording_in_common_stay_together() -> None:
+    """Each clip has two recordings, and those of a type are all linked, or make two halves."""
+    table = index(4)
+    number = table["noise"].str.extract(r"_(\d)", expand=False).astype(int)
+    kind = table["noise"].str[0]
+    ring = kind + "_" + number.astype(str) + ";" + kind + "_" + ((number + 1) % 4).astype(str)
+    entry = described("noise_type", "x", [labels_of(["noise_type"], table.assign(noise=ring))])
+    assert (entry["grouped_by"], entry["not_apart"]) == ("speaker", ["noise"])
+    halves = kind + "_" + number.astype(str) + ";" + kind + "_half" + (number // 2).astype(str)
+    entry = described("noise_type", "x", [labels_of(["noise_type"], table.assign(noise=halves))])
+    assert (entry["grouped_by"], entry["not_apart"]) == ("noise", [])
+
+
+def test_the_target_that_is_the_type_of_noise_is_treated_as_such() -> None:
+    table = index(2).assign(class_name=lambda columns: columns["noise_type"])
+    assert labels_of(["class_name"], table).plans["class_name"].grouped_by == "noise"
+    words = table.assign(class_name=[f"word{number % 4}" for number in range(NUM_EXAMPLES)])
+    assert labels_of(["class_name"], words).plans["class_name"].grouped_by == "speaker"
+
+
+def test_a_label_that_is_not_there_is_left_out() -> None:
+    found = labels_of(["mood", "clip"], index(2))
+    assert found.left_out["mood"] == "the index of the matrices has no such column"
+    assert "values in 120 examples" in found.left_out["clip"]
+    assert found.plans == {}

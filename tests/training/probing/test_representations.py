@@ -1,0 +1,97 @@
+"""What is kept of layers, against plain arithmetic on the activations of a whole set at once."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.models.vgg import CONVOLUTION_INDICES, VGG16
+from training.probing.representations import (
+    BATCH_BYTES,
+    LAYERS,
+    MOST_EXAMPLES,
+    batch_size_for,
+    layer_contents,
+)
+
+NUM_EXAMPLES = 11
+Array = NDArray[np.float64]
+
+
+def network(seed: int) -> VGG16:
+    torch.manual_seed(seed)
+    return VGG16(3, width=1 / 16).eval()
+
+
+@pytest.fixture
+def inputs() -> Tensor:
+    return torch.randn(NUM_EXAMPLES, 1, 32, 40, generator=torch.Generator().manual_seed(5))
+
+
+def activation(model: VGG16, layer: str, inputs: Tensor) -> Array:
+    with torch.no_grad():
+        if layer == "penultimate":
+            pooled = torch.flatten(model.avgpool(model.features(inputs)), 1)
+            found: Tensor = model.classifier[:6](pooled)
+        else:
+            found = model.features[: CONVOLUTION_INDICES[int(layer) - 1] + 2](inputs)
+    values: Array = found.double().numpy()
+    return values
+
+
+def plain_cka(first: Array, second: Array) -> float:
+    x, y = first - first.mean(0), second - second.mean(0)
+
+    def excess(a: Array, b: Array) -> float:
+        total = ((a @ a.T) * (b @ b.T)).sum()
+        return float(total - np.trace(a @ a.T) * np.trace(b @ b.T) / (len(a) - 1))
+
+    return float(excess(x, y) / np.sqrt(excess(x, x) * excess(y, y)))
+
+
+def plain_gram_cosine(first: Array, second: Array) -> float:
+    grams = [np.einsum("bihw,bjhw->bij", values, values) for values in (first, second)]
+    norms = np.linalg.norm(grams[0], axis=-1) * np.linalg.norm(grams[1], axis=-1)
+    products = (grams[0] * grams[1]).sum(-1)
+    cosines = np.divide(products, norms, out=np.zeros_like(norms), where=norms > 0)
+    return float(np.abs(cosines).mean())
+
+
+@pytest.mark.parametrize("sizes", [[NUM_EXAMPLES], [4, 4, 3]])
+def test_contents_are_those_of_the_whole_set(inputs: Tensor, sizes: list[int]) -> None:
+    model, other = network(0), network(1)
+    contents = layer_contents(
+        model.train(), {"other": other, "own": model}, torch.split(inputs, sizes)
+    )
+    assert tuple(contents) == LAYERS
+    assert (*map(str, range(1, 14)), "penultimate") == LAYERS
+    for layer, content in contents.items():
+        mine, others = activation(model, layer, inputs), activation(other, layer, inputs)
+        pooled = [values.mean((2, 3)) if values.ndim == 4 else values for values in (mine, others)]
+        assert np.allclose(content.features.numpy(), pooled[0], rtol=1e-4, atol=1e-6)
+        assert content.activation_norm == pytest.approx(np.sqrt((mine**2).mean()), rel=1e-4)
+        found = content.comparisons["other"]
+        assert found.linear_cka == pytest.approx(plain_cka(*pooled), abs=1e-3)
+        assert content.comparisons["own"].linear_cka == pytest.approx(1)
+        if layer == "penultimate":
+            assert found.gram_cosine is None
+        else:
+            assert found.gram_cosine == pytest.approx(plain_gram_cosine(mine, others), rel=1e-3)
+
+
+def test_no_hook_and_no_gradient_is_left(inputs: Tensor) -> None:
+    model = network(0)
+    contents = layer_contents(model, {}, [inputs])
+    assert not any(content.features.requires_grad for content in contents.values())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_batches_are_as_large_as_their_activations_allow() -> None:
+    per_example = 4 * sum(
+        channels * (126 >> block) * (257 >> block) * count
+        for block, (channels, count) in enumerate([(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)])
+    )
+    assert batch_size_for(1, 126, 257) == BATCH_BYTES // per_example > 1
+    assert batch_size_for(1 / 32, 40, 33) == MOST_EXAMPLES
+    assert batch_size_for(16, 4000, 4000) == 1

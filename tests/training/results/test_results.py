@@ -1,0 +1,282 @@
+"""What an instance leaves behind: names, keys, plain values, and how it is found again."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from config.errors import UserError
+from training.results.dictionary import (
+    InstanceFiles,
+    ResultReader,
+    count_finished,
+    differences,
+    instance_fingerprint,
+    read_result,
+    read_results,
+    summarize,
+    write_result,
+)
+
+METRICS = {
+    "classification": ("loss", "acc", "f1", "precision", "recall"),
+    "regression": ("loss", "RMSE", "MAE"),
+}
+PARAMETERS: dict[str, Any] = {
+    "dataset": "gsc_randsplit",
+    "features_type": "spectrum_fast",
+    "task": "classification",
+    "output_classes": 10,
+    "kind": "baseline",
+    "repetition": 0,
+    "learning_rate": 0.00005,
+    "anti_transfer": False,
+    "at_pretraining": None,
+    "at_layer": "3, 5",
+    "seed": 0,
+    "tracker": "none",
+    "comment_1": "baseline",
+    "comment_2": "é: a colon",
+}
+MODEL = {"network": "vgg16", "num_parameters": 134_275_780, "width": 1.0}
+INPUTS = {"data": "abc", "extractor noisyspeech": "def"}
+
+
+def files_in(folder: Path, number: int = 3) -> InstanceFiles:
+    return InstanceFiles(folder / "results", 28, number, "gsc_randsplit", "spectrum_fast")
+
+
+def fold(value: float, task: str = "classification") -> dict[str, Any]:
+    """A fold whose figures are value, value + 1, ... for train, val, test."""
+    figures = {
+        f"{prefix}_{metric}": value + offset
+        for offset, prefix in enumerate(("train", "val", "test"))
+        for metric in METRICS[task]
+    }
+    return {**figures, "val_loss_hist": [3.0, value], "test_actors": ["a", "b"], "best_epoch": 1}
+
+
+def load_dictionary(files: InstanceFiles) -> Any:
+    return np.load(files.dictionary, allow_pickle=True).item()
+
+
+def test_names_are_those_that_users_know(tmp_path: Path) -> None:
+    files = files_in(tmp_path)
+    folder = tmp_path / "results" / "experiment_28"
+    stem = "gsc_randsplit_spectrum_fast_exp28_run3"
+    assert files.dictionary == folder / "results" / f"results_{stem}.npy"
+    assert files.twin == folder / "results" / f"results_{stem}.json"
+    assert files.parameters == folder / "results" / "parameters" / f"parameters_{stem}.txt"
+    assert files.spreadsheet == (
+        folder / "results" / "gsc_randsplit_spectrum_fast_exp28_results_spreadsheet.xlsx"
+    )
+    assert files.model(1).parent == folder / "models"
+    assert stem in files.model(1).name
+    assert files.model(0) != files.model(1)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_summary_is_mean_and_population_deviation_over_folds(task: Any) -> None:
+    """Of 1, 2 and 6: mean 3, squared differences 4, 1, 9, deviation sqrt(14 / 3)."""
+    summary = summarize([fold(1, task), fold(2, task), fold(6, task)], task)
+    assert list(summary) == ["training", "validation", "test"]
+    for offset, figures in enumerate(summary.values()):
+        keys = {f"mean_{metric}" for metric in METRICS[task]}
+        keys |= {f"{metric}_std" for metric in METRICS[task]}
+        assert set(figures) == keys
+        for metric in METRICS[task]:
+            assert figures[f"mean_{metric}"] == pytest.approx(3 + offset)
+            assert figures[f"{metric}_std"] == pytest.approx((14 / 3) ** 0.5)
+
+
+def test_the_dictionary_has_one_key_per_fold_and_a_summary(tmp_path: Path) -> None:
+    files = files_in(tmp_path)
+    folds = [fold(1), fold(2)]
+    write_result(files, folds, PARAMETERS, MODEL, INPUTS)
+    dictionary = load_dictionary(files)
+    assert list(dictionary) == [0, 1, "summary"]
+    assert [dictionary[0], dictionary[1]] == folds
+    assert list(dictionary["summary"]) == ["training", "validation", "test", "parameters"]
+    assert dictionary["summary"]["parameters"] == PARAMETERS
+    assert dictionary["summary"]["test"]["mean_f1"] == 3.5
+
+
+def test_the_twin_holds_the_same_and_says_what_it_was_made_from(tmp_path: Path) -> None:
+    files = files_in(tmp_path)
+    returned = write_result(files, [fold(1), fold(2)], PARAMETERS, MODEL, INPUTS)
+    twin = json.loads(files.twin.read_text(encoding="utf-8"))
+    assert twin == returned == read_result(files.twin)
+    dictionary = load_dictionary(files)
+    for key, value in dictionary.items():
+        assert twin[str(key)] == value
+    added = {"parameters", "model", "inputs", "fingerprint", "experiment", "number"}
+    assert set(twin) == {"0", "1", "summary"} | added
+    assert (twin["experiment"], twin["number"]) == (28, 3)
+    assert (twin["model"], twin["inputs"]) == (MODEL, INPUTS)
+
+
+def test_parameters_are_text_in_two_parts(tmp_path: Path) -> None:
+    files = files_in(tmp_path)
+    write_result(files, [fold(1)], PARAMETERS, MODEL, INPUTS)
+    training, model = files.parameters.read_text(encoding="utf-8").split("\nMODEL PARAMETERS:\n")
+    first, *lines = training.rstrip("\n").split("\n")
+    assert first == "TRAINING PARAMETERS:"
+    assert dict(line.split(":", 1) for line in lines) == {
+        key: str(value) for key, value in PARAMETERS.items()
+    }
+    assert dict(line.split(":", 1) for line in model.rstrip("\n").split("\n")) == {
+        key: str(value) for key, value in MODEL.items()
+    }
+
+
+def test_a_result_that_is_no_number_leaves_no_twin(tmp_path: Path) -> None:
+    """The twin marks an instance finished."""
+    files = files_in(tmp_path)
+    with pytest.raises(ValueError, match="JSON"):
+        write_result(files, [fold(float("nan"))], PARAMETERS, MODEL, INPUTS)
+    assert not files.twin.exists()
+    assert count_finished(tmp_path / "results", 28) == 0
+
+
+def test_results_are_found_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for number in (10, 2, 1):
+        write_result(files_in(tmp_path, number), [fold(number)], PARAMETERS, MODEL, INPUTS)
+    results = read_results(tmp_path / "results", 28)
+    assert [result["number"] for result in results] == [1, 2, 10]
+    assert [result["0"]["train_loss"] for result in results] == [1, 2, 10]
+    assert count_finished(tmp_path / "results", 28) == 3
+    for other in (2, 8, 280):
+        assert read_results(tmp_path / "results", other) == []
+        assert count_finished(tmp_path / "results", other) == 0
+
+
+def test_only_whole_results_count(tmp_path: Path) -> None:
+    write_result(files_in(tmp_path), [fold(1)], PARAMETERS, MODEL, INPUTS)
+    twin = files_in(tmp_path).twin
+    for name in (f".{twin.stem}.77.partial.json", f"{twin.stem} (copy).json", f"{twin.stem}.json~"):
+        twin.with_name(name).write_text(twin.read_text())
+    assert count_finished(tmp_path / "results", 28) == 1
+    assert len(read_results(tmp_path / "results", 28)) == 1
+    (tmp_path / "results" / "experiment_29").write_text("a file where a folder should be")
+    assert count_finished(tmp_path / "results", 29) == 0
+
+
+def test_a_reader_keeps_all_but_the_lists_of_the_folds(tmp_path: Path) -> None:
+    """Histories and groups are by far the most of a twin, and no table shows them."""
+    files = files_in(tmp_path)
+    twin = write_result(files, [fold(1), fold(2)], PARAMETERS, MODEL, INPUTS)
+    for number in ("0", "1"):
+        del twin[number]["val_loss_hist"], twin[number]["test_actors"]
+    assert ResultReader().find(files.twin) == twin
+    assert ResultReader().find_all(tmp_path / "results", 28) == [twin]
+
+
+def test_a_reader_reads_a_file_again_when_it_is_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, reader = files_in(tmp_path), ResultReader()
+    reads: list[Path] = []
+
+    def noting(path: Path) -> dict[str, Any]:
+        reads.append(path)
+        return read_result(path)
+
+    monkeypatch.setattr("training.results.dictionary.read_result", noting)
+
+    def write_and_find(value: float) -> Any:
+        write_result(files, [fold(value)], PARAMETERS, MODEL, INPUTS)
+        found = reader.find(files.twin)
+        assert found is not None
+        return found["0"]["train_loss"]
+
+    assert reader.find(files.twin) is None
+    assert write_and_find(1) == 1
+    assert reader.find(files.twin) is reader.find(files.twin)
+    assert len(reads) == 1
+    times = (files.twin.stat().st_atime_ns, files.twin.stat().st_mtime_ns)
+    assert write_and_find(2) == 2
+    files.twin.unlink()
+    assert reader.find(files.twin) is None
+    # Of the same length and time, but written anew.
+    assert write_and_find(3) == 3
+    os.utime(files.twin, ns=times)
+    reader.find(files.twin)
+    write_result(files, [fold(4)], PARAMETERS, MODEL, INPUTS)
+    os.utime(files.twin, ns=times)
+    again = reader.find(files.twin)
+    assert again is not None
+    assert again["0"]["train_loss"] == 4
+
+
+def test_a_reader_finds_what_another_process_adds(tmp_path: Path) -> None:
+    reader = ResultReader()
+    assert reader.find_all(tmp_path / "results", 28) == []
+    for number in (3, 1):
+        write_result(files_in(tmp_path, number), [fold(number)], PARAMETERS, MODEL, INPUTS)
+        found = reader.find_all(tmp_path / "results", 28)
+    assert [result["number"] for result in found] == [1, 3]
+    files_in(tmp_path, 3).twin.unlink()
+    assert [result["number"] for result in reader.find_all(tmp_path / "results", 28)] == [1]
+
+
+def test_a_reader_refuses_what_is_no_result(tmp_path: Path) -> None:
+    path = tmp_path / "results_x.json"
+    path.write_text("{}")
+    with pytest.raises(UserError, match=r"results_x\.json: "):
+        ResultReader().find(path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", '{"0": {}}', ""])
+def test_a_file_that_is_no_result_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "results_x.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"results_x\.json: ") as caught:
+        read_result(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_differs_from_itself(tmp_path: Path) -> None:
+    files = files_in(tmp_path)
+    write_result(files, [fold(1)], PARAMETERS, MODEL, INPUTS)
+    assert differences(read_result(files.twin), PARAMETERS, INPUTS) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("learning_rate", 0.001, "learning_rate: 5e-05 then, 0.001 now"),
+        ("at_layer", 5, "at_layer: '3, 5' then, 5 now"),
+        ("at_pretraining", "noisyspeech", "at_pretraining: None then, 'noisyspeech' now"),
+        ("a new key", 1, "a new key: None then, 1 now"),
+    ],
+)
+def test_a_changed_parameter_is_named_with_both_values(key: str, value: Any, text: str) -> None:
+    result = {"parameters": PARAMETERS, "inputs": INPUTS}
+    assert differences(result, {**PARAMETERS, key: value}, INPUTS) == [text]
+
+
+def test_changed_data_and_extractors_are_named() -> None:
+    result = {"parameters": PARAMETERS, "inputs": INPUTS}
+    assert differences(result, PARAMETERS, {**INPUTS, "data": "xyz"}) == [
+        "data: 'abc' then, 'xyz' now"
+    ]
+
+
+@pytest.mark.parametrize("key", ["comment_1", "comment_2", "tracker"])
+def test_what_does_not_change_a_result_makes_none_out_of_date(key: str) -> None:
+    changed = {**PARAMETERS, key: "something else"}
+    assert differences({"parameters": PARAMETERS, "inputs": INPUTS}, changed, INPUTS) == []
+    assert instance_fingerprint(changed, INPUTS) == instance_fingerprint(PARAMETERS, INPUTS)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "inputs"), [({"seed": 1}, {}), ({}, {"data": "xyz"}), ({"at_layer": 3}, {})]
+)
+def test_the_fingerprint_is_of_all_that_decides_a_result(
+    parameters: dict[str, Any], inputs: dict[str, str]
+) -> None:
+    changed = instance_fingerprint({**PARAMETERS, **parameters}, {**INPUTS, **inputs})
+    assert changed != instance_fingerprint(PARAMETERS, INPUTS)

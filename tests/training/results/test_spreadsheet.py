@@ -1,0 +1,181 @@
+"""The spreadsheet, read by openpyxl as another program would: cells, headers, marks, links."""
+
+import colorsys
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+
+from training.engine.metrics import Task
+from training.results.spreadsheet import write_spreadsheet
+
+METRICS: dict[Task, tuple[str, ...]] = {
+    "classification": ("loss", "acc", "f1", "precision", "recall"),
+    "regression": ("loss", "RMSE", "MAE"),
+}
+TITLES: dict[Task, list[str]] = {
+    "classification": ["LOSS", "ACCURACY", "F1", "PRECISION", "RECALL"],
+    "regression": ["LOSS", "RMSE", "MAE"],
+}
+# Angles on the colour wheel: red 0, orange 39, yellow 60, lime 75 (yellow-green), cyan 180,
+# magenta 300.
+HUES = {
+    "PARAMETERS": 60,
+    "LOSS": 0,
+    "ACCURACY": 39,
+    "F1": 180,
+    "PRECISION": 75,
+    "RECALL": 300,
+    "RMSE": 39,
+    "MAE": 180,
+}
+SETS = ("training", "validation", "test")
+FIRST_ROW, FIRST_METRIC_COLUMN = 5, 5
+
+
+def result_of(number: int, task: Task) -> dict[str, Any]:
+    """A twin in which every figure is another number."""
+    summary: dict[str, Any] = {
+        set_name: {
+            key: number + 0.1 * position + 0.01 * row + 0.001 * place
+            for row, metric in enumerate(METRICS[task])
+            for place, key in enumerate((f"mean_{metric}", f"{metric}_std"))
+        }
+        for position, set_name in enumerate(SETS)
+    }
+    parameters = {"comment_1": "=1+1", "comment_2": f"layer{number}", "dataset": "tiny"}
+    return {
+        "0": {"test_chance": 0.25} if task == "classification" else {},
+        "number": number,
+        "summary": summary,
+        "parameters": parameters,
+        "model": {"split": "by session: no speaker shared"},
+    }
+
+
+def parameters_file(folder: Path, number: int) -> Path:
+    return folder / "parameters" / f"parameters_tiny_exp5_run{number}.txt"
+
+
+def write(folder: Path, numbers: list[int], task: Task = "classification") -> Any:
+    """The written sheet."""
+    path = folder / "sheet.xlsx"
+    rows = [(result_of(number, task), parameters_file(folder, number)) for number in numbers]
+    write_spreadsheet(path, rows, task)
+    sheet, _data = openpyxl.load_workbook(path, data_only=True).worksheets
+    return sheet
+
+
+def test_a_second_sheet_says_how_the_data_were_split(tmp_path: Path) -> None:
+    write(tmp_path, [1, 2])
+    data = openpyxl.load_workbook(tmp_path / "sheet.xlsx", data_only=True)["data"]
+    assert [[cell.value for cell in row] for row in data.rows] == [
+        ["ID", "dataset", "split", "chance (test)"],
+        [1, "tiny", "by session: no speaker shared", 0.25],
+        [2, "tiny", "by session: no speaker shared", 0.25],
+    ]
+
+
+def hue(cell: Any) -> float:
+    """Angle of a cell's background on the colour wheel."""
+    text = cell.fill.fgColor.rgb[-6:]
+    red, green, blue = (int(text[place : place + 2], 16) / 255 for place in (0, 2, 4))
+    return 360 * colorsys.rgb_to_hsv(red, green, blue)[0]
+
+
+def looks_green(colour: str) -> bool:
+    red, green, blue = (int(colour[-6:][place : place + 2], 16) for place in (0, 2, 4))
+    return green > max(red, blue)
+
+
+def looks_blue(colour: str) -> bool:
+    red, green, blue = (int(colour[-6:][place : place + 2], 16) for place in (0, 2, 4))
+    return blue > max(red, green)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_every_figure_stands_in_its_column(tmp_path: Path, task: Task) -> None:
+    numbers = [1, 2, 10]
+    sheet = write(tmp_path, numbers, task)
+    assert sheet["A1"].value == "RESULTS"
+    assert [sheet.cell(4, column).value for column in range(1, 5)] == [
+        "ID",
+        "parameters",
+        "comment 1",
+        "comment 2",
+    ]
+    column = FIRST_METRIC_COLUMN
+    for metric, title in zip(METRICS[task], TITLES[task], strict=True):
+        assert sheet.cell(2, column).value == title
+        for key, words in ((f"mean_{metric}", "mean"), (f"{metric}_std", "standard deviation")):
+            assert sheet.cell(3, column).value.startswith(words)
+            for set_name, header in zip(SETS, ("train", "val", "test"), strict=True):
+                assert sheet.cell(4, column).value == header
+                for row, number in enumerate(numbers, start=FIRST_ROW):
+                    expected = result_of(number, task)["summary"][set_name][key]
+                    assert sheet.cell(row, column).value == pytest.approx(expected)
+                column += 1
+    assert sheet.max_column == column - 1
+    assert sheet.max_row == FIRST_ROW + len(numbers) - 1
+
+
+def test_groups_have_their_colours(tmp_path: Path) -> None:
+    tasks: tuple[Task, ...] = ("classification", "regression")
+    for task in tasks:
+        sheet = write(tmp_path, [1], task)
+        titles = ["PARAMETERS", *TITLES[task]]
+        columns = [1, *(FIRST_METRIC_COLUMN + 6 * number for number in range(len(METRICS[task])))]
+        for title, column in zip(titles, columns, strict=True):
+            assert sheet.cell(2, column).value == title
+            for row in (2, 4):
+                assert hue(sheet.cell(row, column)) == pytest.approx(HUES[title], abs=5)
+
+
+def test_an_instance_is_known_by_number_comments_and_a_relative_link(tmp_path: Path) -> None:
+    sheet = write(tmp_path, [3, 4])
+    for row, number in ((5, 3), (6, 4)):
+        assert sheet.cell(row, 1).value == number
+        assert sheet.cell(row, 3).value == "=1+1"
+        assert sheet.cell(row, 3).data_type == "s"
+        assert sheet.cell(row, 4).value == f"layer{number}"
+        # xlsxwriter writes folders as Excel does, with backslashes.
+        target = Path(sheet.cell(row, 2).hyperlink.target.replace("\\", "/"))
+        assert not target.is_absolute()
+        assert tmp_path / target == parameters_file(tmp_path, number)
+        assert sheet.cell(row, 2).value == parameters_file(tmp_path, number).stem
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_the_best_of_each_column_is_marked(tmp_path: Path, task: Task) -> None:
+    sheet = write(tmp_path, [1, 2, 3], task)
+    rules = {}
+    for area in sheet.conditional_formatting:
+        (rule,) = area.rules
+        rules[str(area.sqref)] = rule
+    column = FIRST_METRIC_COLUMN
+    for metric in METRICS[task]:
+        for place in range(6):
+            letter = openpyxl.utils.get_column_letter(column + place)
+            rule = rules.pop(f"{letter}5:{letter}7")
+            colour = rule.dxf.fill.bgColor.rgb
+            is_std = place >= 3
+            assert rule.type == "top10"
+            assert rule.rank == 1
+            assert not rule.percent
+            assert looks_blue(colour) if is_std else looks_green(colour)
+            assert bool(rule.bottom) == (is_std or metric in ("loss", "RMSE", "MAE"))
+        column += 6
+    assert not rules
+
+
+def test_a_spreadsheet_without_instances_can_be_opened(tmp_path: Path) -> None:
+    sheet = write(tmp_path, [])
+    assert sheet.max_row == 4
+
+
+def test_a_spreadsheet_is_written_anew(tmp_path: Path) -> None:
+    write(tmp_path, [1, 2, 3])
+    sheet = write(tmp_path, [2])
+    assert [cell.value for cell in sheet["A"][4:]] == [2]
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.xlsx"]

@@ -1,0 +1,331 @@
+"""The fused measure against one example at a time in float64, and the memory that it takes."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import training.similarity.gram
+from benchmarks.gram import LiveMemory
+from training.similarity.gram import mean_absolute_cosine
+
+Layout = Callable[[Tensor], Tensor]
+FLOAT_BYTES = 4
+
+
+def values(
+    *shape: int, seed: int = 0, dtype: torch.dtype = torch.float64, shift: float = 0.0
+) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.randn(shape, generator=generator, dtype=torch.float64) + shift).to(dtype)
+
+
+def gram(activation: Tensor) -> Tensor:
+    """Of each example, in float64, from its definition."""
+    rows = activation.detach().double().flatten(2)
+    products = (rows[:, :, None] * rows[:, None]).sum(-1)
+    return products / activation[0].numel()
+
+
+def naive(activation: Tensor, frozen_gram: Tensor) -> tuple[float, Tensor]:
+    """The mean, and its gradient by autograd, in float64, one row of one example at a time."""
+    activation = activation.detach().double().contiguous().requires_grad_()
+    cosines = []
+    for example, frozen in zip(activation, frozen_gram.double(), strict=True):
+        rows = example.flatten(1)
+        for channel in range(len(rows)):
+            row = torch.stack([rows[channel] @ other for other in rows]) / example.numel()
+            # A fixed scale keeps the squares of tiny rows above float64's smallest number.
+            row = row / (row.detach().abs().max() or 1)
+            other = frozen[channel] / (frozen[channel].abs().max() or 1)
+            dead = not row.any() or not other.any()
+            cosine = row.sum() * 0 if dead else row @ other / (row.norm() * other.norm())
+            cosines.append(cosine.abs())
+    mean = torch.stack(cosines).mean()
+    (gradient,) = torch.autograd.grad(mean, activation)
+    return mean.item(), gradient
+
+
+def fused(activation: Tensor, frozen_gram: Tensor) -> tuple[Tensor, Tensor]:
+    activation = activation.detach().requires_grad_()
+    mean = mean_absolute_cosine(activation, frozen_gram)
+    return mean.detach(), torch.autograd.grad(mean, activation)[0]
+
+
+def assert_close(found: Tensor, expected: Tensor, tolerance: float) -> None:
+    """Equal within a share of the largest expected value."""
+    difference = (found.double() - expected.double()).abs().max()
+    assert float(difference) <= tolerance * float(expected.abs().max())
+
+
+def contiguous(activation: Tensor) -> Tensor:
+    return activation.contiguous()
+
+
+def channels_last(activation: Tensor) -> Tensor:
+    return activation.contiguous(memory_format=torch.channels_last)
+
+
+def frames_and_bins_swapped(activation: Tensor) -> Tensor:
+    return activation.transpose(2, 3).contiguous().transpose(2, 3)
+
+
+def every_second_bin(activation: Tensor) -> Tensor:
+    return activation.repeat_interleave(2, 3)[..., ::2]
+
+
+LAYOUTS = [contiguous, channels_last, frames_and_bins_swapped, every_second_bin]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.parametrize("sign", ["any", "positive"])
+def test_value_and_gradient_are_those_of_single_rows(layout: Layout, batch: int, sign: str) -> None:
+    activation = values(batch, 6, 4, 5)
+    if sign == "positive":
+        activation = activation.relu()
+        frozen = gram(values(batch, 6, 4, 5, seed=1).relu())
+    else:
+        frozen = values(batch, 6, 6, seed=1)  # no Gram matrix: half of the cosines are negative
+    mean, gradient = naive(activation, frozen)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 5e-6)):
+        given = layout(activation.to(dtype))
+        found_mean, found_gradient = fused(given, frozen.to(dtype))
+        assert found_mean.dtype == found_gradient.dtype == dtype
+        assert found_mean.item() == pytest.approx(mean, rel=tolerance)
+        assert_close(found_gradient, gradient, tolerance)
+        with torch.no_grad():
+            assert mean_absolute_cosine(given, frozen.to(dtype)).item() == found_mean.item()
+
+
+def test_two_channels_worked_by_hand() -> None:
+    activation = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])
+    frozen = torch.tensor([[[0.25, 0.0], [0.0, 0.25]]])
+    # the Gram matrix is [[5, 3], [3, 9]] / 4
+    mean, gradient = fused(activation, frozen)
+    assert mean.item() == pytest.approx((5 / math.sqrt(34) + 9 / math.sqrt(90)) / 2)
+    # The second value of the first channel moves 5 by 4, and 3 by nothing, as the other channel is
+    # 0 there; d cos / d 5 = (1 - 25 / 34) / sqrt(34), halved for the mean.
+    assert gradient[0, 0, 0, 1].item() == pytest.approx(4 * (9 / 34) / math.sqrt(34) / 2)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_gradcheck(layout: Layout, shift: float) -> None:
+    activation = layout(values(3, 4, 2, 3, seed=4, shift=shift)).requires_grad_()
+    frozen = gram(values(3, 4, 2, 3, seed=5))
+    assert torch.autograd.gradcheck(lambda x: mean_absolute_cosine(x, frozen), activation)
+
+
+def test_dead_channels() -> None:
+    activation = values(3, 5, 3, 4, dtype=torch.float32).relu()
+    other = values(3, 5, 3, 4, seed=1).relu()
+    activation[0, 1] = 0
+    activation[2] = 0
+    other[1, 3] = 0
+    frozen = gram(other)
+    mean, gradient = naive(activation, frozen)
+    found_mean, found_gradient = fused(activation, frozen.float())
+    assert found_mean.item() == pytest.approx(mean, rel=1e-6)
+    assert_close(found_gradient, gradient, 2e-6)
+    assert not found_gradient[2].any()
+    all_dead, no_gradient = fused(torch.zeros_like(activation), frozen.float())
+    assert all_dead == 0
+    assert not no_gradient.any()
+
+
+@pytest.mark.parametrize("scale", [1e-17, 1e-12, 1e-6, 1e6, 1e12])
+def test_a_cosine_has_no_scale(scale: float) -> None:
+    activation = values(3, 5, 3, 4, dtype=torch.float32).relu()
+    other = values(3, 5, 3, 4, seed=1, dtype=torch.float32).relu()
+    mean, gradient = naive(activation, gram(other))
+    for first, second in ((scale, 1.0), (1.0, scale), (scale, scale)):
+        frozen = gram(second * other).float()
+        found_mean, found_gradient = fused(first * activation, frozen)
+        assert found_mean.item() == pytest.approx(mean, rel=1e-5)
+        assert_close(found_gradient * first, gradient, 1e-5)
+
+
+def test_a_channel_far_weaker_than_the_others_counts_as_much() -> None:
+    activation = values(2, 4, 3, 4, dtype=torch.float32).relu()
+    frozen = gram(values(2, 4, 3, 4, seed=1))
+    activation[:, 2] *= 1e-15
+    mean, gradient = naive(activation, frozen)
+    found_mean, found_gradient = fused(activation, frozen.float())
+    assert found_mean.item() == pytest.approx(mean, rel=1e-5)
+    for channel in range(4):
+        assert_close(found_gradient[:, channel], gradient[:, channel], 1e-5)
+
+
+def test_a_row_without_a_positive_entry() -> None:
+    activation = values(1, 2, 3, 4, dtype=torch.float32)
+    activation[:, 1] = -1e-25 * activation[:, 0]
+    frozen = gram(values(1, 2, 3, 4, seed=1))
+    mean, _ = naive(activation, frozen)
+    assert fused(activation, frozen.float())[0].item() == pytest.approx(mean, rel=1e-5)
+
+
+def test_below_the_range_of_float32_nothing_is_left() -> None:
+    activation = values(2, 4, 3, 4, dtype=torch.float32)
+    frozen = gram(values(2, 4, 3, 4, seed=1)).float()
+    for scale in (1e-20, 1e-30):
+        mean, gradient = fused(scale * activation, frozen)
+        assert mean == 0
+        assert not gradient.any()
+
+
+def test_a_training_that_diverged_is_not_hidden() -> None:
+    frozen = gram(values(2, 4, 3, 4, seed=1)).float()
+    for wrong in (math.nan, math.inf):
+        activation = values(2, 4, 3, 4, dtype=torch.float32)
+        activation[1, 2, 0, 0] = wrong
+        assert fused(activation, frozen)[0].isnan()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_float32(layout: Layout, dtype: torch.dtype) -> None:
+    activation = layout(values(4, 8, 6, 7, dtype=dtype))
+    frozen = gram(values(4, 8, 6, 7, seed=1)).float()
+    mean, gradient = naive(activation, frozen)
+    with torch.autocast("cpu", torch.bfloat16):
+        found_mean, found_gradient = fused(activation, frozen)
+    assert found_mean.dtype == torch.float32
+    assert found_mean.item() == pytest.approx(mean, rel=1e-6)
+    assert found_gradient.dtype == dtype
+    assert_close(found_gradient, gradient, 2 * torch.finfo(dtype).eps)
+
+
+def test_a_float16_gradient_is_scaled_before_it_is_rounded() -> None:
+    activation = 4000 * values(2, 4, 6, 7, dtype=torch.float16)
+    frozen = gram(values(2, 4, 6, 7, seed=1)).float()
+    _, gradient = naive(activation, frozen)
+    assert float(gradient.abs().max()) < 2**-19  # 32 times float16's smallest number
+    activation.requires_grad_()
+    loss = 2.0**20 * mean_absolute_cosine(activation, frozen)
+    (found,) = torch.autograd.grad(loss, activation)
+    assert_close(found, 2**20 * gradient, 2 * torch.finfo(torch.float16).eps)
+
+
+@pytest.mark.parametrize("frozen_dtype", [torch.bfloat16, torch.float64])
+def test_frozen_matrices_of_another_type(frozen_dtype: torch.dtype) -> None:
+    activation = values(3, 5, 3, 4, dtype=torch.float32)
+    frozen = gram(values(3, 5, 3, 4, seed=1)).to(frozen_dtype)
+    mean, gradient = naive(activation, frozen)
+    found_mean, found_gradient = fused(activation, frozen)
+    expected = torch.float64 if frozen_dtype == torch.float64 else torch.float32
+    assert (found_mean.dtype, found_gradient.dtype) == (expected, torch.float32)
+    assert found_mean.item() == pytest.approx(mean, rel=1e-6)
+    assert_close(found_gradient, gradient, 2e-6)
+
+
+def test_the_gradient_has_the_layout_of_the_activation() -> None:
+    frozen = gram(values(3, 4, 5, 6, seed=1))
+    for layout in (contiguous, channels_last):
+        activation = layout(values(3, 4, 5, 6))
+        assert fused(activation, frozen)[1].stride() == activation.stride()
+
+
+def test_backward_twice_gives_the_gradient_twice_but_not_a_second_derivative() -> None:
+    activation = values(3, 4, 5, 6).requires_grad_()
+    frozen = gram(values(3, 4, 5, 6, seed=1))
+    mean = mean_absolute_cosine(activation, frozen)
+    (first,) = torch.autograd.grad(mean, activation, retain_graph=True)
+    (second,) = torch.autograd.grad(3 * mean, activation, retain_graph=True)
+    assert torch.allclose(second, 3 * first, rtol=1e-14)
+    (third,) = torch.autograd.grad(mean.square(), activation, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        torch.autograd.backward(third.sum())
+
+
+def test_nothing_that_is_given_changes_and_the_frozen_side_gets_no_gradient() -> None:
+    activation, frozen = values(3, 4, 5, 6), gram(values(3, 4, 5, 6, seed=1))
+    before = activation.clone(), frozen.clone()
+    frozen.requires_grad_()
+    activation.requires_grad_()
+    torch.autograd.backward(mean_absolute_cosine(activation, frozen))
+    assert torch.equal(activation, before[0])
+    assert torch.equal(frozen, before[1])
+    assert frozen.grad is None
+    assert not mean_absolute_cosine(activation.detach(), frozen).requires_grad
+
+
+def test_wrong_shapes_are_named() -> None:
+    activation, frozen = values(3, 4, 5, 6), gram(values(3, 4, 5, 6))
+    with pytest.raises(ValueError, match=r"current \(3, 4, 4\), frozen \(2, 4, 4\)"):
+        mean_absolute_cosine(activation, frozen[:2])
+    with pytest.raises(ValueError, match=r"must be \(batch, channels, frames, bins\), not \(3, 4"):
+        mean_absolute_cosine(activation[..., 0], frozen)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("batch", [2, 7, 8])
+def test_two_gram_matrices_per_example_in_all(
+    layout: Layout, dtype: torch.dtype, batch: int
+) -> None:
+    channels = 32
+    activation = layout(values(batch, channels, 2, 3, dtype=dtype)).requires_grad_()
+    frozen = gram(values(batch, channels, 2, 3, seed=1)).float()
+    with LiveMemory([activation, frozen], [channels]) as live:
+        torch.autograd.grad(mean_absolute_cosine(activation, frozen), activation)
+    own_matrices = batch * channels**2 * FLOAT_BYTES
+    assert 0 < live.peak_gram_bytes <= own_matrices
+    # besides: the gradient, its product with the factor, converted rows; ten numbers for each row
+    activation_sized = 3 * activation.numel() * FLOAT_BYTES
+    assert live.peak_bytes <= own_matrices + activation_sized + 10 * batch * channels * FLOAT_BYTES
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_a_float32_activation_is_not_copied(layout: Layout) -> None:
+    activation = layout(values(6, 4, 60, 70, dtype=torch.float32)).requires_grad_()
+    frozen = gram(values(6, 4, 5, 6, seed=1)).float()
+    with LiveMemory([activation, frozen], [4]) as live:
+        mean = mean_absolute_cosine(activation, frozen)
+        forward_bytes = live.peak_bytes
+        torch.autograd.grad(mean, activation)
+    small = 6 * 4 * 4 * 10 * FLOAT_BYTES
+    assert forward_bytes <= activation.nbytes + small  # the gradient
+    assert live.peak_bytes <= 2 * activation.nbytes + small  # and it times the factor
+    with LiveMemory([activation, frozen], [4]) as live, torch.no_grad():
+        mean_absolute_cosine(activation, frozen)
+    assert live.peak_bytes <= small
+
+
+@pytest.mark.parametrize("batch", [7, 28])
+def test_temporary_memory_is_bounded_whatever_the_batch(
+    monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    activation = values(batch, 8, 5, 6, dtype=torch.bfloat16)
+    frozen = gram(values(batch, 8, 5, 6, seed=1)).float()
+    expected_mean, expected_gradient = fused(activation, frozen)
+    three_examples = 3 * (2 * 8 * 8 + 2 * 8 * 5 * 6) * FLOAT_BYTES
+    monkeypatch.setattr(training.similarity.gram, "MAX_TEMPORARY_BYTES", three_examples)
+    activation.requires_grad_()
+    with LiveMemory([activation, frozen], [8]) as live:
+        mean = mean_absolute_cosine(activation, frozen)
+    kept = activation.nbytes + 20 * batch * 8 * FLOAT_BYTES
+    assert live.peak_bytes <= three_examples + kept
+    assert live.peak_gram_bytes == 3 * 2 * 8 * 8 * FLOAT_BYTES
+    assert torch.equal(torch.autograd.grad(mean, activation)[0], expected_gradient)
+    assert mean.item() == pytest.approx(expected_mean.item(), rel=1e-6)
+    monkeypatch.setattr(training.similarity.gram, "MAX_TEMPORARY_BYTES", 1)
+    assert fused(activation, frozen)[0].item() == pytest.approx(expected_mean.item(), rel=1e-6)
+
+
+def test_the_meter_counts_what_is_alive_and_made_meanwhile() -> None:
+    given, matrices = torch.zeros(10), torch.zeros(2, 3, 3)
+    with LiveMemory([given], [3]) as live:
+        kept = given + 1
+        assert live.peak_bytes == 40
+        del kept
+        view = given.view(2, 5).t()  # no memory of its own
+        other = view * 2
+        square = matrices + 1
+        square.add_(1)
+        del other
+        torch.zeros(4)
+    assert live.peak_bytes == 40 + 72
+    assert live.peak_gram_bytes == 72

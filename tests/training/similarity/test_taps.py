@@ -1,0 +1,354 @@
+"""Tapped activations against running the network's modules by hand."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from config.errors import UserError
+from training.models.vgg import CONVOLUTION_INDICES, VGG16
+from training.similarity.taps import Taps, activations_until
+
+ALL = range(1, 14)
+
+
+@pytest.fixture
+def model() -> VGG16:
+    torch.manual_seed(0)
+    return VGG16(num_classes=3, width=1 / 32)
+
+
+@pytest.fixture
+def inputs() -> Tensor:
+    return torch.randn(2, 1, 32, 40, generator=torch.Generator().manual_seed(1))
+
+
+def by_hand(model: VGG16, inputs: Tensor, end: int) -> Tensor:
+    """What the first `end` modules of the convolutional part make of the inputs, without hooks."""
+    twin = VGG16(num_classes=3, width=1 / 32)
+    twin.load_state_dict(model.state_dict())
+    activation: Tensor = twin.features[:end](inputs.clone())
+    return activation
+
+
+def num_hooks(model: nn.Module) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+class Block(nn.Module):
+    """A residual block as in torchvision's ResNet: one in-place ReLU, used twice."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.relu(self.bn1(self.conv1(inputs)))
+        hidden = self.bn2(self.conv2(hidden))
+        hidden += inputs
+        result: Tensor = self.relu(hidden)
+        return result
+
+
+class SmallResNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 4, 3, padding=1)
+        self.layer1 = nn.Sequential(Block(4), Block(4))
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        features = self.layer1(self.conv1(inputs))
+        logits: Tensor = self.fc(features.mean((2, 3)))
+        return logits
+
+
+def test_output_of_every_convolution_is_taken_after_its_relu(model: VGG16, inputs: Tensor) -> None:
+    with Taps(model, ALL) as taps:
+        model(inputs)
+        for layer, index in zip(ALL, CONVOLUTION_INDICES, strict=True):
+            assert torch.equal(taps[layer], by_hand(model, inputs, index + 2))
+            assert (taps[layer] >= 0).all()
+
+
+def test_input_of_every_convolution(model: VGG16, inputs: Tensor) -> None:
+    with Taps(model, ALL, tap="input") as taps:
+        model(inputs)
+        assert torch.equal(taps[1], inputs)
+        for layer, index in zip(ALL, CONVOLUTION_INDICES, strict=True):
+            assert torch.equal(taps[layer], by_hand(model, inputs, index))
+
+
+def test_tapping_changes_neither_outputs_nor_gradients(model: VGG16, inputs: Tensor) -> None:
+    def outcome(layers: list[int | str], tap: Any) -> list[Tensor]:
+        model.zero_grad()
+        with Taps(model, layers, tap=tap):
+            logits = model.eval()(inputs)
+        logits.square().sum().backward()
+        return [logits, *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
+
+    plain = outcome([], "output")
+    layers: list[int | str] = [1, 13, "features.5", "features.8"]
+    for tap in ("output", "input"):
+        for tapped, expected in zip(outcome(layers, tap), plain, strict=True):
+            assert torch.equal(tapped, expected)
+
+
+def test_a_named_convolution_is_kept_as_it_was_before_the_in_place_relu(
+    model: VGG16, inputs: Tensor
+) -> None:
+    before = by_hand(model, inputs, 1)
+    assert (before < 0).any()
+    with Taps(model, ["features.0", "features.1"]) as outputs:
+        model(inputs)
+        assert torch.equal(outputs["features.0"], before)
+        assert torch.equal(outputs["features.1"], before.clamp_min(0))
+    with Taps(model, ["features.1"], "input") as entering:
+        model(inputs)
+        assert torch.equal(entering["features.1"], before)
+
+
+def test_a_convolution_without_relu_gives_its_own_output() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(1, 2, 3),
+        nn.BatchNorm2d(2),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(2, 3, 3),
+        nn.Conv2d(3, 2, 1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(2, 2, 1),
+        nn.Sigmoid(),
+    ).eval()
+    inputs = torch.randn(2, 1, 8, 8)
+    with Taps(network, [1, 2, 3, 4]) as taps:
+        network(inputs)
+        found = taps.take()
+    first = network[:3](inputs)
+    assert torch.equal(found[1], first)
+    assert torch.equal(found[2], network[3](first))
+    assert torch.equal(found[3], network[3:6](first))
+    assert torch.equal(found[4], network[3:7](first))
+
+
+def test_each_pass_replaces_the_last_and_clear_forgets(model: VGG16, inputs: Tensor) -> None:
+    with Taps(model, [3]) as taps:
+        assert taps.missing == [3]
+        model(inputs)
+        first = taps[3]
+        model(2 * inputs)
+        assert not torch.equal(taps[3], first)
+        assert torch.equal(taps[3], by_hand(model, 2 * inputs, 7))
+        taps.clear()
+        assert taps.missing == [3]
+        model(inputs)
+        assert list(taps.take()) == [3]
+        with pytest.raises(KeyError):
+            taps.take()
+
+
+def test_hooks_are_removed_after_an_exception(model: VGG16, inputs: Tensor) -> None:
+    with pytest.raises(ZeroDivisionError), Taps(model, ALL) as taps:
+        assert num_hooks(model) == 15
+        model(inputs)
+        raise ZeroDivisionError
+    assert num_hooks(model) == 0
+    assert taps.missing == list(ALL)
+    with pytest.raises(RuntimeError), Taps(model, [13]):
+        model(torch.randn(2, 5, 32, 32))
+    assert num_hooks(model) == 0
+
+
+def test_two_taps_on_one_model_close_alone(model: VGG16, inputs: Tensor) -> None:
+    with Taps(model, [2]) as outer:
+        with Taps(model, [2, 5]) as inner:
+            model(inputs)
+            assert torch.equal(outer[2], inner[2])
+            assert torch.equal(inner[5], by_hand(model, inputs, 12))
+        model(3 * inputs)
+        assert torch.equal(outer[2], by_hand(model, 3 * inputs, 4))
+        assert inner.missing == [2, 5]
+    assert num_hooks(model) == 0
+
+
+def test_opening_twice_is_an_error_and_reopening_is_not(model: VGG16, inputs: Tensor) -> None:
+    taps = Taps(model, [1])
+    with taps:
+        with pytest.raises(RuntimeError, match="open already"):
+            taps.__enter__()
+        model(inputs)
+        assert not taps.missing
+    with taps:
+        assert taps.missing == [1]
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (0, "layer 0: no such convolution in this network; allowed: 1 to 13"),
+        (14, "layer 14: no such convolution in this network; allowed: 1 to 13"),
+        (-1, "layer -1"),
+        ("feature.28", "layer feature.28: no such module in this network; nearest: features.28"),
+        ("", "no such module"),
+    ],
+)
+def test_unknown_layers_name_their_neighbours(model: VGG16, layer: int | str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        Taps(model, [layer])
+    assert num_hooks(model) == 0
+
+
+def test_a_network_without_convolutions_or_a_wrong_tap() -> None:
+    with pytest.raises(UserError, match="module name"):
+        Taps(nn.Linear(2, 2), [1])
+    with pytest.raises(ValueError, match="output, input"):
+        Taps(nn.Linear(2, 2), [], tap="inside")  # type: ignore[arg-type]
+
+
+def test_autocast_keeps_the_precision_of_the_pass(model: VGG16, inputs: Tensor) -> None:
+    with Taps(model, [4]) as taps, torch.autocast("cpu", torch.bfloat16):
+        model(inputs)
+        assert taps[4].dtype == torch.bfloat16
+        assert torch.equal(taps[4], by_hand(model, inputs, 9))
+
+
+def test_inference_mode(model: VGG16, inputs: Tensor) -> None:
+    with Taps(model, [1, "features.5"]) as taps, torch.inference_mode():
+        model(inputs)
+        assert len(taps.take()) == 2
+
+
+def test_resnet_modules_by_name_and_number(inputs: Tensor) -> None:
+    network = SmallResNet().eval()
+    block = network.layer1[0]
+    assert isinstance(block, Block)
+    with Taps(network, [2, "layer1.0", "layer1.0.bn2"]) as taps:
+        network(inputs)
+        found = taps.take()
+    stem = network.conv1(inputs)
+    first = block.conv1(stem)
+    assert torch.equal(found[2], first)
+    second = block.bn2(block.conv2(functional.relu(block.bn1(first))))
+    assert torch.equal(found["layer1.0.bn2"], second)
+    assert torch.equal(found["layer1.0"], functional.relu(second + stem))
+
+
+def test_a_module_that_runs_twice_is_refused(inputs: Tensor) -> None:
+    network = SmallResNet().eval()
+    with (
+        Taps(network, ["layer1.1.relu"]),
+        pytest.raises(UserError, match=r"layer1.1.relu: runs more than once"),
+    ):
+        network(inputs)
+    assert num_hooks(network) == 0
+
+
+def test_calls_of_a_part_alone_are_not_two_runs_of_one_pass(model: VGG16, inputs: Tensor) -> None:
+    with Taps(model, [1]) as taps:
+        model.features(inputs)
+        model.features(2 * inputs)
+        assert torch.equal(taps[1], by_hand(model, 2 * inputs, 2))
+
+
+def test_a_later_change_in_place_is_not_passed_over() -> None:
+    class Doubles(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.relu = nn.ReLU()
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            hidden: Tensor = self.relu(inputs)
+            return hidden.mul_(2)
+
+    network = Doubles()
+    with Taps(network, ["relu"]) as taps:
+        network(torch.randn(2, 3))
+        with pytest.raises(UserError, match="relu: its output was changed in place"):
+            taps["relu"]
+
+
+def test_a_module_that_gives_no_tensor() -> None:
+    network = nn.Sequential(nn.LSTM(3, 2))
+    with Taps(network, ["0"]), pytest.raises(UserError, match="0: its output is tuple"):
+        network(torch.randn(1, 4, 3))
+
+
+@contextmanager
+def calls_of(model: nn.Module) -> Iterator[list[str]]:
+    """Names of the modules without children, in the order in which they run."""
+    calls: list[str] = []
+    handles = [
+        module.register_forward_hook(lambda *_, name=name: calls.append(name))
+        for name, module in model.named_modules()
+        if not list(module.children())
+    ]
+    yield calls
+    for handle in handles:
+        handle.remove()
+
+
+def test_a_stopped_pass_runs_no_further_than_the_deepest_layer(
+    model: VGG16, inputs: Tensor
+) -> None:
+    with calls_of(model) as calls:
+        found = activations_until(model, inputs, [4, 2])
+    assert calls == [f"features.{index}" for index in range(9)]
+    assert torch.equal(found[4], by_hand(model, inputs, 9))
+    assert torch.equal(found[2], by_hand(model, inputs, 4))
+    assert num_hooks(model) == 0
+
+
+def test_a_stopped_pass_at_an_input_does_not_run_the_layer_itself(
+    model: VGG16, inputs: Tensor
+) -> None:
+    with calls_of(model) as calls:
+        found = activations_until(model, inputs, [3], tap="input")
+    assert calls == [f"features.{index}" for index in range(5)]
+    assert torch.equal(found[3], by_hand(model, inputs, 5))
+
+
+def test_a_pass_that_misses_a_layer_is_an_error() -> None:
+    class Unused(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused = nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            result: Tensor = self.used(inputs)
+            return result
+
+    network = Unused()
+    with pytest.raises(UserError, match="unused: the forward pass"):
+        activations_until(network, torch.randn(1, 1, 4, 4), ["used", "unused"])
+    assert num_hooks(network) == 0
+
+
+@pytest.mark.parametrize(
+    ("backend", "tap"), [("eager", "input"), ("aot_eager", "output"), ("aot_eager", "input")]
+)
+def test_compiled_networks_keep_their_taps(backend: str, tap: Any) -> None:
+    torch._dynamo.reset()
+    network = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.ReLU(inplace=True), nn.Conv2d(3, 2, 3), nn.ReLU(inplace=True)
+    )
+    layers: list[int | str] = [1, 2, "2"]
+    compiled: Any = torch.compile(network, backend=backend, fullgraph=True)
+    with Taps(compiled, layers, tap) as taps:
+        for seed in (1, 2):
+            inputs = torch.randn(2, 1, 9, 8, generator=torch.Generator().manual_seed(seed))
+            compiled(inputs)
+            found = taps.take()
+            with Taps(network, layers, tap) as eager:
+                network(inputs)
+                assert all(torch.allclose(found[layer], eager[layer]) for layer in layers)
+            assert found[2].requires_grad
+    compiled(inputs)
+    assert taps.missing == layers
+    assert num_hooks(network) == 0

@@ -1,0 +1,90 @@
+"""What a process does with a run that it was given."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from config.errors import UserError
+from config.experiments import load_experiments
+from config.files import identity_of
+from config.locks import locked
+from training.sweep.runs import Run, files_of
+from training.sweep.task import Order, Outcome, carry_out, carry_out_quietly, reason_of
+
+if TYPE_CHECKING:
+    from tests.conftest import Suite
+
+
+@pytest.fixture
+def run(suite: "Suite") -> Run:
+    suite.write_experiment(1, instances={"repeat": 11})
+    experiment = load_experiments(suite.experiments, [suite.config])[1]
+    return Run(experiment, experiment.instances[0], files_of(experiment, experiment.instances[0]))
+
+
+def leave_result(run: Run) -> None:
+    run.files.twin.parent.mkdir(parents=True, exist_ok=True)
+    run.files.twin.write_text("{}")
+
+
+def test_a_result_that_is_there_makes_a_run_superfluous(run: Run) -> None:
+    leave_result(run)
+    outcome = carry_out(Order(run), lambda _: pytest.fail("trained again"))
+    assert (outcome.failure, outcome.seconds, outcome.is_busy) == ("", 0.0, False)
+    trained: list[Run] = []
+    carry_out(Order(run, identity_of(run.files.twin)), trained.append)
+    assert trained == [run]
+
+
+def test_a_run_that_another_process_has_is_left_to_it(run: Run) -> None:
+    with locked(run.files.lock):
+        assert carry_out(Order(run), lambda _: pytest.fail("twice")) == Outcome(is_busy=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(UserError("no matrices"), "no matrices"), (ValueError("a\nb"), "ValueError: a b")],
+)
+def test_what_goes_wrong_is_in_the_outcome(run: Run, error: Exception, reason: str) -> None:
+    def train(_: Run) -> None:
+        print("half done")
+        raise error
+
+    outcome = carry_out_quietly(Order(run), train)
+    assert outcome.failure == f"{run.title}: {reason}"
+    assert outcome.text == "half done"
+    with locked(run.files.lock) as is_free:
+        assert is_free
+
+
+def test_what_a_killed_process_was_writing_is_removed(run: Run) -> None:
+    """Of this run alone, and of every machine: nobody else writes these files now."""
+    files = run.files
+    left = [
+        files.model(0).with_name(f".{files.model(0).stem}.123@node-7.partial.pt"),
+        files.state(0).with_name(f".{files.state(0).stem}.123@node-7.partial.pt"),
+        files.twin.with_name(f".{files.twin.stem}.1@node-8.partial.json"),
+    ]
+    eleventh = files_of(run.experiment, run.experiment.instances[10])
+    other = eleventh.twin.with_name(f".{eleventh.twin.stem}.1@node-8.partial.json")
+    for path in (*left, other, files.model(0)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    carry_out(Order(run), lambda _: leave_result(run))
+    assert not [path for path in left if path.exists()]
+    assert other.exists()
+    assert files.model(0).exists()
+    assert not Path(files.lock).exists()
+
+
+def test_an_error_of_a_node_is_said_without_rays_traceback_of_it() -> None:
+    ray_task_error: Any = import_module("ray.exceptions").RayTaskError
+    for cause, reason in (
+        (PermissionError(13, "Permission denied", "a.npy"), "PermissionError: [Errno 13] "),
+        (UserError("GPU 0: torch sees 0 GPUs here"), "GPU 0: torch sees"),
+    ):
+        error = ray_task_error("work", "\x1b[36mTraceback\n  of many lines", cause)
+        assert reason_of(error).startswith(reason)
+        assert "Traceback" not in reason_of(error)

@@ -1,0 +1,1 @@
+"""Matrices as batches on a device, and what frozen networks make of them."""

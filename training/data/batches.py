@@ -1,0 +1,300 @@
+"""Examples of one set as normalised batches on the device.
+
+A set that fits lies on the device as a whole; a larger one stays in its memory map, and a thread
+reads its next batches while the network works on the current one.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from preprocessing.pipeline.shards import Predictors, ShardedExamples
+from training.engine.device_memory import free_bytes
+from training.engine.distributed import WHOLE, Part, Share
+from training.engine.memory_limits import RESIDENT_SHARE, room_for_speed
+
+Rows = npt.NDArray[np.int64]
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+CHUNK_EXAMPLES = 512
+CHUNK_BYTES = 32 * 2**20
+BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """One mean and one standard deviation over all frames and bins of the training set."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some examples of a set, or one process's part of them.
+
+    inputs: (batch, 1, frames, bins), normalised; labels: (batch,), both on the device.
+    rows: (batch,), int64 on the CPU, the examples' row numbers in the matrices.
+    all_rows: those of the whole batch, of which this is a part.
+    part: which part it is. If its count is 0, the one example here is not to be counted.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    rows: Tensor
+    all_rows: Tensor
+    part: Part
+
+
+class ResidentBudget:
+    """Memory for sets that lie on a device: RESIDENT_SHARE of what is free there now.
+
+    The sets of a fold share one, so that together they leave the rest to the training.
+
+    Args:
+        needed_bytes: what the training needs on the device, which is left to it in any case.
+    """
+
+    def __init__(self, device: torch.device, needed_bytes: int = 0) -> None:
+        self._num_bytes = room_for_speed(free_bytes(device), needed_bytes, RESIDENT_SHARE)
+
+    def take(self, num_bytes: int) -> bool:
+        """Whether so many bytes are left; if so, they are taken."""
+        if num_bytes >= self._num_bytes:
+            return False
+        self._num_bytes -= num_bytes
+        return True
+
+
+def training_statistics(predictors: Predictors, rows: Rows) -> Normalization:
+    """Mean and standard deviation over the given examples, in one pass over them.
+
+    Args:
+        predictors: (examples, frames, bins), a memory map or shards for all that matters here.
+        rows: row numbers of the training set.
+
+    Raises:
+        ValueError: all values are the same, so nothing can be normalised or learnt.
+    """
+    count, mean, squares = 0, 0.0, 0.0
+    for chunk in _chunks(predictors, np.sort(rows)):
+        _request(predictors, chunk)
+        values = predictors[chunk].astype(np.float64)
+        chunk_mean = float(values.mean())
+        difference = chunk_mean - mean
+        total = count + values.size
+        values -= chunk_mean
+        squares += float(np.square(values, out=values).sum())
+        squares += difference**2 * count * values.size / total
+        mean += difference * values.size / total
+        count = total
+    std = (squares / count) ** 0.5 if count else 0.0
+    if not np.isfinite(std) or std == 0:
+        raise ValueError("the training set's values are all the same, or not finite")
+    return Normalization(mean, std)
+
+
+def _chunks(predictors: Predictors, rows: Rows) -> Iterator[Rows]:
+    """The rows in parts, none of which reads more than CHUNK_BYTES (or a single example)."""
+    num_examples = CHUNK_BYTES // max(1, _num_bytes(predictors, 1))
+    num_examples = min(max(1, num_examples), CHUNK_EXAMPLES)
+    for first in range(0, len(rows), num_examples):
+        yield rows[first : first + num_examples]
+
+
+def _num_bytes(predictors: Predictors, num_examples: int) -> int:
+    return num_examples * int(np.prod(predictors.shape[1:])) * predictors.itemsize
+
+
+def _request(predictors: Predictors, rows: Rows) -> None:
+    """Have the disk fetch all these rows at once, if it has to; else each page is waited for."""
+    if isinstance(predictors, ShardedExamples):
+        for part in predictors.parts(rows):
+            _request(part.shard, part.rows)
+        return
+    if not isinstance(predictors, np.memmap) or not hasattr(os, "posix_fadvise"):
+        return
+    file_name, start = predictors.filename, predictors.offset
+    if file_name is None:
+        return
+    length = _num_bytes(predictors, 1)
+    # It only hastens what follows: without the file the map is read all the same.
+    with suppress(OSError), _descriptor_of(file_name) as file:
+        for row in rows.tolist():
+            place = start + row * length
+            os.posix_fadvise(file, place, length, os.POSIX_FADV_WILLNEED)
+
+
+@contextmanager
+def _descriptor_of(file_name: str | os.PathLike[str]) -> Iterator[int]:
+    """An open file without Python's own buffers, which cost more than a request in each shard."""
+    descriptor = os.open(file_name, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+class ExampleSet:
+    """The examples of one set, in batches on a device.
+
+    Args:
+        predictors: (examples, frames, bins).
+        target: labels, (examples,).
+        rows: which of them belong to the set.
+        normalization: of the training set.
+        device: where batches are wanted.
+        free_frames: zeros at the end of each example, (examples,); if given, training batches
+            place each example at a random offset in them, drawn anew each time.
+        budget: what the sets of a fold may take of the device's memory; a set that is given none
+            decides alone.
+    """
+
+    def __init__(
+        self,
+        predictors: Predictors,
+        target: npt.NDArray[np.int64],
+        rows: Rows,
+        normalization: Normalization,
+        device: torch.device,
+        free_frames: npt.NDArray[np.int64] | None = None,
+        budget: ResidentBudget | None = None,
+    ) -> None:
+        self.rows = rows
+        self.normalization = normalization
+        self.device = device
+        self.labels = torch.from_numpy(target[rows]).to(device)
+        self._predictors = predictors
+        self._free_frames = None if free_frames is None else torch.from_numpy(free_frames[rows])
+        fits = (budget or ResidentBudget(device)).take(_num_bytes(predictors, len(rows)))
+        self._resident = self._load() if fits else None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether training batches hold other inputs each time: examples shifted at random."""
+        return self._free_frames is not None
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether the set lies on the device as a whole."""
+        return self._resident is not None
+
+    def batches(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
+        """All examples in their own order, as they are stored; of each batch one process's part."""
+        yield from self._epoch(torch.arange(len(self)), batch_size, None, share)
+
+    def training_batches(
+        self, batch_size: int, shuffle: bool, generator: torch.Generator, share: Share = WHOLE
+    ) -> Iterator[Batch]:
+        """One epoch, in a new order if shuffled, at new offsets if examples have free frames.
+
+        Processes whose generators are equal get parts of the same batches.
+        """
+        in_order = torch.arange(len(self))
+        order = torch.randperm(len(self), generator=generator) if shuffle else in_order
+        yield from self._epoch(order, batch_size, generator, share)
+
+    def _epoch(
+        self, order: Tensor, batch_size: int, generator: torch.Generator | None, share: Share
+    ) -> Iterator[Batch]:
+        """Batches in an order of the set's numbers; offsets are drawn if there is a generator."""
+        whole_batches = torch.split(order, batch_size)
+        parts = [share.of(len(numbers)) for numbers in whole_batches]
+        numbers_of_batches = [
+            numbers[part.places] for numbers, part in zip(whole_batches, parts, strict=True)
+        ]
+        # The thread starts with the first read, and ends with this block, however it is left.
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            all_inputs = self._inputs(numbers_of_batches, reader)
+            for whole, part, inputs in zip(whole_batches, parts, all_inputs, strict=True):
+                all_rows = torch.from_numpy(self.rows[whole.numpy()])
+                labels = self.labels[self._moved(whole[part.places])]
+                batch = Batch(inputs.unsqueeze(1), labels, all_rows[part.places], all_rows, part)
+                if generator is not None and self._free_frames is not None:
+                    offsets = _draw_offsets(self._free_frames[whole], generator)[part.places]
+                    batch = replace(batch, inputs=_shift(batch.inputs, self._moved(offsets)))
+                yield batch
+
+    def _inputs(self, numbers_of_batches: Sequence[Tensor], reader: Executor) -> Iterator[Tensor]:
+        """Inputs of each batch, (batch, frames, bins)."""
+        if self._resident is not None:
+            for numbers in numbers_of_batches:
+                yield self._resident[self._moved(numbers)]
+            return
+        rows_of_batches = (self.rows[numbers.numpy()] for numbers in numbers_of_batches)
+        for values in read_ahead(reader, self._read, rows_of_batches):
+            yield self._normalise(self._moved(values))
+
+    def _read(self, rows: Rows) -> Tensor:
+        """Examples as they are stored, in memory that a GPU can copy from on its own."""
+        shape = (len(rows), *self._predictors.shape[1:])
+        values = torch.empty(shape, dtype=torch.float32, pin_memory=self.device.type == "cuda")
+        _request(self._predictors, rows)
+        if isinstance(self._predictors, ShardedExamples):
+            self._predictors.take(rows, out=values.numpy())
+        else:
+            # With clip NumPy writes into the tensor; else it checks the rows and writes to a copy.
+            np.take(self._predictors, rows, axis=0, out=values.numpy(), mode="clip")
+        return values
+
+    def _moved(self, values: Tensor) -> Tensor:
+        """Values on the device, without waiting for what it computes at the moment."""
+        if self.device.type != "cuda":
+            return values.to(self.device)
+        return values.pin_memory().to(self.device, non_blocking=True)
+
+    def _normalise(self, values: Tensor) -> Tensor:
+        return values.sub_(self.normalization.mean).div_(self.normalization.std)
+
+    def _load(self) -> Tensor:
+        shape = (len(self.rows), *self._predictors.shape[1:])
+        resident = torch.empty(shape, dtype=torch.float32, device=self.device)
+        first = 0
+        for chunk in _chunks(self._predictors, self.rows):
+            resident[first : first + len(chunk)] = self._read(chunk)
+            first += len(chunk)
+        return self._normalise(resident)
+
+
+def read_ahead(
+    reader: Executor, read: Callable[[Job], Result], jobs: Iterable[Job]
+) -> Iterator[Result]:
+    """Results in the order of the jobs; while one is used, the next BATCHES_AHEAD are read."""
+    pending: deque[Future[Result]] = deque()
+    for job in jobs:
+        pending.append(reader.submit(read, job))
+        if len(pending) > BATCHES_AHEAD:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _draw_offsets(free_frames: Tensor, generator: torch.Generator) -> Tensor:
+    """For each example an offset from 0 to its free frames, all equally likely."""
+    draws = torch.rand(len(free_frames), generator=generator)
+    return (draws * (free_frames + 1)).long().clamp(max=free_frames)
+
+
+def _shift(inputs: Tensor, offsets: Tensor) -> Tensor:
+    """Move each example (1, frames, bins) later by its offset; its last frames come to the front.
+
+    The frames that come to the front are those of the padding, as long as the offset does not
+    exceed it.
+    """
+    num_frames = inputs.shape[2]
+    positions = torch.arange(num_frames, device=inputs.device)
+    sources = (positions[None, :] - offsets[:, None]) % num_frames
+    return inputs.gather(2, sources[:, None, :, None].expand_as(inputs))

@@ -1,0 +1,139 @@
+"""What a tracker (TensorBoard and others, through Accelerate) is told after each epoch.
+
+A tracked training computes the same numbers as one that is not.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from config.errors import UserError
+from config.files import make_folder
+from config.text import printable
+from training.data.batches import Batch, ExampleSet
+from training.engine.distributed import is_main, num_processes, own_share, sum_over_processes
+from training.engine.step import Learner, network_of, task_loss_of
+
+if TYPE_CHECKING:
+    from config.settings import TrainingDefaults
+
+
+PROJECT = "anti-transfer"
+LONGEST_REASON = 300
+
+
+def start_tracking(accelerator: Accelerator, title: str, training: "TrainingDefaults") -> None:
+    """Name a run after what the progress bar shows, with the parameters it has.
+
+    Raises:
+        UserError: the tracker cannot start; says why.
+    """
+    if training.tracker == "none":
+        return
+    parameters = training.model_dump(exclude={"extractor_paths"})
+    plain = {
+        key: value if isinstance(value, bool | int | float | str) else str(value)
+        for key, value in parameters.items()
+    }
+    # Comments of an experiment file are in it, and it becomes the name of a folder.
+    run = re.sub(r"[^\w=-]+", "_", title)
+    folder = Path(str(accelerator.logging_dir))
+    if is_main():
+        make_folder(folder)
+    named = {"wandb": {"name": run, "dir": str(folder)}, "mlflow": {"run_name": run}}
+    # TensorBoard knows runs alone; the others put the runs of a project together.
+    project = run if training.tracker == "tensorboard" else PROJECT
+    try:
+        accelerator.init_trackers(project, config=plain, init_kwargs=named)
+    except Exception as error:  # each of them has exceptions of its own
+        reason = printable(" ".join(str(error).split())[:LONGEST_REASON])
+        name = training.tracker
+        raise UserError(f"[training_defaults] tracker = {name}: cannot start: {reason}") from None
+
+
+def track_epoch(
+    learner: Learner,
+    training: ExampleSet,
+    batch_size: int,
+    history: Mapping[str, Sequence[float]],
+    seconds: float,
+) -> None:
+    """Tell the tracker, if there is one, of the last epoch.
+
+    Args:
+        history: train_loss_hist and so on, the last epoch's values last.
+        seconds: that the epoch's steps took.
+    """
+    # What trackers are wanted, for the main process alone may have one.
+    if not learner.accelerator.log_with:
+        return
+    figures = {_tracked_name(name): values[-1] for name, values in history.items()}
+    figures["learning_rate"] = float(learner.optimizer.param_groups[0]["lr"])
+    figures["examples_per_second"] = len(training) / max(seconds, 1e-9)
+    figures |= gradient_norms(learner, training, batch_size)
+    num_epochs = max(map(len, history.values()))
+    learner.accelerator.log(figures, step=num_epochs - 1)
+
+
+def _tracked_name(key: str) -> str:
+    """train_task_loss_hist -> task_loss/train: trackers draw what begins alike together."""
+    set_name, _, figure = key.removesuffix("_hist").partition("_")
+    return f"{figure}/{set_name}"
+
+
+def gradient_norms(learner: Learner, training: ExampleSet, batch_size: int) -> dict[str, float]:
+    """How strongly the task and each penalty pull at the tapped activations.
+
+    Euclidean norms over the first batch of the training set, in evaluation mode, so that nothing
+    random is drawn from the training's streams. Empty without a penalty; penalties must be open.
+    """
+    if not learner.penalties:
+        return {}
+    network = network_of(learner)
+    states = [penalty.generator.get_state() for penalty in learner.penalties]
+    was_training = network.training
+    try:
+        network.eval()
+        return _pulls(learner, network, next(training.batches(batch_size, own_share())))
+    finally:
+        network.train(was_training)
+        for penalty, state in zip(learner.penalties, states, strict=True):
+            penalty.generator.set_state(state)
+        for listener in learner.listeners:
+            listener.taps.clear()
+
+
+def _pulls(learner: Learner, network: nn.Module, batch: Batch) -> dict[str, float]:
+    pulls = {}
+    with torch.enable_grad(), learner.accelerator.autocast():
+        outputs = network(batch.inputs)
+        count = batch.part.count
+        task_loss = task_loss_of(outputs.float(), batch.labels, learner.task, count)
+        for penalty in learner.penalties:
+            activations = penalty.taps.take()
+            frozen = penalty.frozen_aggregates(batch.inputs, count=count)
+            terms = penalty.layer_terms(activations, frozen, batch.labels, count=count)
+            for layer, term in terms.items():
+                name = penalty.term_name(layer)
+                for what, value in (("penalty", term), ("task", task_loss)):
+                    pulls[f"gradient_norm/{what}_{name}"] = _pull(value, activations[layer])
+    return pulls
+
+
+def _pull(value: Tensor, activation: Tensor) -> float:
+    """The norm over all processes' examples; 0 where the value does not depend on the activation.
+
+    Each process's gradient is as many times too large as there are processes, which average them.
+    """
+    gradient = None
+    if value.requires_grad and activation.requires_grad:
+        (gradient,) = torch.autograd.grad(value, activation, retain_graph=True, allow_unused=True)
+    if gradient is None:
+        gradient = torch.zeros_like(activation)
+    norm = torch.linalg.vector_norm(gradient.detach().double())
+    return float(sum_over_processes(norm.square()).sqrt()) / num_processes()

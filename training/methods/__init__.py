@@ -1,0 +1,1 @@
+"""Ways of training a network away from what it should not use."""

@@ -1,0 +1,218 @@
+"""The anti-transfer loss: how similar a network's layers are to those of a frozen network.
+
+Source: Guizzo, Weyde, Tarroni, "Anti-transfer learning for task invariance in convolutional neural
+networks for speech processing", arXiv 2006.06494.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from config.errors import UserError
+from config.settings import POOL
+from training.similarity.measures import (
+    aggregate,
+    known_pair,
+    weighted_similarity,
+)
+from training.similarity.taps import (
+    Layer,
+    Tap,
+    TappedLoss,
+    Taps,
+    activations_until,
+    label,
+    last_linear,
+    unwrap,
+)
+
+
+class AntiTransferLoss(TappedLoss):
+    """The weighted similarity of a network's layers to a frozen network's, summed over layers.
+
+        with AntiTransferLoss(model, frozen, layers=[13]) as penalty:
+            logits = model(inputs)
+            loss = cross_entropy(logits, labels) + penalty(inputs)
+
+    Each forward pass of the model serves one call of the penalty, which takes its activations.
+    Several losses (one for each frozen network) can be open on one model.
+
+    Args:
+        model: the network being trained; its mode and parameters are not touched.
+        frozen: the network to move away from, on the model's device. It is put into evaluation
+            mode and its parameters stop requiring gradients, and it stays so afterwards.
+        layers: convolution numbers or module names, the same in both networks.
+        aggregation: a key of AGGREGATIONS.
+        distance: a key of DISTANCES, or (with aggregation pool alone) cka_within_class: the
+            layer's average-pooled activations against the frozen network's penultimate features,
+            within each class; experimental, and not the paper's.
+        beta: weight of each layer's term.
+        tap: "output" or "input" of the layers; see `training.similarity.taps.Taps`.
+        name: the frozen network's, for the names of the terms.
+        generator: what stochastic_pairwise draws from; one of its own, seeded 0, if None.
+
+    Attributes:
+        terms: each layer's weighted term in the last call, detached, as in
+            `{"noisyspeech_layer13": tensor(0.41)}`; they add up to the penalty.
+
+    Raises:
+        UserError: a layer is unknown in one of the networks, or stands twice, or there is none.
+        ValueError: an unknown name, or networks that share parameters.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        frozen: nn.Module,
+        layers: Iterable[Layer],
+        aggregation: str = "gram",
+        distance: str = "cos_squared",
+        beta: float = 1.0,
+        *,
+        tap: Tap = "output",
+        name: str = "frozen",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.layers = tuple(layers)
+        if not self.layers or len(set(self.layers)) < len(self.layers):
+            raise UserError(f"anti-transfer: layers must be one or more, each once, not {layers}")
+        if {id(each) for each in model.parameters()} & {id(each) for each in frozen.parameters()}:
+            raise ValueError("the model and the frozen network share parameters; pass a copy")
+        self.aggregation, self.distance = known_pair(aggregation, distance)
+        self.beta = beta
+        self.tap = tap
+        self.name = name
+        self.generator = generator or torch.Generator().manual_seed(0)
+        self.terms: dict[str, Tensor] = {}
+        self.taps = Taps(model, self.layers, tap)
+        self.frozen_layers = self.layers if self.aggregation != POOL else (last_linear(frozen),)
+        self.frozen_tap: Tap = tap if self.aggregation != POOL else "input"
+        # An unknown layer is an error now, not in the first step.
+        Taps(frozen, self.frozen_layers, self.frozen_tap)
+        self.frozen = unwrap(frozen).eval().requires_grad_(False)
+
+    def __call__(
+        self, inputs: Tensor, classes: Tensor | None = None, *, count: int | None = None
+    ) -> Tensor:
+        """The penalty for the model's last forward pass, which must have had the same inputs.
+
+        If several processes have a part of the batch each, it is the penalty of the whole batch in
+        all of them, and all must call it.
+
+        Args:
+            inputs: what the model was given, `(batch, channels, frames, bins)`.
+            classes: the target's labels, `(batch,)`, which distance cka_within_class needs.
+            count: how many of this process's examples count: all (None), or 0 if it only keeps
+                step with the others.
+
+        Returns:
+            A scalar with a gradient.
+
+        Raises:
+            RuntimeError: the model made no forward pass since the last call.
+            ValueError: the two networks' activations differ in shape, or the classes are missing.
+        """
+        self._check_captured()
+        return self.penalty(self.frozen_aggregates(inputs, count=count), classes, count=count)
+
+    def frozen_activations(self, inputs: Tensor) -> dict[Layer, Tensor]:
+        """What of the frozen network each layer is compared with, before aggregation."""
+        found = activations_until(self.frozen, inputs, self.frozen_layers, self.frozen_tap)
+        if self.aggregation == POOL:
+            return dict.fromkeys(self.layers, found[self.frozen_layers[0]])
+        return found
+
+    def frozen_label(self, layer: Layer) -> str:
+        """The name of the place in the frozen network that a layer is compared with."""
+        return label(self.frozen_layers[0] if self.aggregation == POOL else layer)
+
+    def frozen_aggregates(self, inputs: Tensor, *, count: int | None = None) -> dict[Layer, Tensor]:
+        """What `penalty` compares with: the frozen network is run as far as its last tapped layer.
+
+        For every aggregation but gram_batch the first axis is the batch, and each example's entry
+        depends on that example alone. None of them requires a gradient.
+        """
+        with torch.inference_mode():
+            activations = self.frozen_activations(inputs)
+        # Autograd saves what the loss compares with, and saves no inference tensor. What is made of
+        # inference tensors outside that mode is an ordinary tensor.
+        with torch.inference_mode(False), torch.no_grad():
+            return {
+                layer: _ordinary(aggregate(activation, self.aggregation, count=count))
+                for layer, activation in activations.items()
+            }
+
+    def penalty(
+        self,
+        frozen_aggregates: Mapping[Layer, Tensor],
+        classes: Tensor | None = None,
+        *,
+        count: int | None = None,
+    ) -> Tensor:
+        """The penalty for the model's last forward pass, given the frozen network's aggregates.
+
+        Raises:
+            RuntimeError, ValueError: as a call of the loss.
+        """
+        self._check_captured()
+        terms = self.layer_terms(self.taps.take(), frozen_aggregates, classes, count=count)
+        self.terms = {self.term_name(layer): term.detach() for layer, term in terms.items()}
+        return torch.stack(list(terms.values())).sum()
+
+    def layer_terms(
+        self,
+        activations: Mapping[Layer, Tensor],
+        frozen_aggregates: Mapping[Layer, Tensor],
+        classes: Tensor | None = None,
+        *,
+        count: int | None = None,
+    ) -> dict[Layer, Tensor]:
+        """Each layer's weighted term, for activations of the model.
+
+        Raises:
+            ValueError: the two networks' aggregates differ in shape, or the classes are missing.
+        """
+        terms = {}
+        for layer in self.layers:
+            try:
+                terms[layer] = weighted_similarity(
+                    activations[layer],
+                    frozen_aggregates[layer],
+                    self.aggregation,
+                    self.distance,
+                    self.beta,
+                    generator=self.generator,
+                    classes=classes,
+                    count=count,
+                )
+            except ValueError as error:
+                raise ValueError(f"{self.term_name(layer)}: {error}") from None
+        return terms
+
+    def term_name(self, layer: Layer) -> str:
+        """The layer's name in logs, such as noisyspeech_layer13."""
+        return f"{self.name}_{label(layer)}"
+
+    def __repr__(self) -> str:
+        terms = (
+            f"{self.beta:g} * {self.distance}({self.aggregation}) "
+            f"at {self.tap} of {label(layer)} against {self.name}"
+            for layer in self.layers
+        )
+        return f"{type(self).__name__}({' + '.join(terms)})"
+
+    def _check_captured(self) -> None:
+        if not self.taps.is_open:
+            raise RuntimeError("the anti-transfer loss must be used inside its with block")
+        if self.taps.missing:
+            names = ", ".join(label(layer) for layer in self.taps.missing)
+            raise RuntimeError(
+                f"the model made no forward pass through {names} since the last penalty: call "
+                "model(inputs) before each penalty(inputs), and open the loss before the first "
+                "call of a model from torch.compile"
+            )
+
+
+def _ordinary(values: Tensor) -> Tensor:
+    return values.clone() if values.is_inference() else values.detach()

@@ -1,0 +1,173 @@
+"""Gradient reversal: a layer is trained so that an adversary cannot read a label from it.
+
+Source: Ganin et al., "Domain-adversarial training of neural networks", JMLR 17 (2016), 1-35.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from config.errors import UserError
+from preprocessing.pipeline.matrices import Matrices
+from training.engine.distributed import mean_over_processes
+from training.similarity.taps import TappedLoss, Taps, unwrap
+
+HIDDEN_UNITS = 100  # of the adversary, as in the source's smaller networks
+STEEPNESS = 10.0  # of the schedule, gamma in the source
+UNKNOWN = -1
+
+
+class GradientReversal(TappedLoss):
+    """An adversary that learns an orthogonal label, and whose gradient is reversed on its way back.
+
+    The adversary reads a layer's activations, averaged over frames and bins: the target network's
+    layers are of any size, and the published loss forgets where something is, too. It is open as a
+    context manager; each forward pass of the model serves one call.
+
+    Args:
+        model: the network being trained.
+        layer: the convolution, from 1, whose output is read.
+        domains: `(rows,)`, the label of each row of the matrices, UNKNOWN where the training set
+            has none like it; such examples do not count.
+        name: of the label.
+        weight: of the reversed gradient once the schedule has risen.
+        seed: of the adversary's first weights.
+
+    Attributes:
+        head: the adversary, `(batch, channels)` to `(batch, labels)`; its parameters belong into
+            the optimizer.
+        terms: the adversary's own cross-entropy in the last call, by its name in logs; empty if no
+            label was known.
+
+    Raises:
+        UserError: the layer is unknown.
+    """
+
+    def __init__(
+        self, model: nn.Module, layer: int, domains: Tensor, name: str, weight: float, seed: int
+    ) -> None:
+        self.taps = Taps(model, (layer,))
+        self.layer = layer
+        convolutions = [each for each in unwrap(model).modules() if isinstance(each, nn.Conv2d)]
+        parameter = next(model.parameters())
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.head = nn.Sequential(
+                nn.Linear(convolutions[layer - 1].out_channels, HIDDEN_UNITS),
+                nn.ReLU(),
+                nn.Linear(HIDDEN_UNITS, int(domains.max()) + 1),
+            ).to(parameter.device)
+        self.domains = domains
+        self.name = name
+        self.weight = weight
+        self.terms: dict[str, Tensor] = {}
+
+    def __call__(
+        self,
+        rows: Tensor,
+        progress: float,
+        *,
+        all_rows: Tensor | None = None,
+        count: int | None = None,
+    ) -> Tensor:
+        """The adversary's cross-entropy for the model's last forward pass.
+
+        Its gradient trains the adversary; what arrives at the layer is reversed, and weighed by
+        `reversal_weight`.
+
+        Args:
+            rows: `(batch,)`, of the examples in the matrices, on the CPU.
+            progress: how much of the training is over, 0 to 1.
+            all_rows: of the whole batch, if several processes have a part of it each; what is
+                returned is then the same in all, and the head's gradients must be averaged.
+            count: how many of this process's examples count: all (None), or 0.
+
+        Returns:
+            A scalar; 0 if no example's label is known.
+        """
+        activation = self.taps.take()[self.layer]
+        features = activation.flatten(2).float().mean(2)  # (B, C)
+        reversed_features: Tensor = _Reversal.apply(  # type: ignore[no-untyped-call]
+            features, self.weight * reversal_weight(progress)
+        )
+        # Labels are looked up and counted on the CPU, where the rows are: no step waits for a GPU.
+        domains = self.domains[rows]
+        if count is not None:
+            domains[count:] = UNKNOWN
+        num_known = self._num_known(domains)
+        is_any_known = bool(
+            num_known if all_rows is None else self._num_known(self.domains[all_rows])
+        )
+        logits = self.head(reversed_features).float()
+        domains = domains.to(logits.device, non_blocking=True)
+        total = functional.cross_entropy(logits, domains, ignore_index=UNKNOWN, reduction="sum")
+        loss = mean_over_processes(total / max(1, num_known), num_known)
+        # Without known labels there is no figure; 0 would look like a perfect adversary.
+        self.terms = {f"{self.name}_adversary": loss.detach()} if is_any_known else {}
+        return loss
+
+    @staticmethod
+    def _num_known(domains: Tensor) -> int:
+        return int((domains != UNKNOWN).sum())
+
+    def weight_after(self, epoch: int, num_epochs: int) -> float:
+        """The reversed gradient's weight at the end of an epoch, counted from 0."""
+        return self.weight * reversal_weight((epoch + 1) / num_epochs)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.weight:g} * {self.name} at layer{self.layer})"
+
+
+def reversal_weight(progress: float) -> float:
+    """From 0 to almost 1 over a training: 2 / (1 + exp(-10 progress)) - 1, section 5.2.2."""
+    return 2 / (1 + math.exp(-STEEPNESS * progress)) - 1
+
+
+class _Reversal(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: float) -> Tensor:
+        ctx.weight = weight
+        return features.view_as(features)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return -ctx.weight * gradient, None
+
+
+def domain_labels(matrices: Matrices, rows: npt.NDArray[np.int64], column: str) -> Tensor:
+    """A number for each value of a column that the training set has.
+
+    Args:
+        rows: of the training set.
+        column: of the matrices' index, such as noise_type.
+
+    Returns:
+        `(examples of the matrices,)`, int64; UNKNOWN where it is empty or the training set has no
+        such value.
+
+    Raises:
+        UserError: there is no such column, or nothing in it could be learnt.
+    """
+    index = matrices.index
+    if column not in index.columns:
+        known = ", ".join(map(str, index.columns))
+        raise UserError(
+            f"[training_defaults] gradient_reversal_label = {column}: no column of the index of "
+            f"{matrices.name}; there are {known}"
+        )
+    values = index[column].astype(str).to_numpy()
+    known = values[rows][values[rows] != ""]
+    names, counts = np.unique(known, return_counts=True)
+    if len(names) < 2 or counts.max() < 2:
+        found = "one value only" if len(names) < 2 else "another value for each example"
+        raise UserError(
+            f"[training_defaults] gradient_reversal_label = {column}: the training set of "
+            f"{matrices.name} has {found}, so there is nothing to learn from it"
+        )
+    numbers = {name: number for number, name in enumerate(names.tolist())}
+    return torch.tensor([numbers.get(value, UNKNOWN) for value in values.tolist()])

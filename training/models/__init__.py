@@ -1,0 +1,1 @@
+"""Networks: which there are, how they are built, and their weights on the disk."""

@@ -1,0 +1,354 @@
+"""Trained networks on their test sets: what linear probes read from each layer, and how alike the
+layers are to those of frozen networks.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from config.errors import UserError
+from config.files import write_json
+from config.settings import RANDOM, Settings, display_path
+from config.words import MANAGER
+from preprocessing.pipeline.matrices import Matrices, matrices_name, open_matrices
+from preprocessing.pipeline.splits import Split
+from training.data.batches import ExampleSet, training_statistics
+from training.engine.fit import Streams
+from training.models.networks import load_extractor, placed, random_network
+from training.models.vgg import VGG16, load_whole
+from training.models.weights import load_weights, read_description
+from training.probing import probes
+from training.probing.files import invariance_path, stored_analysis
+from training.probing.labels import TARGET_LABEL, described, labels_of
+from training.probing.probes import ProbePlan, probe_accuracy
+from training.probing.representations import LAYERS, batch_size_for, layer_contents
+from training.sweep.instance import check_classes
+from training.sweep.runs import Run
+
+# Changes when the same files would give other figures.
+VERSION = 2
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An instance with its result."""
+
+    run: Run
+    result: Mapping[str, Any]
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What it was trained with."""
+        parameters: Mapping[str, Any] = self.result["parameters"]
+        return parameters
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the analysis of an instance gave, now or earlier."""
+
+    parameters: Mapping[str, Any]
+    analysis: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """An instance to be analysed.
+
+    Attributes:
+        roles: of each label, orthogonal or target.
+        settings: what decides the figures besides the result; kept in the file.
+    """
+
+    finished: Finished
+    matrices: Matrices
+    splits: Sequence[Split[str]]
+    roles: dict[str, str]
+    settings: dict[str, Any]
+
+    @property
+    def path(self) -> Path:
+        """Where the outcome goes."""
+        return invariance_path(self.finished.run.files)
+
+
+class _UnknownColumnError(UserError):
+    """A typing error in the command, not a fault of one instance."""
+
+
+class Analyst:
+    """Analyses instances one after the other; opened data and frozen networks are kept.
+
+    Args:
+        labels: columns of the index to probe for; empty: each dataset's orthogonal labels.
+        frozen_names: networks to compare with, by dataset.
+        report: told of everything that is skipped, with the reason.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        labels: Sequence[str],
+        frozen_names: Mapping[str, Sequence[str]],
+        report: Callable[[str], None],
+    ) -> None:
+        self._device = device
+        self._labels = tuple(labels)
+        self._frozen_names = frozen_names
+        self._report = report
+        self._matrices: dict[Path, Matrices] = {}
+        self._test_sets: dict[tuple[Any, ...], ExampleSet] = {}
+        self._frozen: dict[tuple[Any, ...], VGG16] = {}
+        self._said: set[str] = set()
+
+    def analyse_all(self, finished: Sequence[Finished], overwrite: bool) -> list[Found]:
+        """Analyse and write what is not there yet; returns everything, in the order given.
+
+        Raises:
+            UserError: a dataset has no column of that name.
+        """
+        tasks = [task for each in finished if (task := self._task(each)) is not None]
+        analyses: dict[Path, dict[str, Any]] = {}
+        for task in tasks:
+            fingerprint = task.finished.result["fingerprint"]
+            stored = stored_analysis(task.path, fingerprint, task.settings)
+            if stored is not None and not overwrite:
+                analyses[task.path] = stored
+        todo = [task for task in tasks if task.path not in analyses]
+        print(f"{len(tasks) - len(todo)} of {len(tasks)} are analysed, {len(todo)} to do")
+        total = sum(len(task.splits) for task in todo) * len(LAYERS)
+        with tqdm(total=total, unit="layer", desc="invariance", disable=None) as bar:
+            for task in todo:
+                bar.set_postfix_str(task.finished.run.title, refresh=False)
+                try:
+                    analyses[task.path] = self._analyse(task, bar.update)
+                    write_json(task.path, analyses[task.path])
+                except UserError as error:
+                    self._report(f"skipped: {task.finished.run.title}: {error}")
+        return [
+            Found(task.finished.parameters, analyses[task.path])
+            for task in tasks
+            if task.path in analyses
+        ]
+
+    def _task(self, finished: Finished) -> _Task | None:
+        """What is to be done for an instance; None, and a report, if nothing can be.
+
+        Raises:
+            UserError: a column that was asked for is none.
+        """
+        try:
+            matrices = self._opened(finished)
+            self._require_columns(matrices)
+            splits = _splits(finished, matrices)
+            frozen = self._frozen_fingerprints(finished)
+        except _UnknownColumnError:
+            raise
+        except UserError as error:
+            self._report(f"skipped: {finished.run.title}: {error}")
+            return None
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"its result is damaged ({type(error).__name__}: {error})"
+            self._report(f"skipped: {finished.run.title}: {reason}; {_run_again(finished.run)}")
+            return None
+        roles = dict.fromkeys(self._labels or matrices.orthogonal_labels, "orthogonal")
+        if not roles:
+            self._say_once(
+                f"{matrices.name}: names no orthogonal labels, so only the target is probed; "
+                "prepare it again, or choose some with --labels"
+            )
+        if finished.parameters["task"] == "classification":
+            roles[TARGET_LABEL] = "target"
+        settings = {
+            "version": VERSION,
+            "labels": roles,
+            "frozen": frozen,
+            "num_folds": probes.NUM_FOLDS,
+            "regularization": probes.REGULARIZATION,
+            "seed": probes.SEED,
+        }
+        return _Task(finished, matrices, splits, roles, settings)
+
+    def _require_columns(self, matrices: Matrices) -> None:
+        columns = list(matrices.index.columns)
+        for name in self._labels:
+            if name not in columns:
+                raise _UnknownColumnError(
+                    f"--labels {name}: {matrices.name} has no such column; it has "
+                    f"{', '.join(columns)}"
+                )
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            print(text)
+
+    def _opened(self, finished: Finished) -> Matrices:
+        """The data that an instance was trained on.
+
+        Raises:
+            UserError: they are gone, or others now.
+        """
+        run, parameters = finished.run, finished.parameters
+        folder = run.instance.settings.preprocessing.output_folder
+        name = matrices_name(run.files.dataset, run.files.features)
+        path = folder / name
+        if path not in self._matrices:
+            self._matrices[path] = open_matrices(folder, name)
+        matrices = self._matrices[path]
+        if finished.result["inputs"].get("data") != matrices.fingerprint:
+            raise UserError(f"was trained on another version of {name}; {_run_again(run)}")
+        width = run.instance.settings.training_defaults.width
+        if parameters["width"] != width:
+            raise UserError(
+                f"was trained with width = {parameters['width']}, asked for is {width}; "
+                f"--set width={parameters['width']}"
+            )
+        check_classes(matrices, parameters)
+        return matrices
+
+    def _frozen_fingerprints(self, finished: Finished) -> dict[str, str]:
+        """The frozen networks to compare with; one that is not there is reported."""
+        run = finished.run
+        found = {}
+        for name in self._frozen_names[run.files.dataset]:
+            if name == RANDOM:
+                found[name] = f"seed {finished.parameters['seed']}"
+                continue
+            try:
+                description = read_description(run.instance.settings.extractor_folder(name))
+            except UserError as error:
+                self._report(f"no comparison with {name}: {error}")
+                continue
+            found[name] = str(description["weights_fingerprint"])
+            if finished.result["inputs"].get(f"extractor {name}", found[name]) != found[name]:
+                raise UserError(f"was trained with another network {name}; {_run_again(run)}")
+        return found
+
+    def _analyse(self, task: _Task, after_layer: Callable[[], object]) -> dict[str, Any]:
+        test_rows = [task.matrices.rows_of(split.test, False) for split in task.splits]
+        labels = [labels_of(task.roles, task.matrices.index.iloc[rows]) for rows in test_rows]
+        left_out = {name: reason for fold in labels for name, reason in fold.left_out.items()}
+        folds = []
+        for number, split in enumerate(task.splits):
+            plans = {n: plan for n, plan in labels[number].plans.items() if n not in left_out}
+            folds.append(self._layers_of_fold(task, number, split, plans, after_layer))
+        files, result = task.finished.run.files, task.finished.result
+        return {
+            "fingerprint": result["fingerprint"],
+            "experiment": files.experiment,
+            "number": files.number,
+            "set": "test",
+            "num_examples": sum(map(len, test_rows)),
+            "labels": {
+                name: described(name, role, labels)
+                for name, role in task.roles.items()
+                if name not in left_out
+            },
+            "left_out_labels": left_out,
+            "layers": [_averaged(layers) for layers in zip(*folds, strict=True)],
+            "settings": task.settings,
+        }
+
+    def _layers_of_fold(
+        self,
+        task: _Task,
+        number: int,
+        split: Split[str],
+        plans: Mapping[str, ProbePlan],
+        after_layer: Callable[[], object],
+    ) -> list[dict[str, Any]]:
+        """The entry of each layer, for the network that was trained on one fold."""
+        parameters = task.finished.parameters
+        model = self._trained_network(task, number)
+        frozen = {
+            name: self._frozen_network(task, name, Streams.from_seed(parameters["seed"], number))
+            for name in task.settings["frozen"]
+        }
+        examples = self._test_set(task.matrices, split)
+        _, num_frames, num_bins = task.matrices.predictors.shape
+        batch_size = batch_size_for(parameters["width"], num_frames, num_bins)
+        batches = (batch.inputs for batch in examples.batches(batch_size))
+        contents = layer_contents(model, frozen, batches)
+        entries = []
+        for layer, content in contents.items():
+            features = content.features.numpy()
+            entries.append(
+                {
+                    "layer": layer,
+                    "activation_norm": content.activation_norm,
+                    "probes": {name: _probed(features, plan) for name, plan in plans.items()},
+                    "frozen": {name: vars(each) for name, each in content.comparisons.items()},
+                }
+            )
+            after_layer()
+        return entries
+
+    def _trained_network(self, task: _Task, number: int) -> VGG16:
+        parameters = task.finished.parameters
+        path = task.finished.run.files.model(number)
+        model = random_network(int(parameters["output_classes"]), parameters["width"], seed=0)
+        load_whole(model, load_weights(path), display_path(path))
+        return placed(model, self._device)
+
+    def _frozen_network(self, task: _Task, name: str, streams: Streams) -> VGG16:
+        """An extractor, kept; or the random network that the instance's seed stands for."""
+        settings: Settings = task.finished.run.instance.settings
+        width = settings.training_defaults.width
+        if name == RANDOM:
+            num_classes = int(task.finished.parameters["output_classes"])
+            network = random_network(num_classes, width, streams.random_network)
+            return placed(network, self._device)
+        key = (settings.extractor_folder(name), width)
+        if key not in self._frozen:
+            self._frozen[key] = placed(load_extractor(settings, name, load_weights), self._device)
+        return self._frozen[key]
+
+    def _test_set(self, matrices: Matrices, split: Split[str]) -> ExampleSet:
+        """The test set of a fold, on the device if it fits; that of the last fold only is kept."""
+        key = (matrices.folder, matrices.name, tuple(split.train), tuple(split.test))
+        if key not in self._test_sets:
+            self._test_sets.clear()
+            training = matrices.rows_of(split.train, True)
+            self._test_sets[key] = ExampleSet(
+                matrices.predictors,
+                np.asarray(matrices.target),
+                matrices.rows_of(split.test, False),
+                training_statistics(matrices.predictors, training),
+                self._device,
+            )
+        return self._test_sets[key]
+
+
+def _splits(finished: Finished, matrices: Matrices) -> list[Split[str]]:
+    parameters = finished.parameters
+    train, validation, test = (
+        float(parameters[f"{name}_split"]) for name in ("train", "validation", "test")
+    )
+    return matrices.folds((train, validation, test), int(parameters["num_folds"]))
+
+
+def _run_again(run: Run) -> str:
+    return f"run it again: {MANAGER} [{run.experiment.id}] 0 --overwrite"
+
+
+def _probed(features: npt.NDArray[Any], plan: ProbePlan) -> dict[str, float]:
+    return {
+        "accuracy": probe_accuracy(features, plan),
+        "shuffled": probe_accuracy(features, plan, shuffled=True),
+    }
+
+
+def _averaged(values: Sequence[Any]) -> Any:
+    """Means of the numbers in dictionaries of the same form; what is no number stays."""
+    first = values[0]
+    if isinstance(first, dict):
+        return {key: _averaged([each[key] for each in values]) for key in first}
+    return mean(values) if isinstance(first, float) else first

@@ -1,0 +1,1 @@
+"""How similar two networks' activations are: taps, aggregations, distances."""

@@ -1,0 +1,1 @@
+"""Many runs: their inputs, their order, and who carries them out."""
