@@ -27,7 +27,7 @@ from config.extractors import EXTRACTORS
 from config.settings import RANDOM, display_path
 from config.words import METAVAR, add_experiments_option, parse_words, require_gpus
 from training.engine.distributed import is_main, only_main_speaks
-from training.results.dictionary import ResultReader, count_failed, count_finished
+from training.results.loading import ResultReader, count_failed, count_finished
 from training.sweep.inputs import (
     describe_inputs,
     find_missing,

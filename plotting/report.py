@@ -35,7 +35,7 @@ from plotting.runs import Run, run_of, shorten
 from plotting.sentences import grouped_conclusions
 from plotting.summary import text_of
 from plotting.tables import Table, file_name, write_table
-from training.results.dictionary import TWIN_NAME
+from training.results.loading import TWIN_NAME
 
 FOLDER_NAME = "report"
 PAGE_NAME = "report.html"

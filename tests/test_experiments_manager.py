@@ -21,7 +21,8 @@ from config.errors import UserError
 from config.experiments import load_experiments
 from config.words import EXPERIMENTS_FOLDER, Request, parse_words
 from experiments_manager import build_parser, in_order, main
-from training.results.dictionary import ResultReader, read_result, write_result
+from training.results.dictionary import write_result
+from training.results.loading import ResultReader, read_result
 from training.results.spreadsheet import write_spreadsheet
 from training.sweep.runs import Run, choose_runs
 from training.sweep.spreadsheets import Spreadsheets
@@ -774,7 +775,7 @@ def test_no_result_is_read_again_for_each_spreadsheet(
         read.append(path.name)
         return read_result(path)
 
-    monkeypatch.setattr("training.results.dictionary.read_result", noting)
+    monkeypatch.setattr("training.results.loading.read_result", noting)
     spreadsheets = Spreadsheets(ResultReader())
     for number, run in enumerate(runs_of(suite, 5), start=1):
         pretend_to_run(suite, 5, number)

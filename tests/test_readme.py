@@ -10,7 +10,7 @@ import pytest
 
 from config.command_line import CONFIG_VARIABLE
 from config.settings import PROJECT_FOLDER
-from training.results.dictionary import read_results
+from training.results.loading import ResultReader
 
 TINY = """
 [preprocessing]
@@ -111,7 +111,7 @@ def test_commands_run_in_their_order(tiny: Path, monkeypatch: pytest.MonkeyPatch
         "iemocap_1sec",
     }
     for experiment in (5, 28, 108):
-        assert read_results(tiny / "results", experiment)
+        assert ResultReader().find_all(tiny / "results", experiment)
     assert len(list((tiny / "figures").glob("*.png"))) >= 6
     assert "gsc_randsplit" in (tiny / "results" / "report" / "report.html").read_text()
     for experiment in (5, 28, 108):

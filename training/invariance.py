@@ -22,7 +22,7 @@ from config.experiments import load_experiments, select_experiments
 from config.settings import display_path, printable
 from config.words import MANAGER, METAVAR, add_experiments_option, parse_words, require_gpu
 from training.probing.summary import sentences, table
-from training.results.dictionary import ResultReader
+from training.results.loading import ResultReader
 from training.sweep.runs import Run, choose_runs
 
 

@@ -21,7 +21,7 @@ import torch
 
 from config.experiments import load_experiments
 from tests.conftest import Suite
-from training.results.dictionary import ResultReader
+from training.results.loading import ResultReader
 from training.sweep.instance import Workshop, run_instance
 from training.sweep.runs import Run, files_of
 from training.sweep.spreadsheets import Spreadsheets

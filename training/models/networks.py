@@ -12,7 +12,8 @@ from config.settings import Settings, display_path
 from training.engine.fit import Streams
 from training.models.vgg import VGG16, load_convolutions, load_whole
 from training.models.weights import WEIGHTS_FILE, read_description
-from training.results.dictionary import InstanceFiles, ResultReader
+from training.results.dictionary import InstanceFiles
+from training.results.loading import ResultReader
 
 ReadWeights = Callable[[Path], dict[str, Tensor]]
 

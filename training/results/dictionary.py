@@ -1,23 +1,18 @@
-"""What an instance leaves behind, and how it is found again.
+"""What an instance leaves behind.
 
 Users get a numpy dictionary; the project itself reads only its JSON twin.
 """
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.errors import UserError
-from config.files import Identity, identity_of, write_json, write_text, written_aside
-from config.settings import display_path
+from config.files import write_json, write_text, written_aside
 from training.engine.metrics import SET_METRICS, Task
 
 # Parameters that say what a run is called, where it reports or what it keeps, not what it computes.
 NOT_IN_FINGERPRINT = ("comment_1", "comment_2", "kind", "repetition", "tracker", "at_cache")
-TWIN_NAME = re.compile(r"results_.+_exp([0-9]+)_run[0-9]+\.json")
 SETS = {"training": "train", "validation": "val", "test": "test"}
 GROUP_KEYS = {
     "training": "training_actors",
@@ -175,86 +170,6 @@ def write_result(
     }
     write_json(files.twin, twin)
     return twin
-
-
-def read_result(path: Path) -> dict[str, Any]:
-    """A JSON twin.
-
-    Raises:
-        UserError: the file is no result of this project.
-    """
-    try:
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{display_path(path)}: cannot be read: {error}") from None
-    for key in ("0", "summary", "parameters", "inputs", "fingerprint", "number"):
-        if not isinstance(result, dict) or key not in result:
-            raise UserError(f"{display_path(path)}: is no result of this project: no {key}")
-    return result
-
-
-class ResultReader:
-    """Reads what comparisons and tables need of JSON twins: all but the lists of their folds.
-
-    A file is read again only when it is another one, however often it is asked for.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[Path, tuple[Identity, dict[str, Any]]] = {}
-
-    def find(self, path: Path) -> dict[str, Any] | None:
-        """A JSON twin as it is now; None if there is none.
-
-        Raises:
-            UserError: the file is no result of this project.
-        """
-        identity = identity_of(path)
-        if identity is None:
-            self._known.pop(path, None)
-            return None
-        if path not in self._known or self._known[path][0] != identity:
-            self._known[path] = identity, _without_lists(read_result(path))
-        return self._known[path][1]
-
-    def find_all(self, results_folder: Path, experiment: int) -> list[dict[str, Any]]:
-        """All finished instances of an experiment, by number."""
-        found = map(self.find, _twins(results_folder, experiment))
-        return sorted(filter(None, found), key=lambda result: int(result["number"]))
-
-
-def _without_lists(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A twin whose folds lack histories and groups, by far the most of it."""
-    return {
-        key: {name: each for name, each in value.items() if not isinstance(each, list)}
-        if key.isdecimal() and isinstance(value, dict)
-        else value
-        for key, value in result.items()
-    }
-
-
-def read_results(results_folder: Path, experiment: int) -> list[dict[str, Any]]:
-    """All finished instances of an experiment, by number, without the lists of their folds."""
-    return ResultReader().find_all(results_folder, experiment)
-
-
-def count_finished(results_folder: Path, experiment: int) -> int:
-    """How many instances of an experiment have a result."""
-    return len(_twins(results_folder, experiment))
-
-
-def _twins(results_folder: Path, experiment: int) -> list[Path]:
-    folder = results_folder / f"experiment_{experiment}" / "results"
-    try:
-        matches = [(path, TWIN_NAME.fullmatch(path.name)) for path in folder.iterdir()]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return [path for path, match in matches if match and match[1] == str(experiment)]
-
-
-def count_failed(results_folder: Path, experiment: int) -> int:
-    """How many instances of an experiment failed when they were last tried."""
-    folder = results_folder / f"experiment_{experiment}" / "unfinished"
-    return sum(1 for _ in folder.glob("failed_*.json"))
 
 
 def _parameters_text(parameters: Mapping[str, Any], model: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ from preprocessing.pipeline.matrices import (
     read_info,
 )
 from training.models.weights import learnt_nothing, quality, read_description
-from training.results.dictionary import count_finished
+from training.results.loading import count_finished
 from training.sweep.runs import Run
 
 if TYPE_CHECKING:

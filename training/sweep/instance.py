@@ -39,12 +39,8 @@ from training.models.networks import (
 )
 from training.models.vgg import VGG16
 from training.models.weights import load_weights, read_description, save_weights
-from training.results.dictionary import (
-    InstanceFiles,
-    ResultReader,
-    instance_fingerprint,
-    write_result,
-)
+from training.results.dictionary import InstanceFiles, instance_fingerprint, write_result
+from training.results.loading import ResultReader
 
 # Parts of a training's memory that are there before it starts.
 HELD = ("program",)

@@ -21,7 +21,8 @@ from config.sections import Cluster
 from config.settings import display_path
 from config.words import CPU
 from training.engine.distributed import is_distributed, is_main, join_processes, leave_processes
-from training.results.dictionary import ResultReader, differences
+from training.results.dictionary import differences
+from training.results.loading import ResultReader
 from training.sweep.inputs import sources_of
 from training.sweep.progress import View
 from training.sweep.runs import Run

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from config.locks import waited_for
-from training.results.dictionary import InstanceFiles, ResultReader
+from training.results.dictionary import InstanceFiles
+from training.results.loading import ResultReader
 from training.sweep.runs import Run, files_of
 
 # Writing a spreadsheet may take this part of the time that its instances take.

@@ -33,7 +33,8 @@ from training.models.weights import (
     save_weights,
     weights_fingerprint,
 )
-from training.results.dictionary import ResultReader, write_result
+from training.results.dictionary import write_result
+from training.results.loading import ResultReader
 
 if TYPE_CHECKING:
     from tests.conftest import Suite

@@ -11,15 +11,12 @@ import pytest
 from config.errors import UserError
 from training.results.dictionary import (
     InstanceFiles,
-    ResultReader,
-    count_finished,
     differences,
     instance_fingerprint,
-    read_result,
-    read_results,
     summarize,
     write_result,
 )
+from training.results.loading import ResultReader, count_finished, read_result
 
 METRICS = {
     "classification": ("loss", "acc", "f1", "precision", "recall"),
@@ -144,12 +141,12 @@ def test_a_result_that_is_no_number_leaves_no_twin(tmp_path: Path) -> None:
 def test_results_are_found_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     for number in (10, 2, 1):
         write_result(files_in(tmp_path, number), [fold(number)], PARAMETERS, MODEL, INPUTS)
-    results = read_results(tmp_path / "results", 28)
+    results = ResultReader().find_all(tmp_path / "results", 28)
     assert [result["number"] for result in results] == [1, 2, 10]
     assert [result["0"]["train_loss"] for result in results] == [1, 2, 10]
     assert count_finished(tmp_path / "results", 28) == 3
     for other in (2, 8, 280):
-        assert read_results(tmp_path / "results", other) == []
+        assert ResultReader().find_all(tmp_path / "results", other) == []
         assert count_finished(tmp_path / "results", other) == 0
 
 
@@ -159,7 +156,7 @@ def test_only_whole_results_count(tmp_path: Path) -> None:
     for name in (f".{twin.stem}.77.partial.json", f"{twin.stem} (copy).json", f"{twin.stem}.json~"):
         twin.with_name(name).write_text(twin.read_text())
     assert count_finished(tmp_path / "results", 28) == 1
-    assert len(read_results(tmp_path / "results", 28)) == 1
+    assert len(ResultReader().find_all(tmp_path / "results", 28)) == 1
     (tmp_path / "results" / "experiment_29").write_text("a file where a folder should be")
     assert count_finished(tmp_path / "results", 29) == 0
 
@@ -184,7 +181,7 @@ def test_a_reader_reads_a_file_again_when_it_is_another_one(
         reads.append(path)
         return read_result(path)
 
-    monkeypatch.setattr("training.results.dictionary.read_result", noting)
+    monkeypatch.setattr("training.results.loading.read_result", noting)
 
     def write_and_find(value: float) -> Any:
         write_result(files, [fold(value)], PARAMETERS, MODEL, INPUTS)

@@ -19,7 +19,7 @@ import experiments_manager
 import training.sweep.schedule
 from config.experiments import load_experiments
 from training.models.weights import load_weights
-from training.results.dictionary import ResultReader
+from training.results.loading import ResultReader
 from training.sweep.runs import Run, files_of
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import training.sweep.schedule
 from config.sections import Cluster
 from config.settings import load_settings
 from tests.training.sweep.clusters import CPU, MANAGER, PATIENCE, runs_of
-from training.results.dictionary import ResultReader
+from training.results.loading import ResultReader
 from training.sweep.launchers import InlineLauncher, ProcessLauncher, slots_of
 from training.sweep.schedule import MAX_LOSSES, Sweep, run_all
 from training.sweep.task import Order, Outcome

@@ -14,7 +14,7 @@ from config.experiments import load_experiments
 from config.locks import locked
 from experiments_manager import build_parser, main
 from tests.training.sweep.clusters import MANAGER
-from training.results.dictionary import ResultReader
+from training.results.loading import ResultReader
 from training.sweep import instance as instance_module
 from training.sweep.runs import Run, files_of
 from training.sweep.schedule import launch

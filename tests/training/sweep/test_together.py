@@ -11,7 +11,7 @@ import pytest
 
 import training.sweep.schedule
 from tests.training.sweep.clusters import CPU, MANAGER, runs_of
-from training.results.dictionary import ResultReader
+from training.results.loading import ResultReader
 
 if TYPE_CHECKING:
     from tests.conftest import Suite

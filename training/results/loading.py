@@ -1,0 +1,372 @@
+"""Reads results back: which instances are finished, and what their JSON twins hold.
+
+Only the twins are read; the numpy dictionaries beside them are for users.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from config.errors import UserError
+from config.files import Identity, identity_of
+from config.json_files import read_json, require_fields
+from config.settings import display_path
+from config.text import printable
+from training.results.dictionary import decisive
+from training.results.methods import METHODS
+
+TWIN_NAME = re.compile(r"results_.+_exp([0-9]+)_run[0-9]+\.json")
+REQUIRED_KEYS = ("0", "summary", "parameters", "inputs", "fingerprint", "number")
+# Keys of a result's summary by the names of the sets.
+SUMMARY_KEYS = {"train": "training", "validation": "validation", "test": "test"}
+CURVE_SETS = {"train": "train", "validation": "val"}
+CURVES = ("loss", "task_loss", "feature_loss", "acc")
+LONGEST_TEXT = 200
+
+
+def twins(results_folder: Path, experiment: int) -> list[Path]:
+    """Return the JSON twins of an experiment's finished instances, in no order."""
+    folder = results_folder / f"experiment_{experiment}" / "results"
+    try:
+        matches = [(path, TWIN_NAME.fullmatch(path.name)) for path in folder.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [path for path, match in matches if match and match[1] == str(experiment)]
+
+
+def count_finished(results_folder: Path, experiment: int) -> int:
+    """Count an experiment's instances that have a result."""
+    return len(twins(results_folder, experiment))
+
+
+def count_failed(results_folder: Path, experiment: int) -> int:
+    """Count an experiment's instances that failed when they were last tried."""
+    folder = results_folder / f"experiment_{experiment}" / "unfinished"
+    return sum(1 for _ in folder.glob("failed_*.json"))
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Read a JSON twin.
+
+    Raises:
+        UserError: the file is no result of this project.
+    """
+    result = read_json(path, follow_links=False)
+    for key in REQUIRED_KEYS:
+        if key not in result:
+            place = printable(display_path(path))
+            raise UserError(f"{place}: is no result of this project: {key} is missing")
+    return result
+
+
+class ResultReader:
+    """Reads JSON twins without the lists of their folds, which are by far the most of them.
+
+    A file is read again only when it is another one, however often it is asked for.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[Identity, dict[str, Any]]] = {}
+
+    def find(self, path: Path) -> dict[str, Any] | None:
+        """Read a JSON twin as it is now; None if there is none.
+
+        Raises:
+            UserError: the file is no result of this project.
+        """
+        identity = identity_of(path)
+        if identity is None:
+            self._known.pop(path, None)
+            return None
+        if path not in self._known or self._known[path][0] != identity:
+            self._known[path] = identity, _without_lists(read_result(path))
+        return self._known[path][1]
+
+    def find_all(self, results_folder: Path, experiment: int) -> list[dict[str, Any]]:
+        """Read all finished instances of an experiment, by number."""
+        found = map(self.find, twins(results_folder, experiment))
+        return sorted(filter(None, found), key=lambda result: int(result["number"]))
+
+
+def _without_lists(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: {name: each for name, each in value.items() if not isinstance(each, list)}
+        if key.isdecimal() and isinstance(value, dict)
+        else value
+        for key, value in result.items()
+    }
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric by which runs are compared.
+
+    Attributes:
+        key: its name in a result.
+        name: its name for people.
+        unit: of its values here.
+        difference_unit: of differences between its values; of shares, percentage points.
+        scale: from the result's values to those here.
+        largest: possible value.
+        digits: decimals that it is given with.
+    """
+
+    key: str
+    name: str
+    unit: str
+    difference_unit: str
+    scale: float
+    higher_is_better: bool
+    largest: float
+    digits: int
+
+    def goodness(self, value: float) -> float:
+        """Return a number that is the larger the better."""
+        return value if self.higher_is_better else -value
+
+    def heading(self, set_name: str) -> str:
+        """Return 'test %', 'test RMSE'."""
+        return f"{set_name} {self.unit}"
+
+
+METRICS = {
+    "classification": Metric("acc", "accuracy", "%", "points", 100.0, True, 100.0, 1),
+    "regression": Metric("RMSE", "RMSE", "RMSE", "RMSE", 1.0, False, 1e9, 3),
+}
+
+
+def _known_method(name: str) -> str:
+    if name not in METHODS:
+        raise ValueError(f"must be one of {', '.join(METHODS)}")
+    return name
+
+
+Count = Annotated[int, Field(ge=0, lt=2**33)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+class Fold(_Stored):
+    """What is reported and drawn of one fold.
+
+    Attributes:
+        curves: by their key in the file (train_loss_hist, ...), a value per epoch, all of one
+            length; NaN where a value was not finite. Accuracies are 0-1.
+        chosen_epoch: index of the epoch whose weights were kept; None: the one with the smallest
+            validation loss.
+        collapsed: whether the network names one class only, or is no better than chance.
+        test_chance: share of the most frequent class in the test set.
+        test_confusion: counts, (true classes, predicted classes).
+    """
+
+    curves: dict[str, list[float]] = {}
+    chosen_epoch: Count | None = Field(default=None, alias="best_epoch")
+    collapsed: bool = False
+    numeric_precision: str = "unknown"
+    test_chance: Share | None = None
+    test_examples: Count | None = None
+    test_confusion: list[list[Count]] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collect_curves(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        keys = [f"{set_name}_{kind}_hist" for kind in CURVES for set_name in CURVE_SETS.values()]
+        return {
+            **values,
+            "curves": {key: _with_nan(values[key]) for key in keys if values.get(key)},
+        }
+
+    @model_validator(mode="after")
+    def _check(self) -> "Fold":
+        if len({len(curve) for curve in self.curves.values()}) > 1:
+            raise ValueError("the histories (train_loss_hist, ...) differ in length")
+        if self.curves and not {"train_loss_hist", "val_loss_hist"} <= self.curves.keys():
+            raise ValueError("train_loss_hist or val_loss_hist is missing")
+        if self.curves and (self.chosen_epoch or 0) >= self.num_epochs:
+            raise ValueError(f"best_epoch is {self.chosen_epoch}, must be 0-{self.num_epochs - 1}")
+        matrix = self.test_confusion
+        if matrix is not None and any(len(row) != len(matrix) for row in matrix):
+            raise ValueError("test_confusion is no square matrix")
+        return self
+
+    @property
+    def num_epochs(self) -> int:
+        """Return how many epochs the histories have; 0 without any."""
+        return len(next(iter(self.curves.values()), []))
+
+    @property
+    def best_epoch(self) -> int:
+        """Return the index of the epoch whose weights were kept."""
+        if self.chosen_epoch is not None:
+            return self.chosen_epoch
+        losses = self.curve("validation", "loss")
+        return min(range(len(losses)), key=lambda epoch: (math.isnan(losses[epoch]), losses[epoch]))
+
+    def has(self, kind: str) -> bool:
+        """Whether both sets have a kind of curve (loss, task_loss, feature_loss, acc)."""
+        return all(f"{name}_{kind}_hist" in self.curves for name in CURVE_SETS.values())
+
+    def curve(self, set_name: str, kind: str) -> list[float]:
+        """Return a curve of the train or validation set by epoch, accuracies in percent."""
+        scale = 100 if kind == "acc" else 1
+        return [scale * value for value in self.curves[f"{CURVE_SETS[set_name]}_{kind}_hist"]]
+
+
+def _with_nan(values: Any) -> Any:
+    if not isinstance(values, list):
+        return values
+    return [math.nan if value is None else value for value in values]
+
+
+class Parameters(_Stored, extra="allow"):
+    """An instance's parameters; those that decide the comparison are checked."""
+
+    dataset: str
+    features_type: str
+    task: Literal["classification", "regression"]
+    kind: Annotated[str, AfterValidator(_known_method)]
+    seed: Count
+
+
+class Network(_Stored):
+    """What is reported of the network and the split that it was trained on."""
+
+    split: str = "unknown"
+    classes: list[str] | None = None
+
+
+class Result(_Stored):
+    """A finished instance, checked once."""
+
+    experiment: Count
+    number: Count
+    fingerprint: str
+    parameters: Parameters
+    network: Network = Field(alias="model")
+    inputs: dict[str, Any] = {}
+    summary: dict[str, dict[str, float | None]]
+    folds: list[Fold]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collect_folds(cls, values: Any) -> Any:
+        """Put the folds, which are keys of the result itself, into one list."""
+        if not isinstance(values, Mapping):
+            return values
+        keys = sorted((key for key in values if key.isdecimal()), key=lambda key: (len(key), key))
+        return {
+            "experiment": values.get("experiment"),
+            **{key: value for key, value in values.items() if key not in {*keys, "summary"}},
+            # A summary names its parameters, too.
+            "summary": _without_parameters(values.get("summary")),
+            "folds": [values[key] for key in keys],
+        }
+
+    @model_validator(mode="after")
+    def _check(self) -> "Result":
+        metric = self.metric
+        for set_name in SUMMARY_KEYS.values():
+            value = self.summary.get(set_name, {}).get(f"mean_{metric.key}")
+            if value is None or not 0 <= metric.scale * value <= metric.largest:
+                raise ValueError(f"summary.{set_name}.mean_{metric.key} is {value}")
+        if not self.folds:
+            raise ValueError("there is no fold")
+        return self
+
+    @property
+    def metric(self) -> Metric:
+        """Return the metric by which it is compared."""
+        return METRICS[self.parameters.task]
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """Return the parameters that decide what an instance computes."""
+        return decisive(self.parameters.model_dump())
+
+    def value(self, set_name: str) -> float:
+        """Return the metric of the train, validation or test set: its mean over the folds."""
+        value = self.summary[SUMMARY_KEYS[set_name]][f"mean_{self.metric.key}"]
+        assert value is not None
+        return self.metric.scale * value
+
+    @property
+    def chance(self) -> float | None:
+        """Return the share of the test set's most frequent class in percent, if it is known."""
+        levels = [fold.test_chance for fold in self.folds if fold.test_chance is not None]
+        return 100 * sum(levels) / len(levels) if len(levels) == len(self.folds) else None
+
+    @property
+    def num_test(self) -> int | None:
+        """Return the number of test examples over all folds, if it is known."""
+        counts = [fold.test_examples for fold in self.folds if fold.test_examples is not None]
+        return sum(counts) if len(counts) == len(self.folds) else None
+
+    @property
+    def split(self) -> str:
+        """Return what the split divides, and what its sets share."""
+        return shorten(self.network.split)
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the network of any fold collapsed."""
+        return any(fold.collapsed for fold in self.folds)
+
+    @property
+    def stem(self) -> str:
+        """Return what the names of its files end in."""
+        given = self.parameters
+        return f"{given.dataset}_{given.features_type}_exp{self.experiment}_run{self.number}"
+
+
+def _without_parameters(summary: Any) -> Any:
+    if not isinstance(summary, Mapping):
+        return summary
+    return {key: value for key, value in summary.items() if key != "parameters"}
+
+
+def as_result(content: Mapping[str, Any], place: str) -> Result:
+    """Check a twin's content.
+
+    Args:
+        place: the file, for the error.
+
+    Raises:
+        UserError: in one line, what of it is missing or odd.
+    """
+    require_fields(content, Result, place)
+    return Result.model_validate(content)
+
+
+def load_result(path: Path) -> Result:
+    """Read and check a JSON twin.
+
+    Raises:
+        UserError: it cannot be read, or is no result of this project.
+    """
+    return as_result(read_result(path), printable(display_path(path)))
+
+
+def load_results(results_folder: Path, experiment: int) -> list[Result]:
+    """Read all finished instances of an experiment, by number.
+
+    Raises:
+        UserError: a result is damaged.
+    """
+    results = [load_result(path) for path in twins(results_folder, experiment)]
+    return sorted(results, key=lambda result: result.number)
+
+
+def shorten(value: object) -> str:
+    """Return a foreign text on one line, not endlessly long."""
+    text = printable(str(value))
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}..."
