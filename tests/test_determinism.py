@@ -91,7 +91,7 @@ def run_in_order(suite: "Suite", order: Sequence[int]) -> None:
 def outcome(suite: "Suite", identifier: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The JSON twin and the weights of each fold."""
     files = suite.files(identifier)
-    twin = json.loads(files.twin.read_text())
+    twin = json.loads(files.json_path.read_text())
     folds = [number for number in twin if number.isdecimal()]
     return twin, [torch.load(files.model(int(fold)), weights_only=True) for fold in folds]
 

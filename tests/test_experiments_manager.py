@@ -45,7 +45,7 @@ def manage(suite: "Suite", *words: str) -> int:
 
 
 def twin_of(suite: "Suite", identifier: int, number: int = 1) -> Any:
-    return json.loads(suite.files(identifier, number).twin.read_text())
+    return json.loads(suite.files(identifier, number).json_path.read_text())
 
 
 def prepare(suite: "Suite") -> "Suite":
@@ -857,7 +857,7 @@ def test_a_failing_instance_does_not_stop_the_others(
     assert "loss became " in nan and "learning_rate" in nan
     assert tap.startswith("failed: experiment 28 run 1 ")
     assert "no gradient arrives" in tap
-    assert not suite.files(5, 1).twin.exists()
+    assert not suite.files(5, 1).json_path.exists()
     assert twin_of(suite, 5, 2)["parameters"]["learning_rate"] == 0.001
     assert twin_of(suite, 28, 2)["parameters"]["at_layer"] == 13
     sheet, _data = openpyxl.load_workbook(suite.files(5).spreadsheet).worksheets

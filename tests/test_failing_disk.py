@@ -329,7 +329,7 @@ class TestSweep:
         assert code == 1
         assert failed.startswith("failed: experiment 28 run 1 ")
         assert str(in_the_way) in failed
-        assert sweep.files(28, 2).twin.exists()
+        assert sweep.files(28, 2).json_path.exists()
         assert partial_files(sweep.folder) == []
         in_the_way.rmdir()
         capsys.readouterr()

@@ -284,7 +284,7 @@ def test_a_described_extractor_of_other_shapes_names_or_nan_is_refused(
 def finished(suite: "Suite", identifier: int = 5) -> Path:
     """The JSON twin of an instance that was trained for an epoch."""
     assert manage(suite, f"[{identifier}]", "-1", "--set", "num_epochs=1") == 0
-    twin: Path = suite.files(identifier).twin
+    twin: Path = suite.files(identifier).json_path
     return twin
 
 

@@ -133,7 +133,7 @@ def test_experiments(suite: "Suite", number: int, times: int, code: int, word: s
     found = end(words, suite.folder, state.exists, number, times)
     assert_clean(*found, code, word, suite.folder)
     assert state.exists()
-    assert not suite.files(5).twin.exists()
+    assert not suite.files(5).json_path.exists()
     left = [path.name for path in suite.results.rglob("*.pt")]
     assert left == [state.name]
 
@@ -142,7 +142,7 @@ def test_an_interrupted_sweep_has_its_spreadsheet(suite: "Suite") -> None:
     suite.write_matrices()
     suite.write_experiment(5, {"num_epochs": 1}, {"repeat": 300})
     words = ["experiments_manager.py", "[5]", "-1", *suite.arguments]
-    found = end(words, suite.folder, suite.files(5, 2).twin.exists)
+    found = end(words, suite.folder, suite.files(5, 2).json_path.exists)
     assert_clean(*found, 130, "interrupted", suite.folder)
     assert 2 <= len(list(suite.results.rglob("results_*.json"))) < 300
     sheet = openpyxl.load_workbook(suite.files(5).spreadsheet, read_only=True)["results"]

@@ -56,7 +56,7 @@ def find_finished(
     finished = []
     for run in runs:
         try:
-            result = reader.find(run.files.twin)
+            result = reader.find(run.files.json_path)
         except UserError as error:
             report(f"skipped: {run.title}: {error}")
             continue

@@ -47,7 +47,7 @@ class InstanceFiles:
         return self.folder / "results" / f"results_{self.stem}.npy"
 
     @property
-    def twin(self) -> Path:
+    def json_path(self) -> Path:
         """Its JSON twin; written last, so it marks the instance finished."""
         return self.dictionary.with_suffix(".json")
 
@@ -168,7 +168,7 @@ def write_result(
         "experiment": files.experiment,
         "number": files.number,
     }
-    write_json(files.twin, twin)
+    write_json(files.json_path, twin)
     return twin
 
 

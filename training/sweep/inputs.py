@@ -192,7 +192,7 @@ def _missing_space(runs: Sequence[Run]) -> list[Missing]:
     for run in runs:
         training = run.instance.settings.training_defaults
         folder = run.files.results_folder
-        if not run.files.twin.exists():
+        if not run.files.json_path.exists():
             size = FULL_MODEL_BYTES * training.width**2 * training.num_folds
             needed[folder] = needed.get(folder, 0) + size
     missing = []

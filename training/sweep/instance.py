@@ -191,7 +191,7 @@ def run_instance(
             )
             if is_main():
                 # From here on the files no longer belong to the result of an earlier run.
-                files.twin.unlink(missing_ok=True)
+                files.json_path.unlink(missing_ok=True)
                 save_weights(files.model(number), state)
                 record = {"fingerprint": fingerprint, "values": values}
                 write_json(files.fold_record(number), record)

@@ -56,7 +56,9 @@ def launch(
     Raises:
         UserError: there is no such GPU, or no such cluster.
     """
-    stale = {run.files.twin: identity_of(run.files.twin) for run in runs} if overwrite else {}
+    stale = (
+        {run.files.json_path: identity_of(run.files.json_path) for run in runs} if overwrite else {}
+    )
     if is_distributed():
         return _launch_together(runs, gpus, cluster, stale, reader)
     if cluster.launcher == "ray":
@@ -189,7 +191,7 @@ class Sweep:
     failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._waiting = [_Turn(run, self.stale.get(run.files.twin)) for run in self.todo]
+        self._waiting = [_Turn(run, self.stale.get(run.files.json_path)) for run in self.todo]
         self._running: dict[Future[Outcome], _Turn] = {}
         experiments = {run.experiment.id: run.experiment for run in self.todo}
         self._sources = {each: sources_of(experiments[each]) for each in experiments}
@@ -318,7 +320,7 @@ def _clear_away(runs: Sequence[Run]) -> None:
     from training.sweep.instance import forget_unfinished
 
     for run in runs:
-        if not run.files.unfinished.exists() or not run.files.twin.exists():
+        if not run.files.unfinished.exists() or not run.files.json_path.exists():
             continue
         with locked(run.files.lock) as is_ours:
             if is_ours:
@@ -343,15 +345,15 @@ def _unfinished(
     """
     todo = []
     for run in runs:
-        is_stale = identity_of(run.files.twin) == stale.get(run.files.twin)
-        result = None if is_stale else reader.find(run.files.twin)
+        is_stale = identity_of(run.files.json_path) == stale.get(run.files.json_path)
+        result = None if is_stale else reader.find(run.files.json_path)
         if result is None:
             todo.append(run)
             continue
         different = differences(result, run.instance.parameters, inputs_of(run))
         if different:
             raise UserError(
-                f"{display_path(run.files.twin)}: was made otherwise ({'; '.join(different)}); "
-                "--overwrite runs it again, --set results_folder=FOLDER keeps both"
+                f"{display_path(run.files.json_path)}: was made otherwise "
+                f"({'; '.join(different)}); --overwrite runs it again, --set results_folder=FOLDER keeps both"
             )
     return todo

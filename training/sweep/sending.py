@@ -169,7 +169,7 @@ def _fetch(order: Order, folder: Path, call: Call) -> None:
     if source is None:
         return
     num_folds = order.run.instance.settings.training_defaults.num_folds
-    for path in (source.twin, *map(source.model, range(num_folds))):
+    for path in (source.json_path, *map(source.model, range(num_folds))):
         name = path.relative_to(source.results_folder).as_posix()
         target = folder / name
         make_folder(target.parent)
@@ -180,7 +180,7 @@ def _fetch(order: Order, folder: Path, call: Call) -> None:
 
 def _send(files: InstanceFiles, ticket: str, call: Call) -> None:
     folder = files.results_folder
-    last = files.twin.relative_to(folder).as_posix()
+    last = files.json_path.relative_to(folder).as_posix()
     for path in _written(files):
         for piece in _pieces(path):
             call("write", ticket, path.relative_to(folder).as_posix(), piece)

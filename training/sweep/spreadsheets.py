@@ -41,7 +41,7 @@ class Spreadsheets:
             run
             for run in one_of_each
             if run.files.spreadsheet in self._lacking
-            or max(_time_of(files.twin) for files in _files_of_all(run))
+            or max(_time_of(files.json_path) for files in _files_of_all(run))
             > _time_of(run.files.spreadsheet)
         ]
 
@@ -56,7 +56,7 @@ class Spreadsheets:
             text = f"{run.experiment.description}\n{run.experiment.question}\n"
             write_text(description, text)
         with waited_for(run.files.spreadsheet.with_name(f".{run.files.spreadsheet.stem}.lock")):
-            found = [(self._reader.find(files.twin), files) for files in _files_of_all(run)]
+            found = [(self._reader.find(files.json_path), files) for files in _files_of_all(run)]
             rows = [(result, files.parameters) for result, files in found if result is not None]
             write_spreadsheet(run.files.spreadsheet, rows, run.instance.parameters["task"])
         self._lacking.discard(run.files.spreadsheet)

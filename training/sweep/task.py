@@ -81,7 +81,7 @@ def carry_out_quietly(order: Order, train: Train) -> Outcome:
 
 def is_finished(order: Order) -> bool:
     """Whether there is a result that the order does not want to replace."""
-    now = identity_of(order.run.files.twin)
+    now = identity_of(order.run.files.json_path)
     return now is not None and now != order.stale
 
 
@@ -115,7 +115,7 @@ def reason_of(error: BaseException) -> str:
 
 def tidy(files: InstanceFiles) -> None:
     """Remove what only unfinished instances need; a process that waits looks for the result."""
-    if files.twin.exists():
+    if files.json_path.exists():
         files.lock.unlink(missing_ok=True)
         with suppress(OSError):  # others of the experiment are unfinished
             files.unfinished.rmdir()

@@ -50,7 +50,7 @@ class Interruption:
 
 def everything_of(suite: "Suite", num_folds: int = 1) -> tuple[dict[str, Any], list[Any]]:
     """The twin, without what may differ, and the weights of each fold."""
-    twin = json.loads(suite.files(1).twin.read_text())
+    twin = json.loads(suite.files(1).json_path.read_text())
     weights = [
         torch.load(suite.files(1).model(fold), weights_only=True) for fold in range(num_folds)
     ]

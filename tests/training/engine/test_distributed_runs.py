@@ -164,7 +164,7 @@ def found(folder: Path) -> list[dict[str, Any]]:
 
 
 def twin(folder: Path, results: str, identifier: int) -> dict[str, Any]:
-    path = InstanceFiles(folder / results, identifier, 1, "tiny", "spectrum_fast").twin
+    path = InstanceFiles(folder / results, identifier, 1, "tiny", "spectrum_fast").json_path
     content: dict[str, Any] = json.loads(path.read_text())
     return content
 

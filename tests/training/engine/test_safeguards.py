@@ -95,7 +95,7 @@ def test_a_training_whose_activations_vanish_is_stopped(
     suite.write_experiment(1, against | {"choose_optimizer": "sgd", "num_epochs": 5})
     with pytest.raises(TrainingError, match="noisyspeech_layer3 shrank"):
         suite.run(1, regularization_lambda=800.0, learning_rate=0.001)
-    assert not suite.files(1).twin.exists()
+    assert not suite.files(1).json_path.exists()
 
 
 def with_labels(examples: "Examples", groups: list[str], label: int) -> "Examples":

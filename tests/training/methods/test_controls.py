@@ -209,7 +209,7 @@ def test_an_adversary_goes_on_after_an_interruption(
     reversal = {"gradient_reversal_label": "class_name", "gradient_reversal_layer": 3}
     filled.write_experiment(204, {**reversal, "num_epochs": 4})
     whole = filled.run(204)
-    filled.files(204).twin.unlink()
+    filled.files(204).json_path.unlink()
     run_epoch = fitting._run_epoch
 
     def interrupted(*arguments: Any) -> None:

@@ -101,7 +101,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_file_holds_what_the_report_reads(trained: "Suite") -> None:
     found = content(trained, 2)
-    assert found["fingerprint"] == json.loads(trained.files(2).twin.read_text())["fingerprint"]
+    assert found["fingerprint"] == json.loads(trained.files(2).json_path.read_text())["fingerprint"]
     assert (found["experiment"], found["number"], found["set"]) == (2, 1, "test")
     assert found["num_examples"] == NUM_EXAMPLES // 2
     assert [layer["layer"] for layer in found["layers"]] == list(LAYERS)
@@ -238,9 +238,9 @@ def test_what_cannot_be_analysed_is_skipped_and_the_others_go_on(
     for identifier in (1, 2, 3):
         invariance_path(copy.files(identifier)).unlink()
     copy.files(1).model(0).unlink()
-    copy.files(3).twin.write_text("{}")
-    damaged = {**json.loads(copy.files(2).twin.read_text()), "parameters": {}, "number": 2}
-    copy.files(2, 2).twin.write_text(json.dumps(damaged))
+    copy.files(3).json_path.write_text("{}")
+    damaged = {**json.loads(copy.files(2).json_path.read_text()), "parameters": {}, "number": 2}
+    copy.files(2, 2).json_path.write_text(json.dumps(damaged))
     assert analyse(copy, "[1,2,3]", "-1") == 1
     errors = capsys.readouterr().err.splitlines()
     assert len([line for line in errors if line.startswith("skipped: experiment 1 run 1")]) == 1
@@ -304,7 +304,7 @@ def test_folds_are_averaged_and_old_matrices_and_regressions_serve(
     assert analyse(suite, "[4]", "-1") == 0
     assert "names no orthogonal labels, so only the target is probed" in capsys.readouterr().out
     found = content(suite, 4)
-    result = json.loads(suite.files(4).twin.read_text())
+    result = json.loads(suite.files(4).json_path.read_text())
     assert found["num_examples"] == sum(result[fold]["test_examples"] for fold in "01") == 60
     assert list(found["labels"]) == ["class_name"]
     assert found["labels"]["class_name"]["grouped_by"] == "group"

@@ -65,7 +65,7 @@ def test_names_are_those_that_users_know(tmp_path: Path) -> None:
     folder = tmp_path / "results" / "experiment_28"
     stem = "gsc_randsplit_spectrum_fast_exp28_run3"
     assert files.dictionary == folder / "results" / f"results_{stem}.npy"
-    assert files.twin == folder / "results" / f"results_{stem}.json"
+    assert files.json_path == folder / "results" / f"results_{stem}.json"
     assert files.parameters == folder / "results" / "parameters" / f"parameters_{stem}.txt"
     assert files.spreadsheet == (
         folder / "results" / "gsc_randsplit_spectrum_fast_exp28_results_spreadsheet.xlsx"
@@ -104,8 +104,8 @@ def test_the_dictionary_has_one_key_per_fold_and_a_summary(tmp_path: Path) -> No
 def test_the_twin_holds_the_same_and_says_what_it_was_made_from(tmp_path: Path) -> None:
     files = files_in(tmp_path)
     returned = write_result(files, [fold(1), fold(2)], PARAMETERS, MODEL, INPUTS)
-    twin = json.loads(files.twin.read_text(encoding="utf-8"))
-    assert twin == returned == read_result(files.twin)
+    twin = json.loads(files.json_path.read_text(encoding="utf-8"))
+    assert twin == returned == read_result(files.json_path)
     dictionary = load_dictionary(files)
     for key, value in dictionary.items():
         assert twin[str(key)] == value
@@ -134,7 +134,7 @@ def test_a_result_that_is_no_number_leaves_no_twin(tmp_path: Path) -> None:
     files = files_in(tmp_path)
     with pytest.raises(ValueError, match="JSON"):
         write_result(files, [fold(float("nan"))], PARAMETERS, MODEL, INPUTS)
-    assert not files.twin.exists()
+    assert not files.json_path.exists()
     assert count_finished(tmp_path / "results", 28) == 0
 
 
@@ -152,7 +152,7 @@ def test_results_are_found_in_the_order_of_their_numbers(tmp_path: Path) -> None
 
 def test_only_whole_results_count(tmp_path: Path) -> None:
     write_result(files_in(tmp_path), [fold(1)], PARAMETERS, MODEL, INPUTS)
-    twin = files_in(tmp_path).twin
+    twin = files_in(tmp_path).json_path
     for name in (f".{twin.stem}.77.partial.json", f"{twin.stem} (copy).json", f"{twin.stem}.json~"):
         twin.with_name(name).write_text(twin.read_text())
     assert count_finished(tmp_path / "results", 28) == 1
@@ -167,7 +167,7 @@ def test_a_reader_keeps_all_but_the_lists_of_the_folds(tmp_path: Path) -> None:
     twin = write_result(files, [fold(1), fold(2)], PARAMETERS, MODEL, INPUTS)
     for number in ("0", "1"):
         del twin[number]["val_loss_hist"], twin[number]["test_actors"]
-    assert ResultReader().find(files.twin) == twin
+    assert ResultReader().find(files.json_path) == twin
     assert ResultReader().find_all(tmp_path / "results", 28) == [twin]
 
 
@@ -185,25 +185,25 @@ def test_a_reader_reads_a_file_again_when_it_is_another_one(
 
     def write_and_find(value: float) -> Any:
         write_result(files, [fold(value)], PARAMETERS, MODEL, INPUTS)
-        found = reader.find(files.twin)
+        found = reader.find(files.json_path)
         assert found is not None
         return found["0"]["train_loss"]
 
-    assert reader.find(files.twin) is None
+    assert reader.find(files.json_path) is None
     assert write_and_find(1) == 1
-    assert reader.find(files.twin) is reader.find(files.twin)
+    assert reader.find(files.json_path) is reader.find(files.json_path)
     assert len(reads) == 1
-    times = (files.twin.stat().st_atime_ns, files.twin.stat().st_mtime_ns)
+    times = (files.json_path.stat().st_atime_ns, files.json_path.stat().st_mtime_ns)
     assert write_and_find(2) == 2
-    files.twin.unlink()
-    assert reader.find(files.twin) is None
+    files.json_path.unlink()
+    assert reader.find(files.json_path) is None
     # Of the same length and time, but written anew.
     assert write_and_find(3) == 3
-    os.utime(files.twin, ns=times)
-    reader.find(files.twin)
+    os.utime(files.json_path, ns=times)
+    reader.find(files.json_path)
     write_result(files, [fold(4)], PARAMETERS, MODEL, INPUTS)
-    os.utime(files.twin, ns=times)
-    again = reader.find(files.twin)
+    os.utime(files.json_path, ns=times)
+    again = reader.find(files.json_path)
     assert again is not None
     assert again["0"]["train_loss"] == 4
 
@@ -215,7 +215,7 @@ def test_a_reader_finds_what_another_process_adds(tmp_path: Path) -> None:
         write_result(files_in(tmp_path, number), [fold(number)], PARAMETERS, MODEL, INPUTS)
         found = reader.find_all(tmp_path / "results", 28)
     assert [result["number"] for result in found] == [1, 3]
-    files_in(tmp_path, 3).twin.unlink()
+    files_in(tmp_path, 3).json_path.unlink()
     assert [result["number"] for result in reader.find_all(tmp_path / "results", 28)] == [1]
 
 
@@ -238,7 +238,7 @@ def test_a_file_that_is_no_result_is_refused(tmp_path: Path, text: str) -> None:
 def test_nothing_differs_from_itself(tmp_path: Path) -> None:
     files = files_in(tmp_path)
     write_result(files, [fold(1)], PARAMETERS, MODEL, INPUTS)
-    assert differences(read_result(files.twin), PARAMETERS, INPUTS) == []
+    assert differences(read_result(files.json_path), PARAMETERS, INPUTS) == []
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def assert_equal_results(suite: "Suite", folder: Path, other: Path) -> None:
     """Bit for bit: weights, figures, histories; and one row of the spreadsheet for each run."""
     rows: dict[Path, list[int]] = {}
     for run in runs_of(suite):
-        twin = run.files.twin.relative_to(suite.results)
+        twin = run.files.json_path.relative_to(suite.results)
         first, second = (json.loads((place / twin).read_text()) for place in (folder, other))
         assert first == second, run.title
         model = run.files.model(0).relative_to(suite.results)

@@ -126,7 +126,7 @@ def test_the_dictionary_has_the_published_keys_and_those_added(trained: "Suite")
 def test_the_dictionary_holds_plain_values_that_its_twin_repeats(trained: "Suite") -> None:
     dictionary = load_dictionary(trained, 28)
     assert_plain(dictionary)
-    twin = json.loads(trained.files(28).twin.read_text())
+    twin = json.loads(trained.files(28).json_path.read_text())
     assert {key: twin[str(key)] for key in dictionary} == dictionary
     assert twin["parameters"] == dictionary["summary"]["parameters"]
     instance = trained.instance(
@@ -201,7 +201,7 @@ def test_parameters_are_written_for_people(trained: "Suite") -> None:
 
 
 def test_the_twin_says_what_data_and_extractors_it_was_made_from(trained: "Suite") -> None:
-    twin = json.loads(trained.files(28).twin.read_text())
+    twin = json.loads(trained.files(28).json_path.read_text())
     extractor = json.loads((trained.extractors / "noisyspeech" / "extractor.json").read_text())
     assert twin["inputs"] == {
         "data": "data of tiny",
@@ -341,7 +341,7 @@ def test_the_input_of_the_first_convolution_is_refused(suite: "Suite") -> None:
     suite.write_experiment(28, {**AGAINST_NOISE, "at_layer": 1, "at_tap": "input"})
     with pytest.raises(UserError, match=r"cannot act on noisyspeech_layer1: no gradient"):
         suite.run(28)
-    assert not suite.files(28).twin.exists()
+    assert not suite.files(28).json_path.exists()
     assert not suite.files(28).model(0).exists()
 
 
@@ -350,7 +350,7 @@ def test_a_diverging_training_leaves_nothing(suite: "Suite") -> None:
     suite.write_experiment(5, {"choose_optimizer": "sgd", "learning_rate": 1000})
     with pytest.raises(TrainingError, match=r"loss became (nan|inf)"):
         suite.run(5, num_epochs=5)
-    assert not suite.files(5).twin.exists()
+    assert not suite.files(5).json_path.exists()
 
 
 def test_folds_are_trained_one_after_the_other_and_summarised(suite: "Suite") -> None:
@@ -403,7 +403,7 @@ def test_dual_anti_transfer_starts_from_the_best_run_of_another_experiment(
     for number, accuracy in ((1, 0.2), (2, 0.9)):
         twin = twins[number - 1]
         twin["summary"]["validation"]["mean_acc"] = accuracy
-        suite.files(31, number).twin.write_text(json.dumps(twin))
+        suite.files(31, number).json_path.write_text(json.dumps(twin))
     twin = suite.run(32, num_epochs=1)
     best = stored_weights(suite, 31, number=2)["features.0.weight"]
     started = watched[-1].convolutions
@@ -436,7 +436,7 @@ def test_an_interrupted_second_run_does_not_pass_for_the_first(
     suite.write_matrices()
     suite.write_experiment(5)
     suite.run(5, num_epochs=1)
-    assert suite.files(5).twin.exists()
+    assert suite.files(5).json_path.exists()
 
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -444,7 +444,7 @@ def test_an_interrupted_second_run_does_not_pass_for_the_first(
     monkeypatch.setattr(instance_module, "write_result", interrupted)
     with pytest.raises(KeyboardInterrupt):
         suite.run(5, num_epochs=1, seed=9)
-    assert not suite.files(5).twin.exists()
+    assert not suite.files(5).json_path.exists()
 
 
 def test_instances_share_the_sets_of_a_fold_but_not_those_of_another(suite: "Suite") -> None:

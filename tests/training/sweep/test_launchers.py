@@ -192,7 +192,7 @@ def test_processes_give_the_results_of_runs_in_order(suite: "Suite") -> None:
         workshop = Workshop(torch.device("cpu"))
         assert run_all(runs, launcher, {}, ResultReader(), workshop) == 0
     for run in runs_of(suite):
-        twin = run.files.twin.relative_to(suite.results)
+        twin = run.files.json_path.relative_to(suite.results)
         first, second = (suite.folder / name / twin for name in ("in_order", "side_by_side"))
         assert first.read_text() == second.read_text()
     assert not list((suite.folder / "side_by_side").rglob("unfinished"))

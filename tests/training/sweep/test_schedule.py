@@ -33,8 +33,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def quick(_instance: Any, files: Any, *_: Any) -> None:
         names.append(files.stem)
-        files.twin.parent.mkdir(parents=True, exist_ok=True)
-        files.twin.write_text("{}")
+        files.json_path.parent.mkdir(parents=True, exist_ok=True)
+        files.json_path.write_text("{}")
 
     monkeypatch.setattr(instance_module, "run_instance", quick)
     monkeypatch.setattr(Spreadsheets, "add", lambda *_: None)
@@ -87,8 +87,8 @@ def test_what_another_process_runs_is_left_to_it_and_waited_for(
         # The second experiment starts from all runs of the first, so it waits, too.
         thread.join(0.2)
         assert trained == [runs[1].files.stem]
-        first.twin.parent.mkdir(parents=True, exist_ok=True)
-        first.twin.write_text("{}")
+        first.json_path.parent.mkdir(parents=True, exist_ok=True)
+        first.json_path.write_text("{}")
     thread.join(30)
     assert trained == [runs[1].files.stem, runs[2].files.stem]
     assert f"{runs[0].title}: another process is running it" in capsys.readouterr().out
@@ -109,7 +109,7 @@ def test_overwriting_together_runs_each_instance_once(runs: list[Run], trained: 
     with locked(runs[0].files.lock):
         thread = in_background(lambda: launched(runs, True))
         wait_for(lambda: bool(trained))
-        runs[0].files.twin.write_text("{} ")  # the other process has overwritten it
+        runs[0].files.json_path.write_text("{} ")  # the other process has overwritten it
     thread.join(30)
     assert trained == [runs[1].files.stem, runs[2].files.stem]
 
@@ -128,8 +128,8 @@ def test_a_failure_is_noted_until_the_instance_succeeds(
     broken = runs[0].files.model(0)
     broken.mkdir(parents=True)
     assert launched(runs, False) == 1
-    assert not runs[0].files.twin.exists()
-    assert runs[1].files.twin.exists()
+    assert not runs[0].files.json_path.exists()
+    assert runs[1].files.json_path.exists()
     reason = json.loads(runs[0].files.failure.read_text())["failed"]
     assert "experiment 1 run 1" in reason
     assert listed(suite, capsys)[:2] == ["0/1, 1 failed", "1/1"]
@@ -217,8 +217,8 @@ def test_a_result_that_appears_while_the_sweep_begins_is_not_made_again(
 
     def slowly(*arguments: Any) -> list[Run]:
         found = unfinished(*arguments)
-        runs[0].files.twin.parent.mkdir(parents=True)
-        runs[0].files.twin.write_text("{}")
+        runs[0].files.json_path.parent.mkdir(parents=True)
+        runs[0].files.json_path.write_text("{}")
         return found
 
     monkeypatch.setattr(training.sweep.schedule, "_unfinished", slowly)

@@ -47,13 +47,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_files_appear_together_and_the_mark_last(
     run: Run, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, twin = (name_of(run, path) for path in (run.files.model(0), run.files.twin))
+    model, twin = (name_of(run, path) for path in (run.files.model(0), run.files.json_path))
     order = Order(run)
     assert collector.begin("one", order) == "begin"
     collector.write("one", twin, b"{")
     collector.write("one", model, b"weights")
     collector.write("one", twin, b"}")
-    assert not run.files.twin.exists()
+    assert not run.files.json_path.exists()
     assert not run.files.model(0).exists()
     renamed: list[str] = []
     replace_file = Path.replace
@@ -64,7 +64,7 @@ def test_files_appear_together_and_the_mark_last(
 
     monkeypatch.setattr(Path, "replace", replaced)
     collector.finish("one", twin)
-    assert renamed == [run.files.model(0).name, run.files.twin.name]
+    assert renamed == [run.files.model(0).name, run.files.json_path.name]
     assert contents(run.files.results_folder) == {model: b"weights", twin: b"{}"}
 
 
@@ -79,7 +79,7 @@ def test_one_node_at_a_time_has_a_run(run: Run, collector: Collector) -> None:
 
 
 def test_what_a_lost_node_sent_is_removed_and_refused(run: Run, collector: Collector) -> None:
-    order, twin = Order(run), name_of(run, run.files.twin)
+    order, twin = Order(run), name_of(run, run.files.json_path)
     collector.begin("one", order)
     collector.write("one", twin, b"half of it")
     collector.release("one")
@@ -93,9 +93,9 @@ def test_what_a_lost_node_sent_is_removed_and_refused(run: Run, collector: Colle
 
 
 def test_a_result_that_another_process_left_is_kept(run: Run, collector: Collector) -> None:
-    run.files.twin.parent.mkdir(parents=True)
-    run.files.twin.write_text("{}")
-    stale = identity_of(run.files.twin)
+    run.files.json_path.parent.mkdir(parents=True)
+    run.files.json_path.write_text("{}")
+    stale = identity_of(run.files.json_path)
     assert collector.begin("one", Order(run)) == "finished"
     assert not run.files.unfinished.exists()
     assert collector.begin("two", Order(run, stale)) == "begin"
@@ -134,7 +134,7 @@ def test_a_run_is_trained_elsewhere_and_sent(
             (moved.files.parameters, b""),
             (folder / "tracking" / "run" / "events", b"12345678"),
             (moved.files.state(0), b"left behind"),
-            (moved.files.twin, b"{}"),
+            (moved.files.json_path, b"{}"),
         ):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
@@ -148,20 +148,20 @@ def test_a_run_is_trained_elsewhere_and_sent(
         name_of(run, files.model(0)): b"eleven byte",
         name_of(run, files.parameters): b"",
         "tracking/run/events": b"12345678",
-        name_of(run, files.twin): b"{}",
+        name_of(run, files.json_path): b"{}",
     }
     assert not places[0].exists()
 
 
 def test_a_run_that_fails_sends_nothing(run: Run, call: Any) -> None:
     def train(moved: Run) -> None:
-        moved.files.twin.parent.mkdir(parents=True)
-        moved.files.twin.write_bytes(b"{}")
+        moved.files.json_path.parent.mkdir(parents=True)
+        moved.files.json_path.write_bytes(b"{}")
         raise ValueError("no")
 
     outcome = carry_out_and_send(Order(run), "one", train, call)
     assert outcome.failure == f"{run.title}: ValueError: no"
-    assert not run.files.twin.exists()
+    assert not run.files.json_path.exists()
     assert call("begin", "two", Order(run)) == "begin"
 
 
@@ -170,7 +170,7 @@ def test_what_a_run_starts_from_is_fetched(
 ) -> None:
     monkeypatch.setattr(sending, "PIECE_BYTES", 4)
     source = replace(run.files, experiment=9)
-    for path, content in ((source.twin, b'{"a": 1}'), (source.model(0), b"0123456789")):
+    for path, content in ((source.json_path, b'{"a": 1}'), (source.model(0), b"0123456789")):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     seen: dict[str, bytes] = {}

@@ -56,9 +56,9 @@ def test_runs_one_of_which_fails_and_one_starts_from_others(suite: "Suite") -> N
     for run, alone in zip(runs_of(suite), runs, strict=True):
         if run.experiment.id == 2:
             assert run.files.failure.exists()
-            assert not run.files.twin.exists()
+            assert not run.files.json_path.exists()
             continue
-        found, expected = (json.loads(each.files.twin.read_text()) for each in (run, alone))
+        found, expected = (json.loads(each.files.json_path.read_text()) for each in (run, alone))
         assert found["0"]["test_confusion"] == expected["0"]["test_confusion"]
         for name in ("train_loss_hist", "val_loss_hist"):
             assert found["0"][name] == pytest.approx(expected["0"][name], rel=1e-4)

@@ -25,8 +25,8 @@ def run(suite: "Suite") -> Run:
 
 
 def leave_result(run: Run) -> None:
-    run.files.twin.parent.mkdir(parents=True, exist_ok=True)
-    run.files.twin.write_text("{}")
+    run.files.json_path.parent.mkdir(parents=True, exist_ok=True)
+    run.files.json_path.write_text("{}")
 
 
 def test_a_result_that_is_there_makes_a_run_superfluous(run: Run) -> None:
@@ -34,7 +34,7 @@ def test_a_result_that_is_there_makes_a_run_superfluous(run: Run) -> None:
     outcome = carry_out(Order(run), lambda _: pytest.fail("trained again"))
     assert (outcome.failure, outcome.seconds, outcome.is_busy) == ("", 0.0, False)
     trained: list[Run] = []
-    carry_out(Order(run, identity_of(run.files.twin)), trained.append)
+    carry_out(Order(run, identity_of(run.files.json_path)), trained.append)
     assert trained == [run]
 
 
@@ -65,10 +65,10 @@ def test_what_a_killed_process_was_writing_is_removed(run: Run) -> None:
     left = [
         files.model(0).with_name(f".{files.model(0).stem}.123@node-7.partial.pt"),
         files.state(0).with_name(f".{files.state(0).stem}.123@node-7.partial.pt"),
-        files.twin.with_name(f".{files.twin.stem}.1@node-8.partial.json"),
+        files.json_path.with_name(f".{files.json_path.stem}.1@node-8.partial.json"),
     ]
     eleventh = files_of(run.experiment, run.experiment.instances[10])
-    other = eleventh.twin.with_name(f".{eleventh.twin.stem}.1@node-8.partial.json")
+    other = eleventh.json_path.with_name(f".{eleventh.json_path.stem}.1@node-8.partial.json")
     for path in (*left, other, files.model(0)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
