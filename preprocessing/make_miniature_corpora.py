@@ -7,7 +7,7 @@ A folder that holds anything else is left alone; a corpus whose key is empty is 
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +19,26 @@ from config.command_line import (
 )
 from config.errors import UserError
 from config.settings import Settings, display_path
-from preprocessing.miniature.acted_emotions import make_iemocap
-from preprocessing.miniature.family_notes import make_nsynth
-from preprocessing.miniature.folders import make_corpus_folder
+from preprocessing.miniature import good_sounds
+from preprocessing.miniature.folders import Content, make_corpus_folder
 from preprocessing.miniature.good_sounds import make_good_sounds
+from preprocessing.miniature.iemocap import make_iemocap
+from preprocessing.miniature.librispeech import WORDS, make_librispeech
 from preprocessing.miniature.noises import make_ms_snsd
-from preprocessing.miniature.read_sentences import FEWEST_WORDS, NOUNS, make_librispeech
-from preprocessing.miniature.speakers import distinct_variants
-from preprocessing.miniature.spoken_digits import make_speech_commands
+from preprocessing.miniature.nsynth import make_nsynth
+from preprocessing.miniature.sounds import SAMPLE_RATE
+from preprocessing.miniature.speech import distinct_variants
+from preprocessing.miniature.speech_commands import make_speech_commands
+
+
+@dataclass(frozen=True)
+class Size:
+    """A number that a corpus is made from: by default, with --tiny, at most, and what it counts."""
+
+    default: int
+    tiny: int
+    meaning: str
+    most: int = 100_000
 
 
 @dataclass(frozen=True)
@@ -36,62 +48,65 @@ class MiniatureCorpus:
     Attributes:
         title: the real corpus whose layout it has.
         key: the key of [preprocessing] that names its folder.
-        sizes: the command-line options that `make` takes, by their names in `make`.
-        make: writes it: `make(folder, seed=..., **sizes)`.
+        make: yields its files: `make(seed=..., **sizes)`; see `make_corpus_folder`.
+        sizes: what else `make` takes, by name; each is an option of the command line.
+        sample_rate: in Hz.
     """
 
     title: str
     key: str
-    sizes: tuple[str, ...]
-    make: Callable[..., int]
-
-
-@dataclass(frozen=True)
-class Size:
-    """A number that a corpus is made from: by default, with --tiny, and what it counts."""
-
-    default: int
-    tiny: int
-    meaning: str
+    make: Callable[..., Iterable[tuple[str, Content]]]
+    sizes: dict[str, Size]
+    sample_rate: int = SAMPLE_RATE
 
 
 CORPORA = {
     "gsc": MiniatureCorpus(
         "Google Speech Commands",
         "input_gsc_raw_folder",
-        ("clips_per_word", "num_voices"),
         make_speech_commands,
+        {
+            "clips_per_word": Size(90, 4, "clips of each spoken digit"),
+            "num_voices": Size(60, 4, "voices that speak the digits", len(distinct_variants())),
+        },
     ),
     "noisyspeech": MiniatureCorpus(
         "MS-SNSD",
         "input_noisyspeech_repo",
-        ("num_sentences", "files_per_noise"),
         make_ms_snsd,
+        {
+            "num_sentences": Size(80, 6, "clean sentences"),
+            "files_per_noise": Size(6, 2, "files of each type of noise, 8 s each"),
+        },
     ),
     "iemocap": MiniatureCorpus(
-        "IEMOCAP", "input_iemocap_folder", ("utterances_per_emotion",), make_iemocap
+        "IEMOCAP",
+        "input_iemocap_folder",
+        make_iemocap,
+        {"utterances_per_emotion": Size(6, 1, "utterances of each actor and emotion")},
     ),
     "goodsounds": MiniatureCorpus(
-        "Good-Sounds", "input_good-sounds_folder", ("sounds_per_goodness",), make_good_sounds
+        "Good-Sounds",
+        "input_good-sounds_folder",
+        make_good_sounds,
+        {"sounds_per_goodness": Size(4, 1, "notes of each instrument and goodness")},
+        good_sounds.SAMPLE_RATE,
     ),
     "librispeech": MiniatureCorpus(
         "LibriSpeech",
         "input_librispeech_folder",
-        ("repetitions_per_word", "num_words"),
         make_librispeech,
+        {
+            "repetitions_per_word": Size(12, 3, "times that training speakers say each word"),
+            "num_words": Size(20, 20, "words, as num_classes_librispeech says", len(WORDS)),
+        },
     ),
-    "nsynth": MiniatureCorpus("NSynth", "input_nsynth_folder", ("notes_per_family",), make_nsynth),
-}
-SIZES = {
-    "clips_per_word": Size(90, 4, "clips of each spoken digit"),
-    "num_voices": Size(60, 4, "voices that speak the digits"),
-    "num_sentences": Size(80, 6, "clean sentences"),
-    "files_per_noise": Size(6, 2, "files of each type of noise, 8 s each"),
-    "utterances_per_emotion": Size(8, 1, "utterances of each actor and emotion"),
-    "sounds_per_goodness": Size(4, 1, "notes of each instrument and kind of bad sound"),
-    "repetitions_per_word": Size(24, 3, "times that training speakers say each word"),
-    "num_words": Size(20, 20, "words, which num_classes_librispeech must be too"),
-    "notes_per_family": Size(24, 8, "training notes of each family of instruments"),
+    "nsynth": MiniatureCorpus(
+        "NSynth",
+        "input_nsynth_folder",
+        make_nsynth,
+        {"notes_per_family": Size(12, 8, "training notes of each family of instruments")},
+    ),
 }
 
 
@@ -99,36 +114,32 @@ def main() -> None:
     """Make the corpora that the command line asks for."""
     arguments = _parser().parse_args()
     settings = settings_from(arguments, PREPARATION_SECTIONS)
-    sizes = _sizes_of(arguments)
-    _check_sizes(sizes)
     for name, folder in _folders(arguments.corpora, settings).items():
-        own = {size: sizes[size] for size in CORPORA[name].sizes}
-        _make(name, folder, settings.preprocessing.seed, own)
+        sizes = {}
+        for size_name, size in CORPORA[name].sizes.items():
+            given: int | None = getattr(arguments, size_name)
+            default = size.tiny if arguments.tiny else size.default
+            sizes[size_name] = default if given is None else given
+        make_corpus(name, folder, settings.preprocessing.seed, sizes)
 
 
-def _sizes_of(arguments: argparse.Namespace) -> dict[str, int]:
-    """The sizes of all corpora: what the command line says, or else the default."""
-    sizes = {}
-    for name, size in SIZES.items():
-        given: int | None = getattr(arguments, name)
-        default = size.tiny if arguments.tiny else size.default
-        sizes[name] = default if given is None else given
-    return sizes
+def make_corpus(name: str, folder: Path, seed: int, sizes: dict[str, int]) -> None:
+    """Make a corpus unless it is there already, and print which of both.
 
-
-def _check_sizes(sizes: dict[str, int]) -> None:
-    """Refuse more than there is to make a corpus from."""
-    num_distinct = len(distinct_variants())
-    if sizes["num_voices"] > num_distinct:
-        raise UserError(
-            f"--num-voices {sizes['num_voices']}: eSpeak NG has {num_distinct} distinct voices"
-        )
-    if not FEWEST_WORDS <= sizes["num_words"] <= len(NOUNS):
-        raise UserError(f"--num-words {sizes['num_words']}: must be {FEWEST_WORDS} to {len(NOUNS)}")
+    Raises:
+        UserError: the folder holds something that is not a miniature corpus.
+    """
+    corpus = CORPORA[name]
+    recipe = {"corpus": name, "seed": seed, "sizes": sizes}
+    files = corpus.make(seed=seed, **sizes)
+    is_new = make_corpus_folder(folder, recipe, files, corpus.sample_rate)
+    summary = ", ".join(f"{value} {corpus.sizes[size].meaning}" for size, value in sizes.items())
+    verb = "written to" if is_new else "already there:"
+    print(f"miniature {corpus.title} {verb} {display_path(folder)} ({summary})", flush=True)
 
 
 def _folders(chosen: list[str], settings: Settings) -> dict[str, Path]:
-    """Where each corpus goes that is asked for by name, or else that has a folder at all."""
+    """Return where each corpus goes that is asked for by name, or else that has a folder at all."""
     folders = {name: _folder_of(CORPORA[name], settings) for name in chosen or CORPORA}
     present = {name: folder for name, folder in folders.items() if folder is not None}
     missing = [name for name in folders if name not in present]
@@ -147,17 +158,6 @@ def _folder_of(corpus: MiniatureCorpus, settings: Settings) -> Path | None:
     return folder
 
 
-def _make(name: str, folder: Path, seed: int, sizes: dict[str, int]) -> None:
-    corpus = CORPORA[name]
-    recipe = {"corpus": name, "seed": seed, "sizes": sizes}
-    is_new = make_corpus_folder(
-        folder, recipe, lambda aside: corpus.make(aside, seed=seed, **sizes)
-    )
-    summary = ", ".join(f"{value} {SIZES[size].meaning}" for size, value in sizes.items())
-    verb = "written to" if is_new else "already there:"
-    print(f"miniature {corpus.title} {verb} {display_path(folder)} ({summary})", flush=True)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = settings_parser(str(__doc__))
     parser.add_argument(
@@ -170,13 +170,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tiny", action="store_true", help="a few clips of each class, to try the scripts with"
     )
-    for name, size in SIZES.items():
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            type=_count,
-            metavar="N",
-            help=f"{size.meaning} (default: {size.default}, with --tiny {size.tiny})",
-        )
+    for corpus in CORPORA.values():
+        for name, size in corpus.sizes.items():
+            parser.add_argument(
+                f"--{name.replace('_', '-')}",
+                type=_count_to(size.most),
+                metavar="N",
+                help=f"{size.meaning} (default: {size.default}, with --tiny {size.tiny})",
+            )
     return parser
 
 
@@ -186,10 +187,15 @@ def _corpus_name(text: str) -> str:
     return text
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
-        raise argparse.ArgumentTypeError(f"must be 1 to 100000, is {text}")
-    return int(text)
+def _count_to(most: int) -> Callable[[str], int]:
+    """Return what reads a number of an option, and refuses more than `most`."""
+
+    def count(text: str) -> int:
+        if not text.isdecimal() or not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"must be 1 to {most}, is {text}")
+        return int(text)
+
+    return count
 
 
 if __name__ == "__main__":

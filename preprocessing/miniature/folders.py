@@ -6,26 +6,35 @@ from, and names every file, so that nothing else is ever removed with it.
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from config.errors import UserError
 from config.files import write_json
+from preprocessing.miniature.sounds import Samples
 
 MARKER = "miniature.json"
-VERSION = 1  # raise it when the same recipe gives other audio
+VERSION = 2  # raise it when the same recipe gives other files
+
+Content = Samples | str | bytes
 
 
 def make_corpus_folder(
-    folder: Path, recipe: Mapping[str, Any], make: Callable[[Path], object]
+    folder: Path,
+    recipe: Mapping[str, Any],
+    files: Iterable[tuple[str, Content]],
+    sample_rate: int,
 ) -> bool:
-    """Make a corpus unless it is there already.
+    """Write the files of a corpus unless they are there already.
 
     Args:
         folder: where the corpus belongs. May be missing, empty, or hold a miniature corpus.
         recipe: what the corpus is made from (its name, seed, sizes), as JSON can hold it.
-        make: writes the corpus into the folder that it is given.
+        files: path below the folder, and text, bytes, or samples in [-1, 1] of a .wav or .flac.
+        sample_rate: of the samples, in Hz.
 
     Returns:
         Whether it was made; False if one of the same recipe was there, whole.
@@ -33,18 +42,22 @@ def make_corpus_folder(
     Raises:
         UserError: the folder holds something that is not a miniature corpus.
     """
+    from tqdm import tqdm
+
     folder = folder.resolve()
     wanted = {"version": VERSION, **recipe}
     if folder.exists():
-        found = _read_marker(folder)
-        if found is not None and _is_whole(folder, found) and _recipe_of(found) == wanted:
+        marker = _read_marker(folder)
+        known = {MARKER, *marker.pop("files", ())}
+        if marker == wanted and all((folder / name).is_file() for name in known):
             return False
-        _refuse_foreign_files(folder, found)
+        _refuse_foreign_files(folder, known)
     aside = folder.with_name(f".{folder.name}.miniature-partial")
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir(parents=True)
-        make(aside)
+        for name, content in tqdm(files, folder.name, unit="file", disable=None):
+            _write(aside / name, content, sample_rate)
         write_json(aside / MARKER, wanted | {"files": sorted(_files_below(aside))})
         if folder.exists():
             shutil.rmtree(folder)
@@ -54,34 +67,39 @@ def make_corpus_folder(
     return True
 
 
+def _write(path: Path, content: Content, sample_rate: int) -> None:
+    import soundfile
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, str):
+        path.write_text(content, encoding="utf-8")
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        integers = np.rint(np.clip(content, -1, 1) * (2**15 - 1)).astype(np.int16)
+        soundfile.write(path, integers, sample_rate, subtype="PCM_16")
+
+
 def _files_below(folder: Path) -> Iterator[str]:
     for path in folder.rglob("*"):
         if not path.is_dir() or path.is_symlink():
             yield path.relative_to(folder).as_posix()
 
 
-def _read_marker(folder: Path) -> dict[str, Any] | None:
-    """What a marker says, or None if there is none that can be trusted."""
+def _read_marker(folder: Path) -> dict[str, Any]:
+    """Return what a marker says, or nothing if there is none that can be trusted."""
     try:
-        found = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and isinstance(found.get("files"), list) else None
+        return {}
+    trusted = isinstance(marker, dict) and isinstance(marker.get("files"), list)
+    return marker if trusted else {}
 
 
-def _recipe_of(marker: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in marker.items() if key != "files"}
-
-
-def _is_whole(folder: Path, marker: Mapping[str, Any]) -> bool:
-    return all((folder / name).is_file() for name in marker["files"])
-
-
-def _refuse_foreign_files(folder: Path, marker: Mapping[str, Any] | None) -> None:
-    """Raise if a folder holds a file that is not in its marker's list."""
+def _refuse_foreign_files(folder: Path, known: set[str]) -> None:
+    """Raise if a folder holds a file that its marker does not name."""
     if not folder.is_dir():
         raise UserError(f"{folder}: is no folder; name another one with --set or --config")
-    known = {MARKER, *marker["files"]} if marker is not None else set()
     foreign = next((name for name in _files_below(folder) if name not in known), None)
     if foreign is not None:
         raise UserError(

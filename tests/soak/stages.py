@@ -11,7 +11,7 @@ import experiments_manager
 from config.extractors import EXTRACTORS
 from config.settings import load_settings
 from preprocessing.corpora import noisyspeech
-from preprocessing.make_miniature_corpora import CORPORA, SIZES
+from preprocessing.make_miniature_corpora import CORPORA, make_corpus
 from preprocessing.pipeline import extraction
 from pretraining.pretrain import pretrain
 from tests.conftest import Suite
@@ -153,8 +153,7 @@ def _suite(folder: Path) -> Suite:
 
 
 def _corpus(name: str, folder: Path) -> Path:
-    corpus = CORPORA[name]
-    corpus.make(folder, seed=0, **{size: SIZES[size].tiny for size in corpus.sizes})
+    make_corpus(name, folder, 0, {key: size.tiny for key, size in CORPORA[name].sizes.items()})
     return folder
 
 

@@ -1,0 +1,281 @@
+"""Miniature corpora: the real layouts, the same files again, and never over anything else."""
+
+import json
+import sqlite3
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from config.errors import UserError
+from config.settings import Settings, load_settings
+from preprocessing import make_miniature_corpora
+from preprocessing.corpora import goodsounds, gsc, iemocap, librispeech, noisyspeech, nsynth
+from preprocessing.make_miniature_corpora import CORPORA, make_corpus
+from preprocessing.miniature.folders import MARKER, Content, make_corpus_folder
+from preprocessing.miniature.speech import Voice, distinct_variants, speak
+from preprocessing.pipeline.dataset import Dataset
+
+WORDS = ["river", "father", "winter", "garden", "horse"]
+INSTRUMENTS = goodsounds.INSTRUMENTS
+SMALL: dict[str, dict[str, int]] = {
+    "gsc": {"clips_per_word": 3, "num_voices": 2},
+    "noisyspeech": {"num_sentences": 3, "files_per_noise": 1},
+    "iemocap": {"utterances_per_emotion": 1},
+    "goodsounds": {"sounds_per_goodness": 2},
+    "librispeech": {"repetitions_per_word": 4, "num_words": 5},
+    "nsynth": {"notes_per_family": 5},
+}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Small corpora of all six kinds, and settings that name their folders."""
+    folder = tmp_path_factory.mktemp("corpora")
+    for name, sizes in SMALL.items():
+        make_corpus(name, folder / name, 1, sizes)
+    overrides: dict[str, Any] = {corpus.key: folder / name for name, corpus in CORPORA.items()}
+    sizes = {"items_per_class": 3, "num_classes_librispeech": 5}
+    return load_settings(overrides=overrides | sizes, prefer=("preprocessing", "pretraining"))
+
+
+def of_each(names: tuple[str, ...] | list[str], count: int) -> dict[str, int]:
+    return dict.fromkeys(names, count)
+
+
+ACTORS = [f"Ses{session:02}{letter}" for session in range(1, 6) for letter in "FM"]
+SESSIONS = [f"Session{session}" for session in range(1, 6)]
+LISTED: list[tuple[Dataset, str, dict[str, int], dict[str, int]]] = [
+    (iemocap.RANDSPLIT, "emotion", of_each(iemocap.EMOTIONS, 10), {}),
+    (iemocap.ACTORSPLIT, "emotion", of_each(iemocap.EMOTIONS, 10), of_each(SESSIONS, 8)),
+    (iemocap.SPEAKER_RANDSPLIT, "speaker", of_each(ACTORS, 5), {}),
+    (goodsounds.RANDSPLIT, "klass", of_each(goodsounds.GOODNESS, 24), {}),
+    (
+        goodsounds.INSTRUMENTSPLIT,
+        "klass",
+        of_each(goodsounds.GOODNESS, 24),
+        of_each(INSTRUMENTS, 10),
+    ),
+    (goodsounds.INSTRUMENT_RANDSPLIT, "instrument", of_each(INSTRUMENTS, 10), {}),
+    (librispeech.WORDS, "word", of_each(WORDS, 4 + 3 + 3), {}),
+    (nsynth.NOTES, "family", of_each(nsynth.FAMILIES, 5 + 1 + 1), {}),
+]
+
+
+@pytest.mark.parametrize(("dataset", "label", "classes", "groups"), LISTED)
+def test_the_scripts_find_every_class_and_group(
+    settings: Settings,
+    dataset: Dataset,
+    label: str,
+    classes: dict[str, int],
+    groups: dict[str, int],
+) -> None:
+    clips = dataset.list_clips(settings)
+    assert Counter(clip.class_name for clip in clips) == classes
+    assert all(str(clip.details[label]).lower() == clip.class_name.lower() for clip in clips)
+    if groups:
+        assert Counter(clip.group for clip in clips) == groups
+    for clip in clips:
+        samples, rate = soundfile.read(clip.path)
+        start = round(clip.start * rate)
+        stop = start + round(clip.duration * rate) if clip.duration else None
+        # A clip whose peak is 0.05 or less counts as empty if it is a spoken digit.
+        assert 0.05 < np.abs(samples[start:stop]).max() < 1
+
+
+def test_no_speaker_or_instrument_is_in_two_sets(settings: Settings) -> None:
+    for dataset, source in ((librispeech.WORDS, "speaker"), (nsynth.NOTES, "instrument")):
+        clips = dataset.list_clips(settings)
+        sets = {clip.details[source]: clip.fixed_set for clip in clips}
+        assert all(sets[clip.details[source]] == clip.fixed_set for clip in clips)
+        assert set(sets.values()) == {"train", "validation", "test"}
+
+
+def test_digits_are_balanced_and_of_all_voices(settings: Settings) -> None:
+    chosen = gsc.choose_balanced(settings)
+    assert Counter(path.parent.name for path, _ in chosen) == of_each(gsc.DIGITS, 3)
+    assert len({path.name.partition("_nohash_")[0] for path, _ in chosen}) == 2
+    for path, _ in chosen:
+        samples, rate = soundfile.read(path)
+        assert rate == 16000
+        assert 0.8 * rate <= len(samples) <= rate
+        assert 0.2 < np.abs(samples).max() < 1
+
+
+def test_every_type_of_noise_sounds_in_every_second(settings: Settings) -> None:
+    noises = noisyspeech.find_noises(settings)
+    assert [kind for _, kind in noises] == list(noisyspeech.NOISE_TYPES)
+    for path, _ in noises:
+        samples, rate = soundfile.read(path)
+        levels = 10 * np.log10((samples.reshape(-1, rate) ** 2).mean(axis=1))
+        assert len(levels) == 8
+        assert -45 < levels.min() < levels.max() < -15
+    assert len({path.read_bytes() for path, _ in noises}) == len(noises)
+    assert noisyspeech.plan_mixtures(settings)
+
+
+def test_words_are_where_the_labels_say(settings: Settings) -> None:
+    clips = librispeech.list_words(settings)
+    for path in {clip.path for clip in clips}:
+        samples, rate = soundfile.read(path)
+        is_pause = np.ones(len(samples), dtype=bool)
+        for clip in clips:
+            if clip.path == path:
+                assert clip.duration is not None
+                start = round(clip.start * rate)
+                is_pause[start : start + round(clip.duration * rate)] = False
+        assert np.abs(samples[is_pause]).max() < 0.1 * np.abs(samples).max()
+
+
+def test_scales_are_left_out_and_all_sounds_are_in_the_database(settings: Settings) -> None:
+    folder = settings.preprocessing.input_good_sounds_folder
+    assert folder is not None
+    with closing(sqlite3.connect(folder / "database.sqlite")) as database:
+        rows = database.execute(
+            "SELECT klass, filename FROM sounds JOIN takes ON sound_id=sounds.id"
+        )
+        klasses, files = zip(*rows, strict=True)
+    assert klasses.count("scale-good") == 2 * len(INSTRUMENTS)
+    assert {folder / file for file in files} == set(folder.rglob("*.wav"))
+    assert soundfile.info(folder / files[0]).samplerate == 48000
+
+
+def made(name: str, seed: int) -> dict[str, bytes]:
+    """Return the files of a small corpus as they come out of its recipe."""
+    files = CORPORA[name].make(seed=seed, **SMALL[name])
+    return {
+        path: content if isinstance(content, bytes) else _bytes(content) for path, content in files
+    }
+
+
+def _bytes(content: Content) -> bytes:
+    return content.encode() if isinstance(content, str) else np.asarray(content).tobytes()
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_the_seed_decides_every_file(name: str) -> None:
+    first = made(name, 1)
+    speak("something in between", Voice("whisper"), seed=9)
+    assert made(name, 1) == first
+    other = {path: content for path, content in made(name, 2).items() if path.endswith("wav")}
+    assert not set(other.values()) & set(first.values())
+
+
+@pytest.mark.parametrize("variant", ["m3", "whisper", "croak", "klatt3", "Marco"])
+def test_speech_does_not_depend_on_what_was_said_before(variant: str) -> None:
+    first = speak("seven", Voice(variant), seed=5)
+    speak("something else, and longer", Voice("croak", rate=300, pitch=90), seed=9)
+    assert speak("seven", Voice(variant), seed=5).tolist() == first.tolist()
+    is_noisy = variant == "whisper"
+    assert (speak("seven", Voice(variant), seed=6).tolist() != first.tolist()) or not is_noisy
+
+
+RECIPE = {"corpus": "gsc", "seed": 1}
+OTHER = {"corpus": "gsc", "seed": 2}
+
+
+def make(folder: Path, recipe: dict[str, Any] = RECIPE, text: str = "sound") -> bool:
+    return make_corpus_folder(folder, recipe, [("zero/a.txt", text)], 16000)
+
+
+def interrupted() -> Iterator[tuple[str, Content]]:
+    yield "zero/a.txt", "half"
+    raise KeyboardInterrupt
+
+
+def test_a_corpus_is_made_once_and_replaced_by_another_recipe(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "gsc"
+    left = tmp_path / "deep" / ".gsc.miniature-partial"  # by a run that was killed
+    left.mkdir(parents=True)
+    (left / "half.wav").touch()
+    assert make(folder)
+    assert [path.name for path in folder.parent.iterdir()] == ["gsc"]
+    assert json.loads((folder / MARKER).read_text())["files"] == ["zero/a.txt"]
+    assert not make_corpus_folder(folder, RECIPE, interrupted(), 16000)
+    (folder / "zero" / "a.txt").unlink()
+    assert make(folder)
+    assert make(folder, OTHER, "other")
+    assert (folder / "zero" / "a.txt").read_text() == "other"
+
+
+def test_an_interrupted_making_leaves_nothing_and_keeps_the_old(tmp_path: Path) -> None:
+    folder = tmp_path / "gsc"
+    for is_there in (False, True):
+        with pytest.raises(KeyboardInterrupt):
+            make_corpus_folder(folder, OTHER, interrupted(), 16000)
+        assert [path.name for path in tmp_path.iterdir()] == ["gsc"] * is_there
+        make(folder)
+    assert (folder / "zero" / "a.txt").exists()
+
+
+@pytest.mark.parametrize("marker", [None, "whole", "", "[]", '{"files": 3}', "\udcff"])
+def test_files_of_others_are_left_alone(tmp_path: Path, marker: str | None) -> None:
+    folder = tmp_path / "gsc"
+    make(folder)
+    if marker is None:
+        (folder / MARKER).unlink()
+    elif marker != "whole":
+        (folder / MARKER).write_bytes(marker.encode("utf-8", "surrogateescape"))
+    (folder / "zero" / "real.wav").write_text("real")
+    with pytest.raises(UserError, match=r"holds zero/\S+, which this script did not make"):
+        make(folder, OTHER)
+    assert (folder / "zero" / "real.wav").read_text() == "real"
+    with pytest.raises(UserError, match="is no folder"):
+        make(folder / "zero" / "real.wav")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> None:
+    monkeypatch.setattr(sys, "argv", ["make_miniature_corpora.py", *map(str, arguments)])
+    make_miniature_corpora.main()
+
+
+def test_the_command_fills_the_folders_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overlay = tmp_path / "mini.ini"
+    overlay.write_text(
+        f"[preprocessing]\nseed = 4\ninput_gsc_raw_folder = {tmp_path}/gsc\n"
+        f"input_nsynth_folder = {tmp_path}/nsynth\n"
+    )
+    options = ("--config", overlay, "--tiny", "--num-voices", "1", "--notes-per-family", "1")
+    run(monkeypatch, *options)
+    assert {path.name for path in tmp_path.iterdir()} == {"gsc", "nsynth", "mini.ini"}
+    marker = json.loads((tmp_path / "gsc" / MARKER).read_text())
+    assert (marker["seed"], marker["sizes"]) == (4, {"clips_per_word": 4, "num_voices": 1})
+    assert len(marker["files"]) == 40
+    output = capsys.readouterr().out
+    assert output.count("written to") == 2
+    assert "input_good-sounds_folder: is empty, no miniature Good-Sounds" in output
+    (tmp_path / "nsynth" / "mine.txt").write_text("mine")
+    run(monkeypatch, *options)
+    assert capsys.readouterr().out.count("already there") == 2
+    run(monkeypatch, "gsc", *options, "--set", "seed=5")
+    assert json.loads((tmp_path / "gsc" / MARKER).read_text())["seed"] == 5
+    with pytest.raises(UserError, match="input_noisyspeech_repo: is empty"):
+        run(monkeypatch, "gsc", "noisyspeech", *options)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--num-voices", str(len(distinct_variants()) + 1)), "--num-voices: must be 1 to"),
+        (("--num-words", "41"), "--num-words: must be 1 to 40"),
+        (("--clips-per-word", "0"), "must be 1 to 100000, is 0"),
+        (("timit",), "must be one of gsc, noisyspeech"),
+    ],
+)
+def test_the_command_refuses_what_cannot_be(
+    words: tuple[str, ...],
+    named: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        run(monkeypatch, *words)
+    assert named in capsys.readouterr().err
