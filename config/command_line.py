@@ -3,16 +3,20 @@
 import argparse
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from config.errors import UserError
+from config.process import prepare_process
 from config.settings import DEFAULT_PREFERENCE, Settings, load_settings, printable
+from config.text import PROJECT_FOLDER
 
 PREPARATION_SECTIONS = ("preprocessing", "pretraining")
 CONFIG_VARIABLE = "ANTI_TRANSFER_CONFIG"
@@ -170,8 +174,7 @@ def run_command(command: Callable[[], int | None], resume: str = "the same comma
     Exit code 2 and one line for anything the user can put right, 130 after Ctrl-C, 143 after
     SIGTERM.
     """
-    # Threads of torch that wait by spinning for long make a run several times slower on busy cores.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    prepare_process()
     interruptions = _Interruptions()
     try:
         interruptions.take()
@@ -204,3 +207,24 @@ def _one_line(text: str) -> str:
 def _complain(line: str) -> None:
     with suppress(OSError):  # the terminal, or the disk that the log goes to, may be gone
         print(line, file=sys.stderr)
+
+
+def _refuse_foreign_script() -> None:
+    """Exit with code 2 if the script that runs is another checkout's than this code.
+
+    Python looks for the code of preprocessing/x.py in that folder, not in the one above it, so it
+    finds the checkout that is installed in the environment.
+    """
+    script = Path(sys.argv[0]).resolve()
+    for folder in script.parents[:2]:
+        if folder != PROJECT_FOLDER and (folder / "config" / "command_line.py").is_file():
+            command = shlex.join(["python", *sys.argv])
+            _complain(
+                f"error: {sys.argv[0]} is of {folder}, but this environment has the code of "
+                f"{PROJECT_FOLDER}; run: PYTHONPATH={shlex.quote(str(folder))} {command}"
+            )
+            sys.exit(EXIT_USER_ERROR)
+
+
+# Not in run_command: a script may import what the other checkout does not have.
+_refuse_foreign_script()

@@ -1,7 +1,11 @@
 """--config and --set as scripts take them; exit codes as a shell expects them."""
 
 import os
+import shlex
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +19,7 @@ from config.command_line import (
     settings_parser,
 )
 from config.errors import UserError
-from config.settings import Settings
+from config.settings import PROJECT_FOLDER, Settings
 
 
 def exit_code_of(command: Callable[[], int | None]) -> object:
@@ -124,3 +128,33 @@ def test_signals_are_taken_for_the_time_of_the_command(capsys: pytest.CaptureFix
     assert err == "terminated: the same command continues where this stopped"
     assert exit_code_of(lambda: None) == 0
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_script_of_another_checkout_is_refused_with_a_command_that_runs_it(
+    tmp_path: Path,
+) -> None:
+    other = tmp_path / "other checkout"
+    for name in ("config", "preprocessing"):
+        shutil.copytree(PROJECT_FOLDER / name, other / name)
+    script = other / "preprocessing" / "balance_gsc.py"
+
+    def run(command: str, path: Path) -> "subprocess.CompletedProcess[str]":
+        environment = {**os.environ, "PYTHONPATH": str(path)}
+        return subprocess.run(
+            ["sh", "-c", command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    python = shlex.quote(sys.executable)
+    refused = run(f"{python} {shlex.quote(str(script))} --help", PROJECT_FOLDER)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith(f"error: {script} is of {other}, but this environment has the code of")
+    advice = line.partition("run: ")[2].replace(" python ", f" {python} ")
+    accepted = run(advice, PROJECT_FOLDER)
+    assert (accepted.returncode, accepted.stderr) == (0, "")
+    assert "--set KEY=VALUE" in accepted.stdout

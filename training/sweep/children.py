@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
 
+from config.process import prepare_process
+
 # Forked processes cannot use a GPU that their parent has used, nor Ray's threads.
 CONTEXT = multiprocessing.get_context("spawn")
 PATIENCE_SECONDS = 20.0
@@ -15,6 +17,7 @@ PATIENCE_SECONDS = 20.0
 
 def begin_child() -> None:
     """What a child does first: the terminal's Ctrl-C is its parent's matter."""
+    prepare_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

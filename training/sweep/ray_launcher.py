@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from config.files import aside_of, make_folder, remove_partial_files
+from config.process import prepare_process
 from config.sections import Cluster
 from config.words import CPU
 from training.sweep.launchers import train, use_threads, whole_parts, workshop_on
@@ -155,8 +156,7 @@ def _work(
 
     from training.engine.device_memory import share_device
 
-    # Before the first import of torch and tqdm.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    prepare_process()  # before the first import of torch, as the next line is before tqdm's
     os.environ["TQDM_DISABLE"] = "1"
     use_threads(threads)
     share_device(sharing)
