@@ -5,6 +5,7 @@ python -m benchmarks.gram --layers 4 13 --batch-sizes 8 30 --write
 
 import argparse
 import statistics
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -15,15 +16,12 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.measuring import interleaved, median_ratio, report
-from training.engine.device_memory import free_bytes
 from training.models.architecture import convolution_outputs
 from training.similarity.measures import aggregate, weighted_distance, weighted_similarity
 
 NUM_FRAMES, NUM_BINS = 126, 129
 FLOAT_BYTES = 4
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# The batch-wide form holds about this many matrices of (batch x channels)^2 floats at its peak.
-BATCH_WIDE_MATRICES = 8
 
 Pass = Callable[[], object]
 
@@ -95,11 +93,9 @@ def batch_wide_similarity(activation: Tensor, frozen_gram: Tensor) -> Tensor:
     return functional.cosine_similarity(gram, frozen_gram, dim=-1).abs().mean() ** 2
 
 
-def passes(
-    activation: Tensor, frozen: Tensor, with_release: bool
-) -> dict[str, tuple[Pass, Tensor]]:
-    """Forward and backward pass of each form, with the frozen aggregate that it is given."""
-    aggregated = aggregate(frozen, "gram")
+def passes(activation: Tensor, frozen: Tensor) -> dict[str, tuple[Pass, Tensor]]:
+    """Return each form's forward and backward pass, and the frozen aggregate that it is given."""
+    aggregated, batch_wide = aggregate(frozen, "gram"), aggregate(frozen, "gram_batch")
 
     def ours() -> object:
         term = weighted_similarity(activation, aggregated, "gram", "cos_squared")
@@ -109,18 +105,14 @@ def passes(
         term = weighted_distance(aggregate(activation, "gram"), aggregated, "gram", "cos_squared")
         return torch.autograd.grad(term, activation)
 
-    subjects: dict[str, tuple[Pass, Tensor]] = {
+    def released() -> object:
+        return torch.autograd.grad(batch_wide_similarity(activation, batch_wide), activation)
+
+    return {
         "ours": (ours, aggregated),
         "plain": (plain, aggregated),
+        "released": (released, batch_wide),
     }
-    if with_release:
-        batch_wide = aggregate(frozen, "gram_batch")
-
-        def released() -> object:
-            return torch.autograd.grad(batch_wide_similarity(activation, batch_wide), activation)
-
-        subjects["released"] = (released, batch_wide)
-    return subjects
 
 
 def memory_of(run: Pass, activation: Tensor, frozen_aggregate: Tensor) -> dict[str, float]:
@@ -152,9 +144,7 @@ def measure(arguments: argparse.Namespace, layer: int, batch_size: int) -> dict[
         .to(PRECISIONS[arguments.precision], memory_format=torch.channels_last)
         for _ in range(2)
     )
-    needed = BATCH_WIDE_MATRICES * (batch_size * shape.channels) ** 2 * FLOAT_BYTES
-    with_release = needed < free_bytes(device) / 2
-    subjects = passes(current.requires_grad_(), frozen, with_release)
+    subjects = passes(current.requires_grad_(), frozen)
     times = interleaved({name: run for name, (run, _) in subjects.items()}, arguments.repetitions)
     row: dict[str, Any] = {
         "layer": layer,
@@ -164,27 +154,25 @@ def measure(arguments: argparse.Namespace, layer: int, batch_size: int) -> dict[
         "precision": arguments.precision,
         "activation MB": current.nbytes / 1e6,
     }
-    for name in ("ours", "plain", "released"):
-        is_measured = name in subjects
-        row[f"{name} ms"] = statistics.median(times[name]) * 1e3 if is_measured else None
-        row[f"{name}/ours"] = median_ratio(times, name, "ours") if is_measured else None
-        figures = memory_of(subjects[name][0], current, subjects[name][1]) if is_measured else {}
-        for unit in ("MB", "Grams", *(("GPU MB",) if device.type == "cuda" else ())):
-            row[f"{name} {unit}"] = figures.get(unit)
+    for name, (run, frozen_aggregate) in subjects.items():
+        row[f"{name} ms"] = statistics.median(times[name]) * 1e3
+        row[f"{name}/ours"] = median_ratio(times, name, "ours")
+        for unit, figure in memory_of(run, current, frozen_aggregate).items():
+            row[f"{name} {unit}"] = figure
     del row["ours/ours"]
     return row
 
 
-def main() -> None:
+def main(words: list[str]) -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--layers", type=int, nargs="+", default=[2, 4, 7, 10, 13])
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 30])
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8])
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--write", action="store_true", help="keep the JSON under results/")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     rows = [
         measure(arguments, layer, batch_size)
         for batch_size in arguments.batch_sizes
@@ -196,4 +184,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,15 +1,21 @@
-"""What the benchmarks share: interleaved timing, medians, the hardware's name, table and JSON."""
+"""What the benchmarks share: interleaved timing, the device's own rate, table and JSON."""
 
 import json
+import math
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 RESULTS_FOLDER = Path(__file__).resolve().parent / "results"
+MATRIX_SIZES = {"cuda": (4096, 8192, 16384), "cpu": (512, 1024, 2048)}
+SECONDS_OF_PRODUCTS = 0.2
 
 
 def hardware() -> dict[str, Any]:
@@ -60,25 +66,71 @@ def median_ratio(times: Mapping[str, Sequence[float]], one: str, other: str) -> 
     return statistics.median(times[one]) / statistics.median(times[other])
 
 
+def matmul_rates(device: "torch.device", repetitions: int = 5) -> dict[str, float]:
+    """Measure products of square matrices in each kind of numbers, each of its best size.
+
+    Returns:
+        TFLOP/s of float32, bfloat16 and, on a GPU, TF32.
+    """
+    rates: dict[str, float] = {}
+    for size in MATRIX_SIZES[device.type]:
+        subjects = _products(size, device)
+        first = interleaved(subjects, repetitions=1)
+        counts = {name: math.ceil(SECONDS_OF_PRODUCTS / first[name][0]) for name in subjects}
+        runs = {name: _repeated(run, counts[name]) for name, run in subjects.items()}
+        for name, seconds in interleaved(runs, repetitions, warm_up=0).items():
+            rate = 2 * size**3 * counts[name] / statistics.median(seconds) / 1e12
+            rates[name] = max(rate, rates.get(name, 0.0))
+    return rates
+
+
+def _products(size: int, device: "torch.device") -> dict[str, Callable[[], object]]:
+    import torch
+
+    one, other = (torch.randn(size, size, device=device) for _ in range(2))
+    result = torch.empty_like(one)
+    one16, other16 = one.bfloat16(), other.bfloat16()
+    result16 = torch.empty_like(one16)
+
+    def in_tf32() -> None:
+        torch.set_float32_matmul_precision("high")
+        torch.mm(one, other, out=result)
+        torch.set_float32_matmul_precision("highest")
+
+    subjects: dict[str, Callable[[], object]] = {
+        "float32": lambda: torch.mm(one, other, out=result),
+        "bfloat16": lambda: torch.mm(one16, other16, out=result16),
+    }
+    return subjects | ({"tf32": in_tf32} if device.type == "cuda" else {})
+
+
+def _repeated(run: Callable[[], object], count: int) -> Callable[[], None]:
+    """Several runs in a row, which a GPU need not wait for one by one."""
+
+    def run_all() -> None:
+        for _ in range(count):
+            run()
+
+    return run_all
+
+
 def report(name: str, rows: Sequence[Mapping[str, Any]], write: bool) -> None:
-    """Print hardware, table and JSON; with write, also keep the JSON under results/."""
+    """Print hardware and table; with write, keep both as JSON under results/."""
     machine = hardware()
-    content = {"benchmark": name, "hardware": machine, "rows": list(rows)}
     print(json.dumps(machine))
     columns = list(rows[0])
     cells = [columns, *([_shown(row[column]) for column in columns] for row in rows)]
     widths = [max(len(line[number]) for line in cells) for number in range(len(columns))]
     for line in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
-    text = json.dumps(content, indent=1)
     if write:
         RESULTS_FOLDER.mkdir(exist_ok=True)
+        content = {"benchmark": name, "hardware": machine, "rows": list(rows)}
+        text = json.dumps(content, indent=1)
         where = str(machine.get("gpu") or machine["processor"]).replace(" ", "_")
         path = RESULTS_FOLDER / f"{name}_{where}.json"
         path.write_text(text + "\n", encoding="utf-8")
         print(f"wrote {path}")
-    else:
-        print(text)
 
 
 def _shown(value: Any) -> str:

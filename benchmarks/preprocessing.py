@@ -1,4 +1,4 @@
-"""Clips per second and peak memory of preprocessing, over cores and over growing corpora.
+"""Clips per second and memory of preprocessing, over cores and over growing corpora.
 
 python -m benchmarks.preprocessing --clips 1000 50000 --repetitions 1 --write
 
@@ -10,14 +10,14 @@ import argparse
 import io
 import multiprocessing
 import os
+import resource
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from benchmarks.measuring import report
 RATE = 16000
 NUM_CLASSES = 10
 SILENCE_PEAK = 0.05
-SECONDS_BETWEEN_LOOKS = 0.05
 ONE_OF_A_KIND = 16  # samples at the start of a clip that no other clip has
 
 
@@ -43,10 +42,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds by the clock, and of all processors together."""
+    """What a run took.
+
+    Attributes:
+        seconds: by the clock.
+        processor_seconds: of all processors together.
+        peak_megabytes: of the largest process.
+    """
 
     seconds: float
     processor_seconds: float
+    peak_megabytes: float
 
 
 def plain_loop(run: Run, output: Path) -> None:
@@ -103,103 +109,59 @@ def make_corpus(folder: Path, num_clips: int, seconds: float) -> list[Path]:
     return corpus
 
 
-def measure(run: Run, folder: Path) -> Measured:
+def measure(run: Run) -> Measured:
     """Prepare a corpus in this process and those it starts."""
     import psutil
 
-    output = folder / "predictors"
-    if run.cores:
-        from preprocessing.pipeline import extraction  # noqa: F401
-    else:
-        plain_loop(Run(run.corpus[:2], run.seconds, 0), output)  # librosa imports when it is called
-    before = sum(psutil.Process().cpu_times()[:4])
-    start = time.perf_counter()
-    if run.cores:
-        our_way(run, output)
-    else:
-        plain_loop(run, output)
-    seconds = time.perf_counter() - start
-    return Measured(seconds, sum(psutil.Process().cpu_times()[:4]) - before)
+    with tempfile.TemporaryDirectory(dir=run.corpus[0].parent.parent) as folder:
+        output = Path(folder) / "predictors"
+        if run.cores:
+            from preprocessing.pipeline import extraction  # noqa: F401
+        else:
+            plain_loop(replace(run, corpus=run.corpus[:2]), output)  # imports librosa
+        before = sum(psutil.Process().cpu_times()[:4])
+        start = time.perf_counter()
+        with redirect_stdout(io.StringIO()):
+            (our_way if run.cores else plain_loop)(run, output)
+        seconds = time.perf_counter() - start
+        processor_seconds = sum(psutil.Process().cpu_times()[:4]) - before
+    peaks = [
+        resource.getrusage(whose).ru_maxrss
+        for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    ]
+    return Measured(seconds, processor_seconds, max(peaks) * 1024 / 1e6)
 
 
-def _be_measured(sender: Connection, run: Run) -> None:
-    parent_folder = run.corpus[0].parent.parent
-    with (
-        redirect_stdout(io.StringIO()),
-        tempfile.TemporaryDirectory(dir=parent_folder) as folder,
-    ):
-        sender.send(measure(run, Path(folder)))
-
-
-def measured_apart(run: Run, peaks: list[float] | None = None) -> Measured:
-    """What one run takes, in a process of its own.
-
-    Args:
-        peaks: gets the peak memory of all processes of the run together, in MB; looking costs time.
-    """
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_be_measured, args=(sender, run))
-    process.start()
-    sender.close()
-    ended = threading.Event()
-    watch = threading.Thread(target=_watch, args=(process.pid, ended, peaks))
-    if peaks is not None:
-        watch.start()
-    try:
-        measured: Measured = receiver.recv()
-    finally:
-        ended.set()
-        process.join()
-        if peaks is not None:
-            watch.join()
-    return measured
-
-
-def _watch(process_id: int, ended: threading.Event, peaks: list[float]) -> None:
-    import psutil
-
-    process = psutil.Process(process_id)
-    peak = 0.0
-    while not ended.wait(SECONDS_BETWEEN_LOOKS):
-        try:
-            peak = max(peak, sum(map(_memory, [process, *process.children(recursive=True)])))
-        except psutil.Error:  # one of them has just ended
-            continue
-    peaks.append(peak)
-
-
-def _memory(process: Any) -> float:
-    """MB of a process; what it shares with others is divided among them, where that is known."""
-    memory = process.memory_full_info()
-    return float(getattr(memory, "pss", memory.uss)) / 1e6
+def measured_apart(run: Run) -> Measured:
+    """Measure a run in a process of its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(measure, run).result()
 
 
 def compare(corpus: Sequence[Path], arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """A line of the table for the plain loop and for each number of cores."""
+    """Return a line of the table for the plain loop and for each number of cores."""
     runs = {cores: Run(corpus, arguments.seconds, cores) for cores in (0, *arguments.cores)}
-    peaks: dict[int, list[float]] = {cores: [] for cores in runs}
-    for cores, run in runs.items():
-        measured_apart(run, peaks[cores])
     found: dict[int, list[Measured]] = {cores: [] for cores in runs}
     for _ in range(arguments.repetitions):
         for cores, run in runs.items():
             found[cores].append(measured_apart(run))
-    speeds, processor = {}, {}
-    for cores, each in found.items():
-        speeds[cores] = len(corpus) / statistics.median(one.seconds for one in each)
-        processor[cores] = statistics.median(one.processor_seconds for one in each) / len(corpus)
+    speeds = {
+        cores: len(corpus) / statistics.median(one.seconds for one in each)
+        for cores, each in found.items()
+    }
     return [
         {
             "clips": len(corpus),
             "way": f"{cores} core{'s'[: cores > 1]}" if cores else "plain loop",
             "clips/s": speeds[cores],
-            "processor ms/clip": 1000 * processor[cores],
+            "processor ms/clip": 1000
+            * statistics.median(one.processor_seconds for one in each)
+            / len(corpus),
             "per core / plain loop": speeds[cores] / max(1, cores) / speeds[0],
             "N cores / (N x 1 core)": speeds[cores] / max(1, cores) / speeds[1] if cores else "-",
-            "peak MB": peaks[cores][0],
+            "peak MB": max(one.peak_megabytes for one in each),
         }
-        for cores in runs
+        for cores, each in found.items()
     ]
 
 

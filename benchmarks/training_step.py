@@ -1,31 +1,93 @@
-"""A training step: plain, with anti-transfer, with cached frozen features, as the release does it.
+"""A training step with and without anti-transfer, and how near it comes to the device's own rate.
 
 python -m benchmarks.training_step --width 0.125 --batch-size 30 --layers 1 13
+python -m benchmarks.training_step --device cuda --precisions bf16 fp32 --write
+python -m benchmarks.training_step --compare-memory 5    what config/process.py changes, on a CPU
 """
 
 import argparse
+import json
+import resource
 import statistics
-from collections.abc import Callable, Mapping
-from pathlib import Path
+import subprocess
+import sys
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.functional import cosine_similarity, cross_entropy
+from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.gram import LiveMemory
-from benchmarks.measuring import interleaved, median_ratio, report
-from training.data.batches import Batch, ExampleSet, Normalization
-from training.data.frozen_cache import FeatureStore
-from training.engine.devices import build_accelerator, choose_precision, compiled
-from training.engine.step import Learner, build_optimizer, training_step
-from training.methods.anti_transfer import AntiTransferLoss
+from benchmarks.measuring import interleaved, matmul_rates, median_ratio, report
+from config.process import keep_freed_memory
+from config.settings import PROJECT_FOLDER
+from training import AntiTransferLoss
+from training.engine.devices import choose_precision
+from training.engine.step import build_optimizer
 from training.models.networks import placed
 from training.models.vgg import CONVOLUTION_INDICES, VGG16
 
-NUM_CLASSES, LEARNING_RATE, NUM_BATCHES = 10, 5e-5, 2
+NUM_CLASSES, LEARNING_RATE = 10, 5e-5
+KINDS = ("plain", "anti_transfer", "cached")
+RATIOS = (
+    ("anti_transfer", "plain"),
+    ("cached", "plain"),
+    ("released", "anti_transfer"),
+    ("released", "cached"),
+)
 Step = Callable[[], object]
+
+
+class Bench:
+    """Networks, optimizers and a batch, built once for all layers."""
+
+    def __init__(self, arguments: argparse.Namespace, precision: str) -> None:
+        self.device = torch.device(arguments.device)
+        self.precision = precision
+        self.autocast = torch.autocast(
+            self.device.type, torch.bfloat16, enabled=precision == "bf16"
+        )
+        self.width: float = arguments.width
+        shape = (arguments.batch_size, 1, arguments.frames, arguments.bins)
+        self.inputs = torch.randn(shape, device=self.device)
+        self.labels = torch.arange(arguments.batch_size, device=self.device) % NUM_CLASSES
+        self.frozen = self.network()
+        self.tapped = self.network()
+        self._untapped = self.network()
+        self._optimizers = {
+            model: build_optimizer("adam", model.parameters(), LEARNING_RATE, 0.0)
+            for model in (self.tapped, self._untapped)
+        }
+
+    def network(self) -> VGG16:
+        """A network with random weights, where and how a training has it."""
+        return placed(VGG16(NUM_CLASSES, width=self.width), self.device)
+
+    def plain_step(self) -> None:
+        """Task loss alone."""
+        self._step(self._untapped, lambda: 0.0)
+
+    def steps(self, penalty: AntiTransferLoss, layer: int) -> dict[str, Step]:
+        """What is compared at a layer, for an open penalty."""
+        with self.autocast:
+            kept = penalty.frozen_aggregates(self.inputs)
+        released = ReleasedStep(self, layer)
+        return {
+            "plain": self.plain_step,
+            "anti_transfer": lambda: self._step(self.tapped, lambda: penalty(self.inputs)),
+            "cached": lambda: self._step(self.tapped, lambda: penalty.penalty(kept)),
+            "released": released.run,
+        }
+
+    def _step(self, model: VGG16, at_loss: Callable[[], Tensor | float]) -> None:
+        optimizer = self._optimizers[model]
+        optimizer.zero_grad(set_to_none=True)
+        with self.autocast:
+            logits = model(self.inputs)
+            loss = cross_entropy(logits.float(), self.labels) + at_loss()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
 
 
 class ReleasedStep:
@@ -35,24 +97,26 @@ class ReleasedStep:
     and channels together, and torch's optimizer as it is by default.
     """
 
-    def __init__(self, width: float, device: torch.device, precision: str) -> None:
-        self.model = VGG16(NUM_CLASSES, width=width).to(device)
-        self.frozen = VGG16(NUM_CLASSES, width=width).to(device)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE)
-        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    def __init__(self, bench: Bench, layer: int) -> None:
+        self._bench = bench
+        self._depth = CONVOLUTION_INDICES[layer - 1] + 2
+        self._model, self._frozen = (
+            VGG16(NUM_CLASSES, width=bench.width).to(bench.device) for _ in range(2)
+        )
+        self._optimizer = torch.optim.Adam(self._model.parameters(), lr=LEARNING_RATE)
 
-    def run(self, batch: Batch, layer: int) -> None:
-        """One step."""
-        depth = CONVOLUTION_INDICES[layer - 1] + 2
-        self.optimizer.zero_grad(set_to_none=True)
-        with self.autocast:
-            logits = self.model(batch.inputs)
-            current = _batch_gram(self.model.features[:depth](batch.inputs))
-            other = _batch_gram(self.frozen.features[:depth](batch.inputs))
-        similarity = functional.cosine_similarity(current, other, dim=-1).abs().mean() ** 2
-        loss = functional.cross_entropy(logits.float(), batch.labels) + similarity
-        torch.autograd.backward(loss)
-        self.optimizer.step()
+    def run(self) -> None:
+        """Make the step."""
+        bench = self._bench
+        self._optimizer.zero_grad(set_to_none=True)
+        with bench.autocast:
+            logits = self._model(bench.inputs)
+            current = _batch_gram(self._model.features[: self._depth](bench.inputs))
+            other = _batch_gram(self._frozen.features[: self._depth](bench.inputs))
+        similarity = cosine_similarity(current, other, dim=-1).abs().mean() ** 2
+        loss = cross_entropy(logits.float(), bench.labels) + similarity
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
 
 
 def _batch_gram(activation: Tensor) -> Tensor:
@@ -60,173 +124,140 @@ def _batch_gram(activation: Tensor) -> Tensor:
     return rows @ rows.T / activation.numel()
 
 
-class Bench:
-    """Networks, optimizers and examples, built once for all layers of a precision."""
+def measure_layer(
+    bench: Bench, layer: int, repetitions: int, rates: dict[str, float]
+) -> dict[str, Any]:
+    """Compare the kinds of step at one layer.
 
-    def __init__(self, arguments: argparse.Namespace, precision: str) -> None:
-        self.device = torch.device(arguments.device)
-        self.precision = precision
-        self.batch_size: int = arguments.batch_size
-        self.width: float = arguments.width
-        self.compile: bool = arguments.compile
-        self.accelerator = build_accelerator(self.device, precision, "none", Path("unused"))
-        self.examples = self._examples(arguments.frames, arguments.bins)
-        self.batch = next(self.examples.batches(self.batch_size))
-        self.frozen = placed(VGG16(NUM_CLASSES, width=self.width), self.device)
-        self.plain = self.learner([])
-        self.tapped = self.learner([])
-        self.released = ReleasedStep(self.width, self.device, precision)
-        is_other = precision != "fp32"
-        self.released_fp32 = ReleasedStep(self.width, self.device, "fp32") if is_other else None
+    Args:
+        rates: of matrix products, in TFLOP/s, by kind of numbers.
 
-    def _examples(self, num_frames: int, num_bins: int) -> ExampleSet:
-        generator = np.random.default_rng(0)
-        count = NUM_BATCHES * self.batch_size
-        predictors = generator.standard_normal((count, num_frames, num_bins)).astype(np.float32)
-        target = generator.integers(NUM_CLASSES, size=count)
-        return ExampleSet(
-            predictors, target, np.arange(count), Normalization(0.0, 1.0), self.device
-        )
-
-    def learner(self, penalties: list[AntiTransferLoss]) -> Learner:
-        """A network of its own as training/engine/folds.py builds it."""
-        model = placed(VGG16(NUM_CLASSES, width=self.width), self.device)
-        optimizer = build_optimizer("adam", model.parameters(), LEARNING_RATE, 0.0)
-        prepared, optimizer = self.accelerator.prepare(model, optimizer)
-        return Learner(prepared, optimizer, penalties, self.accelerator, "classification")
-
-    def steps(self, penalty: AntiTransferLoss, layer: int) -> dict[str, Step]:
-        """What is compared, for an open penalty."""
-        store = FeatureStore("auto", Path("unused"), self.device)
-        kept = store.features(
-            penalty, {"training": self.examples}, "random", self.precision, self._autocast
-        )
-        tapped = self.tapped
-        computed = Learner(
-            tapped.model, tapped.optimizer, [penalty], self.accelerator, "classification"
-        )
-        cached = Learner(
-            tapped.model, tapped.optimizer, [penalty], self.accelerator, "classification", [kept]
-        )
-        steps: dict[str, Step] = {
-            "plain": lambda: training_step(self.plain, self.batch),
-            "anti_transfer": lambda: training_step(computed, self.batch),
-            "cached": lambda: training_step(cached, self.batch),
-            "released": lambda: self.released.run(self.batch, layer),
-        }
-        released_fp32 = self.released_fp32
-        if released_fp32 is not None:
-            steps["released fp32"] = lambda: released_fp32.run(self.batch, layer)
-        if self.compile:
-            steps |= self._compiled_steps(cached)
-        return steps
-
-    def _compiled_steps(self, cached: Learner) -> dict[str, Step]:
-        """The plain and the cached step through torch.compile, each warmed up with its own graph.
-
-        Graphs are kept apart by the check for hooks, which torch leaves out by default.
-        """
-        torch._dynamo.config.skip_nnmodule_hook_guards = False
-        model = compiled(cached.model, self.device)
-        plain = Learner(
-            torch.compile(self.plain.model),  # type: ignore[arg-type]
-            self.plain.optimizer,
-            [],
-            self.accelerator,
-            "classification",
-        )
-        tapped = Learner(
-            model,
-            cached.optimizer,
-            cached.penalties,
-            self.accelerator,
-            "classification",
-            cached.frozen_features,
-        )
-        return {
-            "compiled plain": lambda: training_step(plain, self.batch),
-            "compiled cached": lambda: training_step(tapped, self.batch),
-        }
-
-    def _autocast(self) -> Any:
-        return self.accelerator.autocast()
-
-
-def measure_layer(bench: Bench, layer: int, repetitions: int) -> dict[str, Any]:
-    """Medians of the kinds of step at one layer."""
-    with AntiTransferLoss(bench.tapped.model, bench.frozen, [layer]) as penalty:
+    Returns:
+        A row of the table. The share is of the rate of products in the step's own numbers.
+    """
+    batch_size = len(bench.inputs)
+    numbers = numbers_of_step(bench.precision, bench.device)
+    with AntiTransferLoss(bench.tapped, bench.frozen, [layer]) as penalty:
         steps = bench.steps(penalty, layer)
+        operations = {kind: count_operations(steps[kind]) for kind in KINDS}
         times = interleaved(steps, repetitions)
-        memory = {name: peak_gigabytes(run, bench) for name, run in steps.items()}
-    row: dict[str, Any] = {"layer": layer, "precision": bench.precision}
-    for name, seconds in times.items():
-        row[f"{name} examples/s"] = bench.batch_size / statistics.median(seconds)
-    row |= _ratios(times)
-    for name, gigabytes in memory.items():
-        row[f"{name} GB"] = gigabytes
+    row: dict[str, Any] = {"layer": layer, "numbers": numbers}
+    for kind, seconds in times.items():
+        row[f"{kind} examples/s"] = batch_size / statistics.median(seconds)
+    for one, other in RATIOS:
+        row[f"{one}/{other}"] = median_ratio(times, one, other)
+    for kind, count in operations.items():
+        row[f"{kind} share"] = count / statistics.median(times[kind]) / 1e12 / rates[numbers]
     return row
 
 
-def _ratios(times: Mapping[str, list[float]]) -> dict[str, float]:
-    pairs = [
-        ("anti_transfer", "plain"),
-        ("cached", "plain"),
-        ("released", "anti_transfer"),
-        ("released", "cached"),
-        ("released fp32", "cached"),
-        ("plain", "compiled plain"),
-        ("cached", "compiled cached"),
-    ]
+def numbers_of_step(precision: str, device: torch.device) -> str:
+    """Name what nearly all of a step is computed in: a GPU's convolutions of float32 take TF32."""
+    if precision == "bf16":
+        return "bfloat16"
+    return "tf32" if device.type == "cuda" else "float32"
+
+
+def count_operations(step: Step) -> int:
+    """Count the floating-point operations of a step's convolutions and matrix products."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return int(counter.get_total_flops())
+
+
+def plain_steps(bench: Bench, repetitions: int) -> dict[str, float]:
+    """Measure steps without a penalty: seconds, page faults and operations of one."""
+    operations = count_operations(bench.plain_step)
+    (seconds,) = interleaved({"plain": bench.plain_step}, repetitions).values()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    bench.plain_step()
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
     return {
-        f"{one}/{other}": median_ratio(times, one, other)
-        for one, other in pairs
-        if one in times and other in times
+        "seconds": statistics.median(seconds),
+        "page faults": faults,
+        "operations": operations,
     }
 
 
-def peak_gigabytes(step: Step, bench: Bench) -> float:
-    """Peak of what a step allocates beyond weights, optimizer states and examples."""
-    if bench.device.type == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        step()
-        peak = torch.cuda.max_memory_allocated()
-        return float(peak - before) / 1e9
-    with LiveMemory([], []) as live:
-        step()
-    return float(live.peak_bytes) / 1e9
+def compare_memory(words: list[str], rounds: int, rate: float) -> list[dict[str, Any]]:
+    """Compare steps in processes that keep freed memory with steps in processes that do not.
+
+    Args:
+        words: options of this command for all processes.
+        rounds: in each, one process of either kind.
+        rate: of matrix products, in TFLOP/s.
+    """
+    found: dict[str, list[dict[str, float]]] = {"kept": [], "default": []}
+    for _ in range(rounds):
+        for memory, runs in found.items():
+            command = [sys.executable, "-m", "benchmarks.training_step", *words]
+            done = subprocess.run(
+                [*command, "--plain-alone", memory],
+                cwd=PROJECT_FOLDER,
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+            runs.append(json.loads(done.stdout))
+    times = {memory: [run["seconds"] for run in runs] for memory, runs in found.items()}
+    return [
+        {
+            "memory": memory,
+            "time / default": median_ratio(times, memory, "default"),
+            "ms": 1000 * statistics.median(times[memory]),
+            "share": runs[0]["operations"] / statistics.median(times[memory]) / 1e12 / rate,
+            "page faults": statistics.median(run["page faults"] for run in runs),
+        }
+        for memory, runs in found.items()
+    ]
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--width", type=float, default=1.0)
+    """Build the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--width", type=float, default=1.0, help="of the network; 1: VGG16")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--frames", type=int, default=126, help="126: 1 s, 501: 4 s, 751: 6 s")
     parser.add_argument("--bins", type=int, default=129)
     parser.add_argument("--layers", type=int, nargs="+", default=[1, 5, 9, 13])
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--bf16", action="store_true", help="also where it is not the default")
-    parser.add_argument("--compile", action="store_true", help="measure torch.compile as well")
+    parser.add_argument("--precisions", choices=["fp32", "bf16"], nargs="+", help="default: auto")
     parser.add_argument("--write", action="store_true", help="keep the JSON under results/")
+    parser.add_argument("--compare-memory", type=int, metavar="ROUNDS", default=0)
+    parser.add_argument("--plain-alone", choices=["kept", "default"], help=argparse.SUPPRESS)
     return parser
 
 
-def main() -> None:
+def main(words: list[str]) -> None:
     """Measure and report."""
-    arguments = build_parser().parse_args()
-    default = choose_precision("auto", torch.device(arguments.device))
-    precisions = ["fp32", "bf16"] if arguments.bf16 or default == "bf16" else ["fp32"]
+    arguments = build_parser().parse_args(words)
+    device = torch.device(arguments.device)
+    precisions = arguments.precisions or [choose_precision("auto", device)]
+    if arguments.plain_alone != "default":
+        keep_freed_memory()
+    if arguments.plain_alone:
+        print(json.dumps(plain_steps(Bench(arguments, precisions[0]), arguments.repetitions)))
+        return
+    name = f"width{arguments.width:g}_batch{arguments.batch_size}"
+    name += f"_{arguments.frames}x{arguments.bins}"
+    rates = matmul_rates(device)
+    print("matrix products, TFLOP/s:", *(f"{key} {rate:.3g}" for key, rate in rates.items()))
+    print("share: of that rate, by a step's convolutions and matrix products")
+    if arguments.compare_memory:
+        rate = rates[numbers_of_step(precisions[0], device)]
+        rows = compare_memory(words, arguments.compare_memory, rate)
+        report(f"memory_{name}", rows, arguments.write)
+        return
     rows = []
     for precision in precisions:
         bench = Bench(arguments, precision)
-        rows += [measure_layer(bench, layer, arguments.repetitions) for layer in arguments.layers]
-    print("GB: peak of what a step allocates beyond weights, optimizer states and examples")
-    name = f"training_step_width{arguments.width:g}_batch{arguments.batch_size}"
-    name += f"_{arguments.frames}x{arguments.bins}"
-    report(name, rows, arguments.write)
+        for layer in arguments.layers:
+            rows.append(measure_layer(bench, layer, arguments.repetitions, rates))
+    report(f"training_step_{name}", rows, arguments.write)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
