@@ -93,15 +93,13 @@ test: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-# Each prints its hardware, a table and JSON; about a quarter of an hour together. On a machine with
-# a GPU there is benchmarks.gpu besides. With --write a figure is kept under benchmarks/results/.
+# Each prints its hardware and a table; about ten minutes together. With --write a figure is kept
+# under benchmarks/results/.
 benchmark: $(STAMP)
 	$(BIN)/python -m benchmarks.training_step --width 0.125 --batch-size 30
-	$(BIN)/python -m benchmarks.gram --batch-sizes 8
-	$(BIN)/python -m benchmarks.memory
-	$(BIN)/python -m benchmarks.data_path
+	$(BIN)/python -m benchmarks.training_step --width 0.125 --batch-size 30 --compare-memory 5
+	$(BIN)/python -m benchmarks.gram
 	$(BIN)/python -m benchmarks.preprocessing
-	$(BIN)/python -m benchmarks.sweep --sizes demo
 
 # Curves of the trainings that ran with --set tracker=tensorboard.
 tensorboard: $(STAMP)
