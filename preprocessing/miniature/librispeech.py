@@ -11,7 +11,7 @@ from preprocessing.miniature.sounds import (
     random_stream,
     scaled_to_peak,
 )
-from preprocessing.miniature.speech import UNSTABLE, Speaker, draw_speakers
+from preprocessing.miniature.speech import Speaker, draw_speakers
 
 CORPUS = "librispeech"
 WORDS = (
@@ -36,9 +36,8 @@ def make_librispeech(
     as often as those of train-clean-100, but at least 3 times.
     """
     vocabulary = WORDS[:num_words]
-    speakers = draw_speakers(sum(NUM_READERS.values()) + len(UNSTABLE), seed, CORPUS)
-    stable = [speaker for speaker in speakers if speaker.voice.variant not in UNSTABLE]
-    readers = list(enumerate(stable, start=100))
+    speakers = draw_speakers(sum(NUM_READERS.values()), seed, CORPUS)
+    readers = list(enumerate(speakers, start=100))
     for part, num_readers in NUM_READERS.items():
         stream = random_stream(seed, CORPUS, part)
         repetitions = repetitions_per_word // (1 if part == "train-clean-100" else 4)

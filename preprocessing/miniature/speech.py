@@ -25,7 +25,7 @@ SOUND_LIKE_ANOTHER = {
     "fast", "steph2", "steph3", "klatt5", "klatt6", "anikaRobot", "robosoft3", "robosoft5",
     "miguel", "iven3", "RicishayMax3",
 }  # fmt: skip
-# Of these the library uses memory that it never set: what was said before changes their sound.
+# For these the library reads memory that it never set: what was said before changes their sound.
 UNSTABLE = {"Reed", "caleb"}
 
 # Constants of espeak-ng/speak_lib.h, version 1.52.
@@ -118,7 +118,7 @@ def distinct_variants() -> tuple[str, ...]:
     import espeakng_loader
 
     folder = Path(espeakng_loader.get_data_path()) / "voices" / "!v"
-    return tuple(sorted({path.name for path in folder.iterdir()} - SOUND_LIKE_ANOTHER))
+    return tuple(sorted({path.name for path in folder.iterdir()} - SOUND_LIKE_ANOTHER - UNSTABLE))
 
 
 def draw_speakers(num_speakers: int, seed: int, corpus: str) -> list[Speaker]:
@@ -145,7 +145,7 @@ def draw_sentence(stream: np.random.Generator) -> str:
 
 
 def speak(text: str, voice: Voice, seed: int) -> Samples:
-    """Say an English text; the same arguments give the same samples, but for `UNSTABLE` variants.
+    """Say an English text; the same arguments give the same samples.
 
     Args:
         seed: of the noise in breathy and whispering voices.
