@@ -104,18 +104,9 @@ def settings_from(
     return load_settings(*arguments.config, overrides=arguments.overrides, prefer=prefer)
 
 
-def preparation_command(
-    description: str | None, prepare: Callable[[Settings], object], on_cluster: bool = True
-) -> None:
-    """The main function of a script that prepares data from the settings alone.
-
-    Args:
-        on_cluster: whether a Ray cluster can do the work, so that --launcher says who does.
-    """
-    parser = settings_parser(description or "")
-    if on_cluster:
-        add_launcher_options(parser)
-    arguments = parser.parse_args()
+def preparation_command(description: str | None, prepare: Callable[[Settings], object]) -> None:
+    """The main function of a script that prepares data from the settings alone."""
+    arguments = settings_parser(description or "").parse_args()
     run_command(lambda: _no_code(prepare(settings_from(arguments, PREPARATION_SECTIONS))))
 
 

@@ -174,7 +174,6 @@ class Preprocessing(Section):
     speaker_label: Literal["actor", "session"]
     workers: Annotated[int, Field(ge=0, le=4096)]
     max_skipped_fraction: Fraction
-    shard_gigabytes: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
 
 class TrainingDefaults(Section):

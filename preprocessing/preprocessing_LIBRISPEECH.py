@@ -7,13 +7,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from config.command_line import (
-    PREPARATION_SECTIONS,
-    add_launcher_options,
-    run_command,
-    settings_from,
-    settings_parser,
-)
+from config.command_line import PREPARATION_SECTIONS, run_command, settings_from, settings_parser
 from preprocessing.corpora.librispeech import WORDS
 from preprocessing.pipeline.extraction import preprocess
 
@@ -21,7 +15,6 @@ from preprocessing.pipeline.extraction import preprocess
 def main() -> None:
     """The matrices of the settings and arguments."""
     parser = settings_parser(__doc__)
-    add_launcher_options(parser)
     parser.add_argument("data_folder", nargs="?", help="where split and word_labels lie")
     parser.add_argument("destination", nargs="?", help="where the matrices go")
     parser.add_argument("num_classes", nargs="?", help="how many words are told apart")

@@ -10,10 +10,10 @@ from config.command_line import run_command, settings_from, settings_parser
 from config.errors import UserError
 from config.extractors import EXTRACTORS, Extractor
 from config.files import remove_partial_files, write_json, write_text
+from config.fingerprints import fingerprint_of
 from config.settings import Settings, display_path
 from config.words import CPU
 from preprocessing.corpora import find_dataset
-from preprocessing.pipeline.jobs import fingerprint_of
 from preprocessing.pipeline.matrices import matrices_name, open_matrices
 from training.engine.distributed import (
     from_main,

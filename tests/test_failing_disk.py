@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from preprocessing.pipeline.jobs import Crew
 
 import experiments_manager
 from config.command_line import run_command
@@ -29,7 +30,6 @@ from preprocessing.pipeline import blocks, extraction, noise_mixing
 from preprocessing.pipeline.audio import Clip, write_audio
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
 from preprocessing.pipeline.extraction import preprocess
-from preprocessing.pipeline.jobs import Crew
 from preprocessing.pipeline.manifests import write_table
 from preprocessing.pipeline.matrices import open_matrices
 from preprocessing.pipeline.noise_mixing import Mixture, write_mixtures

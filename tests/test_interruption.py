@@ -163,7 +163,7 @@ def test_pretraining(suite: "Suite") -> None:
 PREPROCESSING = """
 import sys
 from pathlib import Path
-from preprocessing.pipeline.audio import Clip
+from preprocessing.pipeline.dataset import Clip
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
 from preprocessing.pipeline.extraction import preprocess_command
 paths = [Path(sys.argv.pop(1)) for _ in range(2)]

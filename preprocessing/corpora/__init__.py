@@ -1,30 +1,43 @@
-"""One file per corpus: which clips it has, what each is labelled, which group it belongs to.
+"""The registry of corpora and datasets, and one file for each corpus that registers itself here.
 
-A module here that has DATASETS is found by itself: a new corpus is one file.
+A file says which clips its corpus has, what each is labelled, and which group it belongs to. Files
+of this folder are found by themselves; a corpus elsewhere calls register().
 """
 
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING
 
 from config.errors import UserError
 from config.settings import hint
+from preprocessing.pipeline.dataset import Corpus, Dataset
 
-if TYPE_CHECKING:
-    from preprocessing.pipeline.dataset import Dataset
-
-
-def all_datasets() -> "dict[str, Dataset]":
-    """Every dataset of every corpus, by name."""
-    modules = (
-        importlib.import_module(f"{__name__}.{module.name}")
-        for module in pkgutil.iter_modules(__path__)
-    )
-    return {dataset.name: dataset for module in modules for dataset in module.DATASETS}
+_corpora: dict[str, Corpus] = {}
+_datasets: dict[str, Dataset] = {}
 
 
-def find_dataset(name: str) -> "Dataset":
-    """The dataset of that name.
+def register(*declared: Corpus | Dataset) -> None:
+    """Make corpora and datasets known by their names."""
+    for each in declared:
+        if isinstance(each, Corpus):
+            _corpora[each.name] = each
+        else:
+            _datasets[each.name] = each
+
+
+def all_corpora() -> dict[str, Corpus]:
+    """Return every corpus by name."""
+    _import_built_in()
+    return dict(_corpora)
+
+
+def all_datasets() -> dict[str, Dataset]:
+    """Return every dataset of every corpus by name."""
+    _import_built_in()
+    return dict(_datasets)
+
+
+def find_dataset(name: str) -> Dataset:
+    """Return the dataset of that name.
 
     Raises:
         UserError: there is none.
@@ -33,3 +46,8 @@ def find_dataset(name: str) -> "Dataset":
     if name not in datasets:
         raise UserError(f"dataset {name}: not known{hint(name, datasets)}")
     return datasets[name]
+
+
+def _import_built_in() -> None:
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")

@@ -15,21 +15,29 @@ import numpy as np
 
 from config.errors import UserError
 from config.settings import Settings, display_path
-from preprocessing.pipeline.audio import Clip
-from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
-from preprocessing.pipeline.expectations import (
-    corpus_folder,
-    expect,
-    expect_names,
-    wrong_folder,
-)
+from preprocessing.corpora import register
+from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Corpus, Dataset
+from preprocessing.pipeline.downloads import Archive
 
 if TYPE_CHECKING:
     import pandas
 
-CORPUS, KEY = "Good-Sounds", "input_good-sounds_folder"
-FOLDER = "the Good-Sounds folder with database.sqlite and sound_files"
-SOURCE = "https://www.upf.edu/web/mtg/good-sounds"
+# The checksum is that of Zenodo (as in mirdata).
+CORPUS = Corpus(
+    name="good-sounds",
+    title="Good-Sounds",
+    key="input_good-sounds_folder",
+    folder_name="good-sounds",
+    layout="the Good-Sounds folder with database.sqlite and sound_files",
+    page="https://www.upf.edu/web/mtg/good-sounds",
+    archives=(
+        Archive(
+            "https://zenodo.org/records/820937/files/good-sounds.zip?download=1",
+            "md5:2137bbb2d32c1d60aa51e1301225f541",
+            inner_folder="good-sounds",
+        ),
+    ),
+)
 DATABASE, SOUND_FILES = "database.sqlite", "sound_files"
 TABLES = ("sounds", "packs", "takes")
 SOUNDS_QUERY = """
@@ -104,11 +112,11 @@ def find_sounds(settings: Settings) -> list[Sound]:
     Raises:
         UserError: the folder is not set or not the corpus, or its database cannot be read.
     """
-    folder = corpus_folder(settings.preprocessing.input_good_sounds_folder, KEY, FOLDER, SOURCE)
+    folder = CORPUS.folder(settings)
     if not (folder / DATABASE).is_file():
-        raise wrong_folder(folder, f"holds no {DATABASE}", KEY, FOLDER, SOURCE)
+        raise CORPUS.wrong_folder(folder, f"holds no {DATABASE}")
     table = read_database(folder / DATABASE)
-    expect_names(CORPUS, "instruments", INSTRUMENTS, set(table["instrument"]))
+    CORPUS.expect_names("instruments", INSTRUMENTS, set(table["instrument"]))
     table = table[table["goodness"].notna() & table["instrument"].isin(INSTRUMENTS)]
     table = table.drop_duplicates(["pack", "pack_filename"], keep="last")
     files = {pack: _files_of(folder / SOUND_FILES / pack) for pack in table["pack"].unique()}
@@ -126,8 +134,8 @@ def find_sounds(settings: Settings) -> list[Sound]:
     ]
     if not sounds:
         problem = f"holds no <pack>/<microphone>/<file>.wav of the {len(table)} in {DATABASE}"
-        raise wrong_folder(folder / SOUND_FILES, problem, KEY, FOLDER, SOURCE)
-    expect(CORPUS, "files of labelled notes", len(table), len(sounds))
+        raise CORPUS.wrong_folder(folder / SOUND_FILES, problem)
+    CORPUS.expect("files of labelled notes", len(table), len(sounds))
     return sorted(sounds, key=lambda sound: (INSTRUMENTS.index(sound.instrument), sound.identifier))
 
 
@@ -143,12 +151,12 @@ def read_database(path: Path) -> "pandas.DataFrame":
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             names = pandas.read_sql_query("SELECT name FROM sqlite_master", database)["name"]
             found = [name for name in TABLES if name in set(names)]
-            expect_names(CORPUS, f"tables in {DATABASE}", TABLES, found)
+            CORPUS.expect_names(f"tables in {DATABASE}", TABLES, found)
             table = pandas.read_sql_query(SOUNDS_QUERY, database)
     except (pandas.errors.DatabaseError, sqlite3.Error) as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise UserError(
-            f"{display_path(path)}: cannot be read: {reason}; get the corpus anew from {SOURCE}"
+            f"{display_path(path)}: cannot be read: {reason}; get it anew from {CORPUS.page}"
         ) from None
     texts = ["instrument", "klass", "pack_filename", "pack"]
     table[texts] = table[texts].fillna("").astype(str)
@@ -187,8 +195,8 @@ def choose_balanced(settings: Settings) -> list[Sound]:
     if not smallest:
         empty = [name for name, members in zip(GOODNESS, classes, strict=True) if not members]
         raise UserError(
-            f"{CORPUS}: no sound with a file is {', '.join(empty)}; get the whole corpus from "
-            f"{SOURCE}"
+            f"{CORPUS.title}: no sound with a file is {', '.join(empty)}; get the whole corpus "
+            f"from {CORPUS.page}"
         )
     generator = np.random.default_rng(settings.preprocessing.seed)
     chosen = {
@@ -264,4 +272,4 @@ INSTRUMENT_RANDSPLIT = Dataset(
     orthogonal_labels=("klass",),
 )
 
-DATASETS = (RANDSPLIT, INSTRUMENTSPLIT, INSTRUMENT_RANDSPLIT)
+register(CORPUS, RANDSPLIT, INSTRUMENTSPLIT, INSTRUMENT_RANDSPLIT)

@@ -12,12 +12,12 @@ import numpy as np
 
 from config.errors import UserError
 from config.files import written_aside
+from config.fingerprints import fingerprint_of
 from config.settings import Settings, display_path
+from preprocessing.corpora import register
 from preprocessing.corpora.noisyspeech import find_noises
-from preprocessing.pipeline.audio import Clip
-from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
-from preprocessing.pipeline.expectations import expect
-from preprocessing.pipeline.jobs import crew_of, fingerprint_of
+from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Corpus, Dataset
+from preprocessing.pipeline.downloads import Archive
 from preprocessing.pipeline.manifests import (
     MANIFEST,
     begin,
@@ -27,8 +27,21 @@ from preprocessing.pipeline.manifests import (
 )
 from preprocessing.pipeline.noise_mixing import Mixture, details_of, write_mixtures
 
-CORPUS = "Google Speech Commands v0.01"
-SOURCE = "http://download.tensorflow.org/data/speech_commands_v0.01.tar.gz"
+# The checksum is that of torchaudio.datasets.
+CORPUS = Corpus(
+    name="gsc",
+    title="Google Speech Commands v0.01",
+    key="input_gsc_raw_folder",
+    folder_name="speech_commands_v0.01",
+    layout="Google Speech Commands v0.01 with a folder for each word",
+    page="https://arxiv.org/abs/1804.03209",
+    archives=(
+        Archive(
+            "http://download.tensorflow.org/data/speech_commands_v0.01.tar.gz",
+            "sha256:743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d",
+        ),
+    ),
+)
 NUM_FILES = 64_727  # all words, and six background noises
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 BALANCED, NOISY, NOISY_MORE = "balanced", "noisy_balanced", "noisy_MORE_balanced"
@@ -46,22 +59,14 @@ def choose_balanced(settings: Settings) -> list[tuple[Path, str]]:
     Raises:
         UserError: the corpus is missing, or a word has too few clips.
     """
-    raw = settings.preprocessing.input_gsc_raw_folder
-    if raw is None:
-        raise UserError(
-            f"[preprocessing] input_gsc_raw_folder is empty: unpack {SOURCE} and put its folder "
-            "there, or pass --set input_gsc_raw_folder=FOLDER"
-        )
+    raw = CORPUS.folder(settings)
     count = settings.preprocessing.items_per_class
     generator = np.random.default_rng(settings.preprocessing.seed)
     chosen = []
     for word in DIGITS:
         clips = sorted((raw / word).glob("*.wav"))
         if not clips:
-            raise UserError(
-                f"{display_path(raw / word)}: no .wav files; [preprocessing] input_gsc_raw_folder "
-                f"must be {CORPUS}, unpacked from {SOURCE}"
-            )
+            raise CORPUS.wrong_folder(raw / word, "holds no .wav files")
         if len(clips) < count:
             raise UserError(
                 f"{display_path(raw / word)}: {len(clips)} clips, but items_per_class = {count}; "
@@ -69,7 +74,7 @@ def choose_balanced(settings: Settings) -> list[tuple[Path, str]]:
             )
         picked = sorted(generator.choice(len(clips), size=count, replace=False).tolist())
         chosen += [(clips[i], f"{clips[i].stem}_{word}.wav") for i in picked]
-    expect(CORPUS, "audio files", NUM_FILES, sum(1 for _ in raw.glob("*/*.wav")))
+    CORPUS.expect("audio files", NUM_FILES, sum(1 for _ in raw.glob("*/*.wav")))
     return chosen
 
 
@@ -110,15 +115,8 @@ def write_noisy_more_balanced(settings: Settings) -> None:
 
 
 def _write_noisy(settings: Settings, kind: str) -> None:
-    preprocessing = settings.preprocessing
-    write_mixtures(
-        plan_noisy(settings, SNRS[kind]),
-        mixtures_folder(settings, kind),
-        settings.sampling.sr_target,
-        preprocessing.snr_convention,
-        crew_of(settings),
-        preprocessing.max_skipped_fraction,
-    )
+    mixtures = plan_noisy(settings, SNRS[kind])
+    write_mixtures(mixtures, mixtures_folder(settings, kind), settings)
 
 
 def plan_noisy(settings: Settings, snrs: Sequence[float]) -> list[Mixture]:
@@ -213,4 +211,4 @@ NOISY_MORE_RANDSPLIT = Dataset(
     orthogonal_labels=("noise_type", "speaker"),
 )
 
-DATASETS = (CLEAN_RANDSPLIT, NOISY_RANDSPLIT, NOISY_MORE_RANDSPLIT)
+register(CORPUS, CLEAN_RANDSPLIT, NOISY_RANDSPLIT, NOISY_MORE_RANDSPLIT)

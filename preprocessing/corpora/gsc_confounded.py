@@ -14,6 +14,7 @@ import numpy as np
 
 from config.errors import UserError
 from config.settings import Settings, display_path
+from preprocessing.corpora import register
 from preprocessing.corpora.gsc import (
     BALANCE_COMMAND,
     BALANCED,
@@ -22,12 +23,10 @@ from preprocessing.corpora.gsc import (
     clip_of,
     mixtures_folder,
 )
-from preprocessing.corpora.noisyspeech import SOURCE, find_present_noises, noise_folder
-from preprocessing.pipeline.audio import Clip
-from preprocessing.pipeline.dataset import Dataset
-from preprocessing.pipeline.jobs import crew_of
+from preprocessing.corpora.noisyspeech import CORPUS as MS_SNSD
+from preprocessing.corpora.noisyspeech import find_present_noises, noise_folder
+from preprocessing.pipeline.dataset import OWN_SPLIT, SETS, Clip, Dataset
 from preprocessing.pipeline.manifests import MANIFEST, read_manifest
-from preprocessing.pipeline.matrices import OWN_SPLIT, SETS
 from preprocessing.pipeline.noise_mixing import Mixture, details_of, write_mixtures
 from preprocessing.pipeline.splits import split_groups
 
@@ -60,15 +59,7 @@ def write_confounded(settings: Settings) -> Path:
     """
     mixtures = plan_confounded(settings)
     folder = confounded_folder(settings)
-    preprocessing = settings.preprocessing
-    write_mixtures(
-        mixtures,
-        folder,
-        settings.sampling.sr_target,
-        "decibel",
-        crew_of(settings),
-        preprocessing.max_skipped_fraction,
-    )
+    write_mixtures(mixtures, folder, settings, "decibel")
     _print_summary(mixtures, folder)
     return folder
 
@@ -133,10 +124,8 @@ def _noises_of_sets(settings: Settings, generator: np.random.Generator) -> dict[
         by_type.setdefault(kind, []).append(path)
     folder = noise_folder(settings)
     if len(by_type) < len(DIGITS):
-        raise UserError(
-            f"{display_path(folder)}: holds {len(by_type)} types of noise, but {len(DIGITS)} words "
-            f"need one each; [preprocessing] input_noisyspeech_repo must be a clone of {SOURCE}"
-        )
+        found = f"holds {len(by_type)} types of noise, but {len(DIGITS)} words need one each"
+        raise MS_SNSD.wrong_folder(folder, found)
     chosen = {kind: by_type[kind] for kind in sorted(by_type)[: len(DIGITS)]}
     fewest = min(chosen, key=lambda kind: len(chosen[kind]))
     if len(chosen[fewest]) < len(SETS):
@@ -226,4 +215,4 @@ SPEAKERSPLIT = Dataset(
     decisive_keys=("confounding",),
 )
 
-DATASETS = (SPEAKERSPLIT,)
+register(SPEAKERSPLIT)

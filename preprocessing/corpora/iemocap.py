@@ -10,13 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.settings import Settings
-from preprocessing.pipeline.audio import Clip
-from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
-from preprocessing.pipeline.expectations import corpus_folder, expect, wrong_folder
+from preprocessing.corpora import register
+from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Corpus, Dataset
 
-CORPUS, KEY = "IEMOCAP", "input_iemocap_folder"
-FOLDER = "IEMOCAP_full_release"
-SOURCE = "https://sail.usc.edu/iemocap/"
+CORPUS = Corpus(
+    name="iemocap",
+    title="IEMOCAP",
+    key="input_iemocap_folder",
+    folder_name="IEMOCAP_full_release",
+    layout="IEMOCAP_full_release with Session1 to Session5",
+    page="https://sail.usc.edu/iemocap/",
+    by_hand=(
+        "IEMOCAP is given to researchers who ask for it: read its licence and fill in the form "
+        "at https://sail.usc.edu/iemocap/iemocap_release.htm. The answer names the download; "
+        "unpack it, so that the folder holds Session1 to Session5."
+    ),
+)
 NUM_SESSIONS, NUM_UTTERANCES = 5, 10_039
 EMOTIONS = ("neu", "ang", "hap", "sad")
 BY_SESSION = "speaker-wise: by session"
@@ -51,15 +60,15 @@ def find_utterances(settings: Settings) -> list[Utterance]:
     Raises:
         UserError: the folder is not set, or holds none.
     """
-    folder = corpus_folder(settings.preprocessing.input_iemocap_folder, KEY, FOLDER, SOURCE)
+    folder = CORPUS.folder(settings)
     sessions = sorted(path for path in folder.glob("Session[0-9]*") if path.is_dir())
     utterances = [utterance for session in sessions for utterance in _utterances_of(session)]
     if not utterances:
         problem = "holds no Session<n>/sentences/wav/<dialog>/<utterance>.wav"
-        raise wrong_folder(folder, problem, KEY, FOLDER, SOURCE)
+        raise CORPUS.wrong_folder(folder, problem)
     found = {utterance.session for utterance in utterances}
-    expect(CORPUS, "sessions", NUM_SESSIONS, len(found))
-    expect(CORPUS, "utterances", NUM_UTTERANCES, len(utterances))
+    CORPUS.expect("sessions", NUM_SESSIONS, len(found))
+    CORPUS.expect("utterances", NUM_UTTERANCES, len(utterances))
     return utterances
 
 
@@ -108,8 +117,8 @@ def _list_emotions(settings: Settings, group_of: Callable[[Utterance], str]) -> 
     if not labelled:
         place = utterances[0].path.parents[3] / "dialog" / "EmoEvaluation"
         problem = "no <dialog>.txt with an emotion for any utterance"
-        raise wrong_folder(place, problem, KEY, FOLDER, SOURCE)
-    expect(CORPUS, "utterances with an emotion label", NUM_UTTERANCES, labelled)
+        raise CORPUS.wrong_folder(place, problem)
+    CORPUS.expect("utterances with an emotion label", NUM_UTTERANCES, labelled)
     return [
         _clip(utterance, EMOTIONS, utterance.emotion, group_of(utterance))
         for utterance in utterances
@@ -202,4 +211,4 @@ ONE_SECOND_ACTORSPLIT = Dataset(
     orthogonal_labels=("speaker", "session", "gender"),
 )
 
-DATASETS = (RANDSPLIT, ACTORSPLIT, SPEAKER_RANDSPLIT, ONE_SECOND_ACTORSPLIT)
+register(CORPUS, RANDSPLIT, ACTORSPLIT, SPEAKER_RANDSPLIT, ONE_SECOND_ACTORSPLIT)

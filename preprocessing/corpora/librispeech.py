@@ -14,15 +14,35 @@ from typing import NamedTuple
 
 from config.errors import UserError
 from config.settings import Settings, display_path, printable
-from preprocessing.pipeline.audio import Clip
-from preprocessing.pipeline.dataset import Dataset
-from preprocessing.pipeline.expectations import corpus_folder, expect, wrong_folder
-from preprocessing.pipeline.matrices import OWN_SPLIT
+from preprocessing.corpora import register
+from preprocessing.pipeline.dataset import OWN_SPLIT, Clip, Corpus, Dataset
+from preprocessing.pipeline.downloads import Archive
 
-SOURCE = "https://www.openslr.org/12 (python preprocessing/get_corpus.py librispeech)"
 LABELS_SOURCE = "https://github.com/bepierre/SpeechVGG"
-KEY = "input_librispeech_folder"
-LAYOUT = f"LibriSpeech with split (its sets) and word_labels (of {LABELS_SOURCE})"
+OPENSLR = "https://www.openslr.org/resources/12"
+# Checksums of torchaudio.datasets
+CHECKSUMS = {
+    "dev-clean": "sha256:76f87d090650617fca0cac8f88b9416e0ebf80350acb97b343a85fa903728ab3",
+    "test-clean": "sha256:39fde525e59672dc6d1551919b1478f724438a95aa55f874b576be21967e6c23",
+    "train-clean-100": "sha256:d4ddd1d5a6ab303066f14971d768ee43278a5f2a0aa43dc716b0e64ecbbbf6e2",
+}
+CORPUS = Corpus(
+    name="librispeech",
+    title="LibriSpeech",
+    key="input_librispeech_folder",
+    folder_name="LibriSpeech",
+    layout=f"LibriSpeech with split (its sets) and word_labels (of {LABELS_SOURCE})",
+    page="https://www.openslr.org/12",
+    archives=tuple(
+        Archive(f"{OPENSLR}/{name}.tar.gz", checksum, "split", "LibriSpeech")
+        for name, checksum in CHECKSUMS.items()
+    ),
+    by_hand=(
+        f"Then download the folder word_labels, to which {LABELS_SOURCE} "
+        "links (a page for browsers, https://imperialcollegelondon.app.box.com/s/"
+        "yd541e9qsmctknaj6ggj5k2cnb4mabkc), and put it beside split."
+    ),
+)
 NUM_UTTERANCES = {"train-clean-100": 28_539, "dev-clean": 2_703, "test-clean": 2_620}
 PARTS_OF_SETS = {"dev": "validation", "train": "train", "test": "test"}
 UTTERANCE = re.compile(r"\w+-\w+-\w+")
@@ -52,7 +72,7 @@ def list_words(settings: Settings) -> list[Clip]:
         if folder.name in NUM_UTTERANCES:
             expected = NUM_UTTERANCES[folder.name]
             found = sum(1 for _ in folder.glob("*/*/*.flac"))
-            expect("LibriSpeech", f"utterances in {folder.name}", expected, found)
+            CORPUS.expect(f"utterances in {folder.name}", expected, found)
         path = root / "word_labels" / f"{folder.name}-selected-{num_words}.txt"
         clips += _words_of_set(folder, part, _read_occurrences(path, labels), labels)
     _refuse_unheard_words(root, labels, clips)
@@ -60,12 +80,10 @@ def list_words(settings: Settings) -> list[Clip]:
 
 
 def _root(settings: Settings) -> Path:
-    root = corpus_folder(
-        settings.preprocessing.input_librispeech_folder, KEY, "LibriSpeech", SOURCE
-    )
+    root = CORPUS.folder(settings)
     for name in ("split", "word_labels"):
         if not (root / name).is_dir():
-            raise wrong_folder(root, f"holds no folder {name}", KEY, LAYOUT, SOURCE)
+            raise CORPUS.wrong_folder(root, f"holds no folder {name}")
     return root
 
 
@@ -79,7 +97,7 @@ def _find_sets(split: Path) -> list[tuple[Path, str]]:
     for word, part in PARTS_OF_SETS.items():
         if part not in {found for _, found in sets}:
             problem = f"holds no set with {word} in its name"
-            raise wrong_folder(split, problem, KEY, LAYOUT, SOURCE)
+            raise CORPUS.wrong_folder(split, problem)
     return sets
 
 
@@ -101,7 +119,7 @@ def _read_words(path: Path, num_words: int) -> dict[str, int]:
     for label, line in enumerate(_read_lines(path)):
         if line.strip():
             labels.setdefault(line.strip().lower(), label)
-    expect("LibriSpeech", f"words in {path.name}", num_words, len(labels))
+    CORPUS.expect(f"words in {path.name}", num_words, len(labels))
     return labels
 
 
@@ -175,4 +193,4 @@ WORDS = Dataset(
     orthogonal_labels=("speaker",),
 )
 
-DATASETS = (WORDS,)
+register(CORPUS, WORDS)

@@ -10,13 +10,28 @@ import numpy as np
 
 from config.errors import UserError
 from config.settings import Settings, display_path
-from preprocessing.pipeline.audio import Clip, UnusableAudioError, audio_seconds
-from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
-from preprocessing.pipeline.jobs import crew_of
+from preprocessing.corpora import register
+from preprocessing.pipeline.audio import UnusableAudioError, audio_seconds
+from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Corpus, Dataset
+from preprocessing.pipeline.downloads import Archive
 from preprocessing.pipeline.manifests import read_manifest
 from preprocessing.pipeline.noise_mixing import Mixture, details_of, write_mixtures
 
-SOURCE = "https://github.com/microsoft/MS-SNSD"
+CORPUS = Corpus(
+    name="ms-snsd",
+    title="MS-SNSD",
+    key="input_noisyspeech_repo",
+    folder_name="MS-SNSD",
+    layout="a clone of MS-SNSD with clean_train and noise_train",
+    page="https://github.com/microsoft/MS-SNSD",
+    archives=(
+        Archive(
+            "https://github.com/microsoft/MS-SNSD/archive/refs/heads/master.zip",
+            None,
+            inner_folder="MS-SNSD-master",
+        ),
+    ),
+)
 NOISE_TYPES = (
     "AirConditioner",
     "AirportAnnouncements",
@@ -45,10 +60,7 @@ def find_noises(settings: Settings) -> list[tuple[Path, str]]:
     noises = find_present_noises(settings)
     missing = sorted(set(NOISE_TYPES) - {kind for _, kind in noises})
     if missing:
-        raise UserError(
-            f"{display_path(folder)}: has no <Type>_<n>.wav of {', '.join(missing)}; "
-            f"[preprocessing] input_noisyspeech_repo must be a clone of {SOURCE}"
-        )
+        raise CORPUS.wrong_folder(folder, f"has no <Type>_<n>.wav of {', '.join(missing)}")
     return noises
 
 
@@ -82,7 +94,7 @@ def plan_mixtures(settings: Settings) -> list[Mixture]:
     """
     speech = sorted(_part(settings, "clean_train").glob("*.wav"))
     if not speech:
-        raise UserError(f"{display_path(_part(settings, 'clean_train'))}: holds no .wav files")
+        raise CORPUS.wrong_folder(_part(settings, "clean_train"), "holds no .wav files")
     noises = find_noises(settings)
     rate = settings.sampling.sr_target
     lengths = _Lengths(rate)
@@ -113,30 +125,14 @@ def plan_mixtures(settings: Settings) -> list[Mixture]:
 
 def write_noisyspeech(settings: Settings) -> None:
     """Write total_hours of mixtures into generated_noisyspeech_folder."""
-    preprocessing = settings.preprocessing
-    write_mixtures(
-        plan_mixtures(settings),
-        preprocessing.generated_noisyspeech_folder,
-        settings.sampling.sr_target,
-        preprocessing.snr_convention,
-        crew_of(settings),
-        preprocessing.max_skipped_fraction,
-    )
+    folder = settings.preprocessing.generated_noisyspeech_folder
+    write_mixtures(plan_mixtures(settings), folder, settings)
 
 
 def _part(settings: Settings, name: str) -> Path:
-    repository = settings.preprocessing.input_noisyspeech_repo
-    if repository is None:
-        raise UserError(
-            f"[preprocessing] input_noisyspeech_repo is empty: clone {SOURCE} and put its path "
-            "there, or pass --set input_noisyspeech_repo=FOLDER"
-        )
-    folder = repository / name
+    folder = CORPUS.folder(settings) / name
     if not folder.is_dir():
-        raise UserError(
-            f"{display_path(folder)}: no such folder; [preprocessing] input_noisyspeech_repo must "
-            f"be a clone of {SOURCE}"
-        )
+        raise CORPUS.wrong_folder(folder, "there is no such folder")
     return folder
 
 
@@ -207,4 +203,4 @@ RANDSPLIT = Dataset(
     orthogonal_labels=("requested_snr",),
 )
 
-DATASETS = (RANDSPLIT,)
+register(CORPUS, RANDSPLIT)

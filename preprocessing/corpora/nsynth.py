@@ -11,16 +11,23 @@ import numpy as np
 
 from config.errors import UserError
 from config.settings import Settings, display_path
-from preprocessing.pipeline.audio import Clip
-from preprocessing.pipeline.dataset import Dataset
-from preprocessing.pipeline.expectations import corpus_folder, expect, wrong_folder
-from preprocessing.pipeline.matrices import OWN_SPLIT
+from preprocessing.corpora import register
+from preprocessing.pipeline.dataset import OWN_SPLIT, Clip, Corpus, Dataset
+from preprocessing.pipeline.downloads import Archive
 
-SOURCE = (
-    "https://magenta.tensorflow.org/datasets/nsynth (python preprocessing/get_corpus.py nsynth)"
+MAGENTA = "http://download.magenta.tensorflow.org/datasets/nsynth"
+CORPUS = Corpus(
+    name="nsynth",
+    title="NSynth",
+    key="input_nsynth_folder",
+    folder_name="NSynth",
+    layout="NSynth with nsynth-train, nsynth-valid and nsynth-test",
+    page="https://magenta.tensorflow.org/datasets/nsynth",
+    archives=tuple(
+        Archive(f"{MAGENTA}/nsynth-{name}.jsonwav.tar.gz", None)
+        for name in ("test", "valid", "train")
+    ),
 )
-KEY = "input_nsynth_folder"
-LAYOUT = "NSynth with nsynth-train, nsynth-valid and nsynth-test"
 FAMILIES = (
     "bass",
     "brass",
@@ -55,13 +62,13 @@ def list_notes(settings: Settings) -> list[Clip]:
     Raises:
         UserError: the corpus is missing or not as expected.
     """
-    root = corpus_folder(settings.preprocessing.input_nsynth_folder, KEY, "NSynth", SOURCE)
+    root = CORPUS.folder(settings)
     generator = np.random.default_rng(settings.preprocessing.seed)
     clips = []
     for name, part in PARTS.items():
         folder = root / f"nsynth-{name}"
         notes = _read_notes(folder)
-        expect("NSynth", f"notes in {folder.name}", NUM_NOTES[name], len(notes))
+        CORPUS.expect(f"notes in {folder.name}", NUM_NOTES[name], len(notes))
         names = sorted(notes)
         if len(names) > MOST_NOTES:
             chosen = generator.choice(len(names), size=MOST_NOTES, replace=False)
@@ -76,7 +83,7 @@ def _read_notes(folder: Path) -> dict[str, Note]:
         with path.open(encoding="utf-8") as file:
             notes = json.load(file, object_hook=_keep_what_is_needed)
     except (FileNotFoundError, NotADirectoryError):
-        raise wrong_folder(path, "there is no such file", KEY, LAYOUT, SOURCE) from None
+        raise CORPUS.wrong_folder(path, "there is no such file") from None
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         reason = " ".join(f"{type(error).__name__} {error}".split())
         raise UserError(f"{display_path(path)}: is no list of NSynth notes: {reason}") from None
@@ -135,4 +142,4 @@ NOTES = Dataset(
     orthogonal_labels=("pitch", "velocity", "source"),
 )
 
-DATASETS = (NOTES,)
+register(CORPUS, NOTES)

@@ -1,12 +1,102 @@
-"""A dataset is declared: a corpus, a task, a length of examples, and what its split divides."""
+"""What a corpus declares: where it lies, its clips, and the datasets that are made of them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from config.settings import Settings
-from preprocessing.pipeline.audio import Clip
+from config.errors import UserError
+from config.settings import Settings, display_path
+from preprocessing.pipeline.downloads import Archive
 
+SETS = ("train", "validation", "test")
 RANDOM_BY_CLIP = "random by clip"
+OWN_SPLIT = "the corpus's own"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One labelled stretch of audio of a corpus.
+
+    name: unique in its dataset; what splits and indices call the clip.
+    group: what must stay in one set together (clip, session, instrument).
+    details: whatever else the corpus knows (speaker, noise type, SNR in dB).
+    start, duration: the stretch of the file in s; duration None: to its end.
+    fixed_set: train, validation or test where the corpus brings its own split.
+    """
+
+    path: Path
+    name: str
+    label: int
+    class_name: str
+    group: str
+    details: dict[str, str | float | int] = field(default_factory=dict)
+    start: float = 0.0
+    duration: float | None = None
+    fixed_set: str | None = None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Audio that somebody published, and where it comes from.
+
+    name: what get_corpus.py calls it.
+    title: its name in messages.
+    key: the key of [preprocessing] that names its folder.
+    folder_name: what get_corpus.py calls that folder.
+    layout: what the folder must be, in words.
+    page: its home on the web.
+    archives: what to download.
+    by_hand: what else to do, in words.
+    """
+
+    name: str
+    title: str
+    key: str
+    folder_name: str
+    layout: str
+    page: str
+    archives: tuple[Archive, ...] = ()
+    by_hand: str = ""
+
+    def folder(self, settings: Settings) -> Path:
+        """Return the folder that the settings name.
+
+        Raises:
+            UserError: the key is empty, or names no folder.
+        """
+        folder: Path | None = getattr(settings.preprocessing, self.key.replace("-", "_"))
+        if folder is None:
+            raise UserError(
+                f"[preprocessing] {self.key} is empty: get {self.title} from {self.page} and put "
+                f"the path of {self.layout} there, or pass --set {self.key}=FOLDER"
+            )
+        if not folder.is_dir():
+            raise self.wrong_folder(folder, "there is no such folder")
+        return folder
+
+    def wrong_folder(self, place: Path, problem: str) -> UserError:
+        """Return the error for a folder that is not the corpus."""
+        return UserError(
+            f"{display_path(place)}: {problem}; [preprocessing] {self.key} must be {self.layout}, "
+            f"from {self.page}"
+        )
+
+    def expect(self, what: str, expected: int, found: int) -> None:
+        """Print one line if the numbers differ: releases do, and part of one is enough to try."""
+        if found != expected:
+            print(f"warning: {self.title}: expected {expected:,} {what}, found {found:,}")
+
+    def expect_names(self, what: str, expected: Collection[str], found: Collection[str]) -> None:
+        """Print one line if the names differ: which are missing, which unknown."""
+        missing = sorted(set(expected) - set(found))
+        unknown = sorted(set(found) - set(expected))
+        differences = [
+            f"{kind}: {', '.join(names[:20])}"
+            for kind, names in (("missing", missing), ("unknown", unknown))
+            if names
+        ]
+        if differences:
+            print(f"warning: {self.title}: {what}: {'; '.join(differences)}")
 
 
 @dataclass(frozen=True)
@@ -45,11 +135,11 @@ class Dataset:
         return f"python preprocessing/{self.script}.py"
 
     def decisive_values(self, settings: Settings) -> dict[str, float]:
-        """The values of decisive_keys."""
+        """Return the values of decisive_keys."""
         return {key: getattr(settings.preprocessing, key) for key in self.decisive_keys}
 
     def seconds(self, settings: Settings) -> float:
-        """Length of an example in s: what the user set, or the dataset's own."""
+        """Return the length of an example in s: what the user set, or the dataset's own."""
         return (
             settings.pretraining.sequence_length
             or settings.feature_extraction.sequence_length

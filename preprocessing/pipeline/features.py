@@ -1,8 +1,8 @@
-"""Samples in, a matrix of frames x bins out: the feature types that the configuration names."""
+"""Samples in, a matrix of frames x bins out: the feature types that features_type may name."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,94 +11,61 @@ import numpy.typing as npt
 from config.errors import UserError
 from config.settings import FeatureExtraction, Settings
 from preprocessing.pipeline.audio import Samples
-from preprocessing.pipeline.feature_limits import check_sizes
 
 Features = npt.NDArray[np.float32]
 Waveforms = npt.NDArray[np.float32]  # (clips, samples)
 
 WINDOW_LENGTH = 256
 HOP_LENGTH = 128
-NUM_BINS = WINDOW_LENGTH // 2 + 1
 POWER_LAW_EXPONENT = 2 / 3
-MAGNITUDE_SPECTRA = ("spectrum_fast", "stft", "cqt")
 MFCC_BANDS = 40
-FRAMES_AT_A_TIME = 256  # what a transform works on stays in a processor's cache
 SAMPLES_AT_A_TIME = 1 << 18
 
 
-def spectrum_fast(samples: npt.ArrayLike) -> Features:
-    """Magnitude spectrum of the paper's experiments, float32 (frames, 129).
+@dataclass(frozen=True)
+class FeatureType:
+    """A way to compute features.
 
-    Rows are frames in time order (8 ms apart at 16 kHz), columns frequencies from 0 Hz up:
-    scipy.signal.stft with a Hamming window of 256 samples and 128 of overlap, its defaults
-    otherwise. One second at 16 kHz gives 126 frames. Fewer samples than a window are
-    zero-padded at their end.
+    compute: (clips, samples), the settings and the sample rate in Hz to (clips, frames, bins).
+    is_magnitude: whether the values are magnitudes, which power-law compression is for.
     """
-    return spectra_fast([np.asarray(samples, dtype=np.float32)])[0]
+
+    compute: Callable[[Waveforms, FeatureExtraction, int], Any]
+    is_magnitude: bool
 
 
-def spectra_fast(clips: Sequence[Samples]) -> list[Features]:
-    """spectrum_fast of several clips at once, of any length; the same values, bit for bit."""
-    spectra: list[Features] = []
-    group: list[Samples] = []
-    for samples in clips:
-        if sum(map(len, group)) + len(samples) > SAMPLES_AT_A_TIME:
-            spectra += _spectra_of_group(group)
-            group = []
-        group.append(samples)
-    return spectra + _spectra_of_group(group)
+FEATURES: dict[str, FeatureType] = {}
 
 
-def _spectra_of_group(clips: Sequence[Samples]) -> list[Features]:
-    """Parts of one array.
+def register(name: str, is_magnitude: bool = False) -> Callable[..., Any]:
+    """Make a function a feature type: features_type = name."""
 
-    The clips lie one behind the other with half a window of zeros before, between and behind
-    them, which is the padding that scipy gives each of them: so every window of the whole belongs
-    to one clip.
+    def remember(compute: Callable[..., Any]) -> Callable[..., Any]:
+        FEATURES[name] = FeatureType(compute, is_magnitude)
+        return compute
+
+    return remember
+
+
+@register("spectrum_fast", is_magnitude=True)
+def spectrum_fast(clips: Waveforms, _settings: FeatureExtraction, _sample_rate: int) -> Features:
+    """Compute the magnitude spectrum of the paper's experiments, float32 (clips, frames, 129).
+
+    Rows are frames in time order (8 ms apart at 16 kHz), columns frequencies from 0 Hz up: a
+    Hamming window of 256 samples with 128 of overlap. One second at 16 kHz gives 126 frames. Fewer
+    samples than a window are zero-padded at their end.
     """
-    num_frames = [-(-max(len(samples), WINDOW_LENGTH) // HOP_LENGTH) + 1 for samples in clips]
-    row = np.zeros((sum(num_frames) + 1) * HOP_LENGTH, dtype=np.float32)
-    ends = np.cumsum([0, *num_frames])
-    for samples, first_frame in zip(clips, ends[:-1], strict=True):
-        start = (first_frame + 1) * HOP_LENGTH
-        row[start : start + len(samples)] = samples
-    magnitudes = _magnitudes(row)
-    return [magnitudes[first:end] for first, end in pairwise(ends)]
+    from scipy.signal import stft
 
-
-def _magnitudes(row: Samples) -> Features:
-    """The spectrum at each hop of a row of samples, with the rounding of scipy.signal.stft.
-
-    scipy transforms in float64, with a window and a scale that it has rounded to complex64.
-    """
-    window, scale = _window_and_scale()
-    num_frames = len(row) // HOP_LENGTH - 1
-    magnitudes = np.empty((num_frames, NUM_BINS), dtype=np.float32)
-    at_a_time = min(FRAMES_AT_A_TIME, max(1, num_frames))
-    part = np.empty((at_a_time + 1) * HOP_LENGTH)
-    frames = np.lib.stride_tricks.sliding_window_view(part, WINDOW_LENGTH)[::HOP_LENGTH]
-    windowed = np.empty((at_a_time, WINDOW_LENGTH))
-    spectrum = np.empty((at_a_time, NUM_BINS), dtype=np.complex128)
-    scaled = np.empty((at_a_time, NUM_BINS), dtype=np.complex64)
-    for first in range(0, num_frames, at_a_time):
-        count = min(at_a_time, num_frames - first)
-        samples = row[first * HOP_LENGTH : (first + count + 1) * HOP_LENGTH]
-        part[: len(samples)] = samples
-        np.multiply(frames[:count], window, out=windowed[:count])
-        np.fft.rfft(windowed[:count], out=spectrum[:count])
-        values, parts = scaled[:count], spectrum[:count].view(np.float64)
-        np.multiply(parts, scale, out=values.view(np.float32), casting="same_kind")
-        np.abs(values, out=magnitudes[first : first + count])
+    missing = max(0, WINDOW_LENGTH - clips.shape[1])
+    padded = np.pad(clips, ((0, 0), (0, missing)))
+    overlap = WINDOW_LENGTH - HOP_LENGTH
+    _, _, spectrum = stft(padded, window="hamming", nperseg=WINDOW_LENGTH, noverlap=overlap)
+    magnitudes: Features = np.abs(spectrum).swapaxes(-1, -2)
     return magnitudes
 
 
-@cache
-def _window_and_scale() -> tuple[npt.NDArray[np.float64], float]:
-    angles = 2 * np.pi * np.arange(WINDOW_LENGTH) / WINDOW_LENGTH
-    window = (0.54 - 0.46 * np.cos(angles)).astype(np.complex64)
-    return window.real.astype(np.float64), float(np.sqrt(1.0 / window.sum() ** 2).real)
-
-
+@register("stft", is_magnitude=True)
 def _stft(clips: Waveforms, settings: FeatureExtraction, _sample_rate: int) -> Any:
     import librosa
 
@@ -112,6 +79,7 @@ def _stft(clips: Waveforms, settings: FeatureExtraction, _sample_rate: int) -> A
     return np.abs(spectrum).swapaxes(-1, -2)
 
 
+@register("cqt", is_magnitude=True)
 def _cqt(clips: Waveforms, settings: FeatureExtraction, sample_rate: int) -> Any:
     import librosa
 
@@ -126,8 +94,9 @@ def _cqt(clips: Waveforms, settings: FeatureExtraction, sample_rate: int) -> Any
     return np.abs(spectrum).swapaxes(-1, -2)
 
 
+@register("mel")
 def _mel(clips: Waveforms, settings: FeatureExtraction, sample_rate: int) -> Any:
-    """librosa.feature.melspectrogram, which would make its filters anew for each clip."""
+    """Compute librosa.feature.melspectrogram, which would make its filters anew for each clip."""
     import librosa
 
     length, hop_length = settings.fft_size_mel, settings.hop_size_mel
@@ -144,6 +113,7 @@ def _mel_filters(sample_rate: int, length: int) -> npt.NDArray[np.float32]:
     return filters
 
 
+@register("mfcc")
 def _mfcc(clips: Waveforms, settings: FeatureExtraction, sample_rate: int) -> Any:
     from essentia import standard
 
@@ -170,54 +140,31 @@ def _mfcc(clips: Waveforms, settings: FeatureExtraction, sample_rate: int) -> An
     return [coefficients(samples) for samples in clips]
 
 
-# Functions of (clips, samples) that return (clips, frames, bins); spectrum_fast is apart.
-OF_EQUAL_LENGTH: dict[str, Callable[[Waveforms, FeatureExtraction, int], Any]] = {
-    "stft": _stft,
-    "cqt": _cqt,
-    "mel": _mel,
-    "mfcc": _mfcc,
-}
-
-
-def extract_features(samples: Samples, settings: FeatureExtraction, sample_rate: int) -> Features:
-    """The configured features of one clip, float32 (frames, bins)."""
-    return features_of_clips([samples], settings, sample_rate)[0]
-
-
-def features_of_clips(
+def extract_features(
     clips: Sequence[Samples], settings: FeatureExtraction, sample_rate: int
 ) -> list[Features]:
-    """The configured features of each clip, float32 (frames, bins).
+    """Compute the configured features of each clip, float32 (frames, bins).
 
-    The values do not depend on what is computed together: clips of any length for spectrum_fast,
-    clips of equal length for the others.
+    Clips of equal length are computed together, which does not change the values.
 
     Args:
         clips: samples of each clip, of any length.
     """
-    if settings.features_type == "spectrum_fast":
-        features = spectra_fast(clips)
-    else:
-        features = _features_of_batches(clips, settings, sample_rate)
-    if settings.power_law_compression:
-        features = [np.power(each, POWER_LAW_EXPONENT) for each in features]
-    return [np.ascontiguousarray(each, dtype=np.float32) for each in features]
-
-
-def _features_of_batches(
-    clips: Sequence[Samples], settings: FeatureExtraction, sample_rate: int
-) -> list[Features]:
-    compute = OF_EQUAL_LENGTH[settings.features_type]
+    feature_type = FEATURES[settings.features_type]
     features: dict[int, Features] = {}
     for numbers in _batches([len(samples) for samples in clips]):
         waveforms = np.stack([clips[number] for number in numbers])
-        batch = compute(waveforms, settings, sample_rate)
-        features.update(zip(numbers, batch, strict=True))
+        batch = feature_type.compute(waveforms, settings, sample_rate)
+        for number, values in zip(numbers, batch, strict=True):
+            compressed = values
+            if settings.power_law_compression:
+                compressed = np.power(values, POWER_LAW_EXPONENT)
+            features[number] = np.ascontiguousarray(compressed, dtype=np.float32)
     return [features[number] for number in range(len(clips))]
 
 
 def _batches(lengths: Sequence[int]) -> list[list[int]]:
-    """The clips' numbers, those of equal length together, as far as memory allows."""
+    """Return the clips' numbers, those of equal length together, as far as memory allows."""
     of_length: dict[int, list[int]] = {}
     for number, length in enumerate(lengths):
         of_length.setdefault(length, []).append(number)
@@ -228,10 +175,13 @@ def _batches(lengths: Sequence[int]) -> list[list[int]]:
     return batches
 
 
-def num_frames_of(seconds: float, settings: FeatureExtraction, sample_rate: int) -> int:
-    """Frames that a clip of the given length (s) has."""
+def features_shape(
+    seconds: float, settings: FeatureExtraction, sample_rate: int
+) -> tuple[int, int]:
+    """Return the (frames, bins) of the features of a clip of the given length in s."""
     silence = np.zeros(round(seconds * sample_rate), dtype=np.float32)
-    return len(extract_features(silence, settings, sample_rate))
+    (features,) = extract_features([silence], settings, sample_rate)
+    return features.shape[0], features.shape[1]
 
 
 def check_feature_settings(settings: Settings) -> None:
@@ -246,15 +196,14 @@ def check_feature_settings(settings: Settings) -> None:
         from preprocessing.pipeline.torchaudio_features import check_torchaudio
 
         check_torchaudio(features)
-    if features.power_law_compression and features.features_type not in MAGNITUDE_SPECTRA:
+    if features.power_law_compression and not FEATURES[features.features_type].is_magnitude:
+        magnitudes = [name for name, each in FEATURES.items() if each.is_magnitude]
         raise UserError(
             "[feature_extraction] power_law_compression = True: applies to magnitude spectra "
-            f"({', '.join(MAGNITUDE_SPECTRA)}), not to features_type = {features.features_type}"
+            f"({', '.join(magnitudes)}), not to features_type = {features.features_type}"
         )
-    rate = settings.sampling.sr_target
     try:
-        check_sizes(features, rate)
-        extract_features(np.zeros(rate, dtype=np.float32), features, rate)
+        features_shape(1.0, features, settings.sampling.sr_target)
     except Exception as error:  # each library raises errors of its own kind
         raise UserError(
             f"[feature_extraction] features_type = {features.features_type}: cannot be computed "

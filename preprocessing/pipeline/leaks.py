@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from config.errors import UserError
-from preprocessing.pipeline.audio import Clip
+from preprocessing.pipeline.dataset import Clip
 
 SETS = ("train", "validation", "test")
 Fold = Mapping[str, Sequence[str]]

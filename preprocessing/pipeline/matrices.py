@@ -1,7 +1,6 @@
 """The one description of the files between preprocessing and training, <dataset>_<features>_...
 
-predictors.npy  float32 (examples, frames, bins), readable as a memory map; a long one is divided
-                into predictors_00000.npy, predictors_00001.npy, ..., their lengths in info.json
+predictors.npy  float32 (examples, frames, bins), readable as a memory map
 target.npy      int64 (examples,)
 index.csv       one row per example: clip, label, class_name, group, first_frame, augmented, ...
 splits.json     groups of each set, per fold
@@ -9,12 +8,11 @@ left_out.csv    clips left out, with the reason
 info.json       how the files were made; written last, so it marks them complete
 """
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +20,9 @@ from pydantic import BaseModel, Field
 
 from config.errors import UserError
 from config.json_files import read_json, require_fields, require_plain_file
-from config.settings import FEATURES_TYPES, display_path, printable
-from preprocessing.pipeline.matrix_writer import shard_path
-from preprocessing.pipeline.shards import Predictors, ShardedExamples
+from config.settings import display_path, printable
+from preprocessing.pipeline.dataset import OWN_SPLIT, SETS
+from preprocessing.pipeline.features import FEATURES
 from preprocessing.pipeline.splits import Split, split_groups
 
 if TYPE_CHECKING:
@@ -38,11 +36,12 @@ PARTS = {
     "left_out": "csv",
     "info": "json",
 }
-OWN_SPLIT = "the corpus's own"
 TEXT_COLUMNS = ("clip", "class_name", "group", "content")
 NUMBER_COLUMNS = ("label", "first_frame", "num_frames", "augmented")
-SETS = ("train", "validation", "test")
 LONGEST_REASON = 200
+
+
+Predictors = npt.NDArray[np.float32]
 
 
 class Info(BaseModel):
@@ -56,8 +55,6 @@ class Info(BaseModel):
     orthogonal_labels: list[str] = []
     feature_extraction: dict[str, Any] = {}
     preprocessing: dict[str, Any] = {}
-    shards: Annotated[list[Annotated[int, Field(ge=1, lt=2**62)]], Field(max_length=100_000)] = []
-    shard_marks: list[str] = []
 
 
 class StoredFold(BaseModel):
@@ -207,9 +204,9 @@ class Matrices:
 
     @property
     def predictors_state(self) -> list[int]:
-        """Size (bytes) and time of each file of the predictors; one of them changes with it."""
-        states = [path.stat() for path in predictors_files(self.folder, self.name, self.info)]
-        return [number for state in states for number in (state.st_size, state.st_mtime_ns)]
+        """Size (bytes) and time of the predictors' file; one of them changes with it."""
+        state = part_path(self.folder, self.name, "predictors").stat()
+        return [state.st_size, state.st_mtime_ns]
 
     def folds(self, fractions: tuple[float, float, float], num_folds: int) -> list[Split[str]]:
         """The stored folds if they are what is asked for, else new ones from the stored order.
@@ -276,7 +273,7 @@ def open_matrices(folder: str | Path, name: str) -> Matrices:
     folder = Path(folder)
     name = _full_name(folder, name)
     info = read_info(folder, name)
-    predictors = _open_predictors(folder, name, info)
+    predictors = _load_array(part_path(folder, name, "predictors"), np.float32, 3, info)
     target = _load_array(part_path(folder, name, "target"), np.int64, 1, info)
     if not len(predictors) == len(target) == info["num_examples"]:
         raise UserError(
@@ -291,76 +288,16 @@ def open_matrices(folder: str | Path, name: str) -> Matrices:
 
 
 def matrices_ready(folder: Path, name: str) -> bool:
-    """Whether all files of a dataset are there and marked complete."""
-    paths = [part_path(folder, name, part) for part in PARTS if part != "predictors"]
-    if not all(path.exists() for path in paths):
-        return False
-    if part_path(folder, name, "predictors").exists():
-        return True
-    try:
-        info = read_info(folder, name)
-    except UserError:
-        return False
-    return all(path.exists() for path in predictors_files(folder, name, info))
-
-
-def predictors_files(folder: Path, name: str, info: dict[str, Any]) -> list[Path]:
-    """The one file of the predictors, or its shards."""
-    whole = part_path(folder, name, "predictors")
-    return [shard_path(whole, number) for number in range(len(info.get("shards", [])))] or [whole]
+    """Return whether all files of a dataset are there and marked complete."""
+    return all(part_path(folder, name, part).exists() for part in PARTS)
 
 
 def _full_name(folder: Path, name: str) -> str:
     if part_path(folder, name, "info").exists():
         return name
-    candidates = [matrices_name(name, features_type) for features_type in FEATURES_TYPES]
+    candidates = [matrices_name(name, features_type) for features_type in FEATURES]
     found = [other for other in candidates if part_path(folder, other, "info").exists()]
     return found[0] if len(found) == 1 else name
-
-
-def _open_predictors(folder: Path, name: str, info: dict[str, Any]) -> Predictors:
-    """The matrix, or its shards once the header of each is known to be right.
-
-    Raises:
-        UserError: one of the files is missing or unusable.
-    """
-    paths = predictors_files(folder, name, info)
-    first = _load_array(paths[0], np.float32, 3, info)
-    lengths: list[int] = info.get("shards", [])
-    if not lengths:
-        return cast("npt.NDArray[np.float32]", first)
-    example_shape = first.shape[1:]
-    states = []
-    marks = info.get("shard_marks", [])
-    for number, (path, length) in enumerate(zip(paths, lengths, strict=True)):
-        shard = _load_array(path, np.float32, 3, info)
-        found, expected = shard.shape, (length, *example_shape)
-        if found != expected:
-            problem = f"its shape is {found}, not {expected}"
-            raise UserError(f"{_in_words(path, problem)}; {_prepare_again(info)}")
-        if marks and marks[number : number + 1] != [mark_of(shard)]:
-            problem = "is another shard, or that of other matrices"
-            raise UserError(f"{_in_words(path, problem)}; {_prepare_again(info)}")
-        states.append(_state_of(path))
-
-    def open_shard(number: int) -> npt.NDArray[np.float32]:
-        path = paths[number]
-        if not path.exists() or _state_of(path) != states[number]:
-            problem = "was written anew while it was in use; start the same command again"
-            raise UserError(_in_words(path, problem))
-        return cast("npt.NDArray[np.float32]", _load_array(path, np.float32, 3, info))
-
-    return ShardedExamples(lengths, example_shape, open_shard)
-
-
-def mark_of(shard: npt.NDArray[np.float32]) -> str:
-    """A hash of a shard's first and last example: enough to tell it from others of its shape."""
-    return hashlib.sha256(np.stack([shard[0], shard[-1]]).data).hexdigest()[:16]
-
-
-def _state_of(path: Path) -> tuple[int, int]:
-    state = path.stat()
-    return state.st_size, state.st_mtime_ns
 
 
 def _load_array(path: Path, dtype: type, dimensions: int, info: dict[str, Any]) -> Any:

@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from config.errors import UserError
 from config.files import remove_partial_files
-from config.settings import display_path
+from config.fingerprints import fingerprint_of
+from config.settings import Settings, display_path
 from preprocessing.pipeline import manifests
 from preprocessing.pipeline.audio import Samples, UnusableAudioError, read_audio, write_audio
-from preprocessing.pipeline.jobs import Crew, Journal, fingerprint_of, map_in_order
-from preprocessing.pipeline.ray_processes import require_written
+from preprocessing.pipeline.workers import map_in_order
 
 SnrConvention = Literal["ms_snsd", "decibel"]
 
@@ -59,10 +59,13 @@ class Mixture:
     notes: tuple[tuple[str, str], ...] = ()
 
 
-def mix_at_snr(
-    speech: npt.ArrayLike, noise: npt.ArrayLike, snr: float, convention: SnrConvention = "ms_snsd"
-) -> npt.NDArray[np.float64]:
-    """Speech at -25 dBFS plus noise at the requested SNR, shape (samples,).
+def scale_to_snr(
+    speech: npt.NDArray[Any],
+    noise: npt.NDArray[Any],
+    snr: float,
+    convention: SnrConvention = "ms_snsd",
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return speech at -25 dBFS and noise at the requested SNR, (samples,) each; add them to mix.
 
     Both are first scaled to -25 dBFS RMS. With `decibel` the noise is then scaled by 10^(-snr/20).
     With `ms_snsd` it is scaled by the square root of that, as the mixer that made the published
@@ -76,13 +79,6 @@ def mix_at_snr(
     Raises:
         ValueError: the noise is too short, or one of the two is silent.
     """
-    clean, scaled_noise = _components(np.asarray(speech), np.asarray(noise), snr, convention)
-    return clean + scaled_noise
-
-
-def _components(
-    speech: npt.NDArray[Any], noise: npt.NDArray[Any], snr: float, convention: SnrConvention
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     if len(noise) < len(speech):
         raise ValueError(f"{len(noise)} samples of noise for {len(speech)} of speech")
     clean = _at_level(speech.astype(np.float64))
@@ -103,54 +99,58 @@ def _root_mean_square(samples: npt.NDArray[np.float64]) -> float:
 
 
 def signal_to_noise_ratio(speech: npt.NDArray[np.float64], noise: npt.NDArray[np.float64]) -> float:
-    """The true ratio of two signals in dB."""
+    """Return the true ratio of two signals in dB."""
     return 20 * float(np.log10(_root_mean_square(speech) / _root_mean_square(noise)))
 
 
 def write_mixtures(
     mixtures: Sequence[Mixture],
     folder: Path,
-    sample_rate: int,
-    convention: SnrConvention,
-    crew: Crew,
-    max_skipped_fraction: float,
+    settings: Settings,
+    convention: SnrConvention | None = None,
 ) -> None:
-    """Write all mixtures and their manifest; a second run goes on where the first stopped.
+    """Write all mixtures and their manifest; leave alone a folder that has them already.
+
+    Args:
+        convention: in place of [preprocessing] snr_convention.
 
     Raises:
         UserError: the folder holds mixtures made in another way, or too many could not be made.
     """
+    sample_rate = settings.sampling.sr_target
+    convention = convention or settings.preprocessing.snr_convention
     plan = fingerprint_of([[_names_of(mixture) for mixture in mixtures], sample_rate, convention])
-    journal_path = folder / "mixing.journal"
     if manifests.is_complete(folder, plan):
-        journal_path.unlink(missing_ok=True)  # of a run that was killed right before its end
         print(f"{display_path(folder)}: already there, unchanged")
         return
     manifests.begin(folder, plan, {"snr_convention": convention, "sample_rate": sample_rate})
-    journal: Journal[dict[str, Any]] = Journal(journal_path, plan)
-    done = len(journal.records)
-    function = partial(
-        _write_mixture, folder=folder, sample_rate=sample_rate, convention=convention
-    )
-    tasks = mixtures[done:]
-    records = map_in_order(
-        function, tasks, crew, folder.name, "mixture", done, files_of=_files_read
-    )
+    write = partial(_write_mixture, folder=folder, sample_rate=sample_rate, convention=convention)
+    results = map_in_order(write, mixtures, settings.preprocessing.workers, folder.name, "mixture")
+    rows: list[dict[str, Any]] = []
+    left_out: list[dict[str, str]] = []
     try:
-        with closing(records):
-            for record in records:
-                if crew.cluster is not None:
-                    require_written(folder / row["file"] for row in record["rows"])
-                journal.append(record)
+        with closing(results):
+            for written, failed in results:
+                rows += written
+                left_out += failed
     finally:
         remove_partial_files(folder)  # of processes that ended with this one's error
-        journal.close()
+    manifests.write_table(folder / LEFT_OUT, left_out, ["files", "reason"])
+    allowed = settings.preprocessing.max_skipped_fraction
+    if len(left_out) > allowed * len(mixtures):
+        raise UserError(
+            f"{len(left_out)} of {len(mixtures)} mixtures could not be made "
+            f"({left_out[0]['reason']}, ...), more than max_skipped_fraction = "
+            f"{allowed:g} allows; see {display_path(folder / LEFT_OUT)}, mend the "
+            "corpus or pass --set max_skipped_fraction=<fraction>"
+        )
     columns = [*MANIFEST_COLUMNS, *dict(mixtures[0].notes if mixtures else ())]
-    _finish(folder, journal, len(mixtures), max_skipped_fraction, columns)
+    manifests.write_table(folder / manifests.MANIFEST, rows, columns)
+    print(f"{display_path(folder)}: {len(rows)} files, {len(left_out)} mixtures left out")
 
 
 def details_of(row: Mapping[str, str]) -> dict[str, str | float | int]:
-    """What a row of the manifest says of a clip, for its dataset."""
+    """Return what a row of the manifest says of a clip, for its dataset."""
     return {
         "noise_type": row["noise_type"],
         "noise": row["noise"],
@@ -160,12 +160,8 @@ def details_of(row: Mapping[str, str]) -> dict[str, str | float | int]:
     }
 
 
-def _files_read(mixture: Mixture) -> tuple[Path, ...]:
-    return (*mixture.speech, *mixture.noise)
-
-
 def _names_of(mixture: Mixture) -> list[Any]:
-    """What a mixture is made of; a corpus that moved to another folder is still the same."""
+    """Return what a mixture is made of; a corpus that moved to another folder is still the same."""
     speech, noise = ([path.name for path in part] for part in (mixture.speech, mixture.noise))
     names = [speech, noise, mixture.num_samples, mixture.snrs, mixture.files]
     # Folders that were made before mixtures could have these keep the plan that they hold.
@@ -175,14 +171,14 @@ def _names_of(mixture: Mixture) -> list[Any]:
 
 def _write_mixture(
     mixture: Mixture, folder: Path, sample_rate: int, convention: SnrConvention
-) -> dict[str, Any]:
-    """Write one mixture's files; returns their manifest rows, or why there are none."""
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Write one mixture; return its rows of the manifest, and its row of those left out."""
     rows = []
     try:
         speech = _join(mixture.speech, sample_rate, mixture.num_samples)
         noise = _join(mixture.noise, sample_rate, len(speech), mixture.noise_position)
         for snr, file in zip(mixture.snrs, mixture.files, strict=True):
-            clean, scaled_noise = _components(speech, noise, snr, convention)
+            clean, scaled_noise = scale_to_snr(speech, noise, snr, convention)
             noisy = clean + scaled_noise
             gain = min(1.0, LARGEST_PEAK / float(np.abs(noisy).max()))
             write_audio(folder / file, noisy * gain, sample_rate)
@@ -200,8 +196,8 @@ def _write_mixture(
             )
     except (UnusableAudioError, ValueError) as error:
         files = _sources((*mixture.speech, *mixture.noise))
-        return {"rows": [], "left_out": {"files": files, "reason": str(error)}}
-    return {"rows": rows, "left_out": None}
+        return [], [{"files": files, "reason": str(error)}]
+    return rows, []
 
 
 def _sources(paths: Sequence[Path]) -> str:
@@ -211,7 +207,7 @@ def _sources(paths: Sequence[Path]) -> str:
 def _join(
     paths: Sequence[Path], sample_rate: int, num_samples: int | None, position: float = 0.0
 ) -> Samples:
-    """Files end to end, cut to num_samples; all of the first one if that is None.
+    """Join files end to end, cut to num_samples; all of the first one if that is None.
 
     What is cut off is behind the stretch, or a part of it (position 0.0 to 1.0) before it.
 
@@ -230,26 +226,3 @@ def _join(
         return joined
     start = round(position * (len(joined) - num_samples))
     return joined[start : start + num_samples]
-
-
-def _finish(
-    folder: Path,
-    journal: Journal[dict[str, Any]],
-    num_mixtures: int,
-    max_skipped_fraction: float,
-    columns: Sequence[str],
-) -> None:
-    rows = [row for record in journal.records for row in record["rows"]]
-    left_out = [record["left_out"] for record in journal.records if record["left_out"]]
-    manifests.write_table(folder / LEFT_OUT, left_out, ["files", "reason"])
-    if len(left_out) > max_skipped_fraction * num_mixtures:
-        journal.remove()  # so that the same command tries again once the corpus is mended
-        raise UserError(
-            f"{len(left_out)} of {num_mixtures} mixtures could not be made "
-            f"({left_out[0]['reason']}, ...), more than max_skipped_fraction = "
-            f"{max_skipped_fraction:g} allows; see {display_path(folder / LEFT_OUT)}, mend the "
-            "corpus or pass --set max_skipped_fraction=<fraction>"
-        )
-    manifests.write_table(folder / manifests.MANIFEST, rows, columns)
-    journal.remove()
-    print(f"{display_path(folder)}: {len(rows)} files, {len(left_out)} mixtures left out")

@@ -21,7 +21,6 @@ from preprocessing.pipeline.features import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-AVAILABLE = ("spectrum_fast", "stft", "mel", "mfcc")
 MEL_BANDS = 128
 SILENCE_THRESHOLD = 1e-10
 WINDOWS = {"hann": "hann_window", "hamming": "hamming_window", "blackman": "blackman_window"}
@@ -40,12 +39,12 @@ def batched_features(
     """
     import torch
 
-    spectra = _extractor(settings, sample_rate)
+    check_torchaudio(settings)
+    spectra = EXTRACTORS[settings.features_type](settings, sample_rate)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     lengths = [len(samples) for samples in clips]
     batch = torch.zeros(len(clips), max(lengths))
     for row, samples in enumerate(clips):
-        # Not from_numpy, which warns of arrays that cannot be written to, as a cluster sends them.
         batch.numpy()[row, : len(samples)] = samples
     frames = [_num_frames(length, settings) for length in lengths]
     needed = (max(frames) - 1) * _hop_length(settings)
@@ -63,10 +62,10 @@ def check_torchaudio(settings: FeatureExtraction) -> None:
     Raises:
         UserError: says what is missing and how to get it.
     """
-    if settings.features_type not in AVAILABLE:
+    if settings.features_type not in EXTRACTORS:
         raise UserError(
             f"[feature_extraction] features_type = {settings.features_type}: features_backend = "
-            f"torchaudio has {', '.join(AVAILABLE)}; use features_backend = cpu"
+            f"torchaudio has {', '.join(EXTRACTORS)}; use features_backend = cpu"
         )
     if settings.features_type == "stft" and settings.window_type not in WINDOWS:
         raise UserError(
@@ -106,17 +105,6 @@ def _num_frames(num_samples: int, settings: FeatureExtraction) -> int:
         centred = num_samples + settings.window_size_mfcc // 2
         return -(-centred // hop_length)
     return num_samples // hop_length + 1
-
-
-def _extractor(settings: FeatureExtraction, sample_rate: int) -> Callable[["Tensor"], "Tensor"]:
-    """A function from (clips, samples) to (clips, frames, bins)."""
-    check_torchaudio(settings)
-    return {
-        "spectrum_fast": _spectrum_fast,
-        "stft": _stft,
-        "mel": _mel,
-        "mfcc": _mfcc,
-    }[settings.features_type](settings, sample_rate)
 
 
 def _spectrogram(**arguments: Any) -> Callable[["Tensor"], "Tensor"]:
@@ -193,3 +181,12 @@ def _mfcc(settings: FeatureExtraction, sample_rate: int) -> Callable[["Tensor"],
         return coefficients
 
     return compute
+
+
+# Each makes a function from (clips, samples) to (clips, frames, bins).
+EXTRACTORS: dict[str, Callable[[FeatureExtraction, int], Callable[["Tensor"], "Tensor"]]] = {
+    "spectrum_fast": _spectrum_fast,
+    "stft": _stft,
+    "mel": _mel,
+    "mfcc": _mfcc,
+}

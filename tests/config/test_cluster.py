@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from preprocessing.pipeline.jobs import crew_of
 
 from config.cluster import UnreachableError, require_cluster
 from config.command_line import add_launcher_options, settings_from, settings_parser
 from config.sections import Cluster
 from config.settings import PROJECT_FOLDER, load_settings
-from preprocessing.pipeline.jobs import crew_of
 from tests.training.in_processes import free_port
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from preprocessing.pipeline.jobs import Crew
 
 from config.errors import UserError
 from config.settings import Settings
@@ -20,10 +21,8 @@ from preprocessing.corpora.gsc import (
     write_noisy_balanced,
 )
 from preprocessing.corpora.noisyspeech import write_noisyspeech
-from preprocessing.pipeline.audio import Clip
-from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
+from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Dataset
 from preprocessing.pipeline.extraction import preprocess
-from preprocessing.pipeline.jobs import Crew
 from preprocessing.pipeline.matrices import PARTS, matrices_ready, open_matrices
 from preprocessing.pipeline.noise_mixing import Mixture, write_mixtures
 

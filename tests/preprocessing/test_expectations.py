@@ -4,16 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from config.errors import UserError
-from config.settings import Settings
-from preprocessing.corpora.gsc import choose_balanced
 from preprocessing.pipeline.expectations import (
     corpus_folder,
     expect,
     expect_names,
     wrong_folder,
 )
+
+from config.errors import UserError
+from config.settings import Settings
+from preprocessing.corpora.gsc import choose_balanced
 
 KEY, SOURCE = "input_tiny_folder", "https://example.org/tiny"
 

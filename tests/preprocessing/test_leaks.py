@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from config.errors import UserError
-from preprocessing.pipeline.audio import Clip
+from preprocessing.pipeline.dataset import Clip
 from preprocessing.pipeline.leaks import (
     describe_split,
     one_group_for_equal_audio,

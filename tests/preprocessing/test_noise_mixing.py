@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
+from preprocessing.pipeline.jobs import Crew
 
 from config.errors import UserError
 from preprocessing.pipeline import noise_mixing
 from preprocessing.pipeline.audio import write_audio
-from preprocessing.pipeline.jobs import Crew
 from preprocessing.pipeline.manifests import begin, is_complete, read_manifest
 from preprocessing.pipeline.noise_mixing import (
     Mixture,

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas
 import pytest
-
-from preprocessing.pipeline.audio import Clip
 from preprocessing.pipeline.tables import write_index, write_left_out
+
+from preprocessing.pipeline.dataset import Clip
 
 ROWS = [(0, 0, 126, 0, "ab12"), (0, 126, 126, 0, "ab12"), (2, 0, 39, 1, "0034")]
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from preprocessing.pipeline.shards import Predictors, ShardedExamples
+from preprocessing.pipeline.matrices import Predictors
 from training.engine.device_memory import free_bytes
 from training.engine.distributed import WHOLE, Part, Share
 from training.engine.memory_limits import RESIDENT_SHARE, room_for_speed
@@ -80,7 +80,7 @@ def training_statistics(predictors: Predictors, rows: Rows) -> Normalization:
     """Mean and standard deviation over the given examples, in one pass over them.
 
     Args:
-        predictors: (examples, frames, bins), a memory map or shards for all that matters here.
+        predictors: (examples, frames, bins), a memory map for all that matters here.
         rows: row numbers of the training set.
 
     Raises:
@@ -118,10 +118,6 @@ def _num_bytes(predictors: Predictors, num_examples: int) -> int:
 
 def _request(predictors: Predictors, rows: Rows) -> None:
     """Have the disk fetch all these rows at once, if it has to; else each page is waited for."""
-    if isinstance(predictors, ShardedExamples):
-        for part in predictors.parts(rows):
-            _request(part.shard, part.rows)
-        return
     if not isinstance(predictors, np.memmap) or not hasattr(os, "posix_fadvise"):
         return
     file_name, start = predictors.filename, predictors.offset
@@ -137,7 +133,7 @@ def _request(predictors: Predictors, rows: Rows) -> None:
 
 @contextmanager
 def _descriptor_of(file_name: str | os.PathLike[str]) -> Iterator[int]:
-    """An open file without Python's own buffers, which cost more than a request in each shard."""
+    """An open file without Python's own buffers."""
     descriptor = os.open(file_name, os.O_RDONLY)
     try:
         yield descriptor
@@ -243,11 +239,8 @@ class ExampleSet:
         shape = (len(rows), *self._predictors.shape[1:])
         values = torch.empty(shape, dtype=torch.float32, pin_memory=self.device.type == "cuda")
         _request(self._predictors, rows)
-        if isinstance(self._predictors, ShardedExamples):
-            self._predictors.take(rows, out=values.numpy())
-        else:
-            # With clip NumPy writes into the tensor; else it checks the rows and writes to a copy.
-            np.take(self._predictors, rows, axis=0, out=values.numpy(), mode="clip")
+        # With clip NumPy writes into the tensor; else it checks the rows and writes to a copy.
+        np.take(self._predictors, rows, axis=0, out=values.numpy(), mode="clip")
         return values
 
     def _moved(self, values: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from config.errors import UserError
 from config.files import write_json, written_aside
+from config.fingerprints import fingerprint_of
 from config.settings import display_path
-from preprocessing.pipeline.jobs import fingerprint_of
 from training.data.batches import ExampleSet
 from training.engine.device_memory import free_bytes
 from training.engine.distributed import all_agree, bars_disabled, from_main, is_main, wait_for_all

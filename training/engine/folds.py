@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from config.errors import UserError
+from config.fingerprints import fingerprint_of
 from config.settings import TrainingDefaults
-from preprocessing.pipeline.jobs import fingerprint_of
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
 from training.data.batches import ExampleSet, Normalization, ResidentBudget, training_statistics

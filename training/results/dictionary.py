@@ -92,7 +92,7 @@ class InstanceFiles:
 
 def instance_fingerprint(parameters: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
     """Of everything that decides an instance's result: its parameters, data and frozen networks."""
-    from preprocessing.pipeline.jobs import fingerprint_of
+    from config.fingerprints import fingerprint_of
 
     return fingerprint_of([decisive(parameters), dict(inputs)])
 

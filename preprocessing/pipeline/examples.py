@@ -1,0 +1,173 @@
+"""A block of clips becomes examples: read, alter, take features, cut. Worked on by one process."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count
+
+import numpy as np
+import numpy.typing as npt
+
+from config.settings import FeatureExtraction
+from preprocessing.pipeline.audio import (
+    Samples,
+    UnusableAudioError,
+    cut,
+    decode,
+    is_silent,
+    normalize_peak,
+)
+from preprocessing.pipeline.augmentation import altered_copy
+from preprocessing.pipeline.dataset import Clip
+from preprocessing.pipeline.features import Features, extract_features
+from preprocessing.pipeline.segments import segment_starts
+
+BLOCK_CLIPS = 32
+SILENT = "silent: no sample above 0.05"
+
+# clip number, first frame, frames before padding, number of the altered copy (0: the clip itself),
+# hash of the clip's samples
+Row = tuple[int, int, int, int, str]
+LeftOut = tuple[int, str]  # clip number, reason
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How every clip of a dataset is turned into examples of the same shape."""
+
+    features: FeatureExtraction
+    sample_rate: int
+    num_frames: int
+    num_bins: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """Neighbouring clips of a corpus; first_number is the first one's number in it."""
+
+    first_number: int
+    clips: list[Clip]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A clip as it is (copy 0) or altered, ready for its features."""
+
+    number: int
+    copy: int
+    content: str
+    samples: Samples
+
+
+@dataclass(frozen=True)
+class Audio:
+    """The decoded versions of a block's clips, and the clips left out, with the reason."""
+
+    versions: list[Version]
+    left_out: list[LeftOut]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What became of a block.
+
+    values: float32 (examples, frames, bins).
+    rows: one for each example.
+    digest: SHA-256 of the values.
+    """
+
+    values: npt.NDArray[np.float32]
+    rows: list[Row]
+    left_out: list[LeftOut]
+    digest: str
+
+
+def blocks_of(clips: list[Clip]) -> Iterator[Block]:
+    """Divide clips into blocks of 32 or a few more: neighbours in one file stay together."""
+    first = 0
+    for number in range(1, len(clips) + 1):
+        is_full = number - first >= BLOCK_CLIPS
+        if number == len(clips) or (is_full and clips[number - 1].path != clips[number].path):
+            yield Block(first, clips[first:number])
+            first = number
+
+
+def extract_block(block: Block, recipe: Recipe) -> Examples:
+    """Return the examples of a block's clips."""
+    return examples_of(read_block(block, recipe), recipe)
+
+
+def read_block(block: Block, recipe: Recipe) -> Audio:
+    """Decode a block's clips; neighbours in one file are decoded once."""
+    versions: list[Version] = []
+    left_out: list[LeftOut] = []
+    decode_once = lru_cache(maxsize=1)(decode)
+    for number, clip in zip(count(block.first_number), block.clips, strict=False):
+        try:
+            recording = decode_once(clip.path)
+            samples = cut(recording, recipe.sample_rate, clip.start, clip.duration)
+            versions += _versions(samples, number, recipe)
+        except UnusableAudioError as error:
+            left_out.append((number, str(error)))
+    return Audio(versions, left_out)
+
+
+def _versions(samples: Samples, number: int, recipe: Recipe) -> list[Version]:
+    if is_silent(samples):
+        raise UnusableAudioError(SILENT)
+    content = _sha256(samples)[:16]
+    versions = [samples]
+    if recipe.features.augmentation:
+        for copy in range(1, recipe.features.num_aug_samples + 1):
+            generator = np.random.default_rng([recipe.seed, number, copy])
+            versions.append(altered_copy(samples, generator))
+    if recipe.features.normalization:
+        versions = [normalize_peak(version) for version in versions]
+    return [Version(number, copy, content, each) for copy, each in enumerate(versions)]
+
+
+def _sha256(values: npt.NDArray[np.float32]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).reshape(-1).data).hexdigest()
+
+
+def examples_of(audio: Audio, recipe: Recipe) -> Examples:
+    """Take the features of decoded clips and cut them into zero-padded examples."""
+    left_out = dict(audio.left_out)
+    all_features = _features_of([version.samples for version in audio.versions], recipe)
+    pairs = list(zip(audio.versions, all_features, strict=True))
+    for version, features in pairs:
+        if not np.isfinite(features).all():
+            left_out[version.number] = "its features are not finite"
+    rows: list[Row] = []
+    segments: list[Features] = []
+    for version, features in pairs:
+        if version.number not in left_out:
+            for start, segment in _cut(features, recipe):
+                num_frames = min(len(features), recipe.num_frames)
+                rows.append((version.number, start, num_frames, version.copy, version.content))
+                segments.append(segment)
+    values = np.zeros((len(segments), recipe.num_frames, recipe.num_bins), dtype=np.float32)
+    for example, segment in zip(values, segments, strict=True):
+        example[: len(segment)] = segment
+    return Examples(values, rows, sorted(left_out.items()), _sha256(values))
+
+
+def _features_of(clips: list[Samples], recipe: Recipe) -> list[Features]:
+    if recipe.features.features_backend == "torchaudio" and clips:
+        from preprocessing.pipeline.torchaudio_features import batched_features
+
+        return batched_features(clips, recipe.features, recipe.sample_rate)
+    return extract_features(clips, recipe.features, recipe.sample_rate)
+
+
+def _cut(features: Features, recipe: Recipe) -> list[tuple[int, Features]]:
+    """Return the segments, not yet padded, with their first frames."""
+    if not recipe.features.segmentation:
+        features = features[: recipe.num_frames]
+    starts = segment_starts(len(features), recipe.num_frames, recipe.features.sequence_overlap)
+    return [(start, features[start : start + recipe.num_frames]) for start in starts]

@@ -1,0 +1,92 @@
+"""Tasks worked on by all cores: results come in the order of the tasks, under one progress bar."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from typing import TypeVar
+
+from config.errors import UserError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+TASKS_PER_WORKER = 3  # handed out, at work, or finished and not yet taken
+
+
+def map_in_order(
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    workers: int,
+    description: str,
+    unit: str,
+    size_of: Callable[[Task], int] = lambda _task: 1,
+) -> Generator[Result, None, None]:
+    """Yield the results of a function for tasks, in the order of the tasks.
+
+    Only a few results wait in memory at a time. Close the generator to end the processes before
+    the last result.
+
+    Args:
+        function: pickled, as tasks and results are.
+        workers: processes; 0: one per core that this process may use; 1: this process.
+        size_of: units in a task, for the progress bar.
+
+    Raises:
+        UserError: a process was killed.
+    """
+    from tqdm import tqdm
+
+    workers = min(workers or _num_cores(), len(tasks))
+    total = sum(map(size_of, tasks))
+    with tqdm(total=total, desc=description, unit=unit, mininterval=0.5) as bar:
+        here = (function(task) for task in tasks)
+        with closing(_in_processes(function, tasks, workers) if workers > 1 else here) as results:
+            for task, result in zip(tasks, results, strict=True):
+                yield result
+                bar.update(size_of(task))
+
+
+def _num_cores() -> int:
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
+def _in_processes(
+    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
+) -> Generator[Result, None, None]:
+    pool = ProcessPoolExecutor(workers, initializer=_begin_worker)
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(function, task))
+            if len(waiting) == TASKS_PER_WORKER * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise UserError(
+            "a process that prepared clips was killed, perhaps for lack of memory; try again with "
+            "fewer processes: --set workers=<number>"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends the workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Leave no worker behind when the parent is killed, which tells nobody."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
