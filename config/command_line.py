@@ -24,6 +24,8 @@ EXIT_FAILED_RUNS = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_TERMINATED = 128 + signal.SIGTERM
+RESUME = "the same command continues where this stopped"
+BEGIN_ANEW = "the same command begins anew what was not finished"
 CLEANING_SECONDS = 3.0
 LONGEST_MESSAGE = 1600
 
@@ -107,7 +109,9 @@ def settings_from(
 def preparation_command(description: str | None, prepare: Callable[[Settings], object]) -> None:
     """The main function of a script that prepares data from the settings alone."""
     arguments = settings_parser(description or "").parse_args()
-    run_command(lambda: _no_code(prepare(settings_from(arguments, PREPARATION_SECTIONS))))
+    run_command(
+        lambda: _no_code(prepare(settings_from(arguments, PREPARATION_SECTIONS))), BEGIN_ANEW
+    )
 
 
 def _no_code(_result: object) -> None:
@@ -159,7 +163,7 @@ def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def run_command(command: Callable[[], int | None], resume: str = "the same command") -> None:
+def run_command(command: Callable[[], int | None], resume: str = RESUME) -> None:
     """Run a script's main function and exit as a shell expects.
 
     Exit code 2 and one line for anything the user can put right, 130 after Ctrl-C, 143 after
@@ -174,10 +178,10 @@ def run_command(command: Callable[[], int | None], resume: str = "the same comma
         _complain(f"error: {_one_line(str(error))}")
         code = EXIT_USER_ERROR
     except Terminated:
-        _complain(f"\nterminated: {resume} continues where this stopped")
+        _complain(f"\nterminated: {resume}")
         code = EXIT_TERMINATED
     except KeyboardInterrupt:
-        _complain(f"\ninterrupted: {resume} continues where this stopped")
+        _complain(f"\ninterrupted: {resume}")
         code = EXIT_INTERRUPTED
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""

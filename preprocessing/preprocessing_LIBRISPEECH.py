@@ -7,7 +7,13 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from config.command_line import PREPARATION_SECTIONS, run_command, settings_from, settings_parser
+from config.command_line import (
+    BEGIN_ANEW,
+    PREPARATION_SECTIONS,
+    run_command,
+    settings_from,
+    settings_parser,
+)
 from preprocessing.corpora.librispeech import WORDS
 from preprocessing.pipeline.extraction import preprocess
 
@@ -20,7 +26,7 @@ def main() -> None:
     parser.add_argument("num_classes", nargs="?", help="how many words are told apart")
     arguments = parser.parse_args()
     arguments.overrides += positional_overrides(arguments)
-    run_command(lambda: prepare(arguments))
+    run_command(lambda: prepare(arguments), BEGIN_ANEW)
 
 
 def positional_overrides(arguments: argparse.Namespace) -> Iterator[str]:

@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from preprocessing.pipeline.jobs import Crew
 
 import experiments_manager
 from config.command_line import run_command
 from config.extractors import EXTRACTORS
 from config.files import make_folder, write_json, write_text, written_aside
+from config.settings import load_settings
 from experiments_manager import build_parser, main
 from plotting.figures import new_figure, write_figures
-from preprocessing.pipeline import blocks, extraction, noise_mixing
-from preprocessing.pipeline.audio import Clip, write_audio
-from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
+from preprocessing.pipeline import examples, noise_mixing
+from preprocessing.pipeline.audio import write_audio
+from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Dataset
 from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.manifests import write_table
 from preprocessing.pipeline.matrices import open_matrices
@@ -422,12 +422,12 @@ def clips(tmp_path: Path) -> list[Clip]:
 @pytest.fixture
 def dataset(clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> Dataset:
     """The clips as a dataset, worked on two at a time."""
-    monkeypatch.setattr(extraction, "BLOCK_CLIPS", 2)
+    monkeypatch.setattr(examples, "BLOCK_CLIPS", 2)
     return Dataset("tiny", "preprocessing_TINY", "test", 0.5, RANDOM_BY_CLIP, lambda _: clips)
 
 
 class TestPreprocessing:
-    # An example has 63 frames of 129 bins: a block of two takes 65 kB. The journal is smaller.
+    # An example has 63 frames of 129 bins: a block of two takes 65 kB.
     @pytest.mark.parametrize("room", [50, 10_000, 140_000, 200_000])
     @pytest.mark.parametrize("workers", [1, 2])
     def test_a_full_disk(
@@ -449,23 +449,6 @@ class TestPreprocessing:
         for name in names:
             expected = (suite.folder / "undisturbed" / name).read_bytes()
             assert (suite.matrices / name).read_bytes() == expected, name
-
-    def test_what_was_finished_before_the_disk_was_full_is_not_done_again(
-        self, suite: "Suite", dataset: Dataset, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        settings = suite.settings(workers=1)
-        with files_up_to(140_000):
-            refusal(lambda: preprocess(dataset, settings), capsys)
-        worked_on: list[int] = []
-        real = blocks.extract_block
-
-        def extract_block(task: Any, **options: Any) -> Any:
-            worked_on.append(task.first_number)
-            return real(task, **options)
-
-        monkeypatch.setattr(extraction, "extract_block", extract_block)
-        preprocess(dataset, settings)
-        assert worked_on in ([2, 4, 6], [4, 6])
 
     @pytest.mark.parametrize("part", ["target.npy", "index.csv", "splits.json", "info.json"])
     def test_the_last_files_cannot_be_written(
@@ -514,7 +497,8 @@ def test_mixing_on_a_full_disk(workers: int, tmp_path: Path, capsys: Capture) ->
     ]
 
     def mix() -> None:
-        write_mixtures(mixtures, folder, RATE, "decibel", Crew(workers), 0.0)
+        overrides = {"workers": workers, "max_skipped_fraction": 0}
+        write_mixtures(mixtures, folder, load_settings(overrides=overrides))
 
     with files_up_to(ROOM):
         text = refusal(mix, capsys)

@@ -1,6 +1,8 @@
 """Audio files in and out: any format libsndfile reads, brought to mono at one sample rate."""
 
 import math
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,9 +30,10 @@ LARGEST_SAMPLE = 10.0
 FULL_SCALE = 0.98  # the highest value of 8-bit and of mu-law files
 CLIPPED_SHARE = 0.5
 LEAST_CLIPPED_SAMPLES = 100
+WRONG_SIZE = re.compile(r"^ *(?:data|Riff size) : (\d+) \(should be (\d+)\)", re.MULTILINE)
 # Lengths that a program writes that cannot seek back to fill them in: SoX 7ffff000, others ffffffff
 LEAST_UNKNOWN_SIZE = 0x7FFF0000
-HEADER_SLACK = 64
+HEADER_SLACK = 64  # of programs that count the header among the samples
 
 
 class UnusableAudioError(Exception):
@@ -84,7 +87,8 @@ def _opened(path: Path) -> Iterator["soundfile.SoundFile"]:
     try:
         if not path.is_file():
             raise UnusableAudioError(_why_no_file(path))
-        _refuse_truncated_wav(path)
+        if not os.access(path, os.R_OK):
+            raise UnusableAudioError("unreadable: Permission denied")
         with soundfile.SoundFile(path) as file:
             _check_header(file)
             yield file
@@ -109,17 +113,18 @@ def _check_header(file: "soundfile.SoundFile") -> None:
         )
     if file.frames > MOST_SAMPLES:
         raise UnusableAudioError(f"too long: its header says {file.frames:,} samples")
+    _refuse_truncated_wav(file.extra_info)
 
 
-def _refuse_truncated_wav(path: Path) -> None:
-    """libsndfile believes the length of a WAV file, not that of its header."""
-    with path.open("rb") as file:
-        head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-        return
-    announced, found = int.from_bytes(head[4:8], "little") + 8, path.stat().st_size
-    if found + HEADER_SLACK < announced < LEAST_UNKNOWN_SIZE:
-        raise UnusableAudioError(f"truncated: {found} of {announced} bytes")
+def _refuse_truncated_wav(log: str) -> None:
+    """Compare what a WAV file announces with what it holds, which libsndfile only notes.
+
+    Raises:
+        UnusableAudioError: it holds less.
+    """
+    for announced, found in WRONG_SIZE.findall(log):
+        if int(found) + HEADER_SLACK < int(announced) < LEAST_UNKNOWN_SIZE:
+            raise UnusableAudioError(f"truncated: {found} of {announced} bytes of sound")
 
 
 def read_audio(path: Path, sample_rate: int) -> Samples:

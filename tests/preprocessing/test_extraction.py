@@ -1,7 +1,7 @@
 """From clips to matrices: what is written, what is left out, what a restart does."""
 
 import csv
-import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +14,12 @@ import soundfile
 
 from config.errors import UserError
 from config.settings import Settings
-from preprocessing.pipeline import blocks, extraction
-from preprocessing.pipeline.audio import Clip, read_audio
-from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Dataset
+from preprocessing.pipeline import examples, extraction, torchaudio_features
+from preprocessing.pipeline.audio import decode, read_audio
+from preprocessing.pipeline.dataset import OWN_SPLIT, RANDOM_BY_CLIP, Clip, Dataset
 from preprocessing.pipeline.extraction import preprocess
-from preprocessing.pipeline.matrices import OWN_SPLIT, PARTS, Matrices, open_matrices
+from preprocessing.pipeline.features import extract_features
+from preprocessing.pipeline.matrices import PARTS, Matrices, open_matrices
 
 RATE = 16000
 NAME = "tiny_spectrum_fast"
@@ -47,7 +48,7 @@ def left_out_of(settings: Settings) -> dict[str, str]:
 
 def contents(settings: Settings) -> dict[str, bytes]:
     folder = settings.preprocessing.output_folder
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.glob("*.*")}
 
 
 def prepared(dataset: Dataset, settings: Settings) -> Matrices:
@@ -74,12 +75,6 @@ def clips(tmp_path: Path, write_wav: WriteWav) -> list[Clip]:
 def dataset(clips: list[Clip]) -> Dataset:
     """The clips as a dataset of 1 s examples; tests change the list of clips in place."""
     return Dataset("tiny", "preprocessing_TINY", "test", 1.0, RANDOM_BY_CLIP, lambda _: list(clips))
-
-
-@pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A journal line after every second clip."""
-    monkeypatch.setattr(extraction, "BLOCK_CLIPS", 2)
 
 
 class TestMatrices:
@@ -180,21 +175,6 @@ class TestMatrices:
         with pytest.raises(UserError, match="no clips in its validation set"):
             preprocess(own, make_settings())
 
-    @pytest.mark.usefixtures("small_blocks")
-    def test_the_number_of_processes_changes_nothing(
-        self,
-        dataset: Dataset,
-        make_settings: MakeSettings,
-        tmp_path: Path,
-    ) -> None:
-        settings = [
-            make_settings(output_folder=tmp_path / f"{n}", workers=n, augmentation=True)
-            for n in (1, 2)
-        ]
-        for each in settings:
-            preprocess(dataset, each)
-        assert contents(settings[0]) == contents(settings[1])
-
 
 class TestOptions:
     @pytest.mark.parametrize(
@@ -238,20 +218,6 @@ class TestOptions:
         samples = samples_of(clips[1])
         expected = spectrum(samples * (0.8 / np.abs(samples).max()))
         np.testing.assert_allclose(matrices.predictors[1], expected, rtol=1e-4, atol=1e-7)
-
-    def test_power_law(
-        self, dataset: Dataset, clips: list[Clip], make_settings: MakeSettings
-    ) -> None:
-        matrices = prepared(dataset, make_settings(power_law_compression=True))
-        expected = spectrum(samples_of(clips[1])) ** (2 / 3)
-        np.testing.assert_allclose(matrices.predictors[1], expected, rtol=1e-5)
-
-    def test_other_features_lie_beside(self, dataset: Dataset, make_settings: MakeSettings) -> None:
-        settings = make_settings(features_type="stft")
-        preprocess(dataset, make_settings())
-        matrices = open_matrices(preprocess(dataset, settings), "tiny_stft")
-        assert matrices.predictors.shape == (14, 32, 513)
-        assert len(contents(settings)) == 2 * len(PARTS)
 
     def test_altered_copies_are_for_training_alone(
         self, dataset: Dataset, make_settings: MakeSettings
@@ -297,7 +263,6 @@ class TestLeftOut:
         soundfile.write(clips[9].path, np.zeros(RATE), RATE)
         return clips
 
-    @pytest.mark.usefixtures("small_blocks")
     def test_each_is_listed_with_its_reason(
         self,
         dataset: Dataset,
@@ -305,7 +270,6 @@ class TestLeftOut:
         make_settings: MakeSettings,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """Of the block of c06 and c07 nothing is kept."""
         settings = make_settings(max_skipped_fraction=0.4)
         matrices = prepared(dataset, settings)
         reasons = left_out_of(settings)
@@ -344,24 +308,6 @@ class TestLeftOut:
         )
         assert len(left_out_of(settings)) == 6
 
-    def test_mended_or_allowed_goes_on(
-        self, dataset: Dataset, broken: list[Clip], make_settings: MakeSettings, write_wav: WriteWav
-    ) -> None:
-        with pytest.raises(UserError):
-            preprocess(dataset, make_settings())
-        for number in (2, 4, 6, 7):
-            write_wav(broken[number].path, 0.5, seed=number)
-        assert len(prepared(dataset, make_settings()).target) == 10
-
-    def test_silence_alone_does_not_stop(
-        self, dataset: Dataset, clips: list[Clip], make_settings: MakeSettings
-    ) -> None:
-        for clip in clips[3:]:
-            soundfile.write(clip.path, np.zeros(RATE), RATE)
-        settings = make_settings(max_skipped_fraction=0)
-        assert len(prepared(dataset, settings).info["classes"]) == 3
-        assert len(left_out_of(settings)) == 9
-
     def test_a_class_without_examples_is_refused(
         self, dataset: Dataset, clips: list[Clip], make_settings: MakeSettings
     ) -> None:
@@ -378,62 +324,130 @@ class TestLeftOut:
         with pytest.raises(UserError, match="not one of 12 clips can be used"):
             preprocess(dataset, make_settings())
 
-    def test_clips_of_a_few_samples_are_padded(
-        self, dataset: Dataset, clips: list[Clip], make_settings: MakeSettings
+
+class TestProcesses:
+    @pytest.fixture(autouse=True)
+    def small_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Six blocks, so that several processes have something to do."""
+        monkeypatch.setattr(examples, "BLOCK_CLIPS", 2)
+
+    @pytest.mark.parametrize("features_type", ["spectrum_fast", "stft"])
+    def test_their_number_changes_nothing(
+        self, dataset: Dataset, make_settings: MakeSettings, tmp_path: Path, features_type: str
     ) -> None:
-        soundfile.write(clips[0].path, np.full(100, 0.3), RATE)
-        matrices = prepared(dataset, make_settings())
-        assert matrices.index["num_frames"][0] == 3
-        assert matrices.predictors[0, 0].any()
-        assert not matrices.predictors[0, 3:].any()
+        outputs = []
+        for workers in (1, 2, 5):
+            settings = make_settings(
+                output_folder=tmp_path / str(workers),
+                workers=workers,
+                augmentation=True,
+                features_type=features_type,
+            )
+            preprocess(dataset, settings)
+            outputs.append(contents(settings))
+        assert outputs[0] == outputs[1] == outputs[2]
+
+    def test_on_a_gpu_features_are_taken_in_the_parent(
+        self,
+        dataset: Dataset,
+        make_settings: MakeSettings,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """With the CPU's features in the place of the GPU's; only the note of it differs."""
+        on_cpu = make_settings(output_folder=tmp_path / "cpu")
+        preprocess(dataset, on_cpu)
+        seen = set()
+
+        def batched_features(*arguments: Any) -> list[np.ndarray]:
+            seen.add(os.getpid())
+            return extract_features(*arguments)
+
+        monkeypatch.setattr(torchaudio_features, "batched_features", batched_features)
+        monkeypatch.setattr(torchaudio_features, "check_torchaudio", lambda _: None)
+        on_gpu = make_settings(
+            output_folder=tmp_path / "gpu", workers=2, features_backend="torchaudio"
+        )
+        preprocess(dataset, on_gpu)
+        assert seen == {os.getpid()}
+        expected, found = contents(on_cpu), contents(on_gpu)
+        assert {name for name in expected if found[name] != expected[name]} == {f"{NAME}_info.json"}
 
 
 class TestRestart:
     @pytest.fixture
-    def counted(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-        """Counts the clips that are read, and stops with Ctrl-C after the given number."""
-        counts: dict[str, Any] = {"read": [], "stop_after": None}
+    def counted(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """The names of the files that are read."""
+        read: list[str] = []
 
-        def counting(path: Path, *arguments: Any) -> Any:
-            if len(counts["read"]) == counts["stop_after"]:
+        def counting(path: Path) -> Any:
+            read.append(path.name)
+            return decode(path)
+
+        monkeypatch.setattr(examples, "decode", counting)
+        return read
+
+    @pytest.mark.parametrize("settings_before", [None, {"normalization": True}])
+    def test_an_interrupted_run_leaves_what_was_there_and_begins_anew(
+        self,
+        dataset: Dataset,
+        make_settings: MakeSettings,
+        monkeypatch: pytest.MonkeyPatch,
+        settings_before: dict[str, Any] | None,
+    ) -> None:
+        settings = make_settings()
+        if settings_before is not None:
+            preprocess(dataset, make_settings(**settings_before))
+        before = contents(settings)
+
+        def interrupted(path: Path) -> Any:
+            if path.name == "c07.wav":
                 raise KeyboardInterrupt
-            counts["read"].append(path.name)
-            return read_audio(path, *arguments)
+            return decode(path)
 
-        monkeypatch.setattr(blocks, "read_audio", counting)
-        return counts
+        with monkeypatch.context() as patch:
+            patch.setattr(examples, "decode", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                preprocess(dataset, settings)
+        assert contents(settings) == before
+        preprocess(dataset, settings)
+        undisturbed = make_settings(output_folder=settings.preprocessing.output_folder / "other")
+        preprocess(dataset, undisturbed)
+        found = {path.name for path in settings.preprocessing.output_folder.glob("*.*")}
+        assert found == set(contents(undisturbed))
+        for name, content in contents(undisturbed).items():
+            assert (settings.preprocessing.output_folder / name).read_bytes() == content
+
+    def test_an_error_between_the_files_leaves_no_complete_matrices(
+        self, dataset: Dataset, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings = make_settings()
+        preprocess(dataset, settings)
+        undisturbed = contents(settings)
+        with monkeypatch.context() as patch:
+            patch.setattr(extraction, "describe", lambda *_: 1 // 0)
+            with pytest.raises(ZeroDivisionError):
+                preprocess(dataset, make_settings(normalization=True))
+        with pytest.raises(UserError, match="holds no complete matrices"):
+            open_matrices(settings.preprocessing.output_folder, NAME)
+        preprocess(dataset, settings)
+        assert contents(settings) == undisturbed
 
     def test_second_run_leaves_everything_as_it_is(
         self,
         dataset: Dataset,
         make_settings: MakeSettings,
-        counted: dict[str, Any],
+        counted: list[str],
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         settings = make_settings()
         preprocess(dataset, settings)
         before = contents(settings)
-        assert len(counted["read"]) == 12
+        assert len(counted) == 12
         preprocess(dataset, settings)
-        assert len(counted["read"]) == 12
+        assert len(counted) == 12
         assert contents(settings) == before
         assert "tiny_spectrum_fast: already there, unchanged" in capsys.readouterr().out
-
-    def test_matrices_of_an_older_version_learn_which_labels_are_orthogonal(
-        self, dataset: Dataset, make_settings: MakeSettings, counted: dict[str, Any]
-    ) -> None:
-        settings = make_settings()
-        old = prepared(dataset, settings)
-        assert old.orthogonal_labels == []
-        path = settings.preprocessing.output_folder / f"{NAME}_info.json"
-        info = json.loads(path.read_text())
-        del info["orthogonal_labels"]
-        path.write_text(json.dumps(info))
-        assert open_matrices(old.folder, NAME).orthogonal_labels == []
-        new = prepared(replace(dataset, orthogonal_labels=("speaker",)), settings)
-        assert new.orthogonal_labels == ["speaker"]
-        assert new.info | {"orthogonal_labels": []} == old.info
-        assert len(counted["read"]) == 12
 
     @pytest.mark.parametrize(
         "changes",
@@ -450,12 +464,12 @@ class TestRestart:
         self,
         dataset: Dataset,
         make_settings: MakeSettings,
-        counted: dict[str, Any],
+        counted: list[str],
         changes: dict[str, Any],
     ) -> None:
         before = prepared(dataset, make_settings()).fingerprint
         after = prepared(dataset, make_settings(**changes)).fingerprint
-        assert len(counted["read"]) == 24
+        assert len(counted) == 24
         assert after != before
 
     @pytest.mark.parametrize("changes", [{"workers": 2}, {"batch_size": 5}, {"patience": 2}])
@@ -463,19 +477,19 @@ class TestRestart:
         self,
         dataset: Dataset,
         make_settings: MakeSettings,
-        counted: dict[str, Any],
+        counted: list[str],
         changes: dict[str, Any],
     ) -> None:
         preprocess(dataset, make_settings())
         preprocess(dataset, make_settings(**changes))
-        assert len(counted["read"]) == 12
+        assert len(counted) == 12
 
     def test_changed_clips_redo_it(
         self,
         dataset: Dataset,
         clips: list[Clip],
         make_settings: MakeSettings,
-        counted: dict[str, Any],
+        counted: list[str],
         write_wav: WriteWav,
     ) -> None:
         fingerprints = [prepared(dataset, make_settings()).fingerprint]
@@ -485,7 +499,7 @@ class TestRestart:
         fingerprints.append(prepared(dataset, make_settings()).fingerprint)
         del clips[5]
         fingerprints.append(prepared(dataset, make_settings()).fingerprint)
-        assert len(counted["read"]) == 12 + 12 + 12 + 11
+        assert len(counted) == 12 + 12 + 12 + 11
         assert len(set(fingerprints)) == 4
 
     def test_a_moved_corpus_is_the_same(
@@ -493,104 +507,14 @@ class TestRestart:
         dataset: Dataset,
         clips: list[Clip],
         make_settings: MakeSettings,
-        counted: dict[str, Any],
+        counted: list[str],
         tmp_path: Path,
     ) -> None:
         preprocess(dataset, make_settings())
         (tmp_path / "corpus").rename(tmp_path / "elsewhere")
         clips[:] = [replace(c, path=tmp_path / "elsewhere" / c.name) for c in clips]
         preprocess(dataset, make_settings())
-        assert len(counted["read"]) == 12
-
-    @pytest.mark.usefixtures("small_blocks")
-    @pytest.mark.parametrize(("stop_after", "done"), [(0, 0), (1, 0), (5, 4), (11, 10)])
-    def test_interrupted_run_goes_on_and_ends_the_same(
-        self,
-        dataset: Dataset,
-        clips: list[Clip],
-        make_settings: MakeSettings,
-        tmp_path: Path,
-        counted: dict[str, Any],
-        stop_after: int,
-        done: int,
-    ) -> None:
-        undisturbed = make_settings(output_folder=tmp_path / "undisturbed")
-        disturbed = make_settings(output_folder=tmp_path / "disturbed")
-        preprocess(dataset, undisturbed)
-        counted["read"].clear()
-        counted["stop_after"] = stop_after
-        with pytest.raises(KeyboardInterrupt):
-            preprocess(dataset, disturbed)
-        with pytest.raises(UserError, match="holds no complete matrices"):
-            open_matrices(disturbed.preprocessing.output_folder, NAME)
-        counted["read"].clear()
-        counted["stop_after"] = None
-        preprocess(dataset, disturbed)
-        assert counted["read"] == [clip.name for clip in clips[done:]]
-        assert contents(disturbed) == contents(undisturbed)
-
-    @pytest.mark.usefixtures("small_blocks")
-    def test_interrupted_twice_with_its_examples_lost_in_between(
-        self,
-        dataset: Dataset,
-        clips: list[Clip],
-        make_settings: MakeSettings,
-        tmp_path: Path,
-        counted: dict[str, Any],
-    ) -> None:
-        """The journal alone must not count as finished work."""
-        undisturbed = make_settings(output_folder=tmp_path / "undisturbed")
-        disturbed = make_settings(output_folder=tmp_path / "disturbed")
-        preprocess(dataset, undisturbed)
-        unfinished = tmp_path / "disturbed" / f"{NAME}_predictors.npy.unfinished"
-        for stop_after, kept_bytes in ((9, 0), (5, 1000), (7, None)):
-            counted["read"].clear()
-            counted["stop_after"] = stop_after
-            with pytest.raises(KeyboardInterrupt):
-                preprocess(dataset, disturbed)
-            if kept_bytes is not None:
-                unfinished.write_bytes(unfinished.read_bytes()[:kept_bytes])
-            if kept_bytes == 0:
-                unfinished.unlink()
-        counted["read"].clear()
-        counted["stop_after"] = None
-        preprocess(dataset, disturbed)
-        assert counted["read"] == [clip.name for clip in clips[6:]]
-        assert contents(disturbed) == contents(undisturbed)
-
-    def test_interrupted_at_the_very_end(
-        self, dataset: Dataset, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """All files have their final names but the one that marks them complete."""
-        settings = make_settings()
-        preprocess(dataset, settings)
-        undisturbed = contents(settings)
-        with monkeypatch.context() as patch:
-            patch.setattr(extraction, "description", lambda *_: 1 // 0)
-            with pytest.raises(ZeroDivisionError):
-                preprocess(dataset, make_settings(normalization=True))
-        with pytest.raises(UserError, match="holds no complete matrices"):
-            open_matrices(settings.preprocessing.output_folder, NAME)
-        preprocess(dataset, settings)
-        assert contents(settings) == undisturbed
-
-    @pytest.mark.usefixtures("small_blocks")
-    def test_other_settings_after_an_interruption_start_anew(
-        self,
-        dataset: Dataset,
-        make_settings: MakeSettings,
-        tmp_path: Path,
-        counted: dict[str, Any],
-    ) -> None:
-        undisturbed = make_settings(output_folder=tmp_path / "undisturbed", normalization=True)
-        preprocess(dataset, undisturbed)
-        counted["read"].clear()
-        counted["stop_after"] = 6
-        with pytest.raises(KeyboardInterrupt):
-            preprocess(dataset, make_settings())
-        counted["stop_after"] = None
-        preprocess(dataset, make_settings(normalization=True))
-        assert contents(make_settings()) == contents(undisturbed)
+        assert len(counted) == 12
 
     @pytest.mark.parametrize("part", ["predictors", "target", "index", "splits", "info"])
     def test_damaged_or_missing_files_are_made_again(
@@ -607,25 +531,3 @@ class TestRestart:
             path.write_bytes(path.read_bytes()[:50])
             preprocess(dataset, settings)
             assert contents(settings) == before
-
-    def test_info_of_another_version_counts_as_unfinished(
-        self, dataset: Dataset, make_settings: MakeSettings
-    ) -> None:
-        settings = make_settings()
-        preprocess(dataset, settings)
-        before = contents(settings)
-        path = settings.preprocessing.output_folder / f"{NAME}_info.json"
-        info = json.loads(path.read_text())
-        del info["plan"]
-        path.write_text(json.dumps(info))
-        preprocess(dataset, settings)
-        assert contents(settings) == before
-
-
-def test_impossible_features_stop_before_anything_is_written(
-    dataset: Dataset, make_settings: MakeSettings
-) -> None:
-    settings = make_settings(features_type="mfcc", power_law_compression=True)
-    with pytest.raises(UserError, match="power_law_compression"):
-        preprocess(dataset, settings)
-    assert not settings.preprocessing.output_folder.exists()

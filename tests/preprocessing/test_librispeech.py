@@ -14,10 +14,9 @@ import soundfile
 
 from config.errors import UserError
 from config.settings import PROJECT_FOLDER, Settings
-from preprocessing.corpora import find_dataset
 from preprocessing.corpora.librispeech import WORDS
-from preprocessing.pipeline import extraction
-from preprocessing.pipeline.audio import UnusableAudioError, read_audio
+from preprocessing.pipeline import examples
+from preprocessing.pipeline.audio import UnusableAudioError, cut, decode
 from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import open_matrices
 
@@ -121,10 +120,6 @@ class TestWords:
         }
         assert clip.group == "103-1240-0001"
 
-    def test_the_task_does_not_need_the_speaker(self, settings: Settings) -> None:
-        assert WORDS.orthogonal_labels == ("speaker",)
-        assert "speaker" in WORDS.list_clips(settings)[0].details
-
     def test_a_cut_is_the_slice_of_its_utterance(self, corpus: Path, settings: Settings) -> None:
         clips = {clip.name: clip for clip in WORDS.list_clips(settings)}
         for part, occurrences in OCCURRENCES.items():
@@ -135,14 +130,14 @@ class TestWords:
                 first, count = (round(100 * float(text)) * 160 for text in (start, duration))
                 clip = clips[f"{utterance}_{seen[utterance]}"]
                 seen[utterance] += 1
-                samples = read_audio(clip.path, RATE, clip.start, clip.duration)
+                samples = cut(decode(clip.path), RATE, clip.start, clip.duration)
                 np.testing.assert_array_equal(samples, whole[first : first + count] / 32768)
 
     def test_a_word_whose_rounded_end_lies_behind_the_last_sample(self, corpus: Path) -> None:
         path = utterance_path(corpus, "dev-clean", "84-121123-0001")
-        assert len(read_audio(path, RATE, 2.5, 0.51)) == RATE // 2
+        assert len(cut(decode(path), RATE, 2.5, 0.51)) == RATE // 2
         with pytest.raises(UnusableAudioError, match="truncated: 8000 of 8480 samples"):
-            read_audio(path, RATE, 2.5, 0.53)
+            cut(decode(path), RATE, 2.5, 0.53)
 
     def test_dev_wins_over_train_in_a_name(self, corpus: Path, settings: Settings) -> None:
         (corpus / "split" / "train-dev").mkdir()
@@ -160,33 +155,8 @@ class TestWords:
         assert "expected 2,620 utterances in test-clean, found 2" in printed
         assert len(printed.splitlines()) == 3
 
-    def test_fewer_words_than_their_file_name_says(
-        self, corpus: Path, make_settings: MakeSettings, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        labels = corpus / "word_labels"
-        (labels / "3-mostfreq").rename(labels / "4-mostfreq")
-        for part in OCCURRENCES:
-            (labels / f"{part}-selected-3.txt").rename(labels / f"{part}-selected-4.txt")
-        settings = make_settings(input_librispeech_folder=corpus, num_classes_librispeech=4)
-        assert len(WORDS.list_clips(settings)) == 10
-        assert "expected 4 words in 4-mostfreq, found 3" in capsys.readouterr().out
-
-    def test_dataset_is_known_by_its_name(self) -> None:
-        assert find_dataset("librispeech") is WORDS
-        assert (PROJECT_FOLDER / "preprocessing" / f"{WORDS.script}.py").is_file()
-
 
 class TestWrongFolders:
-    def test_not_set(self, make_settings: MakeSettings) -> None:
-        error = error_of(make_settings())
-        assert "input_librispeech_folder is empty" in error
-        assert "get_corpus.py librispeech" in error
-
-    def test_no_folder(self, tmp_path: Path, make_settings: MakeSettings) -> None:
-        error = error_of(make_settings(input_librispeech_folder=tmp_path / "none"))
-        assert str(tmp_path / "none") in error
-        assert "openslr.org/12" in error
-
     @pytest.mark.parametrize("name", ["split", "word_labels"])
     def test_part_missing(self, corpus: Path, settings: Settings, name: str) -> None:
         (corpus / name).rename(corpus / "other")
@@ -231,10 +201,6 @@ class TestWrongFolders:
         error = error_of(settings)
         assert "dev-clean-selected-3.txt, line 3: " in error
         assert problem in error
-
-    def test_no_text(self, corpus: Path, settings: Settings) -> None:
-        (corpus / "word_labels" / "3-mostfreq").write_bytes(b"\xff\xfe\x00")
-        assert "3-mostfreq: is not UTF-8 text" in error_of(settings)
 
     def test_a_word_that_nobody_says(self, corpus: Path, settings: Settings) -> None:
         (corpus / "word_labels" / "3-mostfreq").write_text("that\nwith\nnan\nsilent\nmute\n")
@@ -309,7 +275,7 @@ class TestDecodedOnce:
         monkeypatch: pytest.MonkeyPatch,
         block_clips: int,
     ) -> None:
-        monkeypatch.setattr(extraction, "BLOCK_CLIPS", block_clips)
+        monkeypatch.setattr(examples, "BLOCK_CLIPS", block_clips)
         matrices = open_matrices(preprocess(WORDS, settings), NAME)
         assert len(matrices.target) == 10
         assert decoded == {
@@ -317,23 +283,6 @@ class TestDecodedOnce:
             for occurrences in OCCURRENCES.values()
             for utterance, *_ in occurrences
         }
-
-    def test_same_matrices_whatever_the_blocks(
-        self,
-        settings: Settings,
-        make_settings: MakeSettings,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        one = open_matrices(preprocess(WORDS, settings), NAME)
-        monkeypatch.setattr(extraction, "BLOCK_CLIPS", 1)
-        other_settings = make_settings(
-            input_librispeech_folder=settings.preprocessing.input_librispeech_folder,
-            num_classes_librispeech=3,
-            output_folder=tmp_path / "other",
-        )
-        other = open_matrices(preprocess(WORDS, other_settings), NAME)
-        np.testing.assert_array_equal(one.predictors, other.predictors)
 
 
 class TestScript:
@@ -360,24 +309,3 @@ class TestScript:
         )
         assert code == 0
         assert len(open_matrices(tmp_path / "made", NAME).target) == 10
-
-    def test_settings_alone(
-        self, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        given = {
-            "workers": 1,
-            "input_librispeech_folder": corpus,
-            "num_classes_librispeech": 3,
-            "output_folder": tmp_path / "made",
-        }
-        arguments = [text for key, value in given.items() for text in ("--set", f"{key}={value}")]
-        assert self.run(monkeypatch, *arguments) == 0
-        assert len(open_matrices(tmp_path / "made", NAME).target) == 10
-
-    def test_wrong_number_of_classes(
-        self, corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert self.run(monkeypatch, str(corpus), "made", "many") == 2
-        error = capsys.readouterr().err
-        assert "num_classes_librispeech" in error
-        assert "many" in error

@@ -157,13 +157,8 @@ class TestDataset:
 
 
 class TestWrongFolders:
-    def test_not_set(self, make_settings: MakeSettings) -> None:
-        settings = make_settings(input_noisyspeech_repo="")
-        with pytest.raises(UserError, match="input_noisyspeech_repo is empty: clone https://"):
-            plan_mixtures(settings)
-
     def test_missing(self, make_settings: MakeSettings, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match="clean_train: no such folder"):
+        with pytest.raises(UserError, match="MS-SNSD: there is no such folder"):
             plan_mixtures(make_settings())
         (tmp_path / "MS-SNSD" / "clean_train").mkdir(parents=True)
         with pytest.raises(UserError, match=r"clean_train: holds no \.wav files"):
@@ -173,10 +168,4 @@ class TestWrongFolders:
         for path in ms_snsd.glob("noise_train/B*.wav"):
             path.unlink()
         with pytest.raises(UserError, match=r"noise_train: has no <Type>_<n>\.wav of Babble;"):
-            plan_mixtures(make_settings())
-
-    def test_nothing_readable(self, make_settings: MakeSettings, ms_snsd: Path) -> None:
-        for path in ms_snsd.glob("clean_train/*.wav"):
-            path.write_text("no audio")
-        with pytest.raises(UserError, match="clean_train: none of its files can be read"):
             plan_mixtures(make_settings())

@@ -1,8 +1,6 @@
 """NSynth: families, sets and the draw against a tiny corpus with the real examples.json."""
 
 import json
-import runpy
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,8 @@ import scipy.signal
 import soundfile
 
 from config.errors import UserError
-from config.settings import PROJECT_FOLDER, Settings
-from preprocessing.corpora import find_dataset, nsynth
+from config.settings import Settings
+from preprocessing.corpora import nsynth
 from preprocessing.corpora.nsynth import NOTES
 from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import open_matrices
@@ -108,10 +106,6 @@ class TestNotes:
             "set": "valid",
         }
 
-    def test_the_task_does_not_need_pitch_or_loudness(self, settings: Settings) -> None:
-        assert set(NOTES.orthogonal_labels) == {"pitch", "velocity", "source"}
-        assert set(NOTES.orthogonal_labels) <= set(NOTES.list_clips(settings)[0].details)
-
     def test_real_size_is_expected(
         self, settings: Settings, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -124,18 +118,10 @@ class TestNotes:
             "4,096 notes in nsynth-test, found 2",
         ]
 
-    def test_dataset_is_known_by_its_name(self) -> None:
-        assert find_dataset("nsynth") is NOTES
-        assert NOTES.classes == tuple(FAMILIES)
-        assert (PROJECT_FOLDER / "preprocessing" / f"{NOTES.script}.py").is_file()
-
 
 class TestDraw:
     def names(self, settings: Settings, part: str) -> list[str]:
         return [clip.name for clip in NOTES.list_clips(settings) if clip.fixed_set == part]
-
-    def test_limit_of_the_paper(self) -> None:
-        assert nsynth.MOST_NOTES == 56000
 
     def test_large_sets_are_drawn_from(
         self, corpus: Path, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
@@ -159,34 +145,19 @@ class TestDraw:
         assert any(other != drawn for other in others)
         assert set(every) == set(drawn).union(*others)
 
-    def test_a_set_of_just_that_size_is_whole(
-        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(nsynth, "MOST_NOTES", 11)
-        assert len(self.names(settings, "train")) == 11
-
 
 class TestWrongFolders:
-    def test_not_set(self, make_settings: MakeSettings) -> None:
-        error = error_of(make_settings())
-        assert "input_nsynth_folder is empty" in error
-        assert "magenta.tensorflow.org/datasets/nsynth" in error
-
     @pytest.mark.parametrize("name", ["train", "valid", "test"])
     def test_set_missing(self, corpus: Path, settings: Settings, name: str) -> None:
         (corpus / f"nsynth-{name}").rename(corpus / "elsewhere")
         error = error_of(settings)
         assert f"nsynth-{name}/examples.json: there is no such file" in error
-        assert "get_corpus.py nsynth" in error
 
     @pytest.mark.parametrize(
         "text",
         [
             "",
             "[]",
-            "{",
-            "7",
-            '{"a": 7}',
             '{"a": {}}',
             '{"a": {"instrument_family": 3}}',
             '{"a": {"instrument_family": "x", "instrument_str": "a", "pitch": 1}}',
@@ -232,18 +203,3 @@ class TestMatrices:
         (fold,) = matrices.folds((0.7, 0.2, 0.1), 1)
         assert [len(part) for part in (fold.train, fold.validation, fold.test)] == [11, 3, 2]
         assert set(fold.test) == {"reed_acoustic_000-070-075", "flute_acoustic_001-080-075"}
-
-    def test_script(self, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        script = PROJECT_FOLDER / "preprocessing" / "preprocessing_NSYNTH.py"
-        given = {
-            "workers": 1,
-            "input_nsynth_folder": corpus,
-            "output_folder": tmp_path / "made",
-            "pretraining.sequence_length": 1,
-        }
-        arguments = [text for key, value in given.items() for text in ("--set", f"{key}={value}")]
-        monkeypatch.setattr(sys, "argv", [str(script), *arguments])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(script), run_name="__main__")
-        assert ended.value.code == 0
-        assert open_matrices(tmp_path / "made", NAME).info["num_clips"] == 16

@@ -1,0 +1,95 @@
+"""Tasks over several processes: in order, a few at a time, and no process left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from config.errors import UserError
+from config.settings import PROJECT_FOLDER
+from preprocessing.pipeline.workers import TASKS_PER_WORKER, map_in_order
+
+SECONDS = 30  # within which processes must have ended
+FOREVER = """
+import time
+from preprocessing.pipeline.workers import map_in_order
+if __name__ == "__main__":
+    list(map_in_order(time.sleep, [0.0] * 4 + [600.0] * 4, 2, "sleep", "nap"))
+"""
+
+
+def square(number: int) -> int:
+    time.sleep(0.02 if number % 3 == 0 else 0)
+    return number**2
+
+
+def noted(number: int, folder: Path) -> int:
+    (folder / str(number)).touch()
+    return number
+
+
+def fails_at_five(number: int) -> int:
+    if number == 5:
+        raise ValueError("five")
+    return number
+
+
+def kills_itself(number: int) -> int:
+    if number == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_results_come_in_the_order_of_the_tasks(workers: int) -> None:
+    found = list(map_in_order(square, range(20), workers, "squares", "number"))
+    assert found == [number**2 for number in range(20)]
+    assert psutil.Process().children() == []
+
+
+def test_only_a_few_tasks_are_handed_out_before_their_results_are_taken(tmp_path: Path) -> None:
+    results = map_in_order(partial(noted, folder=tmp_path), range(50), 2, "notes", "note")
+    for taken in range(3):
+        next(results)
+        time.sleep(0.2)
+        assert len(list(tmp_path.iterdir())) <= taken + 2 * TASKS_PER_WORKER
+    results.close()
+    assert psutil.Process().children() == []
+    assert len(list(tmp_path.iterdir())) < 50
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_of_a_task_is_the_callers(workers: int) -> None:
+    results = map_in_order(fails_at_five, range(50), workers, "numbers", "number")
+    with pytest.raises(ValueError, match="five"):
+        list(results)
+    assert psutil.Process().children() == []
+
+
+def test_a_killed_process_is_one_line_that_says_what_may_help() -> None:
+    with pytest.raises(UserError, match=r"was killed.*--set workers=<number>"):
+        list(map_in_order(kills_itself, range(50), 2, "numbers", "number"))
+    assert psutil.Process().children() == []
+
+
+def test_no_process_outlives_its_parent() -> None:
+    command = [sys.executable, "-c", FOREVER]
+    parent = subprocess.Popen(command, cwd=PROJECT_FOLDER, stderr=subprocess.DEVNULL)
+    try:
+        last = time.monotonic() + SECONDS
+        children: list[psutil.Process] = []
+        while len(children) < 2 and time.monotonic() < last:
+            time.sleep(0.05)
+            children = psutil.Process(parent.pid).children(recursive=True)
+        assert len(children) >= 2
+    finally:
+        parent.kill()
+        parent.wait(SECONDS)
+    _, alive = psutil.wait_procs(children, SECONDS)
+    assert alive == []
