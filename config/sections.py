@@ -6,7 +6,7 @@ config.ini holds every default; the classes hold none.
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -65,6 +65,20 @@ def _known_aggregation(value: str) -> str:
     return value
 
 
+def _known_features_type(value: str) -> str:
+    names = features_types()
+    if value not in names:
+        raise ValueError(f"must be one of {', '.join(names)}")
+    return value
+
+
+def features_types() -> tuple[str, ...]:
+    """Return the names of the registered feature types; the libraries behind them are not read."""
+    from preprocessing.pipeline.features import FEATURES
+
+    return tuple(FEATURES)
+
+
 def _clean_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
         raise ValueError("must be a name of letters, digits, - and _")
@@ -118,7 +132,7 @@ class Section(BaseModel):
 
 
 class FeatureExtraction(Section):
-    features_type: Literal["spectrum_fast", "stft", "cqt", "mel", "mfcc"]
+    features_type: Annotated[str, AfterValidator(_known_features_type)]
     features_backend: Literal["cpu", "torchaudio"]
     power_law_compression: bool
     sequence_length: OptionalSeconds
@@ -271,9 +285,6 @@ class Settings(Section):
         return chosen or self.results.pretraining_folder / extractor
 
 
-FEATURES_TYPES: tuple[str, ...] = get_args(
-    FeatureExtraction.model_fields["features_type"].annotation
-)
 SECTIONS: dict[str, type[Section]] = {
     name: field.annotation
     for name, field in Settings.model_fields.items()

@@ -17,7 +17,6 @@ from config.ini_files import read_ini
 from config.sections import (
     AGGREGATIONS,
     EXTRACTOR_PATH_KEY,
-    FEATURES_TYPES,
     MUL_COMP_EXPONENTS,
     NUM_CONVOLUTIONS,
     POOL,
@@ -28,6 +27,7 @@ from config.sections import (
     Section,
     Settings,
     TrainingDefaults,
+    features_types,
 )
 from config.text import PROJECT_FOLDER, display_path, hint, printable
 
@@ -36,7 +36,6 @@ __all__ = [
     "DEFAULTS_FILE",
     "DEFAULT_PREFERENCE",
     "EXTRACTOR_PATH_KEY",
-    "FEATURES_TYPES",
     "MUL_COMP_EXPONENTS",
     "NUM_CONVOLUTIONS",
     "POOL",
@@ -280,6 +279,8 @@ def _literal_choices(model: type[Section], key: str) -> list[str]:
         return []
     if key == "at_aggregation":
         return list(AGGREGATIONS)
+    if key == "features_type":
+        return list(features_types())
     return [
         choice for choice in getattr(field.annotation, "__args__", ()) if isinstance(choice, str)
     ]

@@ -14,17 +14,7 @@ from preprocessing.pipeline.dataset import Clip, Dataset
 from preprocessing.pipeline.examples import LeftOut, Row
 from preprocessing.pipeline.leaks import describe_split, shared_sources
 from preprocessing.pipeline.manifests import write_table
-
-INDEX_COLUMNS = (
-    "clip",
-    "label",
-    "class_name",
-    "group",
-    "first_frame",
-    "num_frames",
-    "augmented",
-    "content",
-)
+from preprocessing.pipeline.matrices import INDEX_COLUMNS
 
 
 def write_index(path: Path, kept: Sequence[Clip], rows: Sequence[Row]) -> None:

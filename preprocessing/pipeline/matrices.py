@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field
 
 from config.errors import UserError
-from config.json_files import read_json, require_fields, require_plain_file
+from config.json_files import read_json, require_fields
 from config.settings import display_path, printable
 from preprocessing.pipeline.dataset import OWN_SPLIT, SETS
 from preprocessing.pipeline.features import FEATURES
@@ -36,10 +36,17 @@ PARTS = {
     "left_out": "csv",
     "info": "json",
 }
-TEXT_COLUMNS = ("clip", "class_name", "group", "content")
-NUMBER_COLUMNS = ("label", "first_frame", "num_frames", "augmented")
+INDEX_COLUMNS: dict[str, Any] = {
+    "clip": str,
+    "label": np.int64,
+    "class_name": str,
+    "group": str,
+    "first_frame": np.int64,
+    "num_frames": np.int64,
+    "augmented": np.int64,
+    "content": str,
+}
 LONGEST_REASON = 200
-
 
 Predictors = npt.NDArray[np.float32]
 
@@ -47,7 +54,7 @@ Predictors = npt.NDArray[np.float32]
 class Info(BaseModel):
     """What info.json must hold for the matrices to be used."""
 
-    num_examples: Annotated[int, Field(ge=0, lt=2**62)]
+    num_examples: int
     classes: Annotated[list[str], Field(min_length=1)]
     fingerprint: str
     split: str
@@ -76,12 +83,12 @@ class StoredSplits(BaseModel):
 
 
 def part_path(folder: Path, name: str, part: str) -> Path:
-    """Where one of the files of a set of matrices lies."""
+    """Return where one of the files of a set of matrices lies."""
     return folder / f"{name}_{part}.{PARTS[part]}"
 
 
 def matrices_name(dataset: str, features_type: str) -> str:
-    """The prefix of a dataset's files."""
+    """Return the prefix of a dataset's files."""
     return f"{dataset}_{features_type}"
 
 
@@ -105,32 +112,16 @@ class Matrices:
         import pandas
 
         path = part_path(self.folder, self.name, "index")
-        require_plain_file(path)
         try:
-            table = pandas.read_csv(
-                path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False
-            )
+            table = pandas.read_csv(path, dtype=INDEX_COLUMNS, keep_default_na=False)
         except (OSError, ValueError) as error:
             raise self._unfit("index", f"is no table: {error}") from None
-        missing = [name for name in (*TEXT_COLUMNS, *NUMBER_COLUMNS) if name not in table.columns]
+        missing = [name for name in INDEX_COLUMNS if name not in table.columns]
         if missing:
             raise self._unfit("index", f"has no column {', '.join(missing)}")
-        self._check_index(table)
+        if not np.array_equal(table["label"], self.target):
+            raise self._unfit("index", "its labels are not those of target.npy")
         return table
-
-    def _check_index(self, table: "pandas.DataFrame") -> None:
-        if len(table) != len(self.target):
-            raise self._unfit("index", f"has {len(table)} rows for {len(self.target)} examples")
-        for name in NUMBER_COLUMNS:
-            if table[name].dtype.kind != "i" and len(table):
-                raise self._unfit("index", f"{name} must hold whole numbers only")
-        other_labels = np.flatnonzero(table["label"].to_numpy() != self.target)
-        if len(other_labels):
-            raise self._unfit(
-                "index", f"row {other_labels[0] + 1}: label is not that of target.npy"
-            )
-        if not table["num_frames"].between(1, self.predictors.shape[1]).all():
-            raise self._unfit("index", f"num_frames must be 1 to {self.predictors.shape[1]}")
 
     @cached_property
     def splits(self) -> dict[str, Any]:
@@ -168,24 +159,14 @@ class Matrices:
         Raises:
             UserError: they do not.
         """
+        for label in np.unique(self.target):
+            if not 0 <= label < len(self.classes):
+                problem = f"has label {label}, but there are {len(self.classes)} classes"
+                raise self._unfit("target", problem)
         self.rows_of([], with_augmented=True)
-        self.check_labels()
-
-    def check_labels(self) -> None:
-        """Refuse labels that no class belongs to; not for regression, which has no classes.
-
-        Raises:
-            UserError: names one.
-        """
-        largest = int(self.target.max(initial=0))
-        if largest >= len(self.classes):
-            raise self._unfit(
-                "target", f"has label {largest}, but there are {len(self.classes)} classes"
-            )
 
     def _unfit(self, part: str, problem: str) -> UserError:
-        path = part_path(self.folder, self.name, part)
-        return UserError(f"{_in_words(path, problem)}; {_prepare_again(self.info)}")
+        return _unfit(part_path(self.folder, self.name, part), problem, self.info)
 
     @property
     def classes(self) -> list[str]:
@@ -209,25 +190,25 @@ class Matrices:
         return [state.st_size, state.st_mtime_ns]
 
     def folds(self, fractions: tuple[float, float, float], num_folds: int) -> list[Split[str]]:
-        """The stored folds if they are what is asked for, else new ones from the stored order.
+        """Return the stored folds if they are what is asked for, else new ones in that order.
 
         Raises:
             UserError: the corpus brings its own split, which cannot be divided anew.
         """
         stored = self.splits
-        if stored["fractions"] == list(fractions) and stored["num_folds"] == num_folds:
-            return [Split(f["train"], f["validation"], f["test"]) for f in stored["folds"]]
-        if stored["type"] == OWN_SPLIT:
-            if num_folds == 1:
-                return [Split(f["train"], f["validation"], f["test"]) for f in stored["folds"]]
+        as_stored = stored["fractions"] == list(fractions) and stored["num_folds"] == num_folds
+        is_own = stored["type"] == OWN_SPLIT
+        if is_own and num_folds > 1:
             raise UserError(
                 f"[training_defaults] num_folds = {num_folds}: {self.name} has a split of its own; "
                 "only num_folds = 1 is possible"
             )
+        if is_own or as_stored:
+            return [Split(f["train"], f["validation"], f["test"]) for f in stored["folds"]]
         return split_groups(stored["order"], fractions, num_folds)
 
     def rows_of(self, groups: list[str], with_augmented: bool) -> npt.NDArray[np.int64]:
-        """Row numbers of the examples whose group is one of those given.
+        """Return the row numbers of the examples whose group is one of those given.
 
         Args:
             with_augmented: altered copies count too (training sets only).
@@ -238,13 +219,13 @@ class Matrices:
         return np.flatnonzero(chosen)
 
     def contents_of(self, groups: Iterable[str]) -> set[str]:
-        """Hashes of the audio of some groups' clips."""
+        """Return hashes of the audio of some groups' clips."""
         chosen = self.index["group"].isin(set(groups))
         return set(self.index.loc[chosen, "content"])
 
 
 def read_info(folder: Path, name: str) -> dict[str, Any]:
-    """How a dataset's matrices were made, without opening them.
+    """Read how a dataset's matrices were made, without opening them.
 
     Raises:
         UserError: they are missing or incomplete.
@@ -276,14 +257,11 @@ def open_matrices(folder: str | Path, name: str) -> Matrices:
     predictors = _load_array(part_path(folder, name, "predictors"), np.float32, 3, info)
     target = _load_array(part_path(folder, name, "target"), np.int64, 1, info)
     if not len(predictors) == len(target) == info["num_examples"]:
-        raise UserError(
-            f"{display_path(folder)}: {name} is inconsistent: {len(predictors)} examples, "
-            f"{len(target)} targets, {info['num_examples']} announced; {_prepare_again(info)}"
+        problem = (
+            f"is inconsistent: {len(predictors)} examples, {len(target)} targets, "
+            f"{info['num_examples']} announced"
         )
-    if target.min(initial=0) < 0:
-        raise UserError(
-            f"{display_path(folder)}: {name} has negative labels; {_prepare_again(info)}"
-        )
+        raise _unfit(folder / name, problem, info)
     return Matrices(folder, name, info, predictors, target)
 
 
@@ -301,31 +279,19 @@ def _full_name(folder: Path, name: str) -> str:
 
 
 def _load_array(path: Path, dtype: type, dimensions: int, info: dict[str, Any]) -> Any:
-    """A memory map; nothing but the header is read, and nothing in it is executed."""
-    try:
-        require_plain_file(path)
-    except UserError as error:
-        raise UserError(f"{error}; {_prepare_again(info)}") from None
+    """Open a memory map; nothing but the header is read, and nothing in it is executed."""
     try:
         array = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # a header that somebody made up can make numpy raise anything
-        problem = f"is no usable matrix: {error or type(error).__name__}"
-        raise UserError(f"{_in_words(path, problem)}; {_prepare_again(info)}") from None
+    except (OSError, ValueError, SyntaxError, TypeError) as error:
+        raise _unfit(path, f"is no usable matrix: {error}", info) from None
     if array.dtype != dtype or array.ndim != dimensions:
-        problem = (
-            f"holds {array.dtype} in {array.ndim} dimensions, not {np.dtype(dtype)} in {dimensions}"
-        )
-    elif 0 in array.shape[1:] or not array.flags.c_contiguous:
-        problem = f"its shape {array.shape} is empty, or stored column by column"
-    else:
-        return array
-    raise UserError(f"{_in_words(path, problem)}; {_prepare_again(info)}")
+        found = f"holds {array.dtype} in {array.ndim} dimensions"
+        raise _unfit(path, f"{found}, not {np.dtype(dtype)} in {dimensions}", info)
+    return array
 
 
-def _in_words(path: Path, problem: str) -> str:
-    return printable(f"{display_path(path)}: {' '.join(problem.split())[:LONGEST_REASON]}")
-
-
-def _prepare_again(info: dict[str, Any]) -> str:
-    command = info.get("command")
-    return f"prepare it again: {command}" if command else "prepare it again"
+def _unfit(path: Path, problem: str, info: dict[str, Any]) -> UserError:
+    """Return the error for matrices that cannot be used, with the command that makes them."""
+    reason = " ".join(problem.split())[:LONGEST_REASON]
+    again = ": ".join(["prepare it again", *filter(None, [info.get("command")])])
+    return UserError(printable(f"{display_path(path)}: {reason}; {again}"))

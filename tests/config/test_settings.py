@@ -18,6 +18,7 @@ from config.settings import (
     load_settings,
     read_ini,
 )
+from preprocessing.corpora import all_corpora
 
 CONFIG_INI = PROJECT_FOLDER / "config" / "config.ini"
 
@@ -27,6 +28,7 @@ READ_THROUGH = {
     "validation_split": ("training", "fractions"),
     "test_split": ("training", "fractions"),
     "extractor_paths": ("settings", "extractor_folder"),
+    **{corpus.key.replace("-", "_"): ("CORPUS", "folder") for corpus in all_corpora().values()},
 }
 # What the objects that hold a section's values are called where they are used.
 OWNERS = {
