@@ -16,14 +16,13 @@ from config.words import CPU
 from preprocessing.corpora import find_dataset
 from preprocessing.pipeline.matrices import matrices_name, open_matrices
 from training.engine.distributed import (
-    from_main,
+    broadcast,
     is_distributed,
     is_main,
     join_processes,
     leave_processes,
     num_local_processes,
     only_main_speaks,
-    wait_for_all,
 )
 from training.models.weights import learnt_nothing, quality, read_description, save_extractor
 
@@ -107,7 +106,7 @@ def pretrain(
     unfinished = folder / "unfinished_state.pt"
     if is_main():
         remove_partial_files(folder)
-    if from_main(_is_done(folder, plan, overwrite)):
+    if broadcast(_is_done(folder, plan, overwrite)):
         if is_main():
             unfinished.unlink(missing_ok=True)  # of a run that was killed right before its end
         return folder
@@ -124,7 +123,7 @@ def pretrain(
     if is_main():
         _write(folder, extractor, plan, matrices, values, state, architecture)
         unfinished.unlink(missing_ok=True)
-    wait_for_all()
+    broadcast(None)  # nobody goes on before it is written
     return folder
 
 

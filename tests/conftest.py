@@ -59,13 +59,15 @@ def loudness_examples(seed: int = 0, num_examples: int = NUM_EXAMPLES) -> Exampl
 class Suite:
     """A folder with everything that experiments read and write, and settings that point there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, is_new: bool = True) -> None:
         self.folder = folder
         self.experiments = folder / "experiments"
         self.matrices = folder / "matrices"
         self.results = folder / "results"
         self.extractors = folder / "pretraining_vgg"
         self.config = folder / "suite.ini"
+        if not is_new:
+            return
         self.experiments.mkdir()
         self.config.write_text(
             f"[preprocessing]\noutput_folder = {self.matrices}\n"

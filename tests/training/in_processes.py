@@ -10,7 +10,7 @@ from pathlib import Path
 from config.settings import PROJECT_FOLDER
 
 NUM_PROCESSES = 2
-TIMEOUT = 240.0
+TIMEOUT = 120.0
 
 
 def free_port() -> int:

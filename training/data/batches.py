@@ -19,7 +19,6 @@ from torch import Tensor
 
 from preprocessing.pipeline.matrices import Predictors
 from training.engine.device_memory import free_bytes
-from training.engine.distributed import WHOLE, Part, Share
 from training.engine.memory_limits import RESIDENT_SHARE, room_for_speed
 
 Rows = npt.NDArray[np.int64]
@@ -41,19 +40,15 @@ class Normalization:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some examples of a set, or one process's part of them.
+    """Some examples of a set.
 
     inputs: (batch, 1, frames, bins), normalised; labels: (batch,), both on the device.
     rows: (batch,), int64 on the CPU, the examples' row numbers in the matrices.
-    all_rows: those of the whole batch, of which this is a part.
-    part: which part it is. If its count is 0, the one example here is not to be counted.
     """
 
     inputs: Tensor
     labels: Tensor
     rows: Tensor
-    all_rows: Tensor
-    part: Part
 
 
 class ResidentBudget:
@@ -188,49 +183,53 @@ class ExampleSet:
         """Whether the set lies on the device as a whole."""
         return self._resident is not None
 
-    def batches(self, batch_size: int, share: Share = WHOLE) -> Iterator[Batch]:
-        """All examples in their own order, as they are stored; of each batch one process's part."""
-        yield from self._epoch(torch.arange(len(self)), batch_size, None, share)
+    def batches(self, batch_size: int, rank: int = 0, num_processes: int = 1) -> Iterator[Batch]:
+        """Yield all examples in their own order, as they are stored, or one process's shard."""
+        order = shard(torch.arange(len(self)), rank, num_processes)
+        yield from self._epoch(order, batch_size // num_processes, None)
 
     def training_batches(
-        self, batch_size: int, shuffle: bool, generator: torch.Generator, share: Share = WHOLE
+        self,
+        batch_size: int,
+        shuffle: bool,
+        generator: torch.Generator,
+        rank: int = 0,
+        num_processes: int = 1,
     ) -> Iterator[Batch]:
-        """One epoch, in a new order if shuffled, at new offsets if examples have free frames.
+        """Yield one epoch, in a new order if shuffled, at new offsets if examples have free frames.
 
-        Processes whose generators are equal get parts of the same batches.
+        Args:
+            batch_size: of all processes together.
+            generator: in the same state in all processes, which then get shards of one order.
         """
         in_order = torch.arange(len(self))
         order = torch.randperm(len(self), generator=generator) if shuffle else in_order
-        yield from self._epoch(order, batch_size, generator, share)
+        shard_of_order = shard(order, rank, num_processes)
+        yield from self._epoch(shard_of_order, batch_size // num_processes, generator)
 
     def _epoch(
-        self, order: Tensor, batch_size: int, generator: torch.Generator | None, share: Share
+        self, order: Tensor, batch_size: int, generator: torch.Generator | None
     ) -> Iterator[Batch]:
-        """Batches in an order of the set's numbers; offsets are drawn if there is a generator."""
-        whole_batches = torch.split(order, batch_size)
-        parts = [share.of(len(numbers)) for numbers in whole_batches]
-        numbers_of_batches = [
-            numbers[part.places] for numbers, part in zip(whole_batches, parts, strict=True)
-        ]
+        """Yield batches in an order of indices; offsets are drawn if there is a generator."""
+        indices_of_batches = torch.split(order, batch_size)
         # The thread starts with the first read, and ends with this block, however it is left.
         with ThreadPoolExecutor(max_workers=1) as reader:
-            all_inputs = self._inputs(numbers_of_batches, reader)
-            for whole, part, inputs in zip(whole_batches, parts, all_inputs, strict=True):
-                all_rows = torch.from_numpy(self.rows[whole.numpy()])
-                labels = self.labels[self._moved(whole[part.places])]
-                batch = Batch(inputs.unsqueeze(1), labels, all_rows[part.places], all_rows, part)
+            all_inputs = self._inputs(indices_of_batches, reader)
+            for indices, inputs in zip(indices_of_batches, all_inputs, strict=True):
+                rows = torch.from_numpy(self.rows[indices.numpy()])
+                batch = Batch(inputs.unsqueeze(1), self.labels[self._moved(indices)], rows)
                 if generator is not None and self._free_frames is not None:
-                    offsets = _draw_offsets(self._free_frames[whole], generator)[part.places]
+                    offsets = _draw_offsets(self._free_frames[indices], generator)
                     batch = replace(batch, inputs=_shift(batch.inputs, self._moved(offsets)))
                 yield batch
 
-    def _inputs(self, numbers_of_batches: Sequence[Tensor], reader: Executor) -> Iterator[Tensor]:
-        """Inputs of each batch, (batch, frames, bins)."""
+    def _inputs(self, indices_of_batches: Sequence[Tensor], reader: Executor) -> Iterator[Tensor]:
+        """Yield the inputs of each batch, (batch, frames, bins)."""
         if self._resident is not None:
-            for numbers in numbers_of_batches:
-                yield self._resident[self._moved(numbers)]
+            for indices in indices_of_batches:
+                yield self._resident[self._moved(indices)]
             return
-        rows_of_batches = (self.rows[numbers.numpy()] for numbers in numbers_of_batches)
+        rows_of_batches = (self.rows[indices.numpy()] for indices in indices_of_batches)
         for values in read_ahead(reader, self._read, rows_of_batches):
             yield self._normalise(self._moved(values))
 
@@ -260,6 +259,15 @@ class ExampleSet:
             resident[first : first + len(chunk)] = self._read(chunk)
             first += len(chunk)
         return self._normalise(resident)
+
+
+def shard(order: Tensor, rank: int, num_processes: int) -> Tensor:
+    """Return one process's indices of an order; the last ones repeat its first ones if need be.
+
+    All processes get equally many, so that none waits for another's step in vain.
+    """
+    num_indices = -(-len(order) // num_processes) * num_processes
+    return order[torch.arange(num_indices) % len(order)][rank::num_processes]
 
 
 def read_ahead(

@@ -23,7 +23,7 @@ from config.fingerprints import fingerprint_of
 from config.settings import display_path
 from training.data.batches import ExampleSet
 from training.engine.device_memory import free_bytes
-from training.engine.distributed import all_agree, bars_disabled, from_main, is_main, wait_for_all
+from training.engine.distributed import bars_disabled, broadcast, is_main
 from training.engine.memory_limits import MEMORY_SHARE, room_for_speed
 from training.methods.anti_transfer import AntiTransferLoss
 from training.models.weights import weights_fingerprint
@@ -79,18 +79,13 @@ class FrozenFeatures:
     is_aggregated: Mapping[Layer, bool]
     device: torch.device
 
-    def aggregates(self, rows: Tensor, count: int | None = None) -> dict[Layer, Tensor]:
-        """What `AntiTransferLoss.penalty` takes, for the examples of some rows of the matrices.
-
-        Args:
-            count: how many of the examples count; see
-                `training.similarity.measures.weighted_distance`.
-        """
+    def aggregates(self, rows: Tensor) -> dict[Layer, Tensor]:
+        """What `AntiTransferLoss.penalty` takes, for the examples of some rows of the matrices."""
         found = {}
         for layer, values in self.values.items():
             chosen = values[rows.to(values.device)].to(self.device)
             done = self.is_aggregated[layer]
-            found[layer] = chosen if done else aggregate(chosen, self.aggregation, count=count)
+            found[layer] = chosen if done else aggregate(chosen, self.aggregation)
         return found
 
 
@@ -201,7 +196,7 @@ class FeatureStore:
             return True
         if self.mode == "auto" and self.device.type != "cpu":
             return False  # a GPU computes them faster than they are read
-        if not from_main(num_bytes <= DISK_SHARE * _free_disk(self.folder)):
+        if not broadcast(num_bytes <= DISK_SHARE * _free_disk(self.folder)):
             print(
                 f"{fill.penalty.name}: its features would take {num_bytes / 1e9:.1f} GB, more than "
                 f"half of what is free for {display_path(self.folder)}; computed in each step"
@@ -216,15 +211,12 @@ class FeatureStore:
         self._kept.clear()
 
     def _has_room(self, num_bytes: int, wanted: Mapping[Layer, _Wanted], needed_bytes: int) -> bool:
-        """Whether the device takes so much; what this run does not use gives way.
-
-        Processes that train together keep the same, so that all fill what one of them lacks.
-        """
-        if all_agree(self._fits(num_bytes, needed_bytes)):
+        """Whether the device takes so much; what this run does not use gives way."""
+        if self._fits(num_bytes, needed_bytes):
             return True
         used = {each.key for each in wanted.values()}
         self._kept = {key: values for key, values in self._kept.items() if key in used}
-        return all_agree(self._fits(num_bytes, needed_bytes))
+        return self._fits(num_bytes, needed_bytes)
 
     def _fits(self, num_bytes: int, needed_bytes: int) -> bool:
         return num_bytes <= room_for_speed(free_bytes(self.device), needed_bytes, MEMORY_SHARE)
@@ -241,7 +233,7 @@ class FeatureStore:
                 _reserve(aside, wanted.num_bytes)
                 fill.into({layer: _map_file(aside, wanted)}, {layer: wanted})
             write_json(description, described)
-        wait_for_all()
+        broadcast(None)
         if not is_main() and not _is_complete(path, wanted.num_bytes, description, described):
             raise UserError(
                 f"{display_path(path)}: this process does not see what the main process wrote; all "

@@ -9,7 +9,7 @@ from torch import Tensor
 from config.errors import UserError
 from config.settings import POOL
 from training.data.batches import ExampleSet
-from training.engine.distributed import alone, from_main
+from training.engine.distributed import broadcast
 from training.engine.gradient_proof import layers_without_gradient
 from training.engine.step import Learner, network_of
 
@@ -37,9 +37,8 @@ def prove_gradients(learner: Learner, training: ExampleSet) -> None:
     for penalty in (penalty for penalty in learner.penalties if penalty.beta > 0):
         is_pooled = penalty.aggregation == POOL
         batch = next(training.batches(POOLED_PROOF_EXAMPLES if is_pooled else PROOF_EXAMPLES))
-        with alone():
-            dead = layers_without_gradient(learner.model, penalty, batch.inputs, batch.labels)
-        names = from_main(", ".join(gradient.name for gradient in dead))
+        dead = layers_without_gradient(learner.model, penalty, batch.inputs, batch.labels)
+        names = broadcast(", ".join(gradient.name for gradient in dead))
         if names:
             raise TrainingError(  # in all processes, so that other runs go on
                 f"anti-transfer cannot act on {names}: no gradient arrives at its {penalty.tap} "
@@ -66,7 +65,7 @@ def activation_norms(learner: Learner, training: ExampleSet) -> dict[str, float]
             for penalty in learner.penalties
             for layer, activation in penalty.taps.take().items()
         }
-    return from_main(norms)
+    return broadcast(norms)
 
 
 def _root_mean_square(values: Tensor) -> float:

@@ -17,6 +17,7 @@ from config.settings import display_path
 from training.data.batches import ExampleSet
 from training.engine.checkpoints import Checkpoint, random_state, set_random_state
 from training.engine.checks import (
+    TrainingError,
     activation_norms,
     prove_gradients,
     refuse_divergence,
@@ -24,10 +25,10 @@ from training.engine.checks import (
 )
 from training.engine.distributed import (
     bars_disabled,
-    from_main,
+    broadcast,
     is_main,
-    mean_over_processes,
-    own_share,
+    num_processes,
+    rank,
 )
 from training.engine.metrics import Task
 from training.engine.step import (
@@ -133,11 +134,15 @@ def fit(
         TrainingError: the loss is no longer a number or explodes, or a penalised layer's
             activations vanish.
     """
+    if options.batch_size % num_processes():
+        raise TrainingError(
+            f"batch_size = {options.batch_size} cannot be divided among {num_processes()} processes"
+        )
     result = FitResult()
     with listening(learner.listeners):
         prove_gradients(learner, training)
         norms_at_start = activation_norms(learner, training)
-        torch.manual_seed(streams.dropout)
+        torch.manual_seed(streams.dropout + rank())  # processes drop other units
         state = _common_state(checkpoint) if checkpoint else None
         if state is not None:
             result = _restored(state, learner, streams)
@@ -165,7 +170,7 @@ def _common_state(checkpoint: Checkpoint) -> dict[str, Any] | None:
     """The last state, which must be the same for all processes."""
     state = checkpoint.read()
     own = None if state is None else state["result"]["history"]
-    if from_main(own) != own:
+    if broadcast(own) != own:
         raise UserError(
             f"{display_path(checkpoint.path)}: this process does not see what the main process "
             "sees; all must share the results folder"
@@ -196,8 +201,6 @@ def _run_epoch(
     if options.train_metrics == "full":
         train_figures = evaluate(learner, training, options.batch_size).figures
     val_figures = evaluate(learner, validation, options.batch_size).figures
-    # What is decided by them must be decided alike, should processors add otherwise.
-    train_figures, val_figures = from_main((train_figures, val_figures))
     first = result.history.get("train_task_loss_hist", [None])[0]
     refuse_divergence(train_figures, val_figures, first, epoch)
     _record(result.history, train_figures, val_figures)
@@ -226,7 +229,8 @@ def _restored(state: dict[str, Any], learner: Learner, streams: Streams) -> FitR
         learner.adversary.head.load_state_dict(state["adversary"])
     streams.shuffling.set_state(state["shuffling"])
     streams.similarity.set_state(state["similarity"])
-    set_random_state(state["random"], learner.accelerator.device)
+    if is_main():  # the others' states are not kept; they go on with new draws
+        set_random_state(state["random"], learner.accelerator.device)
     return FitResult(**state["result"])
 
 
@@ -236,7 +240,7 @@ def _train_epoch(
     learner.model.train()
     sums = Sums()
     batches = training.training_batches(
-        options.batch_size, options.shuffle, streams.shuffling, own_share()
+        options.batch_size, options.shuffle, streams.shuffling, rank(), num_processes()
     )
     num_batches = -(-len(training) // options.batch_size)
     bar = tqdm(batches, total=num_batches, unit="batch", leave=False, disable=bars_disabled(None))
@@ -245,9 +249,8 @@ def _train_epoch(
         outputs, task_loss, similarities = training_step(learner, batch)
         figures = figures_of(task_loss, similarities, learner)
         if learner.task == "classification":
-            correct = (outputs.argmax(dim=1) == batch.labels).float().mean()
-            figures["acc"] = mean_over_processes(correct, batch.part.count)
-        sums.add(batch.part.total, figures)
+            figures["acc"] = (outputs.argmax(dim=1) == batch.labels).float().mean()
+        sums.add(len(batch.rows), figures)
     return sums.means()
 
 

@@ -21,8 +21,6 @@ from training.data.frozen_cache import FeatureStore
 from training.engine.checkpoints import Checkpoint
 from training.engine.checks import missing_classes
 from training.engine.devices import build_accelerator, choose_precision, compiled
-from training.engine.distributed import num_processes
-from training.engine.dropout import share_dropout
 from training.engine.fit import FitOptions, Streams, fit
 from training.engine.metrics import SET_METRICS, chance_level, collapse, confusion
 from training.engine.step import Learner, build_optimizer, evaluate, listening
@@ -166,8 +164,6 @@ def train_fold(
         training.learning_rate,
         training.regularization_lambda,
     )
-    if num_processes() > 1:
-        share_dropout(model)
     prepared, optimizer = accelerator.prepare(model, optimizer)
     if training.torch_compile:
         prepared = compiled(prepared, device)

@@ -14,14 +14,7 @@ from torch.nn import functional
 
 from training.data.batches import Batch, ExampleSet
 from training.data.frozen_cache import FrozenFeatures
-from training.engine.distributed import (
-    average_gradients,
-    mean_over_processes,
-    num_processes,
-    own_share,
-    sum_over_processes,
-)
-from training.engine.dropout import tell_dropout
+from training.engine.distributed import average_gradients, gather, num_processes, rank
 from training.engine.metrics import Task, classification_metrics, regression_metrics
 from training.methods.anti_transfer import AntiTransferLoss
 from training.methods.gradient_reversal import GradientReversal
@@ -74,26 +67,19 @@ class Learner:
         return min(1.0, self.progress / self.ramp) if self.ramp > 0 else 1.0
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Outputs, task loss and each network's penalty for a batch, from one forward pass.
-
-        If it is a part of a batch, the losses are those of the whole batch, the same in all
-        processes; the outputs are those of the part.
-        """
-        if num_processes() > 1:
-            tell_dropout(self.model, batch.part)
+        """Outputs, task loss and each network's penalty for a batch, from one forward pass."""
         with self.accelerator.autocast():
             outputs = self.model(batch.inputs)
-            task_loss = task_loss_of(outputs.float(), batch.labels, self.task, batch.part.count)
+            task_loss = task_loss_of(outputs.float(), batch.labels, self.task)
             similarities = self._similarities(batch)
         return outputs, task_loss, similarities
 
     def _similarities(self, batch: Batch) -> list[Tensor]:
         features = self.frozen_features or [None] * len(self.penalties)
-        count = batch.part.count
         return [
-            penalty(batch.inputs, batch.labels, count=count)
+            penalty(batch.inputs, batch.labels)
             if kept is None
-            else penalty.penalty(kept.aggregates(batch.rows, count), batch.labels, count=count)
+            else penalty.penalty(kept.aggregates(batch.rows), batch.labels)
             for penalty, kept in zip(self.penalties, features, strict=True)
         ]
 
@@ -102,23 +88,14 @@ class Learner:
         if self.adversary is None:
             return []
         with self.accelerator.autocast():
-            loss = self.adversary(
-                batch.rows, self.progress, all_rows=batch.all_rows, count=batch.part.count
-            )
-        return [loss]
+            return [self.adversary(batch.rows, self.progress)]
 
 
-def task_loss_of(outputs: Tensor, labels: Tensor, task: Task, count: int) -> Tensor:
-    """Cross-entropy of logits (batch, classes), or mean squared error of values (batch, 1).
-
-    Args:
-        count: how many of the examples count: all, or 0. The loss is that of all processes'.
-    """
+def task_loss_of(outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
+    """Cross-entropy of logits (batch, classes), or mean squared error of values (batch, 1)."""
     if task == "classification":
-        loss = functional.cross_entropy(outputs, labels)
-    else:
-        loss = functional.mse_loss(outputs.squeeze(1), labels.to(outputs.dtype))
-    return mean_over_processes(loss, count)
+        return functional.cross_entropy(outputs, labels)
+    return functional.mse_loss(outputs.squeeze(1), labels.to(outputs.dtype))
 
 
 def build_optimizer(
@@ -171,12 +148,12 @@ def evaluate(learner: Learner, examples: ExampleSet, batch_size: int) -> Evaluat
     sums = Sums()
     outputs_of_all = []
     with torch.no_grad():
-        for batch in examples.batches(batch_size, own_share()):
+        for batch in examples.batches(batch_size, rank(), num_processes()):
             outputs, task_loss, similarities = learner.losses(batch)
             learner.adversary_losses(batch)
-            outputs_of_all.append(_placed(outputs.float(), batch))
-            sums.add(batch.part.total, figures_of(task_loss, similarities, learner))
-    outputs = sum_over_processes(torch.cat(outputs_of_all)).cpu()
+            outputs_of_all.append(outputs.float())
+            sums.add(len(batch.rows), figures_of(task_loss, similarities, learner))
+    outputs = _in_order(torch.cat(outputs_of_all).cpu(), len(examples))
     labels = examples.labels.cpu().numpy()
     figures = sums.means()
     if learner.task == "classification":
@@ -188,15 +165,9 @@ def evaluate(learner: Learner, examples: ExampleSet, batch_size: int) -> Evaluat
     return Evaluation(figures, labels, predictions, outputs.shape[1])
 
 
-def _placed(outputs: Tensor, batch: Batch) -> Tensor:
-    """Outputs of a part of a batch in their places; other processes' places are 0."""
-    part = batch.part
-    if part.count == part.total:
-        return outputs
-    whole = outputs.new_zeros((part.total, *outputs.shape[1:]))
-    if part.count:
-        whole[part.places] = outputs
-    return whole
+def _in_order(outputs: Tensor, num_examples: int) -> Tensor:
+    """Join the outputs of all processes' shards in the set's own order, each example's once."""
+    return torch.stack(gather(outputs), dim=1).flatten(0, 1)[:num_examples]
 
 
 def figures_of(
@@ -228,5 +199,10 @@ class Sums:
             self.sums[name] = self.sums.get(name, 0) + value.double() * count
 
     def means(self) -> dict[str, float]:
-        """Means over all examples so far."""
-        return {name: float(total) / self.count for name, total in self.sums.items()}
+        """Return means over all examples of all processes; repeated ones count each time."""
+        counts, sums = zip(
+            *gather((self.count, {name: float(total) for name, total in self.sums.items()})),
+            strict=True,
+        )
+        names = {name: None for each in sums for name in each}
+        return {name: sum(each.get(name, 0.0) for each in sums) / sum(counts) for name in names}

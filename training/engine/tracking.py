@@ -16,7 +16,7 @@ from config.errors import UserError
 from config.files import make_folder
 from config.text import printable
 from training.data.batches import Batch, ExampleSet
-from training.engine.distributed import is_main, num_processes, own_share, sum_over_processes
+from training.engine.distributed import is_main
 from training.engine.step import Learner, network_of, task_loss_of
 
 if TYPE_CHECKING:
@@ -69,8 +69,7 @@ def track_epoch(
         history: train_loss_hist and so on, the last epoch's values last.
         seconds: that the epoch's steps took.
     """
-    # What trackers are wanted, for the main process alone may have one.
-    if not learner.accelerator.log_with:
+    if not learner.accelerator.log_with or not is_main():
         return
     figures = {_tracked_name(name): values[-1] for name, values in history.items()}
     figures["learning_rate"] = float(learner.optimizer.param_groups[0]["lr"])
@@ -99,7 +98,7 @@ def gradient_norms(learner: Learner, training: ExampleSet, batch_size: int) -> d
     was_training = network.training
     try:
         network.eval()
-        return _pulls(learner, network, next(training.batches(batch_size, own_share())))
+        return _pulls(learner, network, next(training.batches(batch_size)))
     finally:
         network.train(was_training)
         for penalty, state in zip(learner.penalties, states, strict=True):
@@ -112,12 +111,11 @@ def _pulls(learner: Learner, network: nn.Module, batch: Batch) -> dict[str, floa
     pulls = {}
     with torch.enable_grad(), learner.accelerator.autocast():
         outputs = network(batch.inputs)
-        count = batch.part.count
-        task_loss = task_loss_of(outputs.float(), batch.labels, learner.task, count)
+        task_loss = task_loss_of(outputs.float(), batch.labels, learner.task)
         for penalty in learner.penalties:
             activations = penalty.taps.take()
-            frozen = penalty.frozen_aggregates(batch.inputs, count=count)
-            terms = penalty.layer_terms(activations, frozen, batch.labels, count=count)
+            frozen = penalty.frozen_aggregates(batch.inputs)
+            terms = penalty.layer_terms(activations, frozen, batch.labels)
             for layer, term in terms.items():
                 name = penalty.term_name(layer)
                 for what, value in (("penalty", term), ("task", task_loss)):
@@ -126,14 +124,8 @@ def _pulls(learner: Learner, network: nn.Module, batch: Batch) -> dict[str, floa
 
 
 def _pull(value: Tensor, activation: Tensor) -> float:
-    """The norm over all processes' examples; 0 where the value does not depend on the activation.
-
-    Each process's gradient is as many times too large as there are processes, which average them.
-    """
+    """The gradient's norm; 0 where the value does not depend on the activation."""
     gradient = None
     if value.requires_grad and activation.requires_grad:
         (gradient,) = torch.autograd.grad(value, activation, retain_graph=True, allow_unused=True)
-    if gradient is None:
-        gradient = torch.zeros_like(activation)
-    norm = torch.linalg.vector_norm(gradient.detach().double())
-    return float(sum_over_processes(norm.square()).sqrt()) / num_processes()
+    return 0.0 if gradient is None else float(torch.linalg.vector_norm(gradient.double()))

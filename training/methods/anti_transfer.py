@@ -92,19 +92,12 @@ class AntiTransferLoss(TappedLoss):
         Taps(frozen, self.frozen_layers, self.frozen_tap)
         self.frozen = unwrap(frozen).eval().requires_grad_(False)
 
-    def __call__(
-        self, inputs: Tensor, classes: Tensor | None = None, *, count: int | None = None
-    ) -> Tensor:
+    def __call__(self, inputs: Tensor, classes: Tensor | None = None) -> Tensor:
         """The penalty for the model's last forward pass, which must have had the same inputs.
-
-        If several processes have a part of the batch each, it is the penalty of the whole batch in
-        all of them, and all must call it.
 
         Args:
             inputs: what the model was given, `(batch, channels, frames, bins)`.
             classes: the target's labels, `(batch,)`, which distance cka_within_class needs.
-            count: how many of this process's examples count: all (None), or 0 if it only keeps
-                step with the others.
 
         Returns:
             A scalar with a gradient.
@@ -114,7 +107,7 @@ class AntiTransferLoss(TappedLoss):
             ValueError: the two networks' activations differ in shape, or the classes are missing.
         """
         self._check_captured()
-        return self.penalty(self.frozen_aggregates(inputs, count=count), classes, count=count)
+        return self.penalty(self.frozen_aggregates(inputs), classes)
 
     def frozen_activations(self, inputs: Tensor) -> dict[Layer, Tensor]:
         """What of the frozen network each layer is compared with, before aggregation."""
@@ -127,7 +120,7 @@ class AntiTransferLoss(TappedLoss):
         """The name of the place in the frozen network that a layer is compared with."""
         return label(self.frozen_layers[0] if self.aggregation == POOL else layer)
 
-    def frozen_aggregates(self, inputs: Tensor, *, count: int | None = None) -> dict[Layer, Tensor]:
+    def frozen_aggregates(self, inputs: Tensor) -> dict[Layer, Tensor]:
         """What `penalty` compares with: the frozen network is run as far as its last tapped layer.
 
         For every aggregation but gram_batch the first axis is the batch, and each example's entry
@@ -139,7 +132,7 @@ class AntiTransferLoss(TappedLoss):
         # inference tensors outside that mode is an ordinary tensor.
         with torch.inference_mode(False), torch.no_grad():
             return {
-                layer: _ordinary(aggregate(activation, self.aggregation, count=count))
+                layer: _ordinary(aggregate(activation, self.aggregation))
                 for layer, activation in activations.items()
             }
 
@@ -147,8 +140,6 @@ class AntiTransferLoss(TappedLoss):
         self,
         frozen_aggregates: Mapping[Layer, Tensor],
         classes: Tensor | None = None,
-        *,
-        count: int | None = None,
     ) -> Tensor:
         """The penalty for the model's last forward pass, given the frozen network's aggregates.
 
@@ -156,7 +147,7 @@ class AntiTransferLoss(TappedLoss):
             RuntimeError, ValueError: as a call of the loss.
         """
         self._check_captured()
-        terms = self.layer_terms(self.taps.take(), frozen_aggregates, classes, count=count)
+        terms = self.layer_terms(self.taps.take(), frozen_aggregates, classes)
         self.terms = {self.term_name(layer): term.detach() for layer, term in terms.items()}
         return torch.stack(list(terms.values())).sum()
 
@@ -165,8 +156,6 @@ class AntiTransferLoss(TappedLoss):
         activations: Mapping[Layer, Tensor],
         frozen_aggregates: Mapping[Layer, Tensor],
         classes: Tensor | None = None,
-        *,
-        count: int | None = None,
     ) -> dict[Layer, Tensor]:
         """Each layer's weighted term, for activations of the model.
 
@@ -184,7 +173,6 @@ class AntiTransferLoss(TappedLoss):
                     self.beta,
                     generator=self.generator,
                     classes=classes,
-                    count=count,
                 )
             except ValueError as error:
                 raise ValueError(f"{self.term_name(layer)}: {error}") from None

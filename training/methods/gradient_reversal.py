@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from config.errors import UserError
 from preprocessing.pipeline.matrices import Matrices
-from training.engine.distributed import mean_over_processes
 from training.similarity.taps import TappedLoss, Taps, unwrap
 
 HIDDEN_UNITS = 100  # of the adversary, as in the source's smaller networks
@@ -67,14 +66,7 @@ class GradientReversal(TappedLoss):
         self.weight = weight
         self.terms: dict[str, Tensor] = {}
 
-    def __call__(
-        self,
-        rows: Tensor,
-        progress: float,
-        *,
-        all_rows: Tensor | None = None,
-        count: int | None = None,
-    ) -> Tensor:
+    def __call__(self, rows: Tensor, progress: float) -> Tensor:
         """The adversary's cross-entropy for the model's last forward pass.
 
         Its gradient trains the adversary; what arrives at the layer is reversed, and weighed by
@@ -83,9 +75,6 @@ class GradientReversal(TappedLoss):
         Args:
             rows: `(batch,)`, of the examples in the matrices, on the CPU.
             progress: how much of the training is over, 0 to 1.
-            all_rows: of the whole batch, if several processes have a part of it each; what is
-                returned is then the same in all, and the head's gradients must be averaged.
-            count: how many of this process's examples count: all (None), or 0.
 
         Returns:
             A scalar; 0 if no example's label is known.
@@ -97,23 +86,14 @@ class GradientReversal(TappedLoss):
         )
         # Labels are looked up and counted on the CPU, where the rows are: no step waits for a GPU.
         domains = self.domains[rows]
-        if count is not None:
-            domains[count:] = UNKNOWN
-        num_known = self._num_known(domains)
-        is_any_known = bool(
-            num_known if all_rows is None else self._num_known(self.domains[all_rows])
-        )
+        num_known = int((domains != UNKNOWN).sum())
         logits = self.head(reversed_features).float()
         domains = domains.to(logits.device, non_blocking=True)
         total = functional.cross_entropy(logits, domains, ignore_index=UNKNOWN, reduction="sum")
-        loss = mean_over_processes(total / max(1, num_known), num_known)
+        loss: Tensor = total / max(1, num_known)
         # Without known labels there is no figure; 0 would look like a perfect adversary.
-        self.terms = {f"{self.name}_adversary": loss.detach()} if is_any_known else {}
+        self.terms = {f"{self.name}_adversary": loss.detach()} if num_known else {}
         return loss
-
-    @staticmethod
-    def _num_known(domains: Tensor) -> int:
-        return int((domains != UNKNOWN).sum())
 
     def weight_after(self, epoch: int, num_epochs: int) -> float:
         """The reversed gradient's weight at the end of an epoch, counted from 0."""

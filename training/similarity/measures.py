@@ -13,11 +13,6 @@ from torch import Tensor, nn
 
 from config.errors import UserError
 from config.settings import MUL_COMP_EXPONENTS, POOL, WITHIN_CLASS
-from training.engine.distributed import (
-    gather_with_gradient,
-    mean_over_processes,
-    total_over_processes,
-)
 from training.similarity.alignment import debiased_linear_cka
 from training.similarity.gram import check_axes, mean_absolute_cosine
 
@@ -197,19 +192,15 @@ def similarity(
     )
 
 
-def aggregate(activation: Tensor, aggregation: str = "gram", *, count: int | None = None) -> Tensor:
+def aggregate(activation: Tensor, aggregation: str = "gram") -> Tensor:
     """What of an activation `(batch, channels, frames, bins)` is compared.
-
-    Args:
-        count: how many of the examples count; see `weighted_distance`.
 
     Returns:
         gram: `(batch, channels, channels)`; gram_batch: `(batch * channels, batch * channels)`;
         mean, sum, max, mul, mul_comp: `(batch, 1, frames, bins)`; pool: `(batch, channels)`;
         none and the pairwise ones: the activation. All but gram_batch treat each example alone, so
         they can be kept per example. In float64 if the activation is, else in float32. A plain
-        product (mul) over tens of channels leaves float32's range and is then 0. If several
-        processes have a part of the batch each, gram_batch is that of the whole batch in all.
+        product (mul) over tens of channels leaves float32's range and is then 0.
 
     Raises:
         ValueError: an unknown name, or no four axes.
@@ -219,10 +210,7 @@ def aggregate(activation: Tensor, aggregation: str = "gram", *, count: int | Non
         check_axes(activation)
     aggregation = known_aggregation(aggregation)
     with torch.autocast(activation.device.type, enabled=False):
-        activation = activation.to(_precision(activation))
-        if aggregation in OF_WHOLE_BATCH:
-            activation = gather_with_gradient(activation, _counted(activation, count))
-        return AGGREGATIONS[aggregation](activation)
+        return AGGREGATIONS[aggregation](activation.to(_precision(activation)))
 
 
 def weighted_distance(
@@ -234,29 +222,22 @@ def weighted_distance(
     *,
     generator: torch.Generator | None = None,
     classes: Tensor | None = None,
-    count: int | None = None,
 ) -> Tensor:
     """The term of the loss for two results of `aggregate`.
 
     Beta multiplies cos_squared and mse_sigmoid; in mse_sigmoid_invorder it multiplies the squared
     error inside the sigmoid.
 
-    If several processes have a part of the batch each, the term is that of the whole batch, the
-    same in all of them; its gradients, averaged as DistributedDataParallel does, are its gradient.
-
     Args:
         classes: `(batch,)`, for cka_within_class.
-        count: how many of this process's examples count: all (None), or 0 if it only keeps step
-            with the others.
 
     Raises:
         ValueError: an unknown name, aggregates that differ in shape, or no classes where they are
             needed.
     """
     aggregation, distance = known_pair(aggregation, distance)
-    count = _counted(current, count)
     if distance == WITHIN_CLASS:
-        return beta * _alignment_within_classes(current, frozen, classes, count)
+        return beta * _alignment_within_classes(current, frozen, classes)
     if current.shape != frozen.shape:
         raise ValueError(
             f"aggregates differ in shape: current {tuple(current.shape)}, "
@@ -267,14 +248,10 @@ def weighted_distance(
         precision = torch.promote_types(_precision(current), _precision(frozen))
         current, frozen = current.to(precision), frozen.to(precision)
         if aggregation == "stochastic_pairwise":
-            num_examples = total_over_processes(count, current.device)
-            block = _random_block(num_examples, current.shape[1], generator)
+            block = _random_block(len(current), current.shape[1], generator)
             current, frozen = current[:, block], frozen[:, block]
         measure = rule.pairwise_measure if aggregation in PAIRWISE else rule.measure
-        measured = measure(current, frozen)
-        if aggregation not in OF_WHOLE_BATCH:
-            measured = mean_over_processes(measured, count)
-        return rule.weigh(measured, beta)
+        return rule.weigh(measure(current, frozen), beta)
 
 
 def weighted_similarity(
@@ -286,7 +263,6 @@ def weighted_similarity(
     *,
     generator: torch.Generator | None = None,
     classes: Tensor | None = None,
-    count: int | None = None,
 ) -> Tensor:
     """The term of the loss for an activation and what `aggregate` made of the frozen network's.
 
@@ -299,10 +275,8 @@ def weighted_similarity(
     aggregation, distance = known_pair(aggregation, distance)
     fused = FUSED_MEASURES.get((aggregation, distance))
     if fused is not None:
-        measured = fused(activation, frozen_aggregate)
-        measured = mean_over_processes(measured, _counted(activation, count))
-        return DISTANCES[distance].weigh(measured, beta)
-    current = aggregate(activation, aggregation, count=count)
+        return DISTANCES[distance].weigh(fused(activation, frozen_aggregate), beta)
+    current = aggregate(activation, aggregation)
     return weighted_distance(
         current,
         frozen_aggregate,
@@ -311,13 +285,10 @@ def weighted_similarity(
         beta,
         generator=generator,
         classes=classes,
-        count=count,
     )
 
 
-def _alignment_within_classes(
-    current: Tensor, frozen: Tensor, classes: Tensor | None, count: int
-) -> Tensor:
+def _alignment_within_classes(current: Tensor, frozen: Tensor, classes: Tensor | None) -> Tensor:
     """Linear CKA of two sets of features, `(batch, features)` each, apart from the classes.
 
     Debiased, because a batch has few examples for many features. Both are centred within each
@@ -326,10 +297,7 @@ def _alignment_within_classes(
     if classes is None:
         raise ValueError(f"distance {WITHIN_CLASS} needs the classes of the batch")
     with torch.autocast(current.device.type, enabled=False):
-        current, frozen, classes = (
-            gather_with_gradient(values, count) for values in (current, frozen.detach(), classes)
-        )
-        return debiased_linear_cka(current, frozen, classes)
+        return debiased_linear_cka(current, frozen.detach(), classes)
 
 
 def known_aggregation(name: str) -> str:
@@ -351,10 +319,6 @@ def known_pair(aggregation: str, distance: str) -> tuple[str, str]:
 
 def _precision(values: Tensor) -> torch.dtype:
     return torch.float64 if values.dtype == torch.float64 else torch.float32
-
-
-def _counted(values: Tensor, count: int | None) -> int:
-    return len(values) if count is None else count
 
 
 def _random_block(batch: int, channels: int, generator: torch.Generator | None) -> slice:

@@ -20,7 +20,7 @@ from training.data.frozen_cache import FeatureStore
 from training.engine.checkpoints import Checkpoint
 from training.engine.device_memory import free_bytes
 from training.engine.devices import choose_precision
-from training.engine.distributed import all_agree, from_main, is_main, num_processes
+from training.engine.distributed import broadcast, is_main, num_processes
 from training.engine.fit import FitOptions, Streams
 from training.engine.folds import Fold, load_fold, require_classes, train_fold
 from training.engine.memory import TrainingPlan, estimate_memory
@@ -89,8 +89,7 @@ class Workshop:
         """
         name = self.device_name
         estimate = estimate_memory(plan, batch_size)
-        # Processes that train together keep the same.
-        if not all_agree(estimate.without(HELD) <= free_bytes(self.device)):
+        if estimate.without(HELD) > free_bytes(self.device):
             self._folds.clear()
             for store in self._stores.values():
                 store.forget()
@@ -174,7 +173,7 @@ def run_instance(
     check_classes(matrices, parameters)
     inputs = input_fingerprints(instance, workshop)
     fingerprint = instance_fingerprint(parameters, inputs)
-    if from_main(fingerprint) != fingerprint:
+    if broadcast(fingerprint) != fingerprint:
         raise UserError(
             f"{description}: this process reads other data or extractors than the main process; "
             "all must share their folders"
@@ -182,7 +181,7 @@ def run_instance(
     splits = matrices.folds(training.fractions, training.num_folds)
     figures = []
     for number, split in enumerate(splits):
-        values = from_main(_finished_fold(files, number, fingerprint))
+        values = broadcast(_finished_fold(files, number, fingerprint))
         if values is None:
             title = f"{description} fold {number}" if len(splits) > 1 else description
             checkpoint = Checkpoint(files.state(number), fingerprint)
@@ -213,7 +212,7 @@ def run_instance(
     if is_main():
         result = write_result(files, figures, parameters, model, inputs)
         forget_unfinished(files, len(splits))
-    return from_main(result)
+    return broadcast(result)
 
 
 def forget_unfinished(files: InstanceFiles, num_folds: int) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from config.errors import UserError
 from training.engine.checks import TrainingError
-from training.engine.distributed import from_main
+from training.engine.distributed import broadcast
 from training.sweep.launchers import train
 from training.sweep.runs import Run
 from training.sweep.task import Order, Outcome, carry_out
@@ -53,10 +53,10 @@ class LeadingLauncher:
     def close(self) -> None:
         """Let the others go, unless they are in the middle of a run."""
         if self._others_wait:
-            from_main(None)
+            broadcast(None)
 
     def _train(self, run: Run) -> None:
-        from_main(self._runs.index(run))
+        broadcast(self._runs.index(run))
         self._others_wait = False
         try:
             train(run, self._workshop)
@@ -68,9 +68,9 @@ class LeadingLauncher:
 
 def follow(runs: Sequence[Run], workshop: "Workshop") -> int:
     """Train what the main process names, until it names no more; returns the exit code."""
-    number: int | None = from_main(None)
+    number: int | None = broadcast(None)
     while number is not None:
         with suppress(TrainingError):  # the main process says it
             train(runs[number], workshop)
-        number = from_main(None)
+        number = broadcast(None)
     return 0

@@ -9,20 +9,17 @@ import sys
 import types
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.nn.parallel import DistributedDataParallel
 
 from config.errors import UserError
 from config.settings import PROJECT_FOLDER
-from tests.training.in_processes import NUM_PROCESSES, free_port, run_in_processes
+from tests.training.in_processes import free_port
 from training import AntiTransferLoss
-from training.engine.distributed import alone
 
 COMPARED = ("gram", "gram_batch")
 NUM_EXAMPLES = 8
@@ -265,54 +262,6 @@ def test_a_compiled_model_is_the_eager_one() -> None:
     assert compiled[0] == pytest.approx(eager[0], rel=1e-5)
     for first, second in zip(compiled[1], eager[1], strict=True):
         assert torch.allclose(first, second, rtol=1e-4, atol=1e-7)
-
-
-def loss_of(model: nn.Module, frozen: nn.Module, part: slice, aggregation: str) -> Tensor:
-    """Task loss and penalty of a part of the batch."""
-    inputs, labels = (values[part] for values in batch())
-    with AntiTransferLoss(model, frozen, [1, 2], aggregation, beta=5) as penalty:
-        return cross_entropy(model(inputs), labels) + penalty(inputs)
-
-
-def part_of(rank: int) -> slice:
-    size = NUM_EXAMPLES // NUM_PROCESSES
-    return slice(rank * size, (rank + 1) * size)
-
-
-def train_in_parallel(folder: str) -> None:
-    """One of the processes: a step on its own part of the batch, for each aggregation."""
-    torch.distributed.init_process_group("gloo")
-    rank = torch.distributed.get_rank()
-    for aggregation in COMPARED:
-        model = DistributedDataParallel(network(0 if rank == 0 else 9))
-        torch.autograd.backward(loss_of(model, network(1), part_of(rank), aggregation))
-        torch.save(gradients(model), Path(folder) / f"{aggregation}_{rank}.pt")
-    if rank == 0:
-        with alone(), torch.no_grad():
-            print(loss_of(model, network(1), part_of(rank), "gram"))
-    torch.distributed.destroy_process_group()
-
-
-@pytest.fixture(scope="module")
-def gradient_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes with a part of the batch each have as gradients."""
-    folder = tmp_path_factory.mktemp("gradients")
-    ended = run_in_processes(__file__, "train_in_parallel", folder)
-    assert [each.code for each in ended] == [0, 0], ended
-    assert ended[0].output.startswith("tensor(")
-    return folder
-
-
-@pytest.mark.parametrize("aggregation", COMPARED)
-def test_two_processes_get_the_gradient_of_the_whole_batch(
-    aggregation: str, gradient_files: Path
-) -> None:
-    model = network(0)
-    torch.autograd.backward(loss_of(model, network(1), slice(None), aggregation))
-    for rank in range(NUM_PROCESSES):
-        found = torch.load(gradient_files / f"{aggregation}_{rank}.pt", weights_only=True)
-        for first, second in zip(found, gradients(model), strict=True):
-            assert torch.allclose(first, second, rtol=1e-4, atol=1e-6)
 
 
 def test_importing_the_package_does_not_import_torch() -> None:
