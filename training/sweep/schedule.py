@@ -354,6 +354,7 @@ def _unfinished(
         if different:
             raise UserError(
                 f"{display_path(run.files.json_path)}: was made otherwise "
-                f"({'; '.join(different)}); --overwrite runs it again, --set results_folder=FOLDER keeps both"
+                f"({'; '.join(different)}); --overwrite runs it again, "
+                "--set results_folder=FOLDER keeps both"
             )
     return todo
