@@ -6,17 +6,17 @@ import re
 import shlex
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from config.errors import UserError
+from config.ini_files import DEFAULT_PREFERENCE, load_settings
 from config.process import prepare_process
-from config.settings import DEFAULT_PREFERENCE, Settings, load_settings, printable
-from config.text import PROJECT_FOLDER
+from config.settings import Settings
+from config.text import PROJECT_FOLDER, printable
 
 PREPARATION_SECTIONS = ("preprocessing", "pretraining")
 CONFIG_VARIABLE = "ANTI_TRANSFER_CONFIG"
@@ -70,33 +70,27 @@ def settings_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-class _Override(argparse.Action):
-    """An option of its own for a key: --launcher ray is --set cluster.launcher=ray.
-
-    Only Ray has an address, so that it need not be named besides.
-    """
-
-    def __call__(
-        self,
-        _parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[object] | None,
-        _option: str | None = None,
-    ) -> None:
-        implied = ["cluster.launcher=ray"] if self.dest == "address" else []
-        own = f"cluster.{self.dest}={values}"
-        namespace.overrides = [*namespace.overrides, *implied, own]
-
-
 def add_launcher_options(parser: argparse.ArgumentParser) -> None:
-    """--launcher and --address, for the commands that a cluster can do the work of."""
-    for name, metavar, meaning in (
-        ("launcher", "local|ray", "who does the work; default: local, on this machine"),
-        ("address", "auto|HOST:PORT", "of the Ray cluster; default: the one that runs here"),
-    ):
-        parser.add_argument(
-            f"--{name}", action=_Override, metavar=metavar, help=meaning, default=argparse.SUPPRESS
-        )
+    """Add --launcher and --address, for the commands that a cluster can do the work of.
+
+    Each is --set for its key. Only Ray has an address, so that it need not be named besides.
+    """
+    parser.add_argument(
+        "--launcher",
+        metavar="local|ray",
+        action="append",
+        type="cluster.launcher={}".format,
+        dest="overrides",
+        help="who does the work; default: local, on this machine",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="auto|HOST:PORT",
+        action="extend",
+        type=lambda address: ["cluster.launcher=ray", f"cluster.address={address}"],
+        dest="overrides",
+        help="of the Ray cluster; default: the one that runs here",
+    )
 
 
 def settings_from(
@@ -122,45 +116,41 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, with which a cluster ends a job; cleaned up after as Ctrl-C is."""
 
 
-class _Interruptions:
-    """Takes Ctrl-C and SIGTERM: the first raises, so that everything is left in order.
+@contextmanager
+def _interruptions_taken() -> Iterator[None]:
+    """Take Ctrl-C and SIGTERM: the first raises, so that everything is left in order.
 
     A second one would break into that; it is ignored for some seconds, then ends the process.
+    Signals that are ignored already, as nohup has it, stay so.
     """
+    process = os.getpid()
+    first_at: float | None = None
 
-    def __init__(self) -> None:
-        self._process = os.getpid()
-        self._first_at: float | None = None
-        self._earlier = {
-            number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-
-    def take(self) -> None:
-        """Begin, except with signals that are ignored already, as nohup has it."""
-        for number, handler in self._earlier.items():
-            if _in_main_thread() and handler not in (signal.SIG_IGN, None):
-                signal.signal(number, self._on_signal)
-
-    def give_back(self) -> None:
-        """End; if the process ends because of a signal, none may disturb its last moments."""
-        for number, handler in self._earlier.items():
-            if _in_main_thread() and handler is not None:
-                # Python, while it ends, would give its own handlers back to the system.
-                signal.signal(number, handler if self._first_at is None else signal.SIG_IGN)
-
-    def _on_signal(self, number: int, _frame: object) -> None:
-        if os.getpid() != self._process:
+    def on_signal(number: int, _frame: object) -> None:
+        nonlocal first_at
+        if os.getpid() != process:
             os._exit(128 + number)  # a forked worker, which has nothing to clean
-        if self._first_at is None:
-            self._first_at = time.monotonic()
+        if first_at is None:
+            first_at = time.monotonic()
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-        if time.monotonic() - self._first_at > CLEANING_SECONDS:
+        if time.monotonic() - first_at > CLEANING_SECONDS:
             os._exit(128 + number)
 
-
-def _in_main_thread() -> bool:
-    """Only there Python lets signals be handled."""
-    return threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    taken = {
+        number: handler
+        for number, handler in handlers.items()
+        if handler not in (signal.SIG_IGN, None)
+    }
+    for number in taken:
+        signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in taken.items():
+            # If a signal ends the process, none may disturb its last moments, in which Python
+            # would give its own handlers back to the system.
+            signal.signal(number, handler if first_at is None else signal.SIG_IGN)
 
 
 def run_command(command: Callable[[], int | None], resume: str = RESUME) -> None:
@@ -170,10 +160,9 @@ def run_command(command: Callable[[], int | None], resume: str = RESUME) -> None
     SIGTERM.
     """
     prepare_process()
-    interruptions = _Interruptions()
     try:
-        interruptions.take()
-        code = command()
+        with _interruptions_taken():
+            code = command()
     except UserError as error:
         _complain(f"error: {_one_line(str(error))}")
         code = EXIT_USER_ERROR
@@ -187,8 +176,6 @@ def run_command(command: Callable[[], int | None], resume: str = RESUME) -> None
         place = f"{error.filename}: " if error.filename else ""
         _complain(f"error: {_one_line(f'{place}{error.strerror or error}')}")
         code = EXIT_USER_ERROR
-    finally:
-        interruptions.give_back()
     sys.exit(code or 0)
 
 

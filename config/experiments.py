@@ -4,29 +4,48 @@ The file name starts with the ID; the first comment line is the question that th
 """
 
 import itertools
+import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
 
 from config.errors import ConfigError
-from config.settings import (
+from config.ini_files import (
     Layers,
-    Settings,
+    Overrides,
+    SectionLayer,
     base_layers,
-    display_path,
-    hint,
     parse_overrides,
-    printable,
     read_ini,
 )
+from config.settings import ContradictionError, Count, Name, Section, Settings
+from config.text import display_path, hint
 
-EXPERIMENT_KEYS = ("description", "dataset", "output_classes", "family", "task")
 SETTINGS_SECTIONS = ("feature_extraction", "training_defaults")
 COMMENT_KEYS = ("comment_1", "comment_2")
-TASKS = ("classification", "regression")
 MOST_INSTANCES = 10_000
+
+
+class Head(Section):
+    """[experiment]; family: a name by which several experiments can be chosen, else their kind."""
+
+    description: str
+    dataset: Name
+    output_classes: Count
+    family: Name | None = None
+    task: Literal["classification", "regression"] = "classification"
+
+    @model_validator(mode="after")
+    def _check_classes(self) -> Self:
+        if self.task == "regression" and self.output_classes != 1:
+            raise ContradictionError("output_classes", "must be 1, as task = regression")
+        if self.task == "classification" and self.output_classes == 1:
+            raise ContradictionError("output_classes", "must be at least 2")
+        return self
 
 
 @dataclass(frozen=True)
@@ -56,21 +75,10 @@ class Experiment:
         return str(self.instances[0].parameters["kind"])
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What is known of one instance before its settings are resolved."""
-
-    number: int
-    repetition: int
-    values: dict[str, str]
-
-
 def load_experiments(
-    folder: str | Path,
-    files: Iterable[str | Path] = (),
-    overrides: Mapping[str, Any] | Iterable[str] | None = None,
+    folder: str | Path, files: Iterable[str | Path] = (), overrides: Overrides = None
 ) -> dict[int, Experiment]:
-    """All experiment files of a folder, by ID.
+    """Return all experiment files of a folder, by ID.
 
     Args:
         folder: where `<ID>_<name>.ini` files lie.
@@ -81,27 +89,25 @@ def load_experiments(
         ConfigError: a file, section, key or value is not allowed, or two files have the same ID.
     """
     folder = Path(folder)
-    base = base_layers(*files)
-    checked_overrides = parse_overrides(overrides)
-    base = base.with_overrides(checked_overrides)
+    parsed = parse_overrides(overrides)
+    base = base_layers(*files).with_overrides(parsed)
     base.settings()
-    paths = sorted(folder.glob("*.ini")) if folder.is_dir() else []
-    if not paths:
-        raise ConfigError(f"{display_path(folder)}: holds no experiment files (<ID>_<name>.ini)")
     experiments: dict[int, Experiment] = {}
-    for path in paths:
-        experiment = _load_experiment(path, base, checked_overrides)
+    for path in sorted(folder.glob("*.ini")):
+        experiment = _load_experiment(path, base, parsed)
         if experiment.id in experiments:
             other = display_path(experiments[experiment.id].file)
             raise ConfigError(f"{display_path(path)}: ID {experiment.id} is also that of {other}")
         experiments[experiment.id] = experiment
+    if not experiments:
+        raise ConfigError(f"{display_path(folder)}: holds no experiment files (<ID>_<name>.ini)")
     return dict(sorted(experiments.items()))
 
 
 def select_experiments(
     experiments: Mapping[int, Experiment], wanted: Iterable[int | str]
 ) -> list[Experiment]:
-    """The experiments with the given IDs or families, in the given order, each once.
+    """Return the experiments with the given IDs or families, in the given order, each once.
 
     Raises:
         ConfigError: an entry is neither.
@@ -126,8 +132,9 @@ def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> 
     match = re.match(r"(\d{1,9})_", path.name)
     if not match:
         raise ConfigError(f"{name}: the file name must start with the experiment's ID: 20_name.ini")
+    identifier = int(match[1])
     sections = read_ini(path)
-    head = _experiment_section(name, sections.pop("experiment", {}))
+    head = _read_head(name, sections.pop("experiment", {}))
     sweep = sections.pop("instances", {})
     own = {key: sections.pop(key) for key in list(sections) if key.startswith("instance ")}
     layers = base
@@ -136,112 +143,80 @@ def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> 
             known = ["experiment", "instances", "instance <number>", *SETTINGS_SECTIONS]
             raise ConfigError(f"{name} [{section}]: no such section{hint(section, known)}")
         layers = layers.with_section(name, section, values)
-    # The instances then share all sections that none of them changes, checked once.
-    layers = layers.with_overrides(overrides)
-    plans = _plan_instances(name, sweep)
-    exceptions = _instance_sections(name, own, len(plans))
-    identifier = int(match[1])
-    instances = tuple(
-        _resolve(name, plan, head, layers, exceptions.get(plan.number, {}), overrides)
-        for plan in plans
-    )
-    if any(i.settings.training_defaults.source_experiment == identifier for i in instances):
-        raise ConfigError(
-            f"{name} [training_defaults] at_pretraining = experiment {identifier}: "
-            "an experiment cannot start from itself"
-        )
+    planned = _expand(name, sweep)
+    exceptions = _instance_sections(name, own, len(planned))
+    instances = []
+    for number, (values, repetition) in enumerate(planned, start=1):
+        steps = {"instances": values, f"instance {number}": exceptions.get(number, {})}
+        settings, templates = _resolve(name, layers, steps, overrides, repetition)
+        if settings.training_defaults.source_experiment == identifier:
+            raise ConfigError(
+                f"{name} [training_defaults] at_pretraining = experiment {identifier}: "
+                "an experiment cannot start from itself"
+            )
+        parameters = _parameters(name, head, settings, repetition, templates)
+        instances.append(Instance(number, parameters, settings))
     return Experiment(
         id=identifier,
-        family=head["family"],
-        description=head["description"],
-        dataset=head["dataset"],
-        instances=instances,
-        question=_question(path, head["description"]),
+        family=head.family or instances[0].parameters["kind"],
+        description=head.description,
+        dataset=head.dataset,
+        instances=tuple(instances),
+        question=_question(path) or head.description,
         file=path,
     )
 
 
-def _question(path: Path, otherwise: str) -> str:
-    """The comment that the file opens with, up to its question mark."""
+def _read_head(name: str, values: Mapping[str, str]) -> Head:
+    if not values:
+        raise ConfigError(f"{name}: holds no [experiment] section")
+    checked = SectionLayer("experiment", Head).with_values(name, values).checked
+    assert isinstance(checked, Head)
+    return checked
+
+
+def _question(path: Path) -> str:
+    """Return the comment that the file opens with, up to its question mark."""
     question = ""
     for line in path.read_text(encoding="utf-8-sig").lstrip().splitlines():
         if not line.startswith("#") or question.endswith("?"):
             break
         question = f"{question} {line.lstrip('#').strip()}".strip()
-    return question or otherwise
+    return question
 
 
-def _experiment_section(name: str, head: dict[str, str]) -> dict[str, str]:
-    for key in head:
-        if key not in EXPERIMENT_KEYS:
-            raise ConfigError(f"{name} [experiment] {key}: no such key{hint(key, EXPERIMENT_KEYS)}")
-    head = {"task": "classification", **head}
-    for key in EXPERIMENT_KEYS:
-        if not head.get(key):
-            raise ConfigError(f"{name} [experiment] {key}: must be given")
-    if head["task"] not in TASKS:
-        raise ConfigError(
-            f"{name} [experiment] task = {head['task']}: must be one of {', '.join(TASKS)}"
-        )
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", head["dataset"]):
-        raise ConfigError(
-            f"{name} [experiment] dataset = {printable(head['dataset'])}: "
-            "must be a name of letters, digits, - and _"
-        )
-    least = 1 if head["task"] == "regression" else 2
-    classes = _whole_number(name, "experiment", "output_classes", head["output_classes"], least)
-    if head["task"] == "regression" and classes != 1:
-        raise ConfigError(f"{name} [experiment] output_classes = {classes}: regression has one")
-    return head
-
-
-def _whole_number(name: str, section: str, key: str, text: str, least: int) -> int:
-    if not re.fullmatch(r"\d{1,6}", text) or int(text) < least:
-        raise ConfigError(
-            f"{name} [{section}] {key} = {printable(text)}: must be a whole number from {least} up"
-        )
-    return int(text)
-
-
-def _sweep_values(name: str, key: str, text: str) -> list[str]:
-    """'1..13' or '3, 5' or '3, 5 | 13': the values that a key takes one after the other."""
-    span = re.fullmatch(r"\s*(\d{1,6})\s*\.\.\s*(\d{1,6})\s*", text)
-    if span:
-        first, last = int(span[1]), int(span[2])
-        if last < first or last - first >= MOST_INSTANCES:
-            raise ConfigError(
-                f"{name} [instances] {key} = {text}: a range goes up, a..b, "
-                f"over at most {MOST_INSTANCES} values"
-            )
-        return [str(value) for value in range(first, last + 1)]
-    values = [part.strip() for part in text.split("|" if "|" in text else ",")]
-    if not all(values):
-        raise ConfigError(f"{name} [instances] {key} = {text}: holds an empty value")
-    return values
-
-
-def _plan_instances(name: str, sweep: Mapping[str, str]) -> list[_Plan]:
-    sweep = dict(sweep)
-    repeat = _whole_number(name, "instances", "repeat", sweep.pop("repeat", "1"), 1)
-    comments = {key: sweep.pop(key) for key in COMMENT_KEYS if key in sweep}
+def _expand(name: str, sweep: Mapping[str, str]) -> list[tuple[dict[str, str], int]]:
+    """Return the values and the repetition of each instance that [instances] describes."""
     swept = {key: _sweep_values(name, key, text) for key, text in sweep.items()}
-    combinations = [dict(zip(swept, values, strict=True)) for values in _product(swept)]
-    if len(combinations) * repeat > MOST_INSTANCES:
-        keys = ", ".join([*swept, *(["repeat"] if repeat > 1 else [])])
+    repeat = swept.pop("repeat", ["1"])[0]
+    if not re.fullmatch(r"[1-9]\d{0,5}", repeat):
+        raise ConfigError(
+            f"{name} [instances] repeat = {sweep['repeat']}: must be a whole number from 1 up"
+        )
+    if math.prod(map(len, swept.values())) * int(repeat) > MOST_INSTANCES:
+        keys = ", ".join(key for key in sweep if key not in COMMENT_KEYS)
         raise ConfigError(f"{name} [instances] {keys}: gives more than {MOST_INSTANCES} instances")
     return [
-        _Plan(number, repetition, {**values, **comments})
-        for number, (values, repetition) in enumerate(
-            itertools.product(combinations, range(repeat)), start=1
-        )
+        (dict(zip(swept, values, strict=True)), repetition)
+        for values in itertools.product(*swept.values())
+        for repetition in range(int(repeat))
     ]
 
 
-def _product(swept: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, ...]]:
-    size = 1
-    for values in swept.values():
-        size *= len(values)
-    return itertools.islice(itertools.product(*swept.values()), min(size, MOST_INSTANCES + 1))
+def _sweep_values(name: str, key: str, text: str) -> list[str]:
+    """Return the values a key takes one after the other: '1..13', '3, 5' or '3, 5 | 13'."""
+    if key in ("repeat", *COMMENT_KEYS):
+        return [text]
+    span = re.fullmatch(r"(\d{1,6})\s*\.\.\s*(\d{1,6})", text)
+    if span:
+        values = [str(value) for value in range(int(span[1]), int(span[2]) + 1)]
+    else:
+        values = [part.strip() for part in text.split("|" if "|" in text else ",")]
+    if not values:
+        raise ConfigError(f"{name} [instances] {key} = {text}: a range goes up, a..b")
+    if not all(values):
+        raise ConfigError(f"{name} [instances] {key} = {text}: holds an empty value")
+    return values
 
 
 def _instance_sections(
@@ -249,51 +224,52 @@ def _instance_sections(
 ) -> dict[int, dict[str, str]]:
     exceptions = {}
     for section, values in own.items():
-        text = section.removeprefix("instance ").strip()
-        if not re.fullmatch(r"\d{1,6}", text) or not 1 <= int(text) <= num_instances:
-            raise ConfigError(
-                f"{name} [{printable(section)}]: there are instances 1 to {num_instances}"
-            )
-        if int(text) in exceptions:
-            raise ConfigError(f"{name} [{printable(section)}]: this instance stands twice")
+        text = section.removeprefix("instance ")
+        if not re.fullmatch(r"[1-9]\d{0,5}", text) or int(text) > num_instances:
+            raise ConfigError(f"{name} [{section}]: there are instances 1 to {num_instances}")
         exceptions[int(text)] = values
     return exceptions
 
 
 def _resolve(
     name: str,
-    plan: _Plan,
-    head: Mapping[str, str],
     layers: Layers,
-    exceptions: Mapping[str, str],
+    steps: Mapping[str, Mapping[str, str]],
     overrides: Mapping[str, Any],
-) -> Instance:
-    comments: dict[str, tuple[str, str]] = {}
-    for section, values in (("instances", plan.values), (f"instance {plan.number}", exceptions)):
-        source = f"{name} [{section}]"
+    repetition: int,
+) -> tuple[Settings, dict[str, str]]:
+    """Return an instance's settings, and its comments as they were written."""
+    templates = dict.fromkeys(COMMENT_KEYS, "")
+    for section, values in steps.items():
         own = {key: value for key, value in values.items() if key not in COMMENT_KEYS}
-        layers = layers.with_section(source, "training_defaults", own)
-        comments |= {key: (source, values[key]) for key in COMMENT_KEYS if key in values}
-    layers = layers.with_overrides(overrides)
-    settings = layers.settings()
+        layers = layers.with_section(f"{name} [{section}]", "training_defaults", own)
+        templates |= {key: values[key] for key in COMMENT_KEYS if key in values}
+    settings = layers.with_overrides(overrides).settings()
     training = settings.training_defaults
-    seed = training.seed + plan.repetition
-    training = training.model_copy(update={"seed": seed})
-    settings = settings.model_copy(update={"training_defaults": training})
+    training = training.model_copy(update={"seed": training.seed + repetition})
+    return settings.model_copy(update={"training_defaults": training}), templates
+
+
+def _parameters(
+    name: str, head: Head, settings: Settings, repetition: int, templates: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return all that tells a training from others, as plain values."""
     parameters: dict[str, Any] = {
-        "dataset": head["dataset"],
+        "dataset": head.dataset,
         "features_type": settings.feature_extraction.features_type,
-        "task": head["task"],
-        "output_classes": int(head["output_classes"]),
+        "task": head.task,
+        "output_classes": head.output_classes,
         "kind": _kind(settings),
-        "repetition": plan.repetition,
-        **_training_parameters(settings),
+        "repetition": repetition,
+        **settings.training_defaults.model_dump(),
     }
-    for key in COMMENT_KEYS:
-        source, template = comments.get(key, (name, ""))
-        parameters[key] = _fill_comment(source, key, template, parameters)
+    parameters["at_dataset"] = ", ".join(parameters["at_dataset"])
+    for key in ("at_layer", "at_beta"):
+        parameters[key] = _plain(parameters[key])
+    for key, template in templates.items():
+        parameters[key] = _fill_comment(f"{name}: {key} = {template}", template, parameters)
     parameters["comment_1"] = parameters["comment_1"] or parameters["kind"]
-    return Instance(plan.number, parameters, settings)
+    return parameters
 
 
 def _kind(settings: Settings) -> str:
@@ -305,15 +281,6 @@ def _kind(settings: Settings) -> str:
     return "weight_initialization" if training.at_pretraining else "baseline"
 
 
-def _training_parameters(settings: Settings) -> dict[str, Any]:
-    """[training_defaults] as plain values: a single layer is a number, several are a text."""
-    values: dict[str, Any] = settings.training_defaults.model_dump(exclude={"extractor_paths"})
-    values["at_dataset"] = ", ".join(values["at_dataset"])
-    for key in ("at_layer", "at_beta"):
-        values[key] = _plain(values[key])
-    return values
-
-
 def _plain(groups: Sequence[Any]) -> Any:
     """((13,),) -> 13; ((3, 5), (13,)) -> '3, 5; 13'; () -> ''."""
     lists = [group if isinstance(group, tuple) else (group,) for group in groups]
@@ -322,15 +289,12 @@ def _plain(groups: Sequence[Any]) -> Any:
     return "; ".join(", ".join(str(value) for value in values) for values in lists)
 
 
-def _fill_comment(source: str, key: str, template: str, parameters: Mapping[str, Any]) -> str:
+def _fill_comment(place: str, template: str, parameters: Mapping[str, Any]) -> str:
     """Put parameters into {name} fields; nothing else of str.format is understood."""
 
     def value_of(match: re.Match[str]) -> str:
         if match[1] not in parameters:
-            raise ConfigError(
-                f"{source} {key} = {printable(template)}: no parameter "
-                f"{printable(match[1])}{hint(match[1], parameters)}"
-            )
+            raise ConfigError(f"{place}: no parameter {match[1]}{hint(match[1], parameters)}")
         return str(parameters[match[1]])
 
     return re.sub(r"\{([^{}]*)\}", value_of, template)

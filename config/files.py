@@ -1,6 +1,5 @@
-"""Files appear under their final name only when they are complete."""
+"""Files appear under their final name only when they are complete; JSON is read with checks."""
 
-import errno
 import json
 import os
 import re
@@ -9,20 +8,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from pydantic import BaseModel, ValidationError
 
 from config.errors import UserError
+from config.text import display_path
 
 PROBE_BYTES = 1 << 20
 # Of which process on which machine: several may write into one folder.
-PARTIAL_NAME = re.compile(r"\..*\.([0-9]+)@([^@/]*)\.partial(\..*)?")
+PARTIAL_NAME = re.compile(r"\..*\.([0-9]{1,9})@([^@/]*)\.partial(\..*)?")
 OLD_SECONDS = 24 * 3600
 Identity = tuple[int, int, int]
 
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """A path beside the given one to write to; it takes the given name if nothing went wrong.
+    """Yield a path beside the given one to write to; it takes the given name if all went well.
 
     The folder is made if need be; what was written is flushed to the disk before the renaming,
     and removed if an error ends the block.
@@ -39,8 +41,8 @@ def written_aside(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         aside.replace(path)
     except Exception as error:
-        refusal = _refusal(error, aside)
-        if refusal is None:
+        refusal = error if isinstance(error, OSError) and error.errno else _probe(aside)
+        if refusal is None or refusal.filename not in (None, str(aside)):
             raise
         raise OSError(refusal.errno, refusal.strerror, str(path)) from error
     finally:
@@ -49,82 +51,12 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 
 def aside_of(path: Path) -> Path:
-    """Where this process writes what will become the file of that name."""
+    """Return where this process writes what will become the file of that name."""
     return path.with_name(f".{path.stem}.{os.getpid()}@{_host()}.partial{path.suffix}")
 
 
-def identity_of(path: Path) -> Identity | None:
-    """What distinguishes a file from one that is written anew; None: there is none.
-
-    A file that was written anew is another inode, for it was written aside and renamed.
-    """
-    try:
-        status = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, unless they are there.
-
-    Raises:
-        NotADirectoryError: a file has the name of one of them; names it.
-        OSError: the folder cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        there = (each for each in (folder, *folder.parents) if os.path.lexists(each))
-        raise NotADirectoryError(
-            errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(next(there, folder))
-        ) from None
-
-
-def remove_partial_files(folder: Path) -> None:
-    """Remove what processes left that were killed while they wrote.
-
-    Whether those of another machine are alive cannot be seen: their files go when they are old.
-    """
-    for path in folder.glob(".*.partial*"):
-        match = PARTIAL_NAME.fullmatch(path.name)
-        if match and (_is_dead(int(match[1])) if match[2] == _host() else _is_old(path)):
-            path.unlink(missing_ok=True)
-
-
-def _host() -> str:
-    return socket.gethostname().replace("@", "")
-
-
-def _is_old(path: Path) -> bool:
-    identity = identity_of(path)
-    return identity is not None and time.time_ns() - identity[2] > OLD_SECONDS * 10**9
-
-
-def _is_dead(process: int) -> bool:
-    import psutil
-
-    try:  # a dead process whose parent has not asked for its exit code still has its number
-        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
-    except (psutil.NoSuchProcess, OverflowError):
-        return True
-    except psutil.AccessDenied:
-        return False
-
-
-def _refusal(error: Exception, aside: Path) -> OSError | None:
-    """What the disk said, if it is the cause of an error; None: something else is."""
-    if isinstance(error, UserError):
-        return None
-    causes = (error, *error.args)
-    found = next((each for each in causes if isinstance(each, OSError) and each.errno), None)
-    if found is None:
-        return _probed(aside)
-    return found if found.filename is None or str(found.filename) == str(aside) else None
-
-
-def _probed(aside: Path) -> OSError | None:
-    """Why no more can be written to a file, if that is so.
+def _probe(aside: Path) -> OSError | None:
+    """Return why no more can be written to a file, if that is so.
 
     On a full disk torch raises a RuntimeError about positions, libsndfile one of its own, NumPy an
     OSError without a number: only the disk itself can tell.
@@ -139,6 +71,47 @@ def _probed(aside: Path) -> OSError | None:
     return None
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless they are there."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what processes left that were killed while they wrote.
+
+    Whether those of another machine are alive cannot be seen: their files go when they are old.
+    """
+    import psutil
+
+    for path in folder.glob(".*.partial*"):
+        match = PARTIAL_NAME.fullmatch(path.name)
+        if match is None:
+            continue
+        with suppress(FileNotFoundError):  # another process removed or finished it
+            if match[2] == _host():
+                left = not psutil.pid_exists(int(match[1]))
+            else:
+                left = time.time() - path.stat().st_mtime > OLD_SECONDS
+            if left:
+                path.unlink()
+
+
+def _host() -> str:
+    return socket.gethostname().replace("@", "")
+
+
+def identity_of(path: Path) -> Identity | None:
+    """Return what distinguishes a file from one that is written anew; None: there is none.
+
+    A file that was written anew is another inode, for it was written aside and renamed.
+    """
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all."""
     with written_aside(path) as aside:
@@ -148,3 +121,57 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as JSON, whole or not at all; NaN and infinity are refused."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, **_former: object) -> dict[str, Any]:
+    """Return the dictionary that a JSON file holds.
+
+    Raises:
+        UserError: the file is missing, is no JSON (NaN and infinity are none), or holds no
+            dictionary.
+    """
+    name = display_path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except OSError as error:
+        raise UserError(f"{name}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{name}: is no JSON file: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{name}: is no dictionary")
+    return content
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def require_file(path: Path, **_former: object) -> None:
+    """Refuse a file that is missing.
+
+    Raises:
+        UserError: there is none, or something else has its name.
+    """
+    if not path.is_file():
+        reason = "is no file" if path.exists() else "cannot be read: No such file or directory"
+        raise UserError(f"{display_path(path)}: {reason}")
+
+
+def require_fields(content: Any, model: type[BaseModel], place: str) -> None:
+    """Check the types and ranges of what a file holds.
+
+    Args:
+        model: declares the fields; others are ignored. Numbers must be numbers, texts texts.
+        place: the file, for the error.
+
+    Raises:
+        UserError: names the first field that is missing or not as declared.
+    """
+    try:
+        model.model_validate(content, strict=True)
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        reason = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        reason = "missing" if problem["type"] == "missing" else reason
+        raise UserError(f"{place}: {key}: {reason}") from None

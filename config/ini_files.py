@@ -1,18 +1,31 @@
-"""INI files as plain text values, with one-line errors for what is no INI file."""
+"""INI files and --set arguments become checked settings, layer over layer.
+
+A value carries the place it came from, so that an error can name it.
+"""
 
 import configparser
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from config.errors import ConfigError
-from config.text import CONTROL_CHARACTER, display_path, printable
+from config.settings import SECTIONS, ContradictionError, Section, Settings
+from config.text import PROJECT_FOLDER, display_path, hint, printable
 
-LONGEST_FILE = 1_000_000
-# configparser takes time that grows with the square of a line's length.
-LONGEST_LINE = 2_000
+DEFAULTS_FILE = PROJECT_FOLDER / "config" / "config.ini"
+# Of the sections that have a key, the one that --set key=value means.
+DEFAULT_PREFERENCE = ("training_defaults", "pretraining")
+Overrides = Mapping[str, Any] | Iterable[str] | None
 
 
 def read_ini(path: Path) -> dict[str, dict[str, str]]:
-    """An INI file as {section: {key: text}}, keys as written.
+    """Return an INI file as {section: {key: text}}, keys as written.
 
     Raises:
         ConfigError: the file is missing, is no UTF-8 text, is no INI file, or is empty.
@@ -21,9 +34,13 @@ def read_ini(path: Path) -> dict[str, dict[str, str]]:
         comment_prefixes=("#", ";"), default_section="\0", empty_lines_in_values=False
     )
     parser.optionxform = str  # type: ignore[assignment,method-assign]
-    name = printable(display_path(path))
+    name = display_path(path)
     try:
-        parser.read_string(_read_text(path, name), source=name)
+        parser.read_string(path.read_text(encoding="utf-8-sig"), source=name)
+    except OSError as error:
+        raise ConfigError(f"{name}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{name}: is not UTF-8 text") from None
     except configparser.Error as error:
         raise ConfigError(f"{name}: {_ini_problem(error)}") from None
     sections = {section: dict(parser.items(section)) for section in parser.sections()}
@@ -33,42 +50,187 @@ def read_ini(path: Path) -> dict[str, dict[str, str]]:
         for key, value in values.items():
             if "\n" in value:
                 raise ConfigError(
-                    f"{name} [{printable(section)}] {printable(key)}: goes on in the next line; "
+                    f"{name} [{section}] {key}: goes on in the next line; "
                     "a key starts at the beginning of its line"
                 )
     return sections
 
 
-def _read_text(path: Path, name: str) -> str:
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            text = file.read(LONGEST_FILE + 1)
-    except OSError as error:
-        raise ConfigError(f"{name}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{name}: is not UTF-8 text") from None
-    except ValueError as error:
-        raise ConfigError(f"{name}: {printable(str(error))}") from None
-    if len(text) > LONGEST_FILE:
-        raise ConfigError(f"{name}: is longer than {LONGEST_FILE} characters")
-    for number, line in enumerate(text.split("\n"), start=1):
-        if len(line) > LONGEST_LINE:
-            raise ConfigError(f"{name}: line {number}: is longer than {LONGEST_LINE} characters")
-        if found := CONTROL_CHARACTER.search(line):
-            raise ConfigError(f"{name}: line {number}: holds the character {found[0]!r}")
-    return text
-
-
 def _ini_problem(error: configparser.Error) -> str:
-    line = getattr(error, "lineno", None)
     if isinstance(error, configparser.DuplicateSectionError):
-        return f"line {line}: section [{printable(error.section)}] stands twice"
+        return f"line {error.lineno}: section [{error.section}] is given twice"
     if isinstance(error, configparser.DuplicateOptionError):
-        place = f"[{printable(error.section)}] {printable(error.option)}"
-        return f"line {line}: {place} stands twice"
+        return f"line {error.lineno}: [{error.section}] {error.option} is given twice"
     if isinstance(error, configparser.MissingSectionHeaderError):
-        return f"line {line}: a [section] must come before {printable(error.line.strip())}"
-    if isinstance(error, configparser.ParsingError) and error.errors:
+        return f"line {error.lineno}: a [section] must come before {error.line.strip()}"
+    if isinstance(error, configparser.ParsingError):
         line, text = error.errors[0]
-        return f"line {line}: is neither [section] nor key = value: {printable(text)}"
-    return printable(str(error))
+        return f"line {line}: is neither [section] nor key = value: {text}"
+    return str(error)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A value as it was written, and where."""
+
+    text: str
+    source: str
+
+
+class SectionLayer:
+    """One section's values as written; checked once, however many settings share it."""
+
+    def __init__(
+        self, name: str, model: type[Section], entries: Mapping[str, Entry] | None = None
+    ) -> None:
+        self.name = name
+        self.model = model
+        self.entries = dict(entries or {})
+
+    def with_values(self, source: str, values: Mapping[str, str]) -> "SectionLayer":
+        """Return a copy with values on top; itself if they change nothing.
+
+        Raises:
+            ConfigError: a key is none of the section's.
+        """
+        known = [field.alias or name for name, field in self.model.model_fields.items()]
+        for key in values:
+            if key not in known:
+                raise ConfigError(f"{source} [{self.name}] {key}: no such key{hint(key, known)}")
+        entries = self.entries | {key: Entry(value, source) for key, value in values.items()}
+        return self if entries == self.entries else SectionLayer(self.name, self.model, entries)
+
+    @cached_property
+    def checked(self) -> Section:
+        """The values, typed and frozen.
+
+        Raises:
+            ConfigError: a value is missing, of the wrong type or out of range.
+        """
+        try:
+            return self.model.model_validate({key: e.text for key, e in self.entries.items()})
+        except ValidationError as error:
+            raise self._explain(error) from None
+
+    def _explain(self, error: ValidationError) -> ConfigError:
+        """Name the file, section, key and value of the first problem, and what is allowed."""
+        problem = error.errors()[0]
+        cause = problem.get("ctx", {}).get("error")
+        key = cause.key if isinstance(cause, ContradictionError) else str(problem["loc"][0])
+        reason = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        if problem["type"].startswith("bool"):
+            reason = "must be True or False"
+        entry = self.entries.get(key)
+        if entry is None:
+            source = next(iter(self.entries.values())).source
+            return ConfigError(f"{source} [{self.name}] {key}: must be given")
+        near = difflib.get_close_matches(entry.text.lower(), re.findall(r"'(\S+)'", reason), n=1)
+        suggestion = f"; did you mean {near[0]}?" if near else ""
+        return ConfigError(
+            f"{entry.source} [{self.name}] {key} = {printable(entry.text)}: {reason}{suggestion}"
+        )
+
+
+class Layers:
+    """Values of all sections, later ones over earlier ones, each with its source."""
+
+    def __init__(self, sections: Mapping[str, SectionLayer] | None = None) -> None:
+        self.sections = sections or {
+            name: SectionLayer(name, model) for name, model in SECTIONS.items()
+        }
+
+    def with_section(self, source: str, section: str, values: Mapping[str, str]) -> "Layers":
+        """Return a copy with one section's values on top; itself if that changes nothing.
+
+        Raises:
+            ConfigError: there is no such section or key.
+        """
+        if section not in self.sections:
+            raise ConfigError(f"{source} [{section}]: no such section{hint(section, SECTIONS)}")
+        layer = self.sections[section].with_values(source, values)
+        return (
+            self if layer is self.sections[section] else Layers({**self.sections, section: layer})
+        )
+
+    def with_file(self, path: Path) -> "Layers":
+        """Return a copy with the values of an INI file on top."""
+        layers = self
+        for section, values in read_ini(path).items():
+            layers = layers.with_section(display_path(path), section, values)
+        return layers
+
+    def with_overrides(
+        self, overrides: Mapping[str, Any], prefer: Sequence[str] = DEFAULT_PREFERENCE
+    ) -> "Layers":
+        """Return a copy with --set values on top; a key alone is looked up in all sections."""
+        layers = self
+        for name, value in overrides.items():
+            section, key = self._locate(name.strip(), prefer)
+            text = "" if value is None else str(value).strip()
+            layers = layers.with_section("--set", section, {key: text})
+        return layers
+
+    def _locate(self, name: str, prefer: Sequence[str]) -> tuple[str, str]:
+        section, dot, key = name.partition(".")
+        if dot:
+            return section, key
+        owners = [owner for owner, layer in self.sections.items() if name in layer.entries]
+        preferred = [owner for owner in prefer if owner in owners]
+        if preferred:
+            return preferred[0], name
+        if not owners:
+            keys = [key for layer in self.sections.values() for key in layer.entries]
+            raise ConfigError(f"--set {name}: no such key{hint(name, keys)}")
+        if len(owners) > 1:
+            places = " or ".join(f"{owner}.{name}" for owner in owners)
+            raise ConfigError(f"--set {name}: several sections have this key; write {places}")
+        return owners[0], name
+
+    def settings(self) -> Settings:
+        """Check every value and freeze them.
+
+        Raises:
+            ConfigError: a value is of the wrong type, out of range, or contradicts another.
+        """
+        return Settings.model_validate({name: e.checked for name, e in self.sections.items()})
+
+
+def base_layers(*files: str | Path) -> Layers:
+    """Return config.ini with further INI files on top."""
+    layers = Layers()
+    for file in (DEFAULTS_FILE, *files):
+        layers = layers.with_file(Path(file))
+    return layers
+
+
+def parse_overrides(overrides: Overrides) -> dict[str, Any]:
+    """Return --set arguments (key=value) as a mapping; a mapping stays what it is.
+
+    Raises:
+        ConfigError: an argument holds no '='.
+    """
+    if overrides is None or isinstance(overrides, Mapping):
+        return dict(overrides or {})
+    parsed = {}
+    for argument in overrides:
+        name, equals, value = argument.partition("=")
+        if not equals or not name.strip():
+            raise ConfigError(f"--set {argument}: must be key=value or section.key=value")
+        parsed[name] = value
+    return parsed
+
+
+def load_settings(
+    *files: str | Path, overrides: Overrides = None, prefer: Sequence[str] = DEFAULT_PREFERENCE
+) -> Settings:
+    """Return config.ini, then the given INI files, then overrides; checked and frozen.
+
+    Args:
+        files: INI files that hold only what differs from config.ini; later ones win.
+        overrides: {"key": value} or {"section.key": value}, or a list of "key=value".
+        prefer: sections that a key without a section belongs to, if several have it.
+
+    Raises:
+        ConfigError: in one line, the file, section, key and value that is not allowed, and what is.
+    """
+    return base_layers(*files).with_overrides(parse_overrides(overrides), prefer).settings()

@@ -1,350 +1,369 @@
-"""INI files and --set arguments become typed, frozen settings, layer over layer.
+# ruff: noqa: PLC0414
+"""Everything a user can set, as typed, frozen sections; every range and choice is declared here.
 
-A value carries the place it came from, so that an error can name it.
+config.ini holds the defaults and says what each key means; the classes hold neither.
 """
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import ValidationError
-
-from config.errors import ConfigError
-from config.ini_files import read_ini
-from config.sections import (
-    AGGREGATIONS,
-    EXTRACTOR_PATH_KEY,
-    MUL_COMP_EXPONENTS,
-    NUM_CONVOLUTIONS,
-    POOL,
-    RANDOM,
-    SECTIONS,
-    WITHIN_CLASS,
-    FeatureExtraction,
-    Section,
-    Settings,
-    TrainingDefaults,
-    features_types,
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
 )
-from config.text import PROJECT_FOLDER, display_path, hint, printable
 
-__all__ = [
-    "AGGREGATIONS",
-    "DEFAULTS_FILE",
-    "DEFAULT_PREFERENCE",
-    "EXTRACTOR_PATH_KEY",
-    "MUL_COMP_EXPONENTS",
-    "NUM_CONVOLUTIONS",
-    "POOL",
-    "PROJECT_FOLDER",
-    "RANDOM",
-    "SECTIONS",
-    "WITHIN_CLASS",
-    "FeatureExtraction",
-    "Layers",
-    "Section",
-    "Settings",
-    "TrainingDefaults",
-    "base_layers",
-    "display_path",
-    "hint",
-    "load_settings",
-    "parse_overrides",
-    "printable",
-    "read_ini",
+from config.text import PROJECT_FOLDER as PROJECT_FOLDER
+from config.text import display_path as display_path
+from config.text import hint as hint
+from config.text import printable as printable
+
+if TYPE_CHECKING:
+    from config.ini_files import DEFAULTS_FILE as DEFAULTS_FILE
+    from config.ini_files import load_settings as load_settings
+    from config.ini_files import read_ini as read_ini
+
+NUM_CONVOLUTIONS = 13
+MUL_COMP_EXPONENTS = (0.001, 0.005, 0.01, 0.05, 0.1)
+AGGREGATIONS = (
+    "gram",
+    "gram_batch",
+    "mean",
+    "sum",
+    "max",
+    "mul",
+    *(f"mul_comp_{exponent}" for exponent in MUL_COMP_EXPONENTS),
+    "none",
+    "pairwise",
+    "stochastic_pairwise",
+    "pool",
+)
+# The two halves of the experimental similarity; neither means anything without the other.
+POOL, WITHIN_CLASS = "pool", "cka_within_class"
+# As at_dataset: a frozen network whose weights nothing trained, the control.
+RANDOM = "random"
+NAME = re.compile(r"[A-Za-z0-9_-]+")
+SOURCE_EXPERIMENT = re.compile(r"experiment ([0-9]{1,9})")
+
+
+class ContradictionError(ValueError):
+    """A value that is allowed by itself, but not beside another one of its section."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(reason)
+        self.key = key
+
+
+def _project_path(value: Path) -> Path:
+    try:
+        return PROJECT_FOLDER / value.expanduser()
+    except RuntimeError as error:  # ~somebody, who is no user of this machine
+        raise ValueError(str(error)) from None
+
+
+def _split(separator: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(separator)) if value.strip() else ()
+
+
+def _split_layers(value: Any) -> Any:
+    """'3, 5; 13' -> (('3', '5'), ('13',)), one group for each frozen network."""
+    return tuple(_split(",", group) for group in _split(";", value))
+
+
+def _one_of(names: Callable[[], Iterable[str]]) -> AfterValidator:
+    """Return the check that a value is a registered name; registries are read when need be."""
+
+    def check(value: str) -> str:
+        if value not in names():
+            raise ValueError(f"must be one of {', '.join(map(repr, names()))}")
+        return value
+
+    return AfterValidator(check)
+
+
+def features_types() -> tuple[str, ...]:
+    """Return the names of the registered feature types; the libraries behind them are not read."""
+    from preprocessing.pipeline.features import FEATURES
+
+    return tuple(FEATURES)
+
+
+def _clean_name(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise ValueError("must be a name of letters, digits, - and _")
+    return value
+
+
+def _pretraining_source(value: str | None) -> str | None:
+    if value == RANDOM:
+        raise ValueError("every training starts from random weights; leave it empty")
+    if value and not NAME.fullmatch(value) and not SOURCE_EXPERIMENT.fullmatch(value):
+        raise ValueError("must be the name of an extractor, or experiment and an ID: experiment 31")
+    return value
+
+
+def _cluster_address(value: str) -> str:
+    if value in ("", "auto") or re.fullmatch(r"[\w.\-\[\]:]+:[0-9]{1,5}", value):
+        return value
+    raise ValueError("must be auto or HOST:PORT")
+
+
+EMPTY_IS_NONE = BeforeValidator(lambda value: None if value == "" else value)
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+OptionalCount = Annotated[Count | None, EMPTY_IS_NONE]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+PositiveFraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+WindowSize = Annotated[int, Field(ge=16, le=1_000_000)]
+OptionalSeconds = Annotated[
+    Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None, EMPTY_IS_NONE
 ]
-
-DEFAULTS_FILE = PROJECT_FOLDER / "config" / "config.ini"
-NUM_LONGEST_VALUE = 80
-DEFAULT_PREFERENCE = ("training_defaults", "pretraining")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A value as it was written, and where."""
-
-    text: str
-    source: str
+Folder = Annotated[Path, AfterValidator(_project_path)]
+OptionalFolder = Annotated[Folder | None, EMPTY_IS_NONE]
+# Where a model lies is no property of a training: it is left out of its parameters.
+ExtractorFolder = Annotated[OptionalFolder, Field(exclude=True)]
+Name = Annotated[str, AfterValidator(_clean_name)]
+Names = Annotated[tuple[Name, ...], BeforeValidator(lambda value: _split(",", value))]
+Layer = Annotated[int, Field(ge=1, le=NUM_CONVOLUTIONS)]
+LayerGroups = Annotated[tuple[tuple[Layer, ...], ...], BeforeValidator(_split_layers)]
+Betas = Annotated[tuple[NonNegative, ...], BeforeValidator(lambda value: _split(";", value))]
 
 
-class SectionLayer:
-    """One section's values as written; checked once, however many settings share it."""
+class Section(BaseModel):
+    """One section: every key must be known and valid, and none can be changed afterwards."""
 
-    def __init__(self, name: str, entries: Mapping[str, Entry]) -> None:
-        self.name = name
-        self.entries = dict(entries)
-
-    @cached_property
-    def checked(self) -> Section:
-        """The values, typed and frozen.
-
-        Raises:
-            ConfigError: a value is of the wrong type or out of range.
-        """
-        values: dict[str, Any] = {}
-        for key, entry in self.entries.items():
-            match = EXTRACTOR_PATH_KEY.fullmatch(key)
-            if match:
-                values.setdefault("extractor_paths", {})[match["name"]] = entry.text
-            else:
-                values[key] = entry.text
-        try:
-            return SECTIONS[self.name].model_validate(values)
-        except ValidationError as error:
-            raise self._explain(error) from None
-
-    def _explain(self, error: ValidationError) -> ConfigError:
-        problem = error.errors()[0]
-        key = str(problem["loc"][0])
-        if key == "extractor_paths":
-            key = f"at_{problem['loc'][1]}_model_path"
-        entry = self.entries.get(key, Entry("", display_path(DEFAULTS_FILE)))
-        reason = str(problem["msg"]).removeprefix("Value error, ")
-        reason = reason.replace("Input should be", "must be")
-        if problem["type"].startswith("bool"):
-            reason = "must be True or False"
-        choices = _literal_choices(SECTIONS[self.name], key)
-        near = difflib.get_close_matches(entry.text.lower(), choices, n=1)
-        suggestion = f"; did you mean {near[0]}?" if near else ""
-        return self.error(key, reason + suggestion)
-
-    def error(self, key: str, reason: str) -> ConfigError:
-        """An error that names the place a value came from, the value, and what is wrong with it."""
-        entry = self.entries.get(key)
-        if entry is None:
-            return ConfigError(f"{display_path(DEFAULTS_FILE)} [{self.name}] {key}: {reason}")
-        found = printable(_shortened(entry.text))
-        return ConfigError(f"{entry.source} [{self.name}] {key} = {found}: {reason}")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Layers:
-    """Values of all sections, later ones over earlier ones, each with its source."""
+class FeatureExtraction(Section):
+    features_type: Annotated[str, _one_of(features_types)]
+    features_backend: Literal["cpu", "torchaudio"]
+    power_law_compression: bool
+    sequence_length: OptionalSeconds
+    sequence_overlap: PositiveFraction
+    segmentation: bool
+    augmentation: bool
+    num_aug_samples: Annotated[int, Field(ge=1, le=1000)]
+    normalization: bool
+    window_size: WindowSize
+    fft_size: WindowSize
+    hop_size_stft: Count
+    window_type: Literal["hann", "hamming", "blackman", "boxcar"]
+    hop_size_cqt: Count
+    bins_per_octave: Count
+    n_bins: Count
+    fmin: Positive
+    window_size_mfcc: WindowSize
+    fft_size_mfcc: WindowSize
+    hop_size_mfcc: Count
+    window_type_mfcc: Literal["hann", "hamming", "blackmanharris62", "triangular", "square"]
+    n_mfcc: Count
+    hop_size_mel: Count
+    fft_size_mel: WindowSize
 
-    def __init__(self, sections: Mapping[str, SectionLayer]) -> None:
-        self.sections = dict(sections)
+    @model_validator(mode="after")
+    def _check_windows(self) -> Self:
+        if self.fft_size < self.window_size:
+            reason = f"must be at least window_size ({self.window_size})"
+            raise ContradictionError("fft_size", reason)
+        if self.fft_size_mfcc < self.window_size_mfcc:
+            reason = f"must be at least window_size_mfcc ({self.window_size_mfcc})"
+            raise ContradictionError("fft_size_mfcc", reason)
+        return self
 
-    @classmethod
-    def from_defaults(cls) -> Self:
-        """The layer that every other one lies on: config.ini.
 
-        Raises:
-            ConfigError: it holds a section or a key that no setting belongs to.
-        """
-        sections = {name: SectionLayer(name, {}) for name in SECTIONS}
-        source = display_path(DEFAULTS_FILE)
-        for section, values in read_ini(DEFAULTS_FILE).items():
-            if section not in SECTIONS:
-                raise _no_such_section(source, section)
-            known = _keys_of(SECTIONS[section])
-            for key in values:
-                is_path = "extractor_paths" in known and EXTRACTOR_PATH_KEY.fullmatch(key)
-                if not is_path and (key not in known or key == "extractor_paths"):
-                    raise _no_such_key(source, section, key, known)
-            entries = {key: Entry(value, source) for key, value in values.items()}
-            sections[section] = SectionLayer(section, entries)
-        return cls(sections)
+class Sampling(Section):
+    sr_target: Annotated[int, Field(ge=1000, le=384_000)]
 
-    def with_section(self, source: str, section: str, values: Mapping[str, str]) -> "Layers":
-        """A copy with one section's values on top; itself if that changes nothing.
 
-        Raises:
-            ConfigError: the section or a key is not one of config.ini.
-        """
-        if section not in self.sections:
-            raise _no_such_section(source, section)
-        known = self.sections[section].entries
-        for key in values:
-            if key not in known:
-                raise _no_such_key(source, section, key, known)
-        entries = known | {key: Entry(value, source) for key, value in values.items()}
-        if entries == known:
+class Pretraining(Section):
+    num_classes_librispeech: Annotated[int, Field(ge=2, le=1_000_000)]
+    sequence_length: OptionalSeconds
+    extractor_num_epochs: OptionalCount
+    extractor_patience: OptionalCount
+    extractor_batch_size: OptionalCount
+
+
+class Preprocessing(Section):
+    input_noisyspeech_repo: OptionalFolder
+    generated_noisyspeech_folder: Folder
+    input_gsc_raw_folder: OptionalFolder
+    augmented_gsc_folder: Folder
+    input_iemocap_folder: OptionalFolder
+    input_good_sounds_folder: Annotated[OptionalFolder, Field(alias="input_good-sounds_folder")]
+    input_librispeech_folder: OptionalFolder
+    input_nsynth_folder: OptionalFolder
+    output_folder: Folder
+    seed: Seed
+    items_per_class: Count
+    total_hours: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
+    snr_convention: Literal["ms_snsd", "decibel"]
+    confounding: Fraction
+    speaker_label: Literal["actor", "session"]
+    workers: Annotated[int, Field(ge=0, le=4096)]
+    max_skipped_fraction: Fraction
+
+
+class TrainingDefaults(Section):
+    train_split: Fraction
+    validation_split: Fraction
+    test_split: Fraction
+    num_folds: Annotated[int, Field(ge=1, le=1000)]
+    shuffle_training_data: bool
+    save_best_model_metric: Literal["val_loss", "val_task_loss", "val_acc"]
+    early_stopping: bool
+    patience: Count
+    batch_size: Count
+    num_epochs: Count
+    regularization_lambda: NonNegative
+    learning_rate: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+    choose_optimizer: Literal["adam", "adamw", "sgd", "rmsprop"]
+    seed: Seed
+    width: Annotated[float, Field(ge=1 / 64, le=16, allow_inf_nan=False)]
+    precision: Literal["auto", "fp32", "bf16"]
+    train_metrics: Literal["full", "running"]
+    anti_transfer: bool
+    at_dataset: Names
+    at_beta: Betas
+    at_layer: LayerGroups
+    at_tap: Literal["output", "input"]
+    at_aggregation: Annotated[str, _one_of(lambda: AGGREGATIONS)]
+    at_distance: Literal["cos_squared", "mse_sigmoid", "mse_sigmoid_invorder", "cka_within_class"]
+    at_ramp: Fraction
+    at_pretraining: Annotated[str | None, AfterValidator(_pretraining_source), EMPTY_IS_NONE]
+    at_librispeech_model_path: ExtractorFolder
+    at_iemocap_model_path: ExtractorFolder
+    at_iemocap_1sec_model_path: ExtractorFolder
+    at_goodsounds_model_path: ExtractorFolder
+    at_nsynth_model_path: ExtractorFolder
+    at_noisyspeech_model_path: ExtractorFolder
+    at_cache: Literal["auto", "disk", "off"]
+    gradient_reversal_label: Annotated[Name | None, EMPTY_IS_NONE]
+    gradient_reversal_layer: Annotated[Layer | None, EMPTY_IS_NONE]
+    gradient_reversal_weight: NonNegative
+    torch_compile: bool
+    tracker: Literal["none", "tensorboard", "wandb", "mlflow"]
+
+    @model_validator(mode="after")
+    def _check_splits(self) -> Self:
+        if abs(sum(self.fractions) - 1) > 1e-6:
+            reason = "train_split, validation_split and test_split must add up to 1, not "
+            raise ContradictionError("train_split", f"{reason}{sum(self.fractions):g}")
+        if min(self.fractions) <= 0:
+            raise ContradictionError("train_split", "no split may be 0")
+        return self
+
+    @model_validator(mode="after")
+    def _check_anti_transfer(self) -> Self:
+        if not self.anti_transfer:
             return self
-        return Layers({**self.sections, section: SectionLayer(section, entries)})
-
-    def with_file(self, path: Path) -> "Layers":
-        """A copy with the values of an INI file on top."""
-        layers = self
-        for section, values in read_ini(path).items():
-            layers = layers.with_section(display_path(path), section, values)
-        return layers
-
-    def with_overrides(
-        self, overrides: Mapping[str, Any], prefer: Sequence[str] = DEFAULT_PREFERENCE
-    ) -> "Layers":
-        """A copy with --set values on top; a key alone is looked up in all sections."""
-        layers = self
-        for name, value in overrides.items():
-            section, key = self._locate(name.strip(), prefer)
-            text = "" if value is None else str(value).strip()
-            source = printable(f"--set {name}={_shortened(text)}")
-            layers = layers.with_section(source, section, {key: text})
-        return layers
-
-    def _locate(self, name: str, prefer: Sequence[str]) -> tuple[str, str]:
-        section, dot, key = name.partition(".")
-        if dot:
-            return section, key
-        owners = [owner for owner, layer in self.sections.items() if name in layer.entries]
-        preferred = [owner for owner in prefer if owner in owners]
-        if preferred:
-            return preferred[0], name
-        if not owners:
-            keys = [key for layer in self.sections.values() for key in layer.entries]
-            raise ConfigError(f"--set {name}: no such key{hint(name, keys)}")
-        if len(owners) > 1:
-            places = " or ".join(f"{owner}.{name}" for owner in owners)
-            raise ConfigError(f"--set {name}: several sections have this key; write {places}")
-        return owners[0], name
-
-    def settings(self) -> Settings:
-        """Check every value and freeze them.
-
-        Raises:
-            ConfigError: a value is of the wrong type, out of range, or contradicts another.
-        """
-        sections = {name: layer.checked for name, layer in self.sections.items()}
-        settings = Settings.model_validate(sections)
-        self._check_splits(settings.training_defaults)
-        self._check_windows(settings.feature_extraction)
-        self._check_anti_transfer(settings.training_defaults)
-        self._check_gradient_reversal(settings.training_defaults)
-        return settings
-
-    def _check_splits(self, training: TrainingDefaults) -> None:
-        if abs(sum(training.fractions) - 1) > 1e-6:
-            raise self.sections["training_defaults"].error(
-                "train_split",
-                "train_split, validation_split and test_split must add up to 1, "
-                f"not {sum(training.fractions):g}",
-            )
-        if min(training.fractions) <= 0:
-            raise self.sections["training_defaults"].error("train_split", "no split may be 0")
-
-    def _check_windows(self, features: FeatureExtraction) -> None:
-        for fft_key, window_key in (
-            ("fft_size", "window_size"),
-            ("fft_size_mfcc", "window_size_mfcc"),
-        ):
-            if getattr(features, fft_key) < getattr(features, window_key):
-                raise self.sections["feature_extraction"].error(
-                    fft_key,
-                    f"must be at least {window_key} ({getattr(features, window_key)})",
-                )
-
-    def _check_anti_transfer(self, training: TrainingDefaults) -> None:
-        layer, networks = self.sections["training_defaults"], len(training.at_dataset)
-        if training.at_pretraining == RANDOM:
-            reason = "every training starts from random weights; leave it empty"
-            raise layer.error("at_pretraining", reason)
-        if not training.anti_transfer:
-            return
-        if not training.at_dataset:
-            raise layer.error("at_dataset", "anti_transfer = True needs an extractor here")
-        trained = [name for name in training.at_dataset if name != RANDOM]
+        if not self.at_dataset:
+            raise ContradictionError("at_dataset", "anti_transfer = True needs an extractor here")
+        trained = [name for name in self.at_dataset if name != RANDOM]
         if len(set(trained)) < len(trained):
-            raise layer.error("at_dataset", "an extractor stands twice; give it several layers")
-        if not training.at_layer or not all(training.at_layer):
-            raise layer.error("at_layer", "anti_transfer = True needs a convolution, 1-13")
-        for key in ("at_layer", "at_beta"):
-            groups = getattr(training, key)
+            raise ContradictionError(
+                "at_dataset", "is given twice; give an extractor several layers"
+            )
+        if not self.at_layer or not all(self.at_layer):
+            raise ContradictionError("at_layer", "anti_transfer = True needs a convolution, 1-13")
+        networks = len(self.at_dataset)
+        for key, groups in (("at_layer", self.at_layer), ("at_beta", self.at_beta)):
             if len(groups) not in (1, networks):
-                raise layer.error(
-                    key,
-                    f"must be one value for all, or {networks} separated by ; "
-                    "(one for each network of at_dataset)",
-                )
-        if (training.at_aggregation == POOL) != (training.at_distance == WITHIN_CLASS):
-            reason = (
-                f"at_aggregation = {POOL} and at_distance = {WITHIN_CLASS} belong together; found "
-                f"at_aggregation = {training.at_aggregation}, at_distance = {training.at_distance}"
-            )
-            key = "at_aggregation" if training.at_aggregation == POOL else "at_distance"
-            raise layer.error(key, reason)
+                reason = f"must be one value for all, or {networks} separated by ; "
+                raise ContradictionError(key, f"{reason}(one for each network of at_dataset)")
+        if (self.at_aggregation == POOL) != (self.at_distance == WITHIN_CLASS):
+            key = "at_aggregation" if self.at_aggregation == POOL else "at_distance"
+            reason = f"at_aggregation = {POOL} and at_distance = {WITHIN_CLASS} belong together"
+            raise ContradictionError(key, reason)
+        return self
 
-    def _check_gradient_reversal(self, training: TrainingDefaults) -> None:
-        wanted = (training.gradient_reversal_label, training.gradient_reversal_layer)
-        if (wanted[0] is None) != (wanted[1] is None):
-            missing, given = ("label", "layer") if wanted[0] is None else ("layer", "label")
-            raise self.sections["training_defaults"].error(
-                f"gradient_reversal_{missing}", f"must be given, as gradient_reversal_{given} is"
-            )
+    @model_validator(mode="after")
+    def _check_gradient_reversal(self) -> Self:
+        label, layer = self.gradient_reversal_label, self.gradient_reversal_layer
+        for key, value, other in (("label", label, layer), ("layer", layer, label)):
+            if value is None and other is not None:
+                reason = "gradient_reversal_label and gradient_reversal_layer belong together"
+                raise ContradictionError(f"gradient_reversal_{key}", reason)
+        return self
 
+    @property
+    def fractions(self) -> tuple[float, float, float]:
+        """Train, validation and test."""
+        return self.train_split, self.validation_split, self.test_split
 
-def _literal_choices(model: type[Section], key: str) -> list[str]:
-    field = model.model_fields.get(key)
-    if field is None:
-        return []
-    if key == "at_aggregation":
-        return list(AGGREGATIONS)
-    if key == "features_type":
-        return list(features_types())
-    return [
-        choice for choice in getattr(field.annotation, "__args__", ()) if isinstance(choice, str)
-    ]
+    @property
+    def source_experiment(self) -> int | None:
+        """ID of the experiment whose best run at_pretraining names."""
+        match = SOURCE_EXPERIMENT.fullmatch(self.at_pretraining or "")
+        return int(match[1]) if match else None
 
+    @property
+    def source_extractor(self) -> str | None:
+        """The extractor that at_pretraining names."""
+        return self.at_pretraining if self.source_experiment is None else None
 
-def _keys_of(model: type[Section]) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _no_such_section(source: str, section: str) -> ConfigError:
-    return ConfigError(f"{source} [{printable(section)}]: no such section{hint(section, SECTIONS)}")
+    @property
+    def extractors(self) -> tuple[str, ...]:
+        """What the training reads: the networks it is pushed away from, and that it starts from."""
+        names = self.at_dataset if self.anti_transfer else ()
+        frozen = tuple(name for name in names if name != RANDOM)
+        return frozen if self.source_extractor is None else (*frozen, self.source_extractor)
 
 
-def _no_such_key(source: str, section: str, key: str, known: Iterable[str]) -> ConfigError:
-    return ConfigError(f"{source} [{section}] {printable(key)}: no such key{hint(key, known)}")
+class Results(Section):
+    results_folder: Folder
+    figures_folder: Folder
+    pretraining_folder: Folder
+    cache_folder: Folder
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= NUM_LONGEST_VALUE else text[: NUM_LONGEST_VALUE - 3] + "..."
+class Cluster(Section):
+    """Where work runs; nothing here changes what comes out of it."""
+
+    launcher: Literal["local", "ray"]
+    address: Annotated[str, AfterValidator(_cluster_address)]
+    gpus_per_run: PositiveFraction
+    cpus_per_run: Annotated[int, Field(ge=1, le=4096)]
+    send_results: Literal["auto", "always"]
 
 
-def base_layers(*files: str | Path) -> Layers:
-    """config.ini with further INI files on top."""
-    layers = Layers.from_defaults()
-    for file in files:
-        layers = layers.with_file(Path(file))
-    return layers
+class Settings(Section):
+    """Everything a user can set, checked. Attributes are the sections of config.ini."""
+
+    feature_extraction: FeatureExtraction
+    sampling: Sampling
+    pretraining: Pretraining
+    preprocessing: Preprocessing
+    training_defaults: TrainingDefaults
+    results: Results
+    cluster: Cluster
+
+    def extractor_folder(self, extractor: str) -> Path:
+        """Return where an extractor's model lies, or will lie."""
+        chosen = getattr(self.training_defaults, f"at_{extractor}_model_path", None)
+        return chosen or self.results.pretraining_folder / extractor
 
 
-def parse_overrides(overrides: Mapping[str, Any] | Iterable[str] | None) -> dict[str, Any]:
-    """--set arguments (key=value) as a mapping; a mapping stays what it is.
-
-    Raises:
-        ConfigError: an argument holds no '='.
-    """
-    if overrides is None:
-        return {}
-    if isinstance(overrides, Mapping):
-        return dict(overrides)
-    parsed = {}
-    for argument in overrides:
-        name, equals, value = argument.partition("=")
-        if not equals or not name.strip():
-            raise ConfigError(
-                f"--set {printable(argument)}: must be key=value or section.key=value"
-            )
-        parsed[printable(name)] = value
-    return parsed
+SECTIONS: dict[str, type[Section]] = {
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type)
+}
 
 
-def load_settings(
-    *files: str | Path,
-    overrides: Mapping[str, Any] | Iterable[str] | None = None,
-    prefer: Sequence[str] = DEFAULT_PREFERENCE,
-) -> Settings:
-    """config.ini, then the given INI files, then overrides; checked and frozen.
+def __getattr__(name: str) -> Any:
+    """Give what has moved to config.ini_files; goes when nobody imports it from here."""
+    if name in ("DEFAULTS_FILE", "load_settings", "read_ini"):
+        from config import ini_files
 
-    Args:
-        files: INI files that hold only what differs from config.ini; later ones win.
-        overrides: {"key": value} or {"section.key": value}, or a list of "key=value".
-        prefer: sections that a key without a section belongs to, if several have it.
-
-    Raises:
-        ConfigError: in one line, the file, section, key and value that is not allowed, and what is.
-    """
-    layers = base_layers(*files)
-    return layers.with_overrides(parse_overrides(overrides), prefer).settings()
+        return getattr(ini_files, name)
+    raise AttributeError(name)

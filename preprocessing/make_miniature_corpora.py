@@ -18,7 +18,8 @@ from config.command_line import (
     settings_parser,
 )
 from config.errors import UserError
-from config.settings import Settings, display_path
+from config.settings import Settings
+from config.text import display_path
 from preprocessing.miniature import good_sounds
 from preprocessing.miniature.folders import Content, make_corpus_folder
 from preprocessing.miniature.good_sounds import make_good_sounds

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pytest
 
 from config.experiments import Instance, load_experiments
-from config.settings import Settings, load_settings
+from config.ini_files import load_settings
+from config.settings import Settings
 from preprocessing.pipeline.splits import split_groups
 
 NUM_FRAMES, NUM_BINS, NUM_EXAMPLES = 40, 33, 60

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from config.settings import PROJECT_FOLDER
+from config.text import PROJECT_FOLDER
 
 LONGEST_MESSAGE = 1700
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND

@@ -18,7 +18,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from config.command_line import CONFIG_VARIABLE
-from config.settings import DEFAULTS_FILE, PROJECT_FOLDER, read_ini
+from config.ini_files import DEFAULTS_FILE, read_ini
+from config.text import PROJECT_FOLDER
 from tests.refusals import Refusals, check_line, run_here, tree
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from config.settings import PROJECT_FOLDER
+from config.text import PROJECT_FOLDER
 
 LOCK = PROJECT_FOLDER / "requirements.lock"
 REQUIREMENTS = sorted(PROJECT_FOLDER.glob("requirements*.txt"))

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import experiments_manager
-from config.ini_files import read_ini
-from config.settings import DEFAULTS_FILE, EXTRACTOR_PATH_KEY
+from config.ini_files import DEFAULTS_FILE, read_ini
+from config.settings import EXTRACTOR_PATH_KEY
 from training.results.dictionary import instance_fingerprint
 from training.sweep.instance import Workshop, run_instance
 

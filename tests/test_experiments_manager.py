@@ -19,7 +19,7 @@ import experiments_manager
 from config.command_line import run_command
 from config.errors import UserError
 from config.experiments import load_experiments
-from config.words import EXPERIMENTS_FOLDER, Request, parse_words
+from config.selection import EXPERIMENTS_FOLDER, RunSelection, parse_selection
 from experiments_manager import build_parser, in_order, main
 from training.results.dictionary import write_result
 from training.results.loading import ResultReader, read_result
@@ -70,28 +70,28 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["[20,21,22,23]", "0"], Request((20, 21, 22, 23), (0,), None, None)),
-        (["[5,28,108]", "-1"], Request((5, 28, 108), (-1,), None, None)),
-        (["[20,21] 0"], Request((20, 21), (0,), None, None)),
-        (["[20,", "21]", "-1", "1", "3"], Request((20, 21), (-1,), 1, 3)),
-        (["[20", ",21", "]", "1", "4"], Request((20, 21), (1,), 4, None)),
-        (["[ 20 , 21 ]  0  2  5 "], Request((20, 21), (0,), 2, 5)),
-        (["[20]"], Request((20,), (), None, None)),
-        (["10"], Request((10,), (), None, None)),
-        (["10", "-1"], Request((10,), (-1,), None, None)),
-        (["[10]", "0"], Request((10,), (0,), None, None)),
+        (["[20,21,22,23]", "0"], RunSelection((20, 21, 22, 23), (0,), None, None)),
+        (["[5,28,108]", "-1"], RunSelection((5, 28, 108), (-1,), None, None)),
+        (["[20,21] 0"], RunSelection((20, 21), (0,), None, None)),
+        (["[20,", "21]", "-1", "1", "3"], RunSelection((20, 21), (-1,), 1, 3)),
+        (["[20", ",21", "]", "1", "4"], RunSelection((20, 21), (1,), 4, None)),
+        (["[ 20 , 21 ]  0  2  5 "], RunSelection((20, 21), (0,), 2, 5)),
+        (["[20]"], RunSelection((20,), (), None, None)),
+        (["10"], RunSelection((10,), (), None, None)),
+        (["10", "-1"], RunSelection((10,), (-1,), None, None)),
+        (["[10]", "0"], RunSelection((10,), (0,), None, None)),
         (
             ["[baseline,anti_transfer]", "0"],
-            Request(("baseline", "anti_transfer"), (0,), None, None),
+            RunSelection(("baseline", "anti_transfer"), (0,), None, None),
         ),
-        (["[20,]", "0"], Request((20,), (0,), None, None)),
-        (["[20]", "0,1,2,3"], Request((20,), (0, 1, 2, 3), None, None)),
-        (["[20]", "0,", "1", "2", "5"], Request((20,), (0, 1), 2, 5)),
-        (["[20] -1,-1"], Request((20,), (-1, -1), None, None)),
+        (["[20,]", "0"], RunSelection((20,), (0,), None, None)),
+        (["[20]", "0,1,2,3"], RunSelection((20,), (0, 1, 2, 3), None, None)),
+        (["[20]", "0,", "1", "2", "5"], RunSelection((20,), (0, 1), 2, 5)),
+        (["[20] -1,-1"], RunSelection((20,), (-1, -1), None, None)),
     ],
 )
-def test_words_however_they_were_cut(words: list[str], expected: Request) -> None:
-    assert parse_words(words) == expected
+def test_words_however_they_were_cut(words: list[str], expected: RunSelection) -> None:
+    assert parse_selection(words) == expected
 
 
 @given(
@@ -110,7 +110,7 @@ def test_any_cut_at_a_space_gives_the_same(
     ).split("\n")
     gpus = tuple(numbers[:1])
     padded: list[int | None] = [*numbers[1:], None, None]
-    assert parse_words(words) == Request(tuple(identifiers), gpus, *padded[:2])
+    assert parse_selection(words) == RunSelection(tuple(identifiers), gpus, *padded[:2])
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_any_cut_at_a_space_gives_the_same(
 )
 def test_words_that_are_refused(words: list[str], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        parse_words(words)
+        parse_selection(words)
     assert message in str(caught.value)
     assert str(caught.value).isprintable()
 
@@ -146,7 +146,7 @@ def test_words_that_are_refused(words: list[str], message: str) -> None:
 @given(st.text(alphabet="[]0123456789²٣, -ab\n", max_size=30) | st.text(max_size=10))
 def test_any_other_text_is_a_request_or_an_error_of_one_line(text: str) -> None:
     try:
-        request = parse_words(text.split(" "))
+        request = parse_selection(text.split(" "))
     except UserError as error:
         assert str(error).isprintable()
     else:
@@ -154,7 +154,7 @@ def test_any_other_text_is_a_request_or_an_error_of_one_line(text: str) -> None:
 
 
 def test_an_endless_number_is_refused_like_an_unknown_experiment() -> None:
-    assert parse_words(["9" * 5000]).wanted == ("9" * 5000,)
+    assert parse_selection(["9" * 5000]).wanted == ("9" * 5000,)
 
 
 def test_the_suites_own_experiments_are_those_of_the_paper() -> None:
@@ -176,7 +176,7 @@ def test_first_and_last_instance(suite: "Suite") -> None:
     experiments = list(load_experiments(suite.experiments, [suite.config]).values())
 
     def chosen(first: int | None, last: int | None) -> list[tuple[int, int]]:
-        runs = choose_runs(experiments, Request((5, 6), (0,), first, last))
+        runs = choose_runs(experiments, RunSelection((5, 6), (0,), first, last))
         return [(run.experiment.id, run.instance.number) for run in runs]
 
     assert chosen(None, None) == [(5, n) for n in range(1, 7)] + [(6, n) for n in range(1, 4)]
@@ -670,7 +670,7 @@ def rows_of_spreadsheet(suite: "Suite", identifier: int) -> list[int]:
 
 def runs_of(suite: "Suite", identifier: int) -> list[Run]:
     experiments = load_experiments(suite.experiments, [suite.config])
-    return choose_runs([experiments[identifier]], Request((identifier,), (0,), None, None))
+    return choose_runs([experiments[identifier]], RunSelection((identifier,), (0,), None, None))
 
 
 def pretend_to_run(suite: "Suite", identifier: int, number: int, accuracy: float = 0.5) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from config.command_line import CONFIG_VARIABLE
-from config.settings import PROJECT_FOLDER
+from config.text import PROJECT_FOLDER
 from training.results.loading import ResultReader
 
 TINY = """

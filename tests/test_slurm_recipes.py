@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import PROJECT_FOLDER
+from config.text import PROJECT_FOLDER
 
 RECIPES = [PROJECT_FOLDER / "cluster" / name for name in ("array.sbatch", "ray.sbatch")]
 

@@ -19,8 +19,8 @@ from typing import Any
 from config.command_line import EXIT_FAILED_RUNS, run_command, settings_parser
 from config.errors import UserError
 from config.experiments import load_experiments, select_experiments
-from config.settings import display_path, printable
-from config.words import MANAGER, METAVAR, add_experiments_option, parse_words, require_gpu
+from config.selection import MANAGER, METAVAR, add_experiments_option, parse_selection, require_gpu
+from config.text import display_path, printable
 from training.probing.summary import sentences, table
 from training.results.loading import ResultReader
 from training.sweep.runs import Run, choose_runs
@@ -102,7 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> int:
     """Do what the command line asks; returns the exit code."""
     experiments = load_experiments(arguments.experiments, arguments.config, arguments.overrides)
-    request = parse_words(arguments.words)
+    request = parse_selection(arguments.words)
     gpu = require_gpu(request)
     runs = choose_runs(select_experiments(experiments, request.wanted), request)
     report = Reports()

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from config.errors import UserError
 from config.files import write_text
-from config.settings import display_path, printable
+from config.text import display_path, printable
 
 if TYPE_CHECKING:
     import requests

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import UserError
-from config.files import write_json, written_aside
-from config.json_files import read_json, require_plain_file
-from config.settings import display_path, printable
+from config.files import read_json, require_file, write_json, written_aside
+from config.text import display_path, printable
 
 MANIFEST = "manifest.csv"
 PLAN = "plan.json"
@@ -91,7 +90,7 @@ def _check_row(row: dict[str, str], number: int, columns: Sequence[str]) -> None
 
 
 def _rows_in(folder: Path) -> list[dict[str, str]]:
-    require_plain_file(folder / MANIFEST)
+    require_file(folder / MANIFEST)
     with (folder / MANIFEST).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 

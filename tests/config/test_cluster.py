@@ -9,8 +9,9 @@ import pytest
 
 from config.cluster import UnreachableError, require_cluster
 from config.command_line import add_launcher_options, settings_from, settings_parser
-from config.sections import Cluster
-from config.settings import PROJECT_FOLDER, load_settings
+from config.ini_files import load_settings
+from config.settings import Cluster
+from config.text import PROJECT_FOLDER
 from tests.training.in_processes import free_port
 
 

@@ -19,7 +19,8 @@ from config.command_line import (
     settings_parser,
 )
 from config.errors import UserError
-from config.settings import PROJECT_FOLDER, Settings
+from config.settings import Settings
+from config.text import PROJECT_FOLDER
 
 
 def exit_code_of(command: Callable[[], int | None]) -> object:

@@ -1,14 +1,26 @@
-"""Files take their final name only when they are whole."""
+"""Files take their final name only when they are whole; JSON is read with checks."""
 
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from config.files import remove_partial_files, write_json, write_text, written_aside
+from config.errors import UserError
+from config.files import (
+    identity_of,
+    read_json,
+    remove_partial_files,
+    require_fields,
+    write_json,
+    write_text,
+    written_aside,
+)
 
 
 def test_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -22,19 +34,31 @@ def test_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("bug"), UserError("wrong")])
+def test_an_error_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, error: BaseException
+) -> None:
     path = tmp_path / "table.csv"
     path.write_text("old")
-
-    def fail() -> None:
-        with written_aside(path) as aside:
-            aside.write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fail()
+    with pytest.raises(type(error)), written_aside(path) as aside:
+        aside.write_text("half")
+        raise error
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_named_whatever_the_library_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.pt"
+    monkeypatch.setattr("config.files.aside_of", lambda _path: Path("/dev/full"))
+    monkeypatch.setattr(Path, "unlink", lambda *_arguments, **_options: None)
+    with (
+        pytest.raises(OSError, match=r"No space left on device.*model\.pt"),
+        written_aside(path),
+    ):
+        raise RuntimeError("unexpected pos 64 vs 0")
 
 
 def test_contents_are_on_the_disk_before_the_name(
@@ -53,33 +77,73 @@ def test_contents_are_on_the_disk_before_the_name(
     assert path.read_bytes() == "ä\n".encode()
 
 
+def test_a_file_written_anew_is_another_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    assert identity_of(path) is None
+    write_text(path, "same\n")
+    first = identity_of(path)
+    assert identity_of(path) == first
+    write_text(path, "same\n")
+    assert identity_of(path) != first
+
+
 def test_json(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    write_json(path, {"name": "Übung", "values": [1, 2.5, None]})
-    assert json.loads(path.read_text(encoding="utf-8")) == {
-        "name": "Übung",
-        "values": [1, 2.5, None],
-    }
+    content = {"name": "Übung", "values": [1, 2.5, None]}
+    write_json(path, content)
+    assert json.loads(path.read_text(encoding="utf-8")) == content
+    assert read_json(path) == content
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(path, {"value": float("nan")})
-    assert "Übung" in path.read_text(encoding="utf-8")
+    assert read_json(path) == content
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is no JSON file: Expecting value"),
+        (b'{"a": 1', "is no JSON file"),
+        (b'{"a": NaN}', "is no JSON file: NaN is no JSON number"),
+        (b"\xff\xfe", "is no JSON file: 'utf-8' codec"),
+        (b"[1, 2]", "is no dictionary"),
+    ],
+)
+def test_what_is_no_json_of_ours(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"a\.json: {reason}"):
+        read_json(path)
+    with pytest.raises(UserError, match=r"none\.json: cannot be read: No such file"):
+        read_json(tmp_path / "none.json")
+
+
+def test_fields_of_a_file() -> None:
+    class Info(BaseModel):
+        count: int
+        names: list[str]
+
+    require_fields({"count": 3, "names": ["a"], "more": None}, Info, "info.json")
+    for content, reason in (
+        ({"count": 3}, "names: missing"),
+        ({"count": "3", "names": []}, "count: must be a valid integer"),
+        ({"count": 3, "names": ["a", 1]}, "names.1: must be a valid string"),
+    ):
+        with pytest.raises(UserError, match=f"info.json: {reason}"):
+            require_fields(content, Info, "info.json")
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    child = os.fork()
-    if not child:
-        os._exit(0)
-    os.waitpid(child, 0)
-    here = socket.gethostname()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait(timeout=60)
+    here, dead = socket.gethostname(), ended.pid
     kept = [
         f".a.{os.getpid()}@{here}.partial.wav",
-        f".another_machine.{child}@not-{here}.partial.wav",
+        f".another_machine.{dead}@not-{here}.partial.wav",
         "b.wav",
         ".c.partial.wav",
-        ".d.partial",
     ]
     old = f".forgotten.{os.getpid()}@not-{here}.partial"
-    for name in (*kept, f".a.b.{child}@{here}.partial.wav", f".e.{child}@{here}.partial", old):
+    for name in (*kept, f".a.b.{dead}@{here}.partial.wav", f".e.{dead}@{here}.partial", old):
         (tmp_path / name).touch()
     two_days_ago = time.time() - 2 * 24 * 3600
     os.utime(tmp_path / old, (two_days_ago, two_days_ago))

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from config.errors import UserError
-from config.settings import PROJECT_FOLDER
+from config.text import PROJECT_FOLDER
 from plotting.plot_loss_epochs import draw_history, main, own_figures
 from plotting.published import load_published
 from plotting.result_files import read_history, read_result

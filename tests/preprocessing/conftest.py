@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from config.settings import Settings, load_settings
+from config.ini_files import load_settings
+from config.settings import Settings
 
 RATE = 16000
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

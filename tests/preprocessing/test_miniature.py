@@ -14,7 +14,8 @@ import pytest
 import soundfile
 
 from config.errors import UserError
-from config.settings import Settings, load_settings
+from config.ini_files import load_settings
+from config.settings import Settings
 from preprocessing import make_miniature_corpora
 from preprocessing.corpora import goodsounds, gsc, iemocap, librispeech, noisyspeech, nsynth
 from preprocessing.make_miniature_corpora import CORPORA, make_corpus

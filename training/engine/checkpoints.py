@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from config.files import written_aside
-from config.settings import display_path
+from config.text import display_path
 
 # A state is about four times the network's weights; on a fast GPU an epoch may take no longer than
 # writing it. A run goes on from an older state with the same outcome, it only computes more again.

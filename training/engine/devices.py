@@ -14,7 +14,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
 from config.errors import UserError
-from config.words import CPU
+from config.selection import CPU
 from training.engine.distributed import num_processes
 
 BF16_GPU_CAPABILITY = (8, 0)

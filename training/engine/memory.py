@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
-from config.sections import NUM_CONVOLUTIONS, POOL
+from config.settings import NUM_CONVOLUTIONS, POOL
 from training.models.architecture import (
     Activation,
     convolution_inputs,

@@ -13,7 +13,6 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from config.errors import UserError
-from config.files import make_folder
 from config.text import printable
 from training.data.batches import Batch, ExampleSet
 from training.engine.distributed import is_main
@@ -44,7 +43,7 @@ def start_tracking(accelerator: Accelerator, title: str, training: "TrainingDefa
     run = re.sub(r"[^\w=-]+", "_", title)
     folder = Path(str(accelerator.logging_dir))
     if is_main():
-        make_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
     named = {"wandb": {"name": run, "dir": str(folder)}, "mlflow": {"run_name": run}}
     # TensorBoard knows runs alone; the others put the runs of a project together.
     project = run if training.tracker == "tensorboard" else PROJECT

@@ -13,10 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from config.errors import UserError
-from config.files import Identity, identity_of
-from config.json_files import read_json, require_fields
-from config.settings import display_path
-from config.text import printable
+from config.files import Identity, identity_of, read_json, require_fields
+from config.text import display_path, printable
 from training.results.dictionary import decisive
 from training.results.methods import METHODS
 

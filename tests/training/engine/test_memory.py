@@ -10,7 +10,8 @@ import torch
 from torch.nn import functional
 
 from benchmarks.gram import LiveMemory
-from config.settings import AGGREGATIONS, POOL, WITHIN_CLASS, load_settings
+from config.ini_files import load_settings
+from config.settings import AGGREGATIONS, POOL, WITHIN_CLASS
 from training.data import batches
 from training.data import frozen_cache as frozen_features
 from training.data.batches import ExampleSet, Normalization

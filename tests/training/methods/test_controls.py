@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from config.errors import UserError
-from config.settings import load_settings
+from config.ini_files import load_settings
 from training.engine.fit import Streams
 from training.engine.metrics import collapse, confusion
 from training.engine.step import Learner

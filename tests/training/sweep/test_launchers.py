@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 import training.sweep.schedule
-from config.sections import Cluster
-from config.settings import load_settings
+from config.ini_files import load_settings
+from config.settings import Cluster
 from tests.training.sweep.clusters import CPU, MANAGER, PATIENCE, runs_of
 from training.results.loading import ResultReader
 from training.sweep.launchers import InlineLauncher, ProcessLauncher, slots_of
