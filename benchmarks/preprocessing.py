@@ -80,7 +80,7 @@ def plain_loop(run: Run, output: Path) -> None:
 
 def our_way(run: Run, output: Path) -> None:
     """What a user's script calls."""
-    from config.settings import load_settings
+    from config.ini_files import load_settings
     from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Dataset
     from preprocessing.pipeline.extraction import preprocess
 

@@ -7,7 +7,7 @@ publishers or its usual loaders state them.
 from pathlib import Path
 
 from config.command_line import CommandParser, run_command
-from config.settings import PROJECT_FOLDER, display_path
+from config.text import PROJECT_FOLDER, display_path
 from preprocessing.corpora import all_corpora
 from preprocessing.pipeline.dataset import Corpus
 from preprocessing.pipeline.downloads import download, unpack, unpacked_mark

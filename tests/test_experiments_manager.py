@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import openpyxl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import experiments_manager
 from config.command_line import run_command
 from config.errors import UserError
 from config.experiments import load_experiments
-from config.selection import EXPERIMENTS_FOLDER, RunSelection, parse_selection
+from config.selection import EXPERIMENTS_FOLDER, RunSelection
 from experiments_manager import build_parser, in_order, main
 from training.results.dictionary import write_result
 from training.results.loading import ResultReader, read_result
@@ -65,96 +63,6 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     monkeypatch.setattr("training.sweep.instance.run_instance", note)
     monkeypatch.setattr(Spreadsheets, "add", lambda _self, _run: None)
     return started
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["[20,21,22,23]", "0"], RunSelection((20, 21, 22, 23), (0,), None, None)),
-        (["[5,28,108]", "-1"], RunSelection((5, 28, 108), (-1,), None, None)),
-        (["[20,21] 0"], RunSelection((20, 21), (0,), None, None)),
-        (["[20,", "21]", "-1", "1", "3"], RunSelection((20, 21), (-1,), 1, 3)),
-        (["[20", ",21", "]", "1", "4"], RunSelection((20, 21), (1,), 4, None)),
-        (["[ 20 , 21 ]  0  2  5 "], RunSelection((20, 21), (0,), 2, 5)),
-        (["[20]"], RunSelection((20,), (), None, None)),
-        (["10"], RunSelection((10,), (), None, None)),
-        (["10", "-1"], RunSelection((10,), (-1,), None, None)),
-        (["[10]", "0"], RunSelection((10,), (0,), None, None)),
-        (
-            ["[baseline,anti_transfer]", "0"],
-            RunSelection(("baseline", "anti_transfer"), (0,), None, None),
-        ),
-        (["[20,]", "0"], RunSelection((20,), (0,), None, None)),
-        (["[20]", "0,1,2,3"], RunSelection((20,), (0, 1, 2, 3), None, None)),
-        (["[20]", "0,", "1", "2", "5"], RunSelection((20,), (0, 1), 2, 5)),
-        (["[20] -1,-1"], RunSelection((20,), (-1, -1), None, None)),
-    ],
-)
-def test_words_however_they_were_cut(words: list[str], expected: RunSelection) -> None:
-    assert parse_selection(words) == expected
-
-
-@given(
-    identifiers=st.lists(st.integers(0, 999), min_size=1, max_size=5),
-    numbers=st.lists(st.integers(1, 99), max_size=3),
-    data=st.data(),
-)
-def test_any_cut_at_a_space_gives_the_same(
-    identifiers: list[int], numbers: list[int], data: st.DataObject
-) -> None:
-    text = " ".join([str(identifiers), *map(str, numbers)])
-    places = [place for place, character in enumerate(text) if character == " "]
-    chosen = data.draw(st.sets(st.sampled_from(places))) if places else set()
-    words = "".join(
-        "\n" if place in chosen else character for place, character in enumerate(text)
-    ).split("\n")
-    gpus = tuple(numbers[:1])
-    padded: list[int | None] = [*numbers[1:], None, None]
-    assert parse_selection(words) == RunSelection(tuple(identifiers), gpus, *padded[:2])
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ([], "no experiments given: must be "),
-        ([""], "no experiments given: must be "),
-        (["[]", "0"], "names no experiment"),
-        (["[,]", "0"], "names no experiment"),
-        (["[5", "0"], "must be [IDs] GPU"),
-        (["5]", "0"], "must be [IDs] GPU"),
-        (["[5],[6]", "0"], "must be [IDs] GPU"),
-        (["5,6", "0"], "must be [IDs] GPU"),
-        (["[5]", "gpu"], "must be [IDs] GPU"),
-        (["[5]", "0", "1.5"], "must be [IDs] GPU"),
-        (["[5]", "-2"], "GPU -2: must be a GPU's number, or -1 for the CPU"),
-        (["[5]", "0", "0", "5"], "first instance 0: instances are numbered from 1"),
-        (["[5]", "0", "1", "-1"], "last instance -1: instances are numbered from 1"),
-        (["[5]", "0", "1", "2", "3"], "only GPU, first and last instance"),
-        (["[5]", "0,-2"], "GPU -2: must be a GPU's number, or -1 for the CPU"),
-        (["[5]", "0,-1"], "GPU 0,-1: runs are either on GPUs or on the CPU (-1)"),
-        (["[5]", "0,"], "must be [IDs] GPU"),
-        (["[5]\n\x1b[31m", "!"], "must be [IDs] GPU"),
-    ],
-)
-def test_words_that_are_refused(words: list[str], message: str) -> None:
-    with pytest.raises(UserError) as caught:
-        parse_selection(words)
-    assert message in str(caught.value)
-    assert str(caught.value).isprintable()
-
-
-@given(st.text(alphabet="[]0123456789²٣, -ab\n", max_size=30) | st.text(max_size=10))
-def test_any_other_text_is_a_request_or_an_error_of_one_line(text: str) -> None:
-    try:
-        request = parse_selection(text.split(" "))
-    except UserError as error:
-        assert str(error).isprintable()
-    else:
-        assert request.wanted
-
-
-def test_an_endless_number_is_refused_like_an_unknown_experiment() -> None:
-    assert parse_selection(["9" * 5000]).wanted == ("9" * 5000,)
 
 
 def test_the_suites_own_experiments_are_those_of_the_paper() -> None:

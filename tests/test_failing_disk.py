@@ -23,7 +23,7 @@ import experiments_manager
 from config.command_line import run_command
 from config.extractors import EXTRACTORS
 from config.files import make_folder, write_json, write_text, written_aside
-from config.settings import load_settings
+from config.ini_files import load_settings
 from experiments_manager import build_parser, main
 from plotting.figures import new_figure, write_figures
 from preprocessing.pipeline import examples, noise_mixing
@@ -247,15 +247,11 @@ def test_a_library_that_cannot_open_its_file_says_why() -> None:
 def test_a_file_in_place_of_a_folder(tmp_path: Path, capsys: Capture) -> None:
     in_the_way = tmp_path / "results"
     in_the_way.write_text("precious")
-    for folder in (in_the_way, in_the_way / "a" / "b"):
-        text = refusal(partial(write_text, folder / "a.txt", "text"), capsys)
-        assert text == f"error: {in_the_way}: Not a directory"
+    text = refusal(partial(write_text, in_the_way / "a.txt", "text"), capsys)
+    assert text == f"error: {in_the_way}: File exists"
+    text = refusal(partial(write_text, in_the_way / "a" / "b.txt", "text"), capsys)
+    assert text == f"error: {in_the_way / 'a'}: Not a directory"
     assert in_the_way.read_text() == "precious"
-    dangling = tmp_path / "link"
-    dangling.symlink_to(tmp_path / "missing")
-    with pytest.raises(NotADirectoryError) as caught:
-        make_folder(dangling)
-    assert caught.value.filename == str(dangling)
 
 
 def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import importlib
 import pkgutil
 
 from config.errors import UserError
-from config.settings import hint
+from config.text import hint
 from preprocessing.pipeline.dataset import Corpus, Dataset
 
 _corpora: dict[str, Corpus] = {}

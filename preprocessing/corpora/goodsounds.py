@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from config.errors import UserError
-from config.settings import Settings, display_path
+from config.settings import Settings
+from config.text import display_path
 from preprocessing.corpora import register
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Corpus, Dataset
 from preprocessing.pipeline.downloads import Archive

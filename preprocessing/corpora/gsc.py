@@ -13,7 +13,8 @@ import numpy as np
 from config.errors import UserError
 from config.files import written_aside
 from config.fingerprints import fingerprint_of
-from config.settings import Settings, display_path
+from config.settings import Settings
+from config.text import display_path
 from preprocessing.corpora import register
 from preprocessing.corpora.noisyspeech import find_noises
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Corpus, Dataset

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from config.errors import UserError
-from config.settings import Settings, display_path
+from config.settings import Settings
+from config.text import display_path
 from preprocessing.corpora import register
 from preprocessing.corpora.gsc import (
     BALANCE_COMMAND,

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from config.errors import UserError
-from config.settings import Settings, display_path, printable
+from config.settings import Settings
+from config.text import display_path, printable
 from preprocessing.corpora import register
 from preprocessing.pipeline.dataset import OWN_SPLIT, Clip, Corpus, Dataset
 from preprocessing.pipeline.downloads import Archive

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from config.errors import UserError
-from config.settings import Settings, display_path
+from config.settings import Settings
+from config.text import display_path
 from preprocessing.corpora import register
 from preprocessing.pipeline.audio import UnusableAudioError, audio_seconds
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Corpus, Dataset

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from config.errors import UserError
-from config.settings import Settings, display_path
+from config.settings import Settings
+from config.text import display_path
 from preprocessing.corpora import register
 from preprocessing.pipeline.dataset import OWN_SPLIT, Clip, Corpus, Dataset
 from preprocessing.pipeline.downloads import Archive

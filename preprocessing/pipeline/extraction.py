@@ -18,7 +18,8 @@ from config.command_line import preparation_command
 from config.errors import UserError
 from config.files import remove_partial_files, write_json, written_aside
 from config.fingerprints import fingerprint_of, fingerprint_of_each
-from config.settings import Settings, display_path
+from config.settings import Settings
+from config.text import display_path
 from preprocessing.pipeline.audio import UnusableAudioError, audio_seconds
 from preprocessing.pipeline.dataset import OWN_SPLIT, RANDOM_BY_CLIP, SETS, Clip, Dataset
 from preprocessing.pipeline.documents import (

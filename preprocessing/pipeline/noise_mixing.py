@@ -17,7 +17,8 @@ import numpy.typing as npt
 from config.errors import UserError
 from config.files import remove_partial_files
 from config.fingerprints import fingerprint_of
-from config.settings import Settings, display_path
+from config.settings import Settings
+from config.text import display_path
 from preprocessing.pipeline import manifests
 from preprocessing.pipeline.audio import Samples, UnusableAudioError, read_audio, write_audio
 from preprocessing.pipeline.workers import map_in_order

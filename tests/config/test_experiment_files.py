@@ -117,5 +117,7 @@ def test_datasets_and_extractors_are_declared(experiments: dict[int, Experiment]
     datasets = all_datasets()
     assert {experiment.dataset for experiment in experiments.values()} <= set(datasets)
     assert {extractor.dataset for extractor in EXTRACTORS.values()} <= set(datasets)
-    for declared in (*EXTRACTORS.values(), *datasets.values()):
-        assert Path(PROJECT_FOLDER / declared.command.split()[1]).is_file()
+    commands = [extractor.command for extractor in EXTRACTORS.values()]
+    commands += [dataset.command for dataset in datasets.values()]
+    for command in commands:
+        assert Path(PROJECT_FOLDER / command.split()[1]).is_file()

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from config.errors import UserError
-from config.settings import FeatureExtraction, load_settings
+from config.ini_files import load_settings
+from config.settings import FeatureExtraction
 from preprocessing.pipeline import features as features_module
 from preprocessing.pipeline.features import (
     FEATURES,

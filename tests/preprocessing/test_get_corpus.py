@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from config.errors import UserError
-from config.settings import PROJECT_FOLDER, load_settings
+from config.ini_files import load_settings
+from config.text import PROJECT_FOLDER
 from preprocessing.corpora import all_corpora
 from preprocessing.get_corpus import get_corpus
 from preprocessing.pipeline.dataset import Corpus

@@ -16,7 +16,8 @@ import pytest
 import soundfile
 
 from config.errors import UserError
-from config.settings import PROJECT_FOLDER, Settings
+from config.settings import Settings
+from config.text import PROJECT_FOLDER
 from preprocessing.corpora.goodsounds import (
     INSTRUMENT_RANDSPLIT,
     RANDSPLIT,

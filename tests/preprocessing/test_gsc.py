@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from config.errors import UserError
-from config.settings import PROJECT_FOLDER, Settings
+from config.settings import Settings
+from config.text import PROJECT_FOLDER
 from preprocessing.corpora.gsc import (
     CLEAN_RANDSPLIT,
     DIGITS,

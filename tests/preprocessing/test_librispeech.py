@@ -13,7 +13,8 @@ import scipy.signal
 import soundfile
 
 from config.errors import UserError
-from config.settings import PROJECT_FOLDER, Settings
+from config.settings import Settings
+from config.text import PROJECT_FOLDER
 from preprocessing.corpora.librispeech import WORDS
 from preprocessing.pipeline import examples
 from preprocessing.pipeline.audio import UnusableAudioError, cut, decode

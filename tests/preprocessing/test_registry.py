@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from config.errors import UserError
-from config.settings import PROJECT_FOLDER, Settings
+from config.settings import Settings
+from config.text import PROJECT_FOLDER
 from preprocessing import corpora
 from preprocessing.corpora import all_corpora, all_datasets, find_dataset, register
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Corpus, Dataset

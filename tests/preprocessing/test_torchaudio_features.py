@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from config.errors import UserError
-from config.settings import load_settings
+from config.ini_files import load_settings
 from preprocessing.pipeline.audio import Samples
 from preprocessing.pipeline.features import extract_features
 from preprocessing.pipeline.torchaudio_features import batched_features, check_torchaudio

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from config.errors import UserError
-from config.settings import PROJECT_FOLDER
+from config.text import PROJECT_FOLDER
 from preprocessing.pipeline.workers import TASKS_PER_WORKER, map_in_order
 
 SECONDS = 30  # within which processes must have ended
