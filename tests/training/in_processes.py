@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.settings import PROJECT_FOLDER
+from config.text import PROJECT_FOLDER
 
 NUM_PROCESSES = 2
 TIMEOUT = 120.0

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from config.errors import UserError
 from config.files import write_json, written_aside
 from config.fingerprints import fingerprint_of
-from config.settings import display_path
+from config.text import display_path
 from training.data.batches import ExampleSet
 from training.engine.device_memory import free_bytes
 from training.engine.distributed import bars_disabled, broadcast, is_main

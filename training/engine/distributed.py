@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from config.errors import UserError
-from config.words import CPU
+from config.selection import CPU
 
 if TYPE_CHECKING:
     import torch

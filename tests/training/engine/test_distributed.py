@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from config.errors import UserError
-from config.words import CPU
+from config.selection import CPU
 from tests.training.in_processes import NUM_PROCESSES, run_in_processes
 from training.data.batches import shard
 from training.engine import folds

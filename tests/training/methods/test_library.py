@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from config.errors import UserError
-from config.settings import PROJECT_FOLDER
+from config.text import PROJECT_FOLDER
 from tests.training.in_processes import free_port
 from training import AntiTransferLoss
 
