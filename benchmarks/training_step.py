@@ -25,7 +25,7 @@ from config.settings import PROJECT_FOLDER
 from training import AntiTransferLoss
 from training.engine.devices import choose_precision
 from training.engine.step import build_optimizer
-from training.models.networks import placed
+from training.models.networks import to_device
 from training.models.vgg import CONVOLUTION_INDICES, VGG16
 
 NUM_CLASSES, LEARNING_RATE = 10, 5e-5
@@ -62,7 +62,7 @@ class Bench:
 
     def network(self) -> VGG16:
         """A network with random weights, where and how a training has it."""
-        return placed(VGG16(NUM_CLASSES, width=self.width), self.device)
+        return to_device(VGG16(NUM_CLASSES, width=self.width), self.device)
 
     def plain_step(self) -> None:
         """Task loss alone."""

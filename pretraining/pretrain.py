@@ -24,7 +24,7 @@ from training.engine.distributed import (
     num_local_processes,
     only_main_speaks,
 )
-from training.models.weights import learnt_nothing, quality, read_description, save_extractor
+from training.models.weights import is_at_chance, quality, read_description, save_extractor
 
 if TYPE_CHECKING:
     import torch
@@ -167,7 +167,7 @@ def _write(
     _draw_history(values, extractor, folder)
     save_extractor(folder, state, description)  # last, for it marks the extractor finished
     print(f"{extractor.name}: {quality(description)}; written to {display_path(folder)}")
-    if learnt_nothing(description):
+    if is_at_chance(description):
         print(
             f"warning: {extractor.name} is at chance level; experiments will refuse it. More data, "
             "more epochs or another learning_rate may help"
@@ -256,7 +256,8 @@ def _train(
     from training.engine.checkpoints import Checkpoint
     from training.engine.fit import Streams
     from training.engine.folds import load_fold, require_classes, train_fold
-    from training.models.networks import build_network, placed
+    from training.models.networks import to_device
+    from training.models.registry import architecture_of, build_network
 
     training = settings.training_defaults
     split = matrices.folds(training.fractions, 1)[0]
@@ -265,14 +266,15 @@ def _train(
     if warning:
         print(warning)
     streams = Streams.from_seed(training.seed, 0)
-    model = placed(build_network(len(matrices.classes), training.width, streams), device)
+    architecture = architecture_of(len(matrices.classes), training.width)
+    model = to_device(build_network(architecture, streams.initialization), device)
     log_folder = settings.results.pretraining_folder / "tracking"
     title = f"pre-training {extractor.name}"
     checkpoint = Checkpoint(unfinished, fingerprint)
     values, state = train_fold(
         model, [], fold, options, training, streams, log_folder, title, checkpoint=checkpoint
     )
-    return values, state, model.architecture
+    return values, state, architecture
 
 
 def _draw_history(values: Mapping[str, Any], extractor: Extractor, folder: Path) -> None:

@@ -142,18 +142,15 @@ class Suite:
             without: a parameter that its file lacks.
             described: what its description says otherwise.
         """
-        import torch
-
-        from training.models.vgg import VGG16
+        from training.models.registry import architecture_of, build_network
         from training.models.weights import save_extractor
 
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = VGG16(11, width=width)
+        architecture = architecture_of(11, width)
+        model = build_network(architecture, seed)
         state = {key: value for key, value in model.state_dict().items() if key != without}
         description = {
             "name": name,
-            "architecture": model.architecture,
+            "architecture": architecture,
             "test_accuracy": 0.9,
             "chance_level": 0.1,
             "num_test_examples": 100,

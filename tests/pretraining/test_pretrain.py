@@ -69,7 +69,7 @@ def test_it_writes_a_model_that_experiments_can_use(
     assert description["test_accuracy"] == results["test_acc"]
     assert description["num_test_examples"] == 6
     assert description["classes"] == ["class0", "class1", "class2"]
-    assert load_extractor(prepared.settings(), "noisyspeech", load_weights) is not None
+    assert load_extractor(prepared.settings(), "noisyspeech") is not None
     network = VGG16(3, width=prepared.settings().training_defaults.width).eval()
     network.load_state_dict(load_weights(folder / "model.pt"))
     rows = {

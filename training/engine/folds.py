@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from config.errors import UserError
 from config.fingerprints import fingerprint_of
@@ -27,7 +27,6 @@ from training.engine.step import Learner, build_optimizer, evaluate, listening
 from training.engine.tracking import start_tracking
 from training.methods.anti_transfer import AntiTransferLoss
 from training.methods.gradient_reversal import GradientReversal
-from training.models.vgg import VGG16
 from training.results.dictionary import GROUP_KEYS, SETS
 
 
@@ -123,7 +122,7 @@ def _fingerprint(
 
 
 def train_fold(
-    model: VGG16,
+    model: nn.Module,
     penalties: Sequence[AntiTransferLoss],
     fold: Fold,
     options: FitOptions,

@@ -1,126 +1,117 @@
-"""Networks of a run: freshly drawn, started from other weights, or frozen."""
+"""Networks from files: frozen ones, and convolutions that a training starts from.
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+Weights of another network are taken over completely or not at all.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from config.errors import UserError
 from config.settings import Settings, display_path
-from training.engine.fit import Streams
-from training.models.vgg import VGG16, load_convolutions, load_whole
-from training.models.weights import WEIGHTS_FILE, read_description
-from training.results.dictionary import InstanceFiles
-from training.results.loading import ResultReader
+from training.models.registry import architecture_of, build_network
+from training.models.weights import WEIGHTS_FILE, load_weights, read_description
 
-ReadWeights = Callable[[Path], dict[str, Tensor]]
+Network = TypeVar("Network", bound=nn.Module)
 
 
-def build_network(num_classes: int, width: float, streams: Streams) -> VGG16:
-    """A network whose weights depend on the initialization stream alone."""
-    return random_network(num_classes, width, streams.initialization)
-
-
-def placed(model: VGG16, device: torch.device) -> VGG16:
-    """The network on a device, with the channels innermost, where convolutions are faster."""
+def to_device(model: Network, device: torch.device) -> Network:
+    """Move a network to a device, with the channels innermost, where convolutions are faster."""
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.to(device)
 
 
-def start_from_source(
-    model: VGG16,
-    settings: Settings,
-    read_weights: ReadWeights,
-    reader: ResultReader,
-    fold: int = 0,
-) -> None:
-    """Weight initialization: the convolutions of an extractor, or of an experiment's best run."""
-    training = settings.training_defaults
-    if training.source_experiment is not None:
-        path = files_of_best_run(settings, reader).model(fold)
-    elif training.source_extractor is not None:
-        path = settings.extractor_folder(training.source_extractor) / WEIGHTS_FILE
-    else:
-        return
-    load_convolutions(model, read_weights(path), display_path(path))
-
-
-def files_of_best_run(settings: Settings, reader: ResultReader) -> InstanceFiles:
-    """Where the best instance of the experiment that at_pretraining names lies.
-
-    Raises:
-        UserError: the experiment has no finished instance.
-    """
-    result = best_run(settings, reader)
-    parameters, source = result["parameters"], settings.training_defaults.source_experiment
-    return InstanceFiles(
-        settings.results.results_folder,
-        source or 0,
-        int(result["number"]),
-        parameters["dataset"],
-        parameters["features_type"],
-    )
-
-
-def best_run(settings: Settings, reader: ResultReader) -> dict[str, Any]:
-    """The best instance of the experiment that at_pretraining names, without its histories.
-
-    The best is that of the highest validation accuracy (regression: of the lowest loss).
-
-    Raises:
-        UserError: the experiment has no finished instance.
-    """
-    source = settings.training_defaults.at_pretraining
-    identifier = settings.training_defaults.source_experiment
-    features_type = settings.feature_extraction.features_type
-    found = (
-        [] if identifier is None else reader.find_all(settings.results.results_folder, identifier)
-    )
-    results = [result for result in found if result["parameters"]["features_type"] == features_type]
-    if not results:
-        raise UserError(
-            f"at_pretraining = {source}: experiment {identifier} has no finished instance with "
-            f"features_type = {features_type}; run "
-            f"python experiments_manager.py [{identifier}] 0"
-        )
-    if results[0]["parameters"]["task"] == "classification":
-        return max(results, key=lambda result: result["summary"]["validation"]["mean_acc"])
-    return min(results, key=lambda result: result["summary"]["validation"]["mean_loss"])
-
-
-def random_network(num_classes: int, width: float, seed: int) -> VGG16:
-    """A network that nothing trained: the control for a frozen one."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return VGG16(num_classes, in_channels=1, width=width)
-
-
-def load_extractor(settings: Settings, name: str, read_weights: ReadWeights) -> VGG16:
-    """A pre-trained network that is complete and of the width of this run.
+def load_extractor(settings: Settings, name: str) -> nn.Module:
+    """Build a pre-trained network of the kind and width of this run, with the weights of its file.
 
     Raises:
         UserError: it is missing, its architecture is another one, or a weight is missing.
     """
     folder = settings.extractor_folder(name)
     architecture = read_description(folder)["architecture"]
-    width = settings.training_defaults.width
-    expected = {"network": "vgg16", "in_channels": 1, "width": width}
-    for key, value in expected.items():
+    own = architecture_of(architecture["num_classes"], settings.training_defaults.width)
+    for key, value in own.items():
         if architecture.get(key) != value:
             raise UserError(
                 f"{display_path(folder)}: {key} of the extractor is {architecture.get(key)}, this "
                 f"run's is {value}; train it again: python pretraining/pretrain_vgg_{name}.py"
             )
-    with torch.random.fork_rng(devices=[]):
-        frozen = VGG16(int(architecture["num_classes"]), in_channels=1, width=width)
+    frozen = build_network(own, seed=0)
     path = folder / WEIGHTS_FILE
-    load_whole(frozen, read_weights(path), display_path(path))
+    load_whole(frozen, load_weights(path), display_path(path))
     return frozen
 
 
-def without_classifier(network: VGG16) -> VGG16:
-    """The convolutions alone: the classifier is nine tenths of the network's memory."""
-    network.classifier = nn.Sequential()
+def without_classifier(network: nn.Module) -> nn.Module:
+    """Take out what is named classifier, which in VGG16 is nine tenths of the memory."""
+    if hasattr(network, "classifier"):
+        network.classifier = nn.Sequential()
     return network
+
+
+def load_convolutions(model: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
+    """Copy another network's convolutions, and nothing else, as weight initialization.
+
+    Args:
+        model: changed in place; all its other layers stay as they are.
+        state_dict: the other network's parameters, by the same names.
+        source: where they came from, for the message of an error.
+
+    Raises:
+        UserError: a convolution is missing, has another shape, or holds NaN or infinite values;
+            the model is then unchanged.
+    """
+    names = [
+        f"{name}.{part}"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d)
+        for part in module.state_dict()
+    ]
+    _copy(model, state_dict, names, source)
+
+
+def load_whole(model: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
+    """Copy all of another network's parameters and buffers, which must have the model's names.
+
+    Raises:
+        UserError: a key is missing, unexpected, misshapen, or holds NaN or infinite values; the
+            model is then unchanged.
+    """
+    own = model.state_dict()
+    unexpected = [name for name in state_dict if name not in own]
+    if unexpected:
+        raise UserError(
+            f"{source}: {unexpected[0]} does not belong to this network "
+            f"({len(unexpected)} such keys); train it again for the network of this run"
+        )
+    _copy(model, state_dict, own, source)
+
+
+def _copy(
+    model: nn.Module, state_dict: Mapping[str, Tensor], names: Iterable[str], source: str
+) -> None:
+    own = model.state_dict()
+    names = list(names)
+    for name in names:
+        _check(state_dict.get(name), own[name], name, source)
+    with torch.no_grad():
+        for name in names:
+            own[name].copy_(state_dict[name])
+
+
+def _check(found: Tensor | None, expected: Tensor, name: str, source: str) -> None:
+    shape = tuple(expected.shape)
+    if found is None:
+        raise UserError(
+            f"{source}: {name} is missing, expected shape {shape}; train it again, or name "
+            "another file"
+        )
+    if tuple(found.shape) != shape:
+        raise UserError(
+            f"{source}: {name} has shape {tuple(found.shape)}, expected {shape}; width, input "
+            "channels and classes must be those it was trained with"
+        )
+    if not torch.isfinite(found).all():
+        raise UserError(f"{source}: {name} {shape} holds NaN or infinite values; train it again")

@@ -1,32 +1,16 @@
-"""VGG16 for spectra: one input channel, a width multiplier, torchvision's parameter names.
-
-Weights of other networks are taken over completely or not at all.
-"""
-
-from collections.abc import Iterable, Mapping
+"""VGG16 for spectra: one input channel, a width multiplier, torchvision's parameter names."""
 
 import torch
 from torch import Tensor, nn
 
 from config.errors import UserError
-from training.models.architecture import (
-    CHANNELS_PER_BLOCK,
-    CONVOLUTION_INDICES,
-    KERNEL_SIZE,
-    POOLED_SIZE,
-    SMALLEST_INPUT,
-    blocks,
-    linear_shapes,
-)
 
-__all__ = [
-    "CHANNELS_PER_BLOCK",
-    "CONVOLUTION_INDICES",
-    "VGG16",
-    "load_convolutions",
-    "load_whole",
-]
-
+CHANNELS_PER_BLOCK = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+# Of the convolutions in `features`, where a ReLU follows each and a max-pool ends each block.
+CONVOLUTION_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+HIDDEN_UNITS = 4096
+POOLED_SIZE = 7
+SMALLEST_INPUT = 2 ** len(CHANNELS_PER_BLOCK)  # each block ends in a max-pool of 2 x 2
 LINEAR_STD = 0.01
 
 
@@ -41,19 +25,13 @@ class VGG16(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int = 1, width: float = 1.0) -> None:
         super().__init__()
-        self.architecture: dict[str, int | float | str] = {
-            "network": "vgg16",
-            "num_classes": num_classes,
-            "in_channels": in_channels,
-            "width": width,
-        }
         self.features = _convolutions(in_channels, width)
         self.avgpool = nn.AdaptiveAvgPool2d(POOLED_SIZE)
         self.classifier = _classifier(num_classes, width)
         self._initialise(width)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits `(batch, num_classes)` of inputs `(batch, in_channels, frames, bins)`.
+        """Compute logits `(batch, num_classes)` of inputs `(batch, in_channels, frames, bins)`.
 
         Raises:
             UserError: fewer frames or bins than five halvings need.
@@ -81,88 +59,30 @@ class VGG16(nn.Module):
                 nn.init.zeros_(module.bias)
 
 
+def _scaled(size: int, width: float) -> int:
+    """Return a number of channels or hidden units at a width."""
+    return max(1, round(size * width))
+
+
 def _convolutions(in_channels: int, width: float) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for block in blocks(width):
-        for channels in block:
-            convolution = nn.Conv2d(in_channels, channels, KERNEL_SIZE, padding=KERNEL_SIZE // 2)
-            layers += [convolution, nn.ReLU(inplace=True)]
+    for block in CHANNELS_PER_BLOCK:
+        for channels in (_scaled(size, width) for size in block):
+            layers += [nn.Conv2d(in_channels, channels, 3, padding=1), nn.ReLU(inplace=True)]
             in_channels = channels
         layers.append(nn.MaxPool2d(2))
     return nn.Sequential(*layers)
 
 
 def _classifier(num_classes: int, width: float) -> nn.Sequential:
-    first, second, last = linear_shapes(num_classes, width)
+    hidden = _scaled(HIDDEN_UNITS, width)
+    pooled = _scaled(CHANNELS_PER_BLOCK[-1][-1], width) * POOLED_SIZE**2
     return nn.Sequential(
-        nn.Linear(*first),
+        nn.Linear(pooled, hidden),
         nn.ReLU(inplace=True),
         nn.Dropout(0.5),
-        nn.Linear(*second),
+        nn.Linear(hidden, hidden),
         nn.ReLU(inplace=True),
         nn.Dropout(0.5),
-        nn.Linear(*last),
+        nn.Linear(hidden, num_classes),
     )
-
-
-def load_convolutions(model: VGG16, state_dict: Mapping[str, Tensor], source: str) -> None:
-    """Weight initialization: copy another network's 13 convolutions, and nothing else.
-
-    Args:
-        model: changed in place; its classifier stays as it is.
-        state_dict: the other network's parameters, by torchvision's names.
-        source: where they came from, for the message of an error.
-
-    Raises:
-        UserError: a convolution is missing, has another shape, or holds NaN or infinite values;
-            the model is then unchanged.
-    """
-    names = [
-        f"features.{index}.{part}" for index in CONVOLUTION_INDICES for part in ("weight", "bias")
-    ]
-    _copy(model, state_dict, names, source)
-
-
-def load_whole(model: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
-    """Copy all of another network's parameters and buffers, which must have the model's names.
-
-    Raises:
-        UserError: a key is missing, unexpected, misshapen, or holds NaN or infinite values; the
-            model is then unchanged.
-    """
-    own = model.state_dict()
-    unexpected = [name for name in state_dict if name not in own]
-    if unexpected:
-        raise UserError(
-            f"{source}: {unexpected[0]} does not belong to this network "
-            f"({len(unexpected)} such keys); train it again for the network of this run"
-        )
-    _copy(model, state_dict, own, source)
-
-
-def _copy(
-    model: nn.Module, state_dict: Mapping[str, Tensor], names: Iterable[str], source: str
-) -> None:
-    own = model.state_dict()
-    names = list(names)
-    for name in names:
-        _check(state_dict.get(name), own[name], name, source)
-    with torch.no_grad():
-        for name in names:
-            own[name].copy_(state_dict[name])
-
-
-def _check(found: Tensor | None, expected: Tensor, name: str, source: str) -> None:
-    shape = tuple(expected.shape)
-    if found is None:
-        raise UserError(
-            f"{source}: {name} is missing, expected shape {shape}; train it again, or name "
-            "another file"
-        )
-    if tuple(found.shape) != shape:
-        raise UserError(
-            f"{source}: {name} has shape {tuple(found.shape)}, expected {shape}; width, input "
-            "channels and classes must be those it was trained with"
-        )
-    if not torch.isfinite(found).all():
-        raise UserError(f"{source}: {name} {shape} holds NaN or infinite values; train it again")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from config.errors import UserError
@@ -21,8 +22,8 @@ from preprocessing.pipeline.matrices import Matrices, matrices_name, open_matric
 from preprocessing.pipeline.splits import Split
 from training.data.batches import ExampleSet, training_statistics
 from training.engine.fit import Streams
-from training.models.networks import load_extractor, placed, random_network
-from training.models.vgg import VGG16, load_whole
+from training.models.networks import load_extractor, load_whole, to_device
+from training.models.registry import architecture_of, build_network
 from training.models.weights import load_weights, read_description
 from training.probing import probes
 from training.probing.files import invariance_path, stored_analysis
@@ -105,7 +106,7 @@ class Analyst:
         self._report = report
         self._matrices: dict[Path, Matrices] = {}
         self._test_sets: dict[tuple[Any, ...], ExampleSet] = {}
-        self._frozen: dict[tuple[Any, ...], VGG16] = {}
+        self._frozen: dict[tuple[Any, ...], nn.Module] = {}
         self._said: set[str] = set()
 
     def analyse_all(self, finished: Sequence[Finished], overwrite: bool) -> list[Found]:
@@ -291,24 +292,26 @@ class Analyst:
             after_layer()
         return entries
 
-    def _trained_network(self, task: _Task, number: int) -> VGG16:
+    def _trained_network(self, task: _Task, number: int) -> nn.Module:
         parameters = task.finished.parameters
         path = task.finished.run.files.model(number)
-        model = random_network(int(parameters["output_classes"]), parameters["width"], seed=0)
+        architecture = architecture_of(int(parameters["output_classes"]), parameters["width"])
+        model = build_network(architecture, seed=0)
         load_whole(model, load_weights(path), display_path(path))
-        return placed(model, self._device)
+        return to_device(model, self._device)
 
-    def _frozen_network(self, task: _Task, name: str, streams: Streams) -> VGG16:
+    def _frozen_network(self, task: _Task, name: str, streams: Streams) -> nn.Module:
         """An extractor, kept; or the random network that the instance's seed stands for."""
         settings: Settings = task.finished.run.instance.settings
         width = settings.training_defaults.width
         if name == RANDOM:
             num_classes = int(task.finished.parameters["output_classes"])
-            network = random_network(num_classes, width, streams.random_network)
-            return placed(network, self._device)
+            architecture = architecture_of(num_classes, width)
+            network = build_network(architecture, streams.random_network)
+            return to_device(network, self._device)
         key = (settings.extractor_folder(name), width)
         if key not in self._frozen:
-            self._frozen[key] = placed(load_extractor(settings, name, load_weights), self._device)
+            self._frozen[key] = to_device(load_extractor(settings, name), self._device)
         return self._frozen[key]
 
     def _test_set(self, matrices: Matrices, split: Split[str]) -> ExampleSet:

@@ -24,7 +24,7 @@ from preprocessing.pipeline.matrices import (
     part_path,
     read_info,
 )
-from training.models.weights import learnt_nothing, quality, read_description
+from training.models.weights import is_at_chance, quality, read_description
 from training.results.loading import count_finished
 from training.sweep.runs import Run
 
@@ -168,7 +168,7 @@ def _extractor_problem(settings: Settings, name: str, stock: Stock, force: bool)
     rate, wanted_rate = description.get("sample_rate"), settings.sampling.sr_target
     if rate not in (None, wanted_rate):
         return f"{display_path(folder)}: was trained at {rate} Hz, this run has {wanted_rate}"
-    if learnt_nothing(description) and not force:
+    if is_at_chance(description) and not force:
         return (
             f"{display_path(folder)}: is at chance level ({quality(description)}); --force uses it"
         )

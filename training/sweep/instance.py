@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from config.errors import UserError
 from config.experiments import Instance
 from config.files import write_json
 from config.json_files import read_json
-from config.settings import POOL, RANDOM, Settings, TrainingDefaults
+from config.settings import POOL, RANDOM, Settings, TrainingDefaults, display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_name, open_matrices
 from preprocessing.pipeline.splits import Split
 from training.data.frozen_cache import FeatureStore
@@ -27,18 +27,15 @@ from training.engine.memory import TrainingPlan, estimate_memory
 from training.engine.memory_limits import memory_errors_explained, require_memory
 from training.methods.anti_transfer import AntiTransferLoss
 from training.methods.gradient_reversal import GradientReversal, domain_labels
-from training.models.architecture import num_parameters
 from training.models.networks import (
-    best_run,
-    build_network,
+    load_convolutions,
     load_extractor,
-    placed,
-    random_network,
-    start_from_source,
+    to_device,
     without_classifier,
 )
-from training.models.vgg import VGG16
+from training.models.registry import architecture_of, build_network, num_parameters
 from training.models.weights import load_weights, read_description, save_weights
+from training.results.best_run import best_run, initial_weights
 from training.results.dictionary import InstanceFiles, instance_fingerprint, write_result
 from training.results.loading import ResultReader
 
@@ -55,7 +52,7 @@ class Workshop:
     _matrices: dict[Path, Matrices] = field(default_factory=dict)
     _folds: dict[tuple[Any, ...], Fold] = field(default_factory=dict)
     _weights: dict[Path, dict[str, Tensor]] = field(default_factory=dict)
-    _frozen: dict[tuple[Any, ...], VGG16] = field(default_factory=dict)
+    _frozen: dict[tuple[Any, ...], nn.Module] = field(default_factory=dict)
     _stores: dict[tuple[str, Path], FeatureStore] = field(default_factory=dict)
     _said: set[str] = field(default_factory=lambda: {""})
 
@@ -117,7 +114,7 @@ class Workshop:
 
     def frozen_network(
         self, instance: Instance, name: str, streams: Streams, number: int = 0
-    ) -> VGG16:
+    ) -> nn.Module:
         """A pre-trained network, or a random one, on the device, which no training changes.
 
         Args:
@@ -132,14 +129,16 @@ class Workshop:
             key = (RANDOM, seed, num_classes, training.width, keeps_classifier)
         if key not in self._frozen:
             network = (
-                random_network(num_classes, training.width, streams.random_network + number)
+                build_network(
+                    architecture_of(num_classes, training.width), streams.random_network + number
+                )
                 if name == RANDOM
-                else load_extractor(settings, name, load_weights)
+                else load_extractor(settings, name)
             )
             if not keeps_classifier:
                 network = without_classifier(network)
             self._forget_random_networks()
-            self._frozen[key] = placed(network, self.device)
+            self._frozen[key] = to_device(network, self.device)
         return self._frozen[key]
 
     def _forget_random_networks(self) -> None:
@@ -197,13 +196,13 @@ def run_instance(
                 checkpoint.remove()
         figures.append(values)
     num_classes = int(parameters["output_classes"])
+    architecture = architecture_of(num_classes, training.width)
     model = {
-        "network": "vgg16",
-        "num_parameters": num_parameters(num_classes, training.width),
+        "network": architecture["network"],
+        "num_parameters": num_parameters(architecture),
         "num_classes": num_classes,
         "classes": matrices.classes,
-        "in_channels": 1,
-        "width": training.width,
+        **architecture,
         "example_frames": int(matrices.predictors.shape[1]),
         "example_bins": int(matrices.predictors.shape[2]),
         "split": matrices.info["split"],
@@ -277,9 +276,12 @@ def _run_fold(
     if instance.parameters["task"] == "classification":
         workshop.say_once(require_classes(fold, matrices))
     streams = Streams.from_seed(training.seed, number)
-    model = build_network(instance.parameters["output_classes"], training.width, streams)
-    start_from_source(model, settings, workshop.weights, workshop.results, number)
-    model = placed(model, workshop.device)
+    architecture = architecture_of(int(instance.parameters["output_classes"]), training.width)
+    model = build_network(architecture, streams.initialization)
+    source = initial_weights(settings, workshop.results, number)
+    if source is not None:
+        load_convolutions(model, workshop.weights(source), display_path(source))
+    model = to_device(model, workshop.device)
     penalties = _penalties(model, instance, streams, workshop) if training.anti_transfer else []
     adversary = _adversary(model, training, matrices, fold, streams)
     options = FitOptions(
@@ -325,7 +327,7 @@ def memory_plan(instance: Instance, matrices: Matrices, device: torch.device) ->
 
 
 def _penalties(
-    model: VGG16, instance: Instance, streams: Streams, workshop: Workshop
+    model: nn.Module, instance: Instance, streams: Streams, workshop: Workshop
 ) -> list[AntiTransferLoss]:
     """One similarity term for each network of at_dataset, each with its own layers and beta."""
     training = instance.settings.training_defaults
@@ -355,7 +357,7 @@ def _term_name(networks: Sequence[str], number: int) -> str:
 
 
 def _adversary(
-    model: VGG16, training: TrainingDefaults, matrices: Matrices, fold: Fold, streams: Streams
+    model: nn.Module, training: TrainingDefaults, matrices: Matrices, fold: Fold, streams: Streams
 ) -> GradientReversal | None:
     """What gradient reversal needs, if it is asked for."""
     label, layer = training.gradient_reversal_label, training.gradient_reversal_layer

@@ -21,6 +21,7 @@ from config.sections import Cluster
 from config.settings import display_path
 from config.words import CPU
 from training.engine.distributed import is_distributed, is_main, join_processes, leave_processes
+from training.results.best_run import files_of_best_run
 from training.results.dictionary import differences
 from training.results.loading import ResultReader
 from training.sweep.inputs import sources_of
@@ -254,8 +255,6 @@ class Sweep:
     def _order(self, turn: _Turn) -> Order:
         settings, source = turn.run.instance.settings, None
         if settings.training_defaults.source_experiment is not None:
-            from training.models.networks import files_of_best_run
-
             with suppress(UserError):  # the run itself says so
                 source = files_of_best_run(settings, self.reader)
         return Order(turn.run, turn.stale, source)

@@ -350,5 +350,5 @@ def test_the_frozen_network_is_built_once_for_a_sweep(suite: "Suite") -> None:
     first = workshop.frozen_network(instance, "noisyspeech", streams)
     assert workshop.frozen_network(suite.instance(28, 2), "noisyspeech", streams) is first
     with Taps(first, [13]) as taps:
-        first.features(torch.randn(1, 1, 40, 33))
+        first.get_submodule("features")(torch.randn(1, 1, 40, 33))
         assert taps.take()[13].shape == (1, 16, 2, 2)

@@ -150,13 +150,16 @@ def test_the_frozen_network_is_the_one_that_was_used(trained: "Suite") -> None:
     import torch
 
     from training.engine.fit import Streams
-    from training.models.networks import random_network
+    from training.models.registry import architecture_of, build_network
+    from training.models.vgg import VGG16
 
     networks = content(trained, 3)["settings"]["frozen"]
     assert networks["random"] == "seed 0"
     # The random network's first layer on the test set, apart from the code that is tested.
-    frozen = random_network(3, 1 / 32, Streams.from_seed(0, 0).random_network).eval()
-    model = random_network(3, 1 / 32, 0).eval()
+    architecture = architecture_of(3, 1 / 32)
+    drawn = build_network(architecture, Streams.from_seed(0, 0).random_network)
+    model, frozen = (VGG16(3, width=1 / 32).eval() for _ in range(2))
+    frozen.load_state_dict(drawn.state_dict())
     model.load_state_dict(torch.load(trained.files(3).model(0), weights_only=True))
     from preprocessing.pipeline.matrices import open_matrices
 

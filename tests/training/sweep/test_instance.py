@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from config.errors import UserError
 from training.engine.checks import TrainingError
-from training.models.networks import build_network
+from training.models.registry import build_network
 from training.models.vgg import CONVOLUTION_INDICES, VGG16
 from training.similarity.measures import similarity
 from training.sweep import instance as instance_module
@@ -213,7 +213,7 @@ def test_the_twin_says_what_data_and_extractors_it_was_made_from(trained: "Suite
 class Watched:
     """What a training started from and was shown."""
 
-    def __init__(self, model: VGG16) -> None:
+    def __init__(self, model: nn.Module) -> None:
         self.start = {name: value.clone() for name, value in model.state_dict().items()}
         self.inputs: list[Tensor] = []
         self.random_states: list[Tensor] = []
@@ -234,7 +234,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[Watched]:
     trainings: list[Watched] = []
     build = build_network
 
-    def build_and_watch(*arguments: Any) -> VGG16:
+    def build_and_watch(*arguments: Any) -> nn.Module:
         model = build(*arguments)
         trainings.append(Watched(model))
         return model

@@ -1,0 +1,160 @@
+"""Files of trained networks: what is written is read again, and nothing else is taken for it."""
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from config.errors import UserError
+from training.models.weights import (
+    is_at_chance,
+    load_weights,
+    read_description,
+    save_extractor,
+    save_weights,
+    weights_fingerprint,
+)
+
+DESCRIPTION: dict[str, Any] = {
+    "architecture": {"network": "any", "num_classes": 2, "in_channels": 1, "width": 0.5},
+    "test_accuracy": 0.8,
+    "chance_level": 0.5,
+    "num_test_examples": 40,
+}
+
+
+def state() -> dict[str, Tensor]:
+    return {"a": torch.tensor([[1.0, 2.0]]), "b": torch.tensor([3.0])}
+
+
+class Trap:
+    """What runs code when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def test_an_extractor_is_read_as_it_was_written(tmp_path: Path) -> None:
+    counted = {**state(), "num_batches_tracked": torch.tensor(7)}  # of batch normalisation
+    save_extractor(tmp_path / "x", counted, DESCRIPTION)
+    found = load_weights(tmp_path / "x" / "model.pt")
+    assert found.keys() == counted.keys()
+    assert all(torch.equal(found[name], counted[name]) for name in found)
+    assert read_description(tmp_path / "x") == {
+        **DESCRIPTION,
+        "weights_fingerprint": weights_fingerprint(counted),
+    }
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    path, trace = tmp_path / "weights.pt", tmp_path / "trace"
+    torch.save({"a": Trap(trace)}, path)
+    with pytest.raises(UserError, match=r"weights\.pt: is no file of weights") as caught:
+        load_weights(path)
+    assert "weights_only" not in str(caught.value)  # torch says how to run it all the same
+    path.write_bytes(pickle.dumps(Trap(trace)))
+    with pytest.raises(UserError, match=r"weights\.pt: is no file of weights"):
+        load_weights(path)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights at all", b"PK\x03\x04 half an archive"])
+def test_a_broken_file_is_an_error_of_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"weights\.pt: is no file of weights: ") as caught:
+        load_weights(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_one_of_other_things_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"weights\.pt: cannot be read: No such file"):
+        load_weights(tmp_path / "weights.pt")
+    torch.save({"a": 1.0}, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match="something other than named weights"):
+        load_weights(tmp_path / "weights.pt")
+
+
+def test_weights_of_another_extractor_are_refused(tmp_path: Path) -> None:
+    """Of the same shapes: nothing but the fingerprint of the description can tell."""
+    save_extractor(tmp_path / "x", state(), {**DESCRIPTION, "name": "nsynth"})
+    path = tmp_path / "x" / "model.pt"
+    save_weights(path, {**state(), "b": torch.tensor([3.0000002])})
+    with pytest.raises(
+        UserError,
+        match=r"model\.pt: is not the network that extractor\.json describes .*; "
+        r"train it again: python pretraining/pretrain_vgg_nsynth\.py --overwrite$",
+    ):
+        load_weights(path)
+
+
+def test_the_fingerprint_is_a_hash_of_names_shapes_and_values() -> None:
+    """Written down apart from the code: extractors of earlier versions must stay valid."""
+    digest = hashlib.sha256()
+    digest.update(b"a (1, 2) torch.float32" + np.array([1, 2], dtype="<f4").tobytes())
+    digest.update(b"b (1,) torch.float32" + np.array([3], dtype="<f4").tobytes())
+    assert weights_fingerprint(state()) == digest.hexdigest()[:16]
+    turned = {"b": torch.tensor([3.0]), "a": torch.tensor([[1.0], [2.0]]).T}
+    assert weights_fingerprint(turned) == digest.hexdigest()[:16]
+
+
+def test_a_description_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupted writing must not leave old words beside new weights."""
+    folder = tmp_path / "x"
+    save_extractor(folder, state(), DESCRIPTION)
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.models.weights.save_weights", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_extractor(folder, state(), DESCRIPTION)
+    with pytest.raises(UserError, match="holds no pre-trained extractor"):
+        read_description(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("test_accuracy", "0.8", "test_accuracy: must be a valid number"),
+        ("num_test_examples", 0, "num_test_examples: must be greater"),
+        ("architecture", {"network": "any"}, "architecture.num_classes: missing"),
+        ("weights_fingerprint", None, "weights_fingerprint: must be a valid string"),
+    ],
+)
+def test_a_description_that_cannot_be_used_is_refused(
+    tmp_path: Path, key: str, value: Any, problem: str
+) -> None:
+    save_extractor(tmp_path / "x", state(), DESCRIPTION)
+    path = tmp_path / "x" / "extractor.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(UserError, match=r"extractor\.json: ") as caught:
+        read_description(tmp_path / "x")
+    assert str(caught.value).endswith("; train the extractor again with --overwrite")
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "num_examples", "at_chance"),
+    [(0.59, 100, True), (0.60, 100, False), (0.6, 10, True), (0.6, 1000, False)],
+)
+def test_chance_level_of_throws_of_a_coin(
+    accuracy: float, num_examples: int, at_chance: bool
+) -> None:
+    """Of a hundred the limit is 0.5 + 1.96 * sqrt(0.25 / 100) = 0.598."""
+    description = {
+        "test_accuracy": accuracy,
+        "chance_level": 0.5,
+        "num_test_examples": num_examples,
+    }
+    assert is_at_chance(description) is at_chance

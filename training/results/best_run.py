@@ -1,0 +1,64 @@
+"""The best run of another experiment, and the weights that a training starts from."""
+
+from pathlib import Path
+from typing import Any
+
+from config.errors import UserError
+from config.settings import Settings
+from training.models.weights import WEIGHTS_FILE
+from training.results.dictionary import InstanceFiles
+from training.results.loading import ResultReader
+
+
+def initial_weights(settings: Settings, reader: ResultReader, fold: int) -> Path | None:
+    """Find the file of weights that a fold's training starts from; None: it starts from random.
+
+    Raises:
+        UserError: the experiment that at_pretraining names has no finished instance.
+    """
+    training = settings.training_defaults
+    if training.source_experiment is not None:
+        return files_of_best_run(settings, reader).model(fold)
+    if training.source_extractor is not None:
+        return settings.extractor_folder(training.source_extractor) / WEIGHTS_FILE
+    return None
+
+
+def files_of_best_run(settings: Settings, reader: ResultReader) -> InstanceFiles:
+    """Find the files of the best instance of the experiment that at_pretraining names.
+
+    Raises:
+        UserError: the experiment has no finished instance.
+    """
+    result = best_run(settings, reader)
+    parameters = result["parameters"]
+    return InstanceFiles(
+        settings.results.results_folder,
+        settings.training_defaults.source_experiment or 0,
+        int(result["number"]),
+        parameters["dataset"],
+        parameters["features_type"],
+    )
+
+
+def best_run(settings: Settings, reader: ResultReader) -> dict[str, Any]:
+    """Choose the best instance of the experiment that at_pretraining names, without its histories.
+
+    The best is that of the highest validation accuracy (regression: of the lowest loss).
+
+    Raises:
+        UserError: the experiment has no finished instance.
+    """
+    identifier = settings.training_defaults.source_experiment or 0
+    features_type = settings.feature_extraction.features_type
+    found = reader.find_all(settings.results.results_folder, identifier)
+    results = [result for result in found if result["parameters"]["features_type"] == features_type]
+    if not results:
+        raise UserError(
+            f"at_pretraining = experiment {identifier}: experiment {identifier} has no finished "
+            f"instance with features_type = {features_type}; run "
+            f"python experiments_manager.py [{identifier}] 0"
+        )
+    if results[0]["parameters"]["task"] == "classification":
+        return max(results, key=lambda result: result["summary"]["validation"]["mean_acc"])
+    return min(results, key=lambda result: result["summary"]["validation"]["mean_loss"])
