@@ -25,9 +25,10 @@ from config.errors import UserError
 from config.experiments import Experiment, load_experiments, select_experiments
 from config.extractors import EXTRACTORS
 from config.settings import RANDOM, display_path
+from config.text import aligned
 from config.words import METAVAR, add_experiments_option, parse_words, require_gpus
 from training.engine.distributed import is_main, only_main_speaks
-from training.results.loading import ResultReader, count_failed, count_finished
+from training.results.loading import ResultReader, count_failed, count_finished, load_results
 from training.sweep.inputs import (
     describe_inputs,
     find_missing,
@@ -72,10 +73,7 @@ def list_experiments(experiments: Mapping[int, Experiment], results_folder: Path
                 experiment.question,
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        print("  ".join([*cells, row[-1]]))
+    print("\n".join(aligned(rows)))
 
 
 def _orthogonal_task(experiment: Experiment) -> str:
@@ -91,22 +89,15 @@ def _orthogonal_task(experiment: Experiment) -> str:
     return ", ".join(tasks) or "-"
 
 
-def print_summary(
-    experiments: Sequence[Experiment], results_folder: Path, reader: ResultReader
-) -> None:
+def print_summary(experiments: Sequence[Experiment], results_folder: Path) -> None:
     """Print the report's table, what may be concluded, and where the files are."""
-    from plotting.runs import run_of
-    from plotting.summary import summary_text
+    from plotting.reporting.summary import summary_text
 
-    runs = [
-        run_of(result, experiment.id)
-        for experiment in experiments
-        for result in reader.find_all(results_folder, experiment.id)
-    ]
-    if not runs:
+    results = [each for one in experiments for each in load_results(results_folder, one.id)]
+    if not results:
         print("none of these experiments has a finished instance")
         return
-    print(f"\n{summary_text(runs)}\n")
+    print(f"\n{summary_text(results)}\n")
     print_paths(experiments, results_folder)
 
 
@@ -163,7 +154,7 @@ def main(arguments: argparse.Namespace) -> int:
     chosen = in_order(select_experiments(experiments, request.wanted))
     reader = ResultReader()
     if arguments.summary:
-        print_summary(chosen, results_folder, reader)
+        print_summary(chosen, results_folder)
         return 0
     runs = choose_runs(chosen, request)
     missing = find_missing(runs, arguments.force)
@@ -183,7 +174,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     code = launch(runs, gpus, some_settings.cluster, arguments.overwrite, reader)
     if is_main():
-        print_summary(chosen, results_folder, reader)
+        print_summary(chosen, results_folder)
     return code
 
 

@@ -1,7 +1,7 @@
 """Text for people: names as they would type them, on one line, with the nearest valid one."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
@@ -28,3 +28,20 @@ def display_path(path: Path) -> str:
     resolved = path.resolve()
     inside = resolved.is_relative_to(PROJECT_FOLDER)
     return str(resolved.relative_to(PROJECT_FOLDER) if inside else path)
+
+
+def aligned(rows: Sequence[Sequence[str]], num_left: int | None = None) -> list[str]:
+    """Return lines whose columns stand below each other, two spaces apart.
+
+    Args:
+        num_left: as many columns stand on the left, further ones on the right; None: all.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    left = len(widths) if num_left is None else num_left
+    return [
+        "  ".join(
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -71,12 +71,12 @@ def figure_style() -> AbstractContextManager[None]:
 
 
 def new_figure(
-    width: float, height: float, columns: int = 1, share_y: bool = False
+    width: float, height: float, columns: int = 1, share_y: bool = False, rows: int = 1
 ) -> tuple[Figure, list[Axes]]:
-    """A figure (width and height in inches) with its panels side by side."""
+    """Return a figure (width and height in inches) and its panels, row by row."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    panels = figure.subplots(1, columns, squeeze=False, sharey=share_y)
-    return figure, list(panels[0])
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
+    return figure, list(panels.flat)
 
 
 def add_notes(figure: Figure, notes: Iterable[str]) -> None:

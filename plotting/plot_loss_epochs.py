@@ -14,6 +14,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from config.command_line import run_command, settings_from
 from config.errors import UserError
+from config.settings import display_path
+from config.text import printable
 from plotting.figures import (
     BLACK,
     GREY,
@@ -25,13 +27,12 @@ from plotting.figures import (
     finish,
     new_figure,
 )
-from plotting.published import PUBLISHED_FILE, load_published
-from plotting.result_files import History, ResultFile, read_history, read_result
+from plotting.published import load_published
+from training.results.loading import CURVE_SETS, Fold, load_result
 
 FIGURE_NAME = "loss_epochs"
-SET_NAMES = {"train": "train", "val": "validation"}
 # The wider line is drawn first, so that both are seen where they coincide.
-LINE_WIDTHS = {"train": 2.4, "val": 1.2}
+LINE_WIDTHS = {"train": 2.4, "validation": 1.2}
 PANEL_WIDTH = 3.0
 PANEL_HEIGHT = 3.1
 NUM_MARKED_EPOCHS = 25
@@ -40,8 +41,8 @@ LEAST_LOG_RANGE = 2
 PUBLISHED_TITLE = "IEMOCAP, random split: anti-transfer at layer 5 (as published)"
 
 
-def draw_history(history: History, title: str) -> Figure:
-    """Panels for the loss, the similarity term and the accuracy, as far as the history has them."""
+def draw_history(history: Fold, title: str) -> Figure:
+    """Draw panels for loss, similarity term and accuracy, as far as a fold's history has them."""
     kinds = [kind for kind in ("loss", "feature_loss", "acc") if history.has(kind)]
     figure, panels = new_figure(max(PANEL_WIDTH * len(kinds), 4.5), PANEL_HEIGHT, len(kinds))
     for kind, panel in zip(kinds, panels, strict=True):
@@ -57,33 +58,34 @@ def draw_history(history: History, title: str) -> Figure:
     return figure
 
 
-def _has_both_losses(history: History) -> bool:
+def _has_both_losses(history: Fold) -> bool:
     return history.has("task_loss") and history.has("feature_loss")
 
 
-def _draw_curves(panel: Axes, history: History, kind: str, dashed: bool = False) -> None:
+def _draw_curves(panel: Axes, history: Fold, kind: str, dashed: bool = False) -> None:
     epochs = range(1, history.num_epochs + 1)
-    for set_name, label in SET_NAMES.items():
+    has_markers = not dashed and history.num_epochs <= NUM_MARKED_EPOCHS
+    for set_name in CURVE_SETS:
         panel.plot(
             epochs,
             history.curve(set_name, kind),
-            color=SET_COLOURS[label],
+            color=SET_COLOURS[set_name],
             linewidth=LINE_WIDTHS[set_name],
-            markerfacecolor="white" if set_name == "val" else None,
-            marker="" if dashed or history.num_epochs > NUM_MARKED_EPOCHS else SET_MARKERS[label],
+            markerfacecolor="white" if set_name == "validation" else None,
+            marker=SET_MARKERS[set_name] if has_markers else "",
             linestyle=TOTAL_LOSS_DASHES if dashed else "-",
-            label="" if dashed else label,
+            label="" if dashed else set_name,
         )
 
 
-def _mark_best_epoch(panel: Axes, history: History) -> None:
+def _mark_best_epoch(panel: Axes, history: Fold) -> None:
     epoch = history.best_epoch + 1
     panel.axvline(
         epoch, color=GREY, linestyle=":", zorder=1.5, label=f"best epoch ({epoch}), weights kept"
     )
 
 
-def _label(panel: Axes, history: History, kind: str) -> None:
+def _label(panel: Axes, history: Fold, kind: str) -> None:
     panel.set_xlabel("Epoch")
     panel.set_xlim(0.5, history.num_epochs + 0.5)
     panel.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
@@ -109,11 +111,11 @@ def _explain_lines(panel: Axes) -> None:
     panel.legend([task, total], ["task alone", "with similarity term"], loc="best")
 
 
-def _scale_similarity(panel: Axes, history: History) -> None:
-    """A logarithmic axis where the term allows it: it falls by orders of magnitude."""
+def _scale_similarity(panel: Axes, history: Fold) -> None:
+    """Make the axis logarithmic where the term allows it: it falls by orders of magnitude."""
     values = [
         value
-        for set_name in SET_NAMES
+        for set_name in CURVE_SETS
         for value in history.curve(set_name, "feature_loss")
         if math.isfinite(value)
     ]
@@ -128,24 +130,34 @@ def _scale_similarity(panel: Axes, history: History) -> None:
 
 
 def published_figures() -> dict[str, Figure]:
-    """The paper's figure by its name."""
+    """Draw the paper's figure; return it by its name."""
     published = load_published()["loss_epochs"]
-    history = read_history(published["history"], f"{PUBLISHED_FILE.name}: loss_epochs.history")
     print(f"published run: {published['run']}")
-    return {FIGURE_NAME: draw_history(history, PUBLISHED_TITLE)}
+    return {FIGURE_NAME: draw_history(Fold(**published["history"]), PUBLISHED_TITLE)}
 
 
-def own_figures(result: ResultFile, fold: int | None = None) -> dict[str, Figure]:
-    """A figure by its name for one fold of a result, or for all of them."""
-    folds = result.folds if fold is None else [fold]
-    name = result.path.stem.removeprefix("results_")
-    return {
-        f"{FIGURE_NAME}_{name}_fold{number}": draw_history(
-            result.history(number),
-            name if len(result.folds) == 1 else f"{name}, fold {number}",
-        )
-        for number in folds
-    }
+def own_figures(path: Path, number: int | None = None) -> dict[str, Figure]:
+    """Draw one fold of a result, or all of them; return the figures by their names.
+
+    Raises:
+        UserError: the file is no result, or has no such fold or no history.
+    """
+    place = printable(display_path(path))
+    if path.suffix == ".npy":
+        raise UserError(f"{place}: is a numpy dictionary; give its twin {path.stem}.json beside it")
+    folds = load_result(path).folds
+    if number is not None and not 0 <= number < len(folds):
+        known = ", ".join(map(str, range(len(folds))))
+        raise UserError(f"{place}: no fold {number}; its folds: {known}")
+    name = path.stem.removeprefix("results_")
+    figures = {}
+    for index, fold in enumerate(folds):
+        if not fold.num_epochs:
+            raise UserError(f"{place}: {index}.train_loss_hist: missing")
+        if number in (None, index):
+            title = name if len(folds) == 1 else f"{name}, fold {index}"
+            figures[f"{FIGURE_NAME}_{name}_fold{index}"] = draw_history(fold, title)
+    return figures
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -167,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if parsed.result is None:
             figures = published_figures()
         else:
-            figures = own_figures(read_result(parsed.result), parsed.fold)
+            figures = own_figures(parsed.result, parsed.fold)
         finish(figures, folder, parsed.show)
 
 

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 
 from config.command_line import run_command, settings_from
 from config.errors import UserError
-from config.settings import NUM_CONVOLUTIONS
+from config.settings import NUM_CONVOLUTIONS, display_path
+from config.text import printable
 from plotting.figures import (
     GREY,
     ORANGE,
@@ -37,7 +38,7 @@ from plotting.published import (
     mean_per_layer_improvement,
     per_layer_improvement,
 )
-from plotting.result_files import SUMMARY_SETS, ResultFile, experiment_results
+from training.results.loading import SUMMARY_KEYS, Result, load_results, shorten
 
 FIGURE_NAME = "perLayer_improvement"
 PUBLISHED_SETS = ("train", "test")
@@ -75,15 +76,15 @@ class LayerImprovement:
 
 
 def layer_improvement(
-    experiment: Sequence[ResultFile], baseline: Sequence[ResultFile], set_name: str
+    experiment: Sequence[Result], baseline: Sequence[Result], set_name: str
 ) -> LayerImprovement:
     """Compare an experiment with its baseline on the train, validation or test set."""
-    baseline_accuracies = [100 * result.mean_accuracy(set_name) for result in baseline]
+    baseline_accuracies = [result.value(set_name) for result in baseline]
     baseline_mean = fmean(baseline_accuracies)
     improvements: dict[int, list[float]] = {}
     for result in experiment:
-        improvement = 100 * result.mean_accuracy(set_name) - baseline_mean
-        improvements.setdefault(result.layer(), []).append(improvement)
+        improvement = result.value(set_name) - baseline_mean
+        improvements.setdefault(layer_of(result), []).append(improvement)
     layers = sorted(improvements)
     return LayerImprovement(
         mean={layer: fmean(improvements[layer]) for layer in layers},
@@ -180,37 +181,69 @@ def published_figures() -> dict[str, Figure]:
 
 
 def own_figures(results_folder: Path, experiment: int, baseline: int) -> dict[str, Figure]:
-    """One figure by its name; a line is printed if layers are missing.
+    """Draw one figure; return it by its name. A line is printed if layers are missing.
 
     Raises:
         UserError: one of the experiments has no results, or theirs cannot be compared.
     """
-    results = experiment_results(results_folder, experiment)
-    baseline_results = experiment_results(results_folder, baseline)
-    _check_same_dataset(results, baseline_results)
+    results = _finished(results_folder, experiment)
+    baseline_results = _finished(results_folder, baseline)
+    _check_alike([*results, *baseline_results])
     improvements = {
         set_name: layer_improvement(results, baseline_results, set_name)
-        for set_name in SUMMARY_SETS
+        for set_name in SUMMARY_KEYS
     }
     missing = missing_layers(improvements["test"])
     if missing:
         layers = ", ".join(str(layer) for layer in missing)
         print(f"experiment {experiment}: no result yet of layer {layers}; the others are drawn")
-    dataset = results[0].parameter("dataset")
-    title = f"{dataset}: experiment {experiment} against its baseline, experiment {baseline}"
-    figure = draw_own(improvements, title, results[0].parameter("at_tap"))
+    parameters = results[0].parameters.model_dump()
+    title = f"{parameters['dataset']}: experiment {experiment} against its baseline, experiment"
+    figure = draw_own(improvements, f"{title} {baseline}", parameters.get("at_tap"))
     return {f"{FIGURE_NAME}_exp{experiment}_baseline{baseline}": figure}
 
 
-def _check_same_dataset(experiment: Sequence[ResultFile], baseline: Sequence[ResultFile]) -> None:
-    expected = experiment[0].parameter("dataset")
-    for result in (*experiment, *baseline):
-        dataset = result.parameter("dataset")
-        if dataset != expected:
-            raise UserError(
-                f"{result.name}: parameters.dataset: is {dataset!r}, but {expected!r} in "
-                f"{experiment[0].name}: an experiment and its baseline need the same dataset"
-            )
+def _finished(results_folder: Path, experiment: int) -> list[Result]:
+    results = load_results(results_folder, experiment)
+    if not results:
+        folder = results_folder / f"experiment_{experiment}" / "results"
+        raise UserError(
+            f"{display_path(folder)}: no results of experiment {experiment}; "
+            f"run: python experiments_manager.py [{experiment}] 0"
+        )
+    return results
+
+
+def _check_alike(results: Sequence[Result]) -> None:
+    """Refuse results of which some are of other data than the first, or no classification."""
+    first = results[0].parameters
+    for result in results:
+        for key in ("dataset", "features_type"):
+            expected, value = getattr(first, key), getattr(result.parameters, key)
+            if value != expected:
+                raise UserError(
+                    printable(
+                        f"{result.stem}: parameters.{key}: is {value!r}, but {expected!r} in "
+                        f"{results[0].stem}: an experiment and its baseline need the same {key}"
+                    )
+                )
+        if result.metric.key != "acc":
+            raise UserError(f"{result.stem}: this figure needs classification results")
+
+
+def layer_of(result: Result) -> int:
+    """Return the convolution (1-13) that an instance applied anti-transfer to.
+
+    Raises:
+        UserError: it applied it to none, or to several.
+    """
+    value = str(result.parameters.model_dump().get("at_layer", ""))
+    if value not in {str(layer) for layer in range(1, NUM_CONVOLUTIONS + 1)}:
+        raise UserError(
+            f"{result.stem}: parameters.at_layer: is {shorten(value)!r}, must be one convolution, "
+            f"1-{NUM_CONVOLUTIONS}: this figure needs one anti-transfer layer in each instance"
+        )
+    return int(value)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

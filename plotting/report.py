@@ -19,23 +19,25 @@ from config.json_files import read_json
 from config.settings import display_path
 from config.text import printable
 from config.words import add_experiments_option, parse_words
-from plotting.comparisons import Comparison, compare
-from plotting.findings import Findings, find
-from plotting.invariance_files import Measured, read_measured
-from plotting.invariance_findings import (
+from plotting.figures import figure_style
+from plotting.published import load_published
+from plotting.reporting.compare import Comparison, compare
+from plotting.reporting.figures import all_figures
+from plotting.reporting.findings import Findings, find
+from plotting.reporting.invariance import (
     find_invariance,
     invariance_sentences,
     invariance_tables,
 )
-from plotting.report_page import Part, Picture, page
-from plotting.report_published import published_table
-from plotting.report_tables import all_tables, describe, experiments_of
-from plotting.result_files import read_result
-from plotting.runs import Run, run_of, shorten
-from plotting.sentences import grouped_conclusions
-from plotting.summary import text_of
-from plotting.tables import Table, file_name, write_table
-from training.results.loading import TWIN_NAME
+from plotting.reporting.invariance_figures import invariance_figures
+from plotting.reporting.page import Part, page
+from plotting.reporting.published_values import published_table
+from plotting.reporting.sentences import conclusions
+from plotting.reporting.summary import text_of
+from plotting.reporting.table import file_name
+from plotting.reporting.tables import all_tables, describe
+from training.probing.files import Analyses, load_analyses
+from training.results.loading import count_finished, load_results, shorten
 
 FOLDER_NAME = "report"
 PAGE_NAME = "report.html"
@@ -43,56 +45,38 @@ LIST_NAME = "written.json"
 WRITTEN_NAME = re.compile(r"(tables|figures)/[A-Za-z0-9_]+\.(csv|tex|md|png|pdf)")
 TITLE = "Anti-transfer: what the results show"
 FOLDED_TABLES = ("layers", "invariance_layers")
-
-
-def read_runs(results_folder: Path, experiment: int) -> list[Run]:
-    """All finished instances of an experiment, whole, by number.
-
-    Raises:
-        UserError: a result is damaged.
-    """
-    folder = results_folder / f"experiment_{experiment}" / "results"
-    runs = []
-    for path in sorted(folder.glob("results_*.json")):
-        match = TWIN_NAME.fullmatch(path.name)
-        if match and match[1] == str(experiment):
-            content = read_result(path).content
-            runs.append(run_of(content, experiment, path.stem.removeprefix("results_")))
-    return sorted(runs, key=lambda run: run.number)
+SHARED_PARAMETERS = ("features_type", "width", "learning_rate", "batch_size", "num_epochs")
 
 
 def write_report(
     experiments: Sequence[Experiment], results_folder: Path
 ) -> tuple[Path, list[Findings]]:
-    """Write the report of experiments; returns the page's path and what was found.
+    """Write the report of experiments; return the page's path and what was found.
 
     Raises:
         UserError: none of them has a result, or a file is damaged.
     """
-    runs = [run for each in experiments for run in read_runs(results_folder, each.id)]
-    if not runs:
+    results = [each for one in experiments for each in load_results(results_folder, one.id)]
+    if not results:
         raise UserError(
             f"{display_path(results_folder)}: none of these experiments has a finished instance; "
             f"run one: python experiments_manager.py [{experiments[0].id}] 0"
         )
-    from plotting.figures import figure_style
-
     folder = results_folder / FOLDER_NAME
-    measured = read_measured(results_folder, runs)
-    comparisons = compare(runs)
-    parts, found, written = [], [], []
+    analyses = load_analyses(results_folder, results)
     described = {each.id: each for each in experiments}
+    found = [find(comparison) for comparison in compare(results)]
+    parts: list[Part] = []
+    written: list[Path] = []
     with figure_style():
-        for number, comparison in enumerate(comparisons, start=1):
-            findings = find(comparison)
-            part, paths = _write_part(findings, number, described, measured, folder)
+        for number, findings in enumerate(found, start=1):
+            part, paths = _write_part(findings, number, described, analyses, folder)
             parts.append(part)
-            found.append(findings)
             written += paths
-    identifiers = ", ".join(map(str, experiments_of(comparisons)))
-    subtitle = f"Experiments {identifiers}: {len(runs)} finished runs."
+    identifiers = sorted({each for one in found for each in one.comparison.experiments})
+    subtitle = f"Experiments {', '.join(map(str, identifiers))}: {len(results)} finished runs."
     path = folder / PAGE_NAME
-    write_text(path, page(TITLE, subtitle, parts, measured.ignored))
+    write_text(path, page(TITLE, subtitle, parts, analyses.ignored, folder / "figures"))
     _remove_earlier(folder, written)
     return path, found
 
@@ -101,73 +85,52 @@ def _write_part(
     findings: Findings,
     number: int,
     experiments: Mapping[int, Experiment],
-    measured: Measured,
+    analyses: Analyses,
     folder: Path,
 ) -> tuple[Part, list[Path]]:
-    """One comparison: its tables and figures on the disk, and what the page shows of it."""
-    from plotting.figures import write_figure
-    from plotting.invariance_figures import invariance_figures
-    from plotting.published import load_published
-    from plotting.report_figures import all_figures
-
+    """Write a comparison's tables and figures; return its part of the page, and their paths."""
     comparison, published = findings.comparison, load_published()
     prefix = file_name(f"{number:02d}", shorten(comparison.dataset)[:60])
     tables = all_tables(findings, prefix)
     figures = all_figures(findings, prefix, published)
-    sentences = dict(grouped_conclusions(findings))
+    sentences = conclusions(findings)
     beside = published_table(published, findings, prefix)
     tables += [beside] if beside else []
-    invariance = find_invariance(findings, measured)
+    invariance = find_invariance(findings, analyses)
     if invariance is not None:
         tables += invariance_tables(invariance, prefix)
         figures += invariance_figures(invariance, prefix)
         sentences["Is the network more invariant?"] = invariance_sentences(invariance)
     paths, pictures = [], []
     for table in tables:
-        paths += write_table(table, folder / "tables")
-    for each in figures:
-        files = write_figure(each.figure, folder / "figures", each.name)
+        paths += table.write(folder / "tables")
+    for figure in figures:
+        picture, files = figure.write(folder / "figures")
+        pictures.append(picture)
         paths += files
-        pictures.append(Picture(each.name, each.title, each.alt, files[0]))
+    folded = tuple(file_name(prefix, name) for name in FOLDED_TABLES)
     part = Part(
         anchor=f"comparison-{number}",
-        heading=shorten(f"{comparison.dataset}: {comparison.split}"),
+        heading=shorten(f"{comparison.dataset}: {comparison.first.split}"),
         description=_description(comparison),
         findings=sentences,
-        experiments=_described(comparison, experiments),
+        experiments=[experiments[identifier] for identifier in comparison.experiments],
         tables=tables,
-        folded=_folded(tables, prefix),
+        folded=frozenset(each.name for each in tables if each.name.startswith(folded)),
         pictures=pictures,
     )
     return part, paths
 
 
 def _description(comparison: Comparison) -> str:
-    """What all runs of the comparison share."""
-    parameters = comparison.first.parameters
-    keys = ("features_type", "width", "learning_rate", "batch_size", "num_epochs")
+    """Say what all runs of the comparison share."""
+    parameters = comparison.groups[0].parameters
     trained = ", ".join(
-        f"{key} {shorten(parameters[key])}" for key in keys if parameters.get(key) is not None
+        f"{key} {shorten(parameters[key])}"
+        for key in SHARED_PARAMETERS
+        if parameters.get(key) is not None
     )
     return f"{describe(comparison)}. Trained alike: {trained}."
-
-
-def _described(
-    comparison: Comparison, experiments: Mapping[int, Experiment]
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": identifier,
-            "description": experiments[identifier].description,
-            "question": experiments[identifier].question,
-        }
-        for identifier in comparison.experiments
-    ]
-
-
-def _folded(tables: Sequence[Table], prefix: str) -> frozenset[str]:
-    starts = tuple(file_name(prefix, name) for name in FOLDED_TABLES)
-    return frozenset(table.name for table in tables if table.name.startswith(starts))
 
 
 def _remove_earlier(folder: Path, written: Sequence[Path]) -> None:
@@ -187,17 +150,12 @@ def _remove_earlier(folder: Path, written: Sequence[Path]) -> None:
 
 
 def with_results(experiments: Mapping[int, Experiment], results_folder: Path) -> list[Experiment]:
-    """All experiments that have a finished instance.
+    """Return all experiments that have a finished instance.
 
     Raises:
         UserError: none has.
     """
-    found = []
-    for experiment in experiments.values():
-        folder = results_folder / f"experiment_{experiment.id}" / "results"
-        matches = (TWIN_NAME.fullmatch(path.name) for path in folder.glob("results_*.json"))
-        if any(match and match[1] == str(experiment.id) for match in matches):
-            found.append(experiment)
+    found = [each for each in experiments.values() if count_finished(results_folder, each.id)]
     if not found:
         raise UserError(
             f"{display_path(results_folder)}: holds no results; run an experiment first: "
@@ -207,7 +165,7 @@ def with_results(experiments: Mapping[int, Experiment], results_folder: Path) ->
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command line."""
     parser = settings_parser(str(__doc__))
     parser.add_argument(
         "words", nargs="*", metavar="[IDs]", help="experiments or families; default: all"

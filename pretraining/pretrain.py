@@ -280,8 +280,7 @@ def _train(
 def _draw_history(values: Mapping[str, Any], extractor: Extractor, folder: Path) -> None:
     from plotting.figures import write_figures
     from plotting.plot_loss_epochs import draw_history
-    from plotting.result_files import read_history
+    from training.results.loading import Fold
 
-    history = read_history(dict(values), display_path(folder))
-    figure = draw_history(history, f"Pre-training {extractor.name}: {extractor.task}")
+    figure = draw_history(Fold(**values), f"Pre-training {extractor.name}: {extractor.task}")
     write_figures({"history": figure}, folder)

@@ -1,11 +1,9 @@
 """The curves of a training as drawn, for the paper's run and for a user's own."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from matplotlib.axes import Axes
@@ -14,7 +12,8 @@ from config.errors import UserError
 from config.text import PROJECT_FOLDER
 from plotting.plot_loss_epochs import draw_history, main, own_figures
 from plotting.published import load_published
-from plotting.result_files import read_history, read_result
+from tests.synthetic_results import TRANSFER_HISTORY, make_result, write_result
+from training.results.loading import Fold
 
 SCRIPT = PROJECT_FOLDER / "plotting" / "plot_loss_epochs.py"
 
@@ -25,7 +24,7 @@ CurvesOf = Callable[[Axes], list[tuple[list[float], list[float]]]]
 def test_published_run_has_three_panels_and_its_best_epoch_is_the_eighth(
     curves_of: CurvesOf,
 ) -> None:
-    history = read_history(load_published()["loss_epochs"]["history"], "published")
+    history = Fold(**load_published()["loss_epochs"]["history"])
     assert history.best_epoch == 7
     loss, similarity, accuracy = draw_history(history, "title").axes
     epochs, train_loss = curves_of(loss)[0]
@@ -38,9 +37,8 @@ def test_published_run_has_three_panels_and_its_best_epoch_is_the_eighth(
     assert labels == ["train", "validation", "best epoch (8), weights kept"]
 
 
-def test_task_loss_is_drawn_beside_the_total(content: dict[str, Any], curves_of: CurvesOf) -> None:
-    history = read_history(content["0"], "file")
-    loss, *_ = draw_history(history, "title").axes
+def test_task_loss_is_drawn_beside_the_total(curves_of: CurvesOf) -> None:
+    loss, *_ = draw_history(Fold(**TRANSFER_HISTORY), "title").axes
     assert sorted(values for _, values in curves_of(loss)) == [
         [1.5, 1.05, 0.68],
         [1.5, 1.34, 1.57],
@@ -49,15 +47,16 @@ def test_task_loss_is_drawn_beside_the_total(content: dict[str, Any], curves_of:
     ]
 
 
-def test_similarity_that_is_negative_has_a_linear_axis(content: dict[str, Any]) -> None:
-    content["0"]["train_feature_loss_hist"] = [-0.5, -0.6, -0.9]
-    _, similarity, _ = draw_history(read_history(content["0"], "file"), "title").axes
+def test_similarity_that_is_negative_has_a_linear_axis() -> None:
+    history = {**TRANSFER_HISTORY, "train_feature_loss_hist": [-0.5, -0.6, -0.9]}
+    _, similarity, _ = draw_history(Fold(**history), "title").axes
     assert similarity.get_yscale() == "linear"
 
 
-def test_regression_without_anti_transfer_shows_the_loss_alone(content: dict[str, Any]) -> None:
-    fold = {key: content["0"][key] for key in ("train_loss_hist", "val_loss_hist", "best_epoch")}
-    figure = draw_history(read_history(fold, "file"), "title")
+def test_regression_without_anti_transfer_shows_the_loss_alone() -> None:
+    kept = ("train_loss_hist", "val_loss_hist", "best_epoch")
+    fold = Fold(**{key: TRANSFER_HISTORY[key] for key in kept})
+    figure = draw_history(fold, "title")
     assert [panel.get_title() for panel in figure.axes] == ["Loss"]
 
 
@@ -67,26 +66,33 @@ def test_paper_figure_is_written(folders: list[str], figure_names: Callable[[], 
 
 
 @pytest.fixture
-def two_folds(content: dict[str, Any], tmp_path: Path) -> Path:
+def two_folds(tmp_path: Path) -> Path:
     """A result with two folds, and a name that a text layout could stumble over."""
+    content = make_result(0.5, 0, 28, dataset="gsc_$plit$")
+    content["0"] |= TRANSFER_HISTORY
     content["1"] = content["0"]
-    path = tmp_path / "results_gsc_$plit$_exp28_run0.json"
-    path.write_text(json.dumps(content))
-    return path
+    return write_result(tmp_path, content)
 
 
 def test_own_result_gives_one_figure_for_each_fold(two_folds: Path) -> None:
-    figures = own_figures(read_result(two_folds))
-    name = "loss_epochs_gsc_$plit$_exp28_run0_fold"
+    figures = own_figures(two_folds)
+    name = "loss_epochs_gsc_$plit$_spectrum_fast_exp28_run1_fold"
     assert list(figures) == [f"{name}0", f"{name}1"]
-    assert figures[f"{name}1"].get_suptitle() == "gsc_$plit$_exp28_run0, fold 1"
+    assert figures[f"{name}1"].get_suptitle() == "gsc_$plit$_spectrum_fast_exp28_run1, fold 1"
 
 
 def test_fold_that_is_asked_for_is_written(
     two_folds: Path, folders: list[str], figure_names: Callable[[], set[str]]
 ) -> None:
     main([str(two_folds), "--fold", "1", *folders])
-    assert figure_names() == {"loss_epochs_gsc_$plit$_exp28_run0_fold1"}
+    assert figure_names() == {"loss_epochs_gsc_$plit$_spectrum_fast_exp28_run1_fold1"}
+
+
+def test_a_numpy_dictionary_and_a_result_without_history_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"give its twin results_a\.json"):
+        own_figures(tmp_path / "results_a.npy")
+    with pytest.raises(UserError, match=r"run1\.json: 0\.train_loss_hist: missing"):
+        own_figures(write_result(tmp_path, make_result(0.5, 0, 5)))
 
 
 def test_fold_must_be_there(two_folds: Path, folders: list[str]) -> None:
@@ -107,5 +113,5 @@ def test_foreign_file_is_one_line_and_exit_code_2_from_any_folder(tmp_path: Path
     )
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
-    assert "other.json: 0.train_loss_hist: missing" in result.stderr
+    assert "other.json: is no result of this project: summary is missing" in result.stderr
     assert result.stdout == ""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.axes import Axes
@@ -17,27 +18,36 @@ from plotting.plot_perLayer_improvement import (
     published_figures,
 )
 from plotting.published import load_published
-from plotting.result_files import experiment_results
+from tests.synthetic_results import AGAINST_NOISE, make_result, write_result
+from training.results.loading import load_results
 
-WriteInstance = Callable[..., Path]
 CurvesOf = Callable[[Axes], list[tuple[list[float], list[float]]]]
 
 
+def write(
+    folder: Path, experiment: int, seed: int, accuracies: tuple[float, float, float], **given: Any
+) -> None:
+    train, validation, test = accuracies
+    content = make_result(test, seed, experiment, validation=validation, train=train, **given)
+    write_result(folder, content)
+
+
 @pytest.fixture
-def own_results(write_instance: WriteInstance, tmp_path: Path) -> Path:
+def own_results(tmp_path: Path) -> Path:
     """A baseline with three repetitions; layer 2 with two repetitions, layer 13 with one."""
-    write_instance(5, 0, None, (0.80, 0.60, 0.50))
-    write_instance(5, 1, None, (0.90, 0.70, 0.60))
-    write_instance(5, 2, None, (0.85, 0.65, 0.70))
-    write_instance(28, 0, 2, (0.90, 0.70, 0.62))
-    write_instance(28, 1, "2", (0.80, 0.60, 0.66))
-    write_instance(28, 10, [[13]], (0.70, 0.50, 0.55))
-    return tmp_path / "results"
+    folder = tmp_path / "results"
+    write(folder, 5, 0, (0.80, 0.60, 0.50))
+    write(folder, 5, 1, (0.90, 0.70, 0.60))
+    write(folder, 5, 2, (0.85, 0.65, 0.70))
+    write(folder, 28, 0, (0.90, 0.70, 0.62), **AGAINST_NOISE, at_layer=2)
+    write(folder, 28, 1, (0.80, 0.60, 0.66), **AGAINST_NOISE, at_layer=2)
+    write(folder, 28, 10, (0.70, 0.50, 0.55), **AGAINST_NOISE, at_layer=13)
+    return folder
 
 
 def test_improvement_is_over_the_baselines_mean(own_results: Path) -> None:
-    experiment = experiment_results(own_results, 28)
-    baseline = experiment_results(own_results, 5)
+    experiment = load_results(own_results, 28)
+    baseline = load_results(own_results, 5)
     test = layer_improvement(experiment, baseline, "test")
     assert test.mean == pytest.approx({2: 64.0 - 60.0, 13: 55.0 - 60.0})
     assert test.std == pytest.approx({2: (2 * 2.0**2) ** 0.5})
@@ -53,7 +63,7 @@ def test_own_figure_leaves_a_gap_where_a_layer_is_missing(
     own_results: Path, curves_of: CurvesOf
 ) -> None:
     improvement = layer_improvement(
-        experiment_results(own_results, 28), experiment_results(own_results, 5), "test"
+        load_results(own_results, 28), load_results(own_results, 5), "test"
     )
     (panel,) = draw_own({"test": improvement}, "title", "output").axes
     layers, values = curves_of(panel)[0]
@@ -108,16 +118,24 @@ def test_missing_experiment_names_its_folder_and_the_command(
     assert "python experiments_manager.py [29] 0" in str(error.value)
 
 
-def test_experiment_and_baseline_need_each_other_and_the_same_dataset(
-    own_results: Path, folders: list[str], write_instance: WriteInstance
+def test_experiment_and_baseline_need_each_other_and_the_same_data(
+    own_results: Path, folders: list[str]
 ) -> None:
     with pytest.raises(UserError, match="one needs the other"):
         main(["--experiment", "28", *folders])
-    write_instance(6, 0, None, (0.8, 0.6, 0.5), dataset="gsc_noisy_randsplit")
+    write(own_results, 6, 0, (0.8, 0.6, 0.5), dataset="gsc_noisy_randsplit")
     with pytest.raises(UserError, match="need the same dataset"):
         main(["--experiment", "28", "--baseline", "6", *folders])
+    write(own_results, 7, 0, (0.8, 0.6, 0.5), features_type="mfcc")
+    with pytest.raises(UserError, match="need the same features_type"):
+        main(["--experiment", "28", "--baseline", "7", *folders])
+    write(own_results, 8, 0, (0.8, 0.6, 0.5), task="regression")
+    with pytest.raises(UserError, match="needs classification results"):
+        main(["--experiment", "28", "--baseline", "8", *folders])
 
 
-def test_experiment_without_anti_transfer_is_refused(own_results: Path, folders: list[str]) -> None:
-    with pytest.raises(UserError, match=r"exp5_run0\.json: parameters\.at_layer: is null"):
-        main(["--experiment", "5", "--baseline", "5", *folders])
+@pytest.mark.parametrize("layer", ["", None, "3, 5", 14])
+def test_layer_must_be_one_convolution(own_results: Path, folders: list[str], layer: Any) -> None:
+    write(own_results, 29, 0, (0.8, 0.6, 0.5), **AGAINST_NOISE, at_layer=layer)
+    with pytest.raises(UserError, match=r"exp29_run1: parameters\.at_layer: is .*must be one"):
+        main(["--experiment", "29", "--baseline", "5", *folders])

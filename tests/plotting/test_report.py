@@ -1,7 +1,6 @@
 """The report as a user asks for it: what is written, what is refused, what a rerun leaves."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,12 @@ import pytest
 
 from config.errors import UserError
 from plotting.report import main
+from tests.synthetic_results import write_rich_results
 
-WriteRich = Callable[[Path, list[int], int], list[str]]
 
-
-def write_small(write_rich: WriteRich, folder: Path) -> list[str]:
+def write_small(folder: Path) -> list[str]:
     """Two experiments with results, without what makes figures."""
-    arguments = write_rich(folder, [3], 2)
+    arguments = write_rich_results(folder, [3], 2)
     for path in (folder / "results").glob("experiment_20[!01]"):
         path.rename(folder / f"away_{path.name}")
     for path in (folder / "results").glob("*/results/*.json"):
@@ -29,9 +27,9 @@ def write_small(write_rich: WriteRich, folder: Path) -> list[str]:
 
 
 def test_a_rerun_leaves_no_file_of_an_earlier_report(
-    write_rich: WriteRich, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = write_small(write_rich, tmp_path)
+    arguments = write_small(tmp_path)
     assert main(arguments) == 0
     report = tmp_path / "results" / "report"
     own = report / "tables" / "own.md"
@@ -52,10 +50,8 @@ def test_a_rerun_leaves_no_file_of_an_earlier_report(
     assert "report.html (open it in a browser)" in capsys.readouterr().out
 
 
-def test_a_damaged_list_of_files_does_not_stop_a_report(
-    write_rich: WriteRich, tmp_path: Path
-) -> None:
-    arguments = write_small(write_rich, tmp_path)
+def test_a_damaged_list_of_files_does_not_stop_a_report(tmp_path: Path) -> None:
+    arguments = write_small(tmp_path)
     for content in ("{", '{"files": 3}', '{"files": [null, 3]}'):
         report = tmp_path / "results" / "report"
         report.mkdir(exist_ok=True)
@@ -73,39 +69,33 @@ def test_a_damaged_list_of_files_does_not_stop_a_report(
         (["[206]"], r"none of these experiments has a finished instance; run one"),
     ],
 )
-def test_wrong_words_are_one_line(
-    write_rich: WriteRich, tmp_path: Path, words: list[str], problem: str
-) -> None:
-    arguments = write_small(write_rich, tmp_path)
+def test_wrong_words_are_one_line(tmp_path: Path, words: list[str], problem: str) -> None:
+    arguments = write_small(tmp_path)
     with pytest.raises(UserError, match=problem):
         main([*words, *arguments])
 
 
-def test_no_results_at_all_are_one_line(write_rich: WriteRich, tmp_path: Path) -> None:
-    arguments = write_small(write_rich, tmp_path)
+def test_no_results_at_all_are_one_line(tmp_path: Path) -> None:
+    arguments = write_small(tmp_path)
     with pytest.raises(UserError, match="holds no results; run an experiment first"):
         main([*arguments, "--set", f"results_folder={tmp_path / 'elsewhere'}"])
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [("{", "is no JSON file"), ("{}", "no parameters"), ('{"parameters": 3}', "no dictionary")],
+    [("{", "is no JSON file"), ("{}", "is no result of this project: 0 is missing")],
 )
-def test_a_damaged_result_is_one_line(
-    write_rich: WriteRich, tmp_path: Path, content: str, problem: str
-) -> None:
-    arguments = write_small(write_rich, tmp_path)
+def test_a_damaged_result_is_one_line(tmp_path: Path, content: str, problem: str) -> None:
+    arguments = write_small(tmp_path)
     next((tmp_path / "results" / "experiment_200" / "results").glob("*.json")).write_text(content)
     with pytest.raises(UserError, match=problem) as error:
         main(arguments)
     assert str(error.value).isprintable()
 
 
-def test_damaged_histories_and_confusions_are_one_line(
-    write_rich: WriteRich, tmp_path: Path
-) -> None:
+def test_damaged_histories_and_confusions_are_one_line(tmp_path: Path) -> None:
     for key, value in (("test_confusion", [[1, 2]]), ("train_loss_hist", ["a"])):
-        arguments = write_small(write_rich, tmp_path / key)
+        arguments = write_small(tmp_path / key)
         for path in (tmp_path / key / "results").glob("*/results/*.json"):
             result: dict[str, Any] = json.loads(path.read_text())
             result["0"] |= {"val_loss_hist": [1.0], key: value}

@@ -1,57 +1,127 @@
 """What training/invariance.py leaves for each instance: where it lies, and whether it serves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from config.errors import UserError
 from config.json_files import read_json, require_fields
+from config.settings import display_path
+from config.text import printable
 from training.results.dictionary import InstanceFiles
+from training.results.loading import Result, Share, shorten
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 # What enters the last linear layer, beside the convolutions '1' to '13'.
 PENULTIMATE = "penultimate"
 
 
-class Described(BaseModel):
-    """One label."""
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
-    role: str
+
+class ProbedLabel(_Part):
+    """A label that probes read: one that the network should not need, or its target.
+
+    Attributes:
+        chance: share of the most frequent value.
+        grouped_by: columns whose values were on one side of the cross-validation only.
+        not_apart: the label's own recordings, where they were on both sides.
+    """
+
+    role: Literal["orthogonal", "target"]
     num_examples: int
-    chance: float
+    chance: Share
+    grouped_by: str | None = None
+    not_apart: list[str] = []
 
 
-class Probe(BaseModel):
-    """Accuracies of one label's probes."""
+class ProbeAccuracy(_Part):
+    """Accuracy of a linear probe, and of one trained on shuffled labels."""
 
-    accuracy: float
-    shuffled: float
-
-
-class Layer(BaseModel):
-    """One layer."""
-
-    layer: str
-    probes: dict[str, Probe]
+    accuracy: Share
+    shuffled: Share
 
 
-class Asked(BaseModel):
-    """What the figures were made with."""
+class FrozenSimilarity(_Part):
+    """How alike a layer and the frozen network's are; None where that is not defined."""
+
+    linear_cka: float | None = None
+    gram_cosine: float | None = None
+
+
+class ProbedLayer(_Part):
+    """What was measured of a layer's features."""
+
+    layer: Name
+    activation_norm: float | None = None
+    probes: dict[Name, ProbeAccuracy]
+    frozen: dict[Name, FrozenSimilarity] = {}
+
+
+class AnalysisSettings(_Part):
+    """What the values were made with: the labels' roles, the frozen networks' fingerprints."""
 
     labels: dict[str, str]
     frozen: dict[str, str]
 
 
-class Analysis(BaseModel):
-    """What a file must hold to serve again."""
+class Analysis(_Part):
+    """The measurements of one instance; fingerprint: of its result."""
 
     fingerprint: str
     experiment: int
-    labels: dict[str, Described]
-    left_out_labels: dict[str, str]
-    layers: list[Layer]
-    settings: Asked
+    labels: dict[Name, ProbedLabel]
+    left_out_labels: dict[Name, str] = {}
+    layers: list[ProbedLayer]
+    settings: AnalysisSettings
+
+    def layer(self, name: str) -> ProbedLayer | None:
+        """Return the measurements of a layer, if there are any."""
+        return next((each for each in self.layers if each.layer == name), None)
+
+
+@dataclass(frozen=True)
+class Analyses:
+    """The instances that were analysed, and which files were ignored and why."""
+
+    by_stem: dict[str, Analysis] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+
+    def of(self, result: Result) -> Analysis | None:
+        """Return the measurements of a result's network."""
+        return self.by_stem.get(result.stem)
+
+
+def load_analyses(results_folder: Path, results: Iterable[Result]) -> Analyses:
+    """Read the measurements of all results that have some.
+
+    A file that belongs to an earlier result of the same instance is ignored, and said to be.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    found = Analyses()
+    for result in results:
+        path = path_in(results_folder / f"experiment_{result.experiment}", result.stem)
+        if not path.exists():
+            continue
+        place = printable(display_path(path))
+        content = read_json(path, follow_links=False)
+        require_fields(content, Analysis, place)
+        analysis = Analysis.model_validate(content)
+        if analysis.fingerprint == result.fingerprint:
+            found.by_stem[result.stem] = analysis
+        else:
+            found.ignored.append(
+                f"{shorten(place)} is not of the result that is there now; it is left out: run "
+                f"python training/invariance.py [{result.experiment}] again"
+            )
+    return found
 
 
 def apart_text(grouped_by: str | None, not_apart: Sequence[str]) -> str:

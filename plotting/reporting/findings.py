@@ -2,18 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
-from plotting.comparisons import Comparison, Group, Method, best_of
-from plotting.paired_statistics import (
-    ALPHA,
-    PairedDifference,
-    holm,
-    least_p_value,
-    smallest_effect,
-)
-from plotting.runs import Metric
+from plotting.reporting.compare import Comparison, Group, Method, best_of
+from plotting.reporting.statistics import ALPHA, PairedDifference, holm, least_p_value
+from training.results.loading import Metric
 
 Verdict = Literal["better", "worse", "not shown", "one pair", "no pair"]
 
@@ -23,7 +16,7 @@ class Finding:
     """A group and its difference to another one.
 
     Attributes:
-        difference: this group's runs minus the other's, paired by seed; None: there is no other.
+        difference: this group's runs minus the other's, paired by seed; None: there are no pairs.
         p_corrected: Holm's, over the layers of the method; equal to the p-value of a single layer.
         num_tests: how many p-values were corrected together.
         least_p: the smallest corrected p-value that so many pairs can give, whatever they are.
@@ -31,8 +24,8 @@ class Finding:
 
     group: Group
     difference: PairedDifference | None
-    p_corrected: float | None
     metric: Metric
+    p_corrected: float | None = None
     num_tests: int = 1
     least_p: float = 1.0
 
@@ -41,27 +34,16 @@ class Finding:
         """Whether any difference, however large, could be claimed of so many pairs."""
         return self.least_p < ALPHA
 
-    @cached_property
-    def smallest_effect(self) -> float | None:
-        """What the pairs could have shown, each of num_tests at its share of alpha; None: nothing.
-
-        See paired_statistics.smallest_effect().
-        """
-        if self.difference is None or not self.can_show:
-            return None
-        return smallest_effect(self.difference.values, ALPHA / self.num_tests)
-
     @property
     def verdict(self) -> Verdict:
-        """What may be said: a difference only if its interval and its p-value both show it."""
-        difference = self.difference
-        if difference is None or difference.mean is None:
+        """Return what may be said: a difference only if its interval and p-value both show it."""
+        if self.difference is None:
             return "no pair"
         if self.p_corrected is None:
             return "one pair"
-        if self.p_corrected >= ALPHA or not excludes_zero(difference):
+        if self.p_corrected >= ALPHA or not self.difference.excludes_zero:
             return "not shown"
-        return "better" if self.metric.goodness(difference.mean) > 0 else "worse"
+        return "better" if self.metric.goodness(self.difference.mean) > 0 else "worse"
 
 
 @dataclass(frozen=True)
@@ -73,16 +55,16 @@ class MethodFinding:
 
     @property
     def chosen(self) -> Finding:
-        """At the layer that was chosen on validation."""
+        """Return the finding at the layer that was chosen on validation."""
         return self.of(self.method.chosen)
 
     @property
     def oracle(self) -> Finding:
-        """At the layer that is best on the test set."""
+        """Return the finding at the layer that is best on the test set."""
         return self.of(self.method.oracle)
 
     def of(self, group: Group) -> Finding:
-        """The finding of one of its groups."""
+        """Return the finding of one of its groups."""
         return next(each for each in self.layers if each.group is group)
 
 
@@ -95,19 +77,17 @@ class ControlFinding:
         own: the method minus the baseline, at the layer of the comparison.
         control: the other network minus the baseline, at that layer.
         between: the method minus the other network, at that layer.
-        is_random: whether the other network is the untrained one.
     """
 
     method: Method
     own: Finding
     control: Finding
     between: Finding
-    is_random: bool
 
     @property
-    def other(self) -> str:
-        """Names of the control's frozen networks."""
-        return self.control.group.against
+    def is_random(self) -> bool:
+        """Whether the other network is the untrained one."""
+        return self.control.group.is_control
 
     @property
     def gains_as_much(self) -> bool:
@@ -117,8 +97,6 @@ class ControlFinding:
         """
         metric, own, control = self.own.metric, self.own.difference, self.control.difference
         if self.between.verdict != "not shown" or own is None or control is None:
-            return False
-        if own.mean is None or control.mean is None:
             return False
         no_smaller = metric.goodness(control.mean) >= metric.goodness(own.mean)
         return no_smaller and "better" in (self.own.verdict, self.control.verdict)
@@ -134,87 +112,57 @@ class Findings:
 
     @property
     def metric(self) -> Metric:
+        """Return the metric by which the methods are compared."""
         return self.comparison.metric
 
 
 def find(comparison: Comparison) -> Findings:
     """Compare every method with the baseline and with its controls."""
-    methods = tuple(
-        MethodFinding(method, tuple(findings_of(method.groups, comparison.baseline, method.metric)))
-        for method in comparison.methods
-    )
-    return Findings(comparison, methods, tuple(_controls(comparison, methods)))
-
-
-def findings_of(
-    groups: Sequence[Group], baseline: Group | None, metric: Metric, set_name: str = "test"
-) -> list[Finding]:
-    """Groups of one method against one other group, their p-values corrected together."""
-    return paired_findings([(group, baseline) for group in groups], metric, set_name)
-
-
-def paired_findings(
-    pairs: Sequence[tuple[Group, Group | None]], metric: Metric, set_name: str = "test"
-) -> list[Finding]:
-    """Each first group minus its second one, the p-values corrected together."""
-    differences = [
-        None if second is None else first.minus(second, set_name) for first, second in pairs
-    ]
-    return corrected_findings([first for first, _ in pairs], differences, metric)
+    baseline, metric = comparison.baseline, comparison.metric
+    methods = []
+    for method in comparison.methods:
+        differences = [group.minus(baseline) if baseline else None for group in method.groups]
+        findings = corrected_findings(method.groups, differences, metric)
+        methods.append(MethodFinding(method, tuple(findings)))
+    return Findings(comparison, tuple(methods), tuple(_controls(comparison, methods)))
 
 
 def corrected_findings(
     groups: Sequence[Group], differences: Sequence[PairedDifference | None], metric: Metric
 ) -> list[Finding]:
-    """A finding for each group's difference, the p-values corrected together."""
+    """Return a finding for each group's difference, the p-values corrected together."""
     p_values = [each.p_value if each else None for each in differences]
     num_tests = len(p_values) - p_values.count(None)
     # Holm's correction never falls when a p-value rises: this is the best that all can do together.
     least = holm(
-        [
-            None if each is None or each.p_value is None else least_p_value(each.num_pairs)
-            for each in differences
-        ]
+        [least_p_value(each.num_pairs) if each and each.p_value else None for each in differences]
     )
     return [
-        Finding(group, difference, p_value, metric, num_tests, 1.0 if best is None else best)
+        Finding(group, difference, metric, p_value, num_tests, 1.0 if best is None else best)
         for group, difference, p_value, best in zip(
             groups, differences, holm(p_values), least, strict=True
         )
     ]
 
 
-def excludes_zero(difference: PairedDifference) -> bool:
-    """Whether the interval does; differences that are all equal are their own interval."""
-    if difference.interval is None:
-        return difference.num_pairs > 1 and difference.mean != 0
-    return not difference.interval.low <= 0 <= difference.interval.high
-
-
 def _controls(comparison: Comparison, methods: Sequence[MethodFinding]) -> list[ControlFinding]:
-    found = []
+    found: list[ControlFinding | None] = []
     done: set[int] = set()
     for mine in methods:
-        if not mine.method.against or mine.method.is_random_control:
+        if not mine.method.needs_control:
             continue
         done.add(id(mine.method))
         # Of two methods that are each other's other network, one comparison is enough.
         others = [other for other in comparison.alike(mine.method) if id(other) not in done]
-        others.sort(key=lambda other: not other.is_random_control)
+        others.sort(key=lambda other: not other.is_control)
         for other in others:
             theirs = next(each for each in methods if each.method is other)
-            control = _control(mine, theirs)
-            found += [control] if control else []
-    return found
-
-
-def _best_pair(pairs: Sequence[tuple[Group, Group]], metric: Metric) -> int:
-    chosen = best_of([group for group, _ in pairs], metric, "validation")
-    return next(index for index, (group, _) in enumerate(pairs) if group is chosen)
+            found.append(_control(mine, theirs))
+    return [each for each in found if each is not None]
 
 
 def _control(mine: MethodFinding, theirs: MethodFinding) -> ControlFinding | None:
-    """At the chosen layer if both have it, else at the best on validation of those both have."""
+    """Compare at the layer that is best on validation of those that both have."""
     pairs = [
         (group, other)
         for group in mine.method.groups
@@ -222,14 +170,10 @@ def _control(mine: MethodFinding, theirs: MethodFinding) -> ControlFinding | Non
     ]
     if not pairs:
         return None
-    metric = mine.method.metric
-    between = paired_findings(pairs, metric)
-    best = _best_pair(pairs, metric)
-    group, other = pairs[best]
-    return ControlFinding(
-        method=mine.method,
-        own=mine.of(group),
-        control=theirs.of(other),
-        between=between[best],
-        is_random=theirs.method.is_random_control,
+    groups = [group for group, _ in pairs]
+    between = corrected_findings(
+        groups, [group.minus(other) for group, other in pairs], groups[0].metric
     )
+    best = groups.index(best_of(groups, "validation"))
+    group, other = pairs[best]
+    return ControlFinding(mine.method, mine.of(group), theirs.of(other), between[best])

@@ -1,31 +1,37 @@
 """Curves and heat maps of what the layers of trained networks still know."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from statistics import fmean
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from plotting.figures import BLACK, GREY, new_figure
-from plotting.invariance_files import Layer
-from plotting.invariance_findings import (
-    Entry,
+from plotting.reporting.invariance import (
     InvarianceFindings,
+    Reader,
     norm_of,
     probe_of,
     similarity_of,
 )
-from plotting.report_style import ReportFigure, legend_below, series_style, short
-from plotting.tables import file_name, fixed
+from plotting.reporting.style import (
+    ReportFigure,
+    draw_band,
+    draw_cells,
+    legend_below,
+    series_style,
+    short,
+)
+from plotting.reporting.table import file_name, fixed
 from training.probing.files import PENULTIMATE
 
-Reader = Callable[[Layer], float | None]
 SHORT_NAMES = {PENULTIMATE: "last"}
 PANEL_WIDTH = 4.6
 
 
 def invariance_figures(found: InvarianceFindings, prefix: str) -> list[ReportFigure]:
-    """Probe curves, heat maps, similarities to frozen networks, and norms."""
+    """Draw probe curves, heat maps, similarities to frozen networks, and norms."""
     figures = []
     if found.labels:
         figures += [_probe_curves(found, prefix), _heat_maps(found, prefix)]
@@ -33,37 +39,35 @@ def invariance_figures(found: InvarianceFindings, prefix: str) -> list[ReportFig
         _similarities(found, network, file_name(prefix, "invariance_similarity", number))
         for number, network in enumerate(found.networks, start=1)
     ]
-    if any(_values(entry, found.layers, norm_of)[1] for entry in found.entries):
-        figures.append(_norms(found, prefix))
+    norms = [
+        spread[0]
+        for entry in found.entries
+        for layer in found.layers
+        if (spread := entry.spread(layer, norm_of)) is not None
+    ]
+    if norms:
+        figures.append(_norms(found, norms, prefix))
     return figures
 
 
-def _values(
-    entry: Entry, layers: Sequence[str], read: Reader
-) -> tuple[list[float], list[float], list[float]]:
-    """Positions, means and standard deviations of the layers that have a figure."""
-    x, mean, deviation = [], [], []
-    for position, layer in enumerate(layers):
-        spread = entry.spread(layer, read)
-        if spread is not None:
-            x.append(float(position))
-            mean.append(spread[0])
-            deviation.append(spread[1] if len(spread) > 1 else 0.0)
-    return x, mean, deviation
-
-
 def _draw(panel: Axes, found: InvarianceFindings, read: Reader) -> None:
+    """Draw a measurement by layer, a curve for each method, with its standard deviation."""
     for index, entry in enumerate(found.entries):
-        x, mean, deviation = _values(entry, found.layers, read)
-        if not x:
+        spreads = [
+            (float(position), spread)
+            for position, layer in enumerate(found.layers)
+            if (spread := entry.spread(layer, read)) is not None
+        ]
+        if not spreads:
             continue
-        style = series_style(index - 1, entry.is_control)
+        x = [position for position, _ in spreads]
+        mean = [spread[0] for _, spread in spreads]
+        deviation = [spread[1] if len(spread) > 1 else 0.0 for _, spread in spreads]
+        style = series_style(index - 1, entry.group.is_control)
         if entry is found.baseline:
             style = {"color": BLACK, "marker": "o", "markerfacecolor": "white"}
         panel.plot(x, mean, label=short(entry.label), **style)
-        low = [value - spread for value, spread in zip(mean, deviation, strict=True)]
-        high = [value + spread for value, spread in zip(mean, deviation, strict=True)]
-        panel.fill_between(x, low, high, color=style["color"], alpha=0.12, linewidth=0)
+        draw_band(panel, x, mean, deviation, style["color"])
     _label_layers(panel, found.layers)
 
 
@@ -102,14 +106,14 @@ def _probe_curves(found: InvarianceFindings, prefix: str) -> ReportFigure:
 
 
 def _draw_shuffled(panel: Axes, found: InvarianceFindings, name: str) -> None:
-    """The mean over all networks: what a probe finds where there is nothing."""
+    """Draw the mean over all networks: what a probe finds where there is nothing."""
     read = probe_of(name, shuffled=True)
     x, y = [], []
     for position, layer in enumerate(found.layers):
         values = [value for e in found.entries for value in e.values(layer, read).values()]
         if values:
             x.append(position)
-            y.append(sum(values) / len(values))
+            y.append(fmean(values))
     panel.plot(
         x, y, color=GREY, linestyle="none", marker="_", markersize=7, label="shuffled labels"
     )
@@ -117,9 +121,9 @@ def _draw_shuffled(panel: Axes, found: InvarianceFindings, name: str) -> None:
 
 def _heat_maps(found: InvarianceFindings, prefix: str) -> ReportFigure:
     height = 1.6 + 0.45 * len(found.entries)
-    figure = new_figure(0.55 * len(found.layers) + 4.4, height * len(found.labels))[0]
-    figure.clear()
-    panels = figure.subplots(len(found.labels), 1, squeeze=False)[:, 0]
+    figure, panels = new_figure(
+        0.55 * len(found.layers) + 4.4, height * len(found.labels), rows=len(found.labels)
+    )
     for panel, name in zip(panels, found.labels, strict=True):
         rows = [
             [(entry.spread(layer, probe_of(name)) or (math.nan,))[0] for layer in found.layers]
@@ -128,18 +132,7 @@ def _heat_maps(found: InvarianceFindings, prefix: str) -> ReportFigure:
         known = [value for values in rows for value in values if math.isfinite(value)]
         low, high = min(known, default=0.0), max(known, default=100.0)
         image = panel.imshow(rows, aspect="auto", cmap="cividis", vmin=low, vmax=high)
-        for row, values in enumerate(rows):
-            for column, value in enumerate(values):
-                if math.isfinite(value):
-                    panel.text(
-                        column,
-                        row,
-                        f"{value:.0f}",
-                        horizontalalignment="center",
-                        verticalalignment="center",
-                        fontsize=8.5,
-                        color=BLACK if 2 * value > low + high else "white",
-                    )
+        draw_cells(panel, rows, 8.5, (BLACK, "white", (low + high) / 2))
         panel.set_yticks(range(len(rows)), [short(entry.label) for entry in found.entries])
         _label_layers(panel, found.layers)
         panel.grid(visible=False)
@@ -156,11 +149,8 @@ def _heat_maps(found: InvarianceFindings, prefix: str) -> ReportFigure:
 
 def _similarities(found: InvarianceFindings, network: str, name: str) -> ReportFigure:
     figure, panels = new_figure(PANEL_WIDTH * 2 + 0.6, 4.2, 2, share_y=True)
-    for panel, (key, title) in zip(
-        panels,
-        (("linear_cka", "Linear CKA"), ("gram_cosine", "Cosine of Gram matrices")),
-        strict=True,
-    ):
+    titles = {"linear_cka": "Linear CKA", "gram_cosine": "Cosine of Gram matrices"}
+    for panel, (key, title) in zip(panels, titles.items(), strict=True):
         _draw(panel, found, similarity_of(network, key))
         panel.set_title(title)
     panels[0].set_ylabel("Similarity")
@@ -175,11 +165,10 @@ def _similarities(found: InvarianceFindings, network: str, name: str) -> ReportF
     )
 
 
-def _norms(found: InvarianceFindings, prefix: str) -> ReportFigure:
+def _norms(found: InvarianceFindings, norms: Sequence[float], prefix: str) -> ReportFigure:
     figure, (panel,) = new_figure(9.4, 4.2)
     _draw(panel, found, norm_of)
-    values = [v for e in found.entries for v in _values(e, found.layers, norm_of)[1]]
-    if min(values) > 0 and max(values) > 10 * min(values):
+    if min(norms) > 0 and max(norms) > 10 * min(norms):
         panel.set_yscale("log")
         panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.set_ylabel("Mean activation norm")

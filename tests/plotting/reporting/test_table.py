@@ -6,29 +6,39 @@ from pathlib import Path
 
 import pytest
 
-from plotting.tables import (
+from plotting.reporting.table import (
+    Cell,
     Column,
     Table,
     cell_text,
-    latex,
-    markdown_text,
+    make_table,
     p_text,
     signed,
     sort_value,
-    text_table,
-    write_table,
 )
 
-TABLE = Table(
+EXPECTED = [
+    ["baseline", "80.0 ± 10.0", "", "", "", "3"],
+    ["against a_b", "62.5", "-17.5", "-20.0 to +2.5", "0.031", "1"],
+    ['=HYPERLINK("x")', "1.0 ± 0.0", "+0.0", "+0.0 to +0.0", "<0.001", "2"],
+]
+
+
+def first(row: tuple[Cell, ...]) -> Cell:
+    return row[0]
+
+
+TABLE = make_table(
     "01_tiny",
     "Methods of 50_percent & more",
     (
-        Column("method"),
-        Column("test %", "spread"),
-        Column("difference", "difference"),
-        Column("its 95 %", "difference interval"),
-        Column("p", "p"),
-        Column("runs", "count", in_terminal=False),
+        Column("method", first),
+        Column("test %", lambda row: row[1], "spread"),
+        Column("difference", lambda row: row[2], "difference"),
+        Column("its 95 %", lambda row: row[3], "difference interval"),
+        Column("p", lambda row: row[4], "p"),
+        Column("runs", lambda row: row[5], "count", in_terminal=False),
+        Column("empty", lambda _: ""),
     ),
     (
         ("baseline", (80.04, 10.0), None, None, None, 3),
@@ -41,11 +51,8 @@ TABLE = Table(
 
 
 def test_cells_are_written_as_people_read_them() -> None:
-    assert TABLE.texts() == [
-        ["baseline", "80.0 ± 10.0", "", "", "", "3"],
-        ["against a_b", "62.5", "-17.5", "-20.0 to +2.5", "0.031", "1"],
-        ['=HYPERLINK("x")', "1.0 ± 0.0", "+0.0", "+0.0 to +0.0", "<0.001", "2"],
-    ]
+    """Columns in which no row has anything are left out."""
+    assert TABLE.shown().to_numpy().tolist() == EXPECTED
 
 
 @pytest.mark.parametrize(
@@ -58,11 +65,11 @@ def test_p_values_have_two_digits(p_value: float, text: str) -> None:
 
 def test_there_is_no_minus_zero() -> None:
     assert signed(-0.04) == "+0.0"
-    assert cell_text(-0.04, Column("", "number")) == "0.0"
+    assert cell_text(-0.04, Column("", first, "number")) == "0.0"
 
 
 def test_the_terminal_has_aligned_columns_and_not_all() -> None:
-    header, line, *rows = text_table(TABLE).split("\n")
+    header, line, *rows = TABLE.terminal().split("\n")
     assert "runs" not in header
     assert set(line) == {"-"}
     assert all(row[header.index("test %") - 1] == " " for row in rows)
@@ -70,7 +77,7 @@ def test_the_terminal_has_aligned_columns_and_not_all() -> None:
 
 def test_csv_latex_and_markdown_agree(tmp_path: Path) -> None:
     """The same cells in LaTeX and Markdown; the same numbers, unrounded, in the CSV file."""
-    paths = write_table(TABLE, tmp_path)
+    paths = TABLE.write(tmp_path)
     assert [path.name for path in paths] == ["01_tiny.csv", "01_tiny.tex", "01_tiny.md"]
     markdown = paths[2].read_text().split("\n")
     cells = [
@@ -79,14 +86,14 @@ def test_csv_latex_and_markdown_agree(tmp_path: Path) -> None:
         if line.startswith("|")
     ]
     assert cells[0] == [column.name for column in TABLE.columns]
-    assert cells[2:] == TABLE.texts()
+    assert cells[2:] == EXPECTED
     body = paths[1].read_text().partition(r"\midrule")[2].partition(r"\bottomrule")[0]
     rows = [line.removesuffix(r" \\") for line in body.strip().split("\n")]
     plain = [
         [cell.strip().replace("\\", "").replace("$pm$", "±") for cell in row.split(" & ")]
         for row in rows
     ]
-    assert plain == TABLE.texts()
+    assert plain == EXPECTED
     with paths[0].open(newline="") as file:
         (_, second, third) = list(csv.DictReader(file))
     assert second["test %"] == "62.5"
@@ -97,25 +104,20 @@ def test_csv_latex_and_markdown_agree(tmp_path: Path) -> None:
 
 
 def test_latex_escapes_caption_cells_and_headings() -> None:
-    text = latex(TABLE)
+    text = TABLE.latex()
     assert r"\caption{Methods of 50\_percent \& more. tiny (random)}" in text
     assert r"against a\_b" in text
     assert r"test \%" in text
     assert "% A note with 5 % & <b>." in text
-    hostile = Table("x", "\\input{/etc/passwd}$^~#", (Column("a"),), ((r"\write18{x}",),))
-    assert "\\input" not in latex(hostile)
-    assert "\\write" not in latex(hostile)
+    hostile = Table("x", "\\input{/etc/passwd}$^~#", (Column("a", first),), ((r"\write18{x}",),))
+    assert "\\input" not in hostile.latex()
+    assert "\\write" not in hostile.latex()
 
 
 def test_markdown_takes_nothing_for_markup() -> None:
-    hostile = Table("x", "t", (Column("a"),), (("<script>|[a](b)*_",),))
-    (row,) = [line for line in markdown_text(hostile).split("\n") if "script" in line]
+    hostile = Table("x", "t", (Column("a", first),), (("<script>|[a](b)*_",),))
+    (row,) = [line for line in hostile.markdown().split("\n") if "script" in line]
     assert row.strip("| ") == r"\<script\>\|\[a\](b)\*\_"
-
-
-def test_empty_columns_are_left_out() -> None:
-    table = Table("x", "t", (Column("a"), Column("b")), (("1", ""), ("2", None)))
-    assert [column.name for column in table.without_empty_columns().columns] == ["a"]
 
 
 def test_cells_are_sorted_by_their_numbers() -> None:

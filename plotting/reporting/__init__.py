@@ -1,0 +1,1 @@
+"""The report: what results show, in sentences, tables, figures and one page."""

@@ -1,0 +1,331 @@
+"""Is the network more invariant? Probes, similarities and norms of methods beside the baseline."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from plotting.reporting.compare import Group, layer_order, spread_of
+from plotting.reporting.findings import Finding, Findings, corrected_findings
+from plotting.reporting.sentences import cannot_show, capital, difference_text
+from plotting.reporting.statistics import paired_difference
+from plotting.reporting.table import Cell, Column, Table, file_name, fixed, make_table
+from plotting.reporting.tables import of_difference
+from training.probing.files import (
+    PENULTIMATE,
+    Analyses,
+    Analysis,
+    ProbedLabel,
+    ProbedLayer,
+    apart_text,
+)
+from training.results.loading import Metric, Result
+
+Reader = Callable[[ProbedLayer], float | None]
+# A probe that reads less of an orthogonal label, or more of the target, is better.
+PROBES = {
+    "orthogonal": Metric("probe", "probe accuracy", "%", "points", 100.0, False, 100.0, 1),
+    "target": Metric("probe", "probe accuracy", "%", "points", 100.0, True, 100.0, 1),
+}
+NOTES = (
+    "probe: accuracy on the test set of a linear classifier that reads a label from a layer's "
+    "features; shuffled: the same with shuffled labels, which is what the probe finds where there "
+    "is nothing; chance: share of the most frequent class. An orthogonal label (speaker, noise, "
+    "...) is one that the network should not need: a lower probe is a more invariant network.",
+    "difference: the method's probe minus the baseline's of the same seeds, at the last features "
+    "before the classification; p (Holm): sign-flip permutation test, corrected over the methods.",
+    "kept apart: no value of this column is on both sides of the probe's cross-validation.",
+    "A linear probe that fails does not prove that the information is gone.",
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A baseline or a method at its chosen layer, with the measurements of its runs."""
+
+    label: str
+    group: Group
+    measured: tuple[tuple[Result, Analysis], ...]
+
+    def values(self, layer: str, read: Reader) -> dict[int, float]:
+        """Return a measurement of a layer for each seed that has it."""
+        found = {}
+        for result, analysis in self.measured:
+            measured = analysis.layer(layer)
+            value = None if measured is None else read(measured)
+            if value is not None:
+                found[result.parameters.seed] = value
+        return found
+
+    def spread(self, layer: str, read: Reader) -> tuple[float, ...] | None:
+        """Return mean and standard deviation over the repetitions; None without any."""
+        values = list(self.values(layer, read).values())
+        return spread_of(values) if values else None
+
+
+@dataclass(frozen=True)
+class InvarianceFindings:
+    """What was measured in one comparison.
+
+    Attributes:
+        entries: the baseline first, if it was measured.
+        labels: what the probes read, orthogonal ones first.
+        layers: in the order of the network.
+        left_out: labels that no probe was possible for, and why.
+        description: dataset, split and set.
+    """
+
+    entries: tuple[Entry, ...]
+    labels: dict[str, ProbedLabel]
+    layers: tuple[str, ...]
+    left_out: dict[str, str]
+    description: str
+
+    @property
+    def baseline(self) -> Entry | None:
+        """Return the baseline's entry, if it was measured."""
+        first = self.entries[0]
+        return first if first.group.kind == "baseline" else None
+
+    @property
+    def networks(self) -> list[str]:
+        """Return the frozen networks that some network was compared with."""
+        analyses = [analysis for entry in self.entries for _, analysis in entry.measured]
+        layers = [layer for analysis in analyses for layer in analysis.layers]
+        return list(dict.fromkeys(name for layer in layers for name in layer.frozen))
+
+
+def probe_of(label: str, shuffled: bool = False) -> Reader:
+    """Return a reader of a probe's accuracy in percent."""
+
+    def read(layer: ProbedLayer) -> float | None:
+        probe = layer.probes.get(label)
+        if probe is None:
+            return None
+        return 100 * (probe.shuffled if shuffled else probe.accuracy)
+
+    return read
+
+
+def similarity_of(network: str, key: str) -> Reader:
+    """Return a reader of linear_cka or gram_cosine to a frozen network."""
+
+    def read(layer: ProbedLayer) -> float | None:
+        value: float | None = getattr(layer.frozen.get(network), key, None)
+        return value
+
+    return read
+
+
+def norm_of(layer: ProbedLayer) -> float | None:
+    """Return the mean activation norm."""
+    return layer.activation_norm
+
+
+def find_invariance(findings: Findings, analyses: Analyses) -> InvarianceFindings | None:
+    """Collect the measurements of a comparison's baseline and methods; None if there are none."""
+    comparison = findings.comparison
+    groups = [("baseline", comparison.baseline)] if comparison.baseline else []
+    for found in findings.methods:
+        chosen = found.method.chosen
+        layer = f", layer {chosen.layer}" if chosen.layer else ""
+        groups.append((f"{found.method.label}{layer}", chosen))
+    entries = []
+    for label, group in groups:
+        pairs = [(result, analyses.of(result)) for result in group.results]
+        measured = tuple((result, each) for result, each in pairs if each is not None)
+        if measured:
+            entries.append(Entry(label, group, measured))
+    if not entries:
+        return None
+    everything = [analysis for entry in entries for _, analysis in entry.measured]
+    labels = {name: label for each in everything for name, label in each.labels.items()}
+    layers = {layer.layer for each in everything for layer in each.layers}
+    return InvarianceFindings(
+        tuple(entries),
+        dict(sorted(labels.items(), key=lambda item: item[1].role)),
+        tuple(sorted(layers, key=lambda name: (not name.isdecimal(), layer_order(name)))),
+        {name: why for each in everything for name, why in each.left_out_labels.items()},
+        f"{comparison.dataset} ({comparison.first.split}), test set",
+    )
+
+
+def probe_differences(found: InvarianceFindings, label: str) -> list[tuple[Entry, Finding]]:
+    """Compare each method's probe on the last features with the baseline's of the same seeds."""
+    baseline = found.baseline
+    if baseline is None:
+        return []
+    theirs = baseline.values(PENULTIMATE, probe_of(label))
+    methods = [entry for entry in found.entries if entry is not baseline]
+    differences = []
+    for entry in methods:
+        mine = entry.values(PENULTIMATE, probe_of(label))
+        differences.append(
+            paired_difference([mine[seed] - theirs[seed] for seed in mine if seed in theirs])
+        )
+    groups = [entry.group for entry in methods]
+    findings = corrected_findings(groups, differences, PROBES[found.labels[label].role])
+    return list(zip(methods, findings, strict=True))
+
+
+def invariance_sentences(found: InvarianceFindings) -> list[str]:
+    """Return a sentence for each orthogonal label and method, also when nothing was found."""
+    sentences = []
+    for name, label in found.labels.items():
+        if label.role != "orthogonal":
+            continue
+        sentences += _apart_sentences(name, found)
+        if found.baseline is None:
+            sentences.append(
+                f"{name}: no baseline was measured, so nothing can be said of more or less "
+                "invariance; run training/invariance.py for the baseline, too."
+            )
+            continue
+        sentences += [
+            _sentence(name, label, found.baseline, entry, finding)
+            for entry, finding in probe_differences(found, name)
+        ]
+    for name, why in found.left_out.items():
+        sentences.append(f"{name}: no probe was possible: {why}.")
+    return sentences
+
+
+def _apart_sentences(name: str, found: InvarianceFindings) -> list[str]:
+    """Say what was on one side of the probes' cross-validation only, if the files say it."""
+    labels = [
+        analysis.labels[name]
+        for entry in found.entries
+        for _, analysis in entry.measured
+        if name in analysis.labels
+    ]
+    texts = dict.fromkeys(apart_text(each.grouped_by, each.not_apart) for each in labels)
+    if len(texts) > 1:
+        return [
+            f"{name}: not all networks were probed alike; run training/invariance.py again for "
+            "all of these experiments."
+        ]
+    return [f"{name}: {text}." for text in texts if text]
+
+
+def _sentence(
+    name: str, label: ProbedLabel, baseline: Entry, entry: Entry, finding: Finding
+) -> str:
+    head = f"{capital(entry.label)}: {name} is read from the last features"
+    mine = entry.spread(PENULTIMATE, probe_of(name))
+    theirs = baseline.spread(PENULTIMATE, probe_of(name))
+    if mine is None or theirs is None:
+        return f"{head}: not measured of both."
+    text = (
+        f"{head} with {fixed(mine[0])} %, of the baseline with {fixed(theirs[0])} % (chance "
+        f"{fixed(100 * label.chance)} %)"
+    )
+    if finding.difference is None:
+        return f"{text}; no pair shares its seed, so nothing can be compared."
+    verdicts = {
+        "better": "the network is more invariant to it, as far as a linear probe can tell.",
+        "worse": "the network is less invariant to it.",
+        "not shown": "these runs do not show that the network became more or less invariant"
+        f"{cannot_show(finding, 'methods')}.",
+        "one pair": "one pair cannot tell this from training noise.",
+    }
+    verdict = f"{verdicts[finding.verdict]}{_collapse(entry.group)}"
+    return f"{text}: {difference_text(finding)}: {verdict}"
+
+
+def _collapse(group: Group) -> str:
+    """Return a warning: what a collapsed network lost is no success."""
+    if not group.num_collapsed:
+        return ""
+    return (
+        f" But {group.num_collapsed} of its {len(group.results)} runs collapsed: a "
+        "network that cannot tell its own classes apart any more is invariant to everything."
+    )
+
+
+def invariance_tables(found: InvarianceFindings, prefix: str) -> list[Table]:
+    """Return probes on the last features, and all measurements by layer."""
+    return [
+        table for table in (_last_table(found, prefix), _layer_table(found, prefix)) if table.rows
+    ]
+
+
+class ProbeRow(NamedTuple):
+    """A line of the table of the last features."""
+
+    entry: Entry
+    name: str
+    label: ProbedLabel
+    finding: Finding | None
+
+    def spread(self, shuffled: bool = False) -> tuple[float, ...] | None:
+        """Return mean and standard deviation of the probe."""
+        return self.entry.spread(PENULTIMATE, probe_of(self.name, shuffled))
+
+
+def _last_table(found: InvarianceFindings, prefix: str) -> Table:
+    rows = []
+    for name, label in found.labels.items():
+        findings = {id(entry): finding for entry, finding in probe_differences(found, name)}
+        rows += [ProbeRow(each, name, label, findings.get(id(each))) for each in found.entries]
+    columns = (
+        Column("method", lambda row: row.entry.label),
+        Column("label", lambda row: row.name),
+        Column("role", lambda row: row.label.role),
+        Column("kept apart", lambda row: row.label.grouped_by),
+        Column("runs", lambda row: len(row.entry.values(PENULTIMATE, probe_of(row.name))), "count"),
+        Column("probe %", lambda row: row.spread(), "spread"),
+        Column("shuffled %", lambda row: row.spread(shuffled=True), "spread"),
+        Column("chance %", lambda row: 100 * row.label.chance, "number"),
+        Column("difference", of_difference("mean"), "difference"),
+        Column("difference 95 %", of_difference("interval"), "difference interval"),
+        Column("p (Holm)", lambda row: row.finding.p_corrected if row.finding else None, "p"),
+    )
+    return make_table(
+        file_name(prefix, "invariance"),
+        "Invariance: what a linear probe reads from the last features",
+        columns,
+        rows,
+        NOTES,
+        found.description,
+    )
+
+
+class LayerRow(NamedTuple):
+    """A line of the table of layers."""
+
+    entry: Entry
+    layer: str
+
+
+def _layer_table(found: InvarianceFindings, prefix: str) -> Table:
+    """Return all that was measured of each layer of each network."""
+
+    def column(name: str, read: Reader, digits: int = 3) -> Column:
+        def read_row(row: LayerRow) -> Cell:
+            return row.entry.spread(row.layer, read)
+
+        return Column(name, read_row, "spread", digits)
+
+    measures = [column("activation norm", norm_of)]
+    measures += [column(f"{name} probe %", probe_of(name), 1) for name in found.labels]
+    for network in found.networks:
+        measures += [
+            column(f"CKA to {network}", similarity_of(network, "linear_cka")),
+            column(f"Gram cosine to {network}", similarity_of(network, "gram_cosine")),
+        ]
+    rows: Sequence[LayerRow] = [
+        row
+        for row in (LayerRow(entry, layer) for entry in found.entries for layer in found.layers)
+        if any(measure.read(row) is not None for measure in measures)
+    ]
+    return make_table(
+        file_name(prefix, "invariance_layers"),
+        "Invariance layer by layer",
+        [
+            Column("method", lambda row: row.entry.label),
+            Column("layer", lambda row: row.layer),
+            *measures,
+        ],
+        rows,
+        (NOTES[0],),
+        found.description,
+    )

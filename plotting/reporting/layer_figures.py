@@ -1,0 +1,217 @@
+"""Figures of the report along an axis of choices: layers, and values of beta."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from config.settings import NUM_CONVOLUTIONS
+from plotting.figures import GREY, draw_zero_line, label_layers, new_figure
+from plotting.reporting.compare import Comparison, Group, Method, layer_order
+from plotting.reporting.findings import Findings, MethodFinding
+from plotting.reporting.published_values import published_curve
+from plotting.reporting.statistics import mean_interval
+from plotting.reporting.style import (
+    ReportFigure,
+    draw_level,
+    legend_below,
+    series_style,
+    short,
+)
+from plotting.reporting.table import file_name, fixed
+from training.results.loading import SUMMARY_KEYS
+
+
+def layer_figures(
+    findings: Findings, prefix: str, published: Mapping[str, Any]
+) -> list[ReportFigure]:
+    """Draw one for each family of methods that differ in their frozen network alone."""
+    comparison = findings.comparison
+    if comparison.baseline is None:
+        return []
+    done: set[int] = set()
+    figures: list[ReportFigure] = []
+    for found in findings.methods:
+        if id(found.method) in done:
+            continue
+        alike = {id(method) for method in comparison.alike(found.method)} | {id(found.method)}
+        family = [each for each in findings.methods if id(each.method) in alike]
+        done |= alike
+        if any(len(each.layers) > 1 for each in family):
+            name = file_name(prefix, "layers", len(figures) + 1)
+            figures.append(_layer_figure(comparison, comparison.baseline, family, name, published))
+    return figures
+
+
+def _layer_figure(
+    comparison: Comparison,
+    baseline: Group,
+    family: Sequence[MethodFinding],
+    name: str,
+    published: Mapping[str, Any],
+) -> ReportFigure:
+    metric = comparison.metric
+    layers = sorted({f.group.layer for each in family for f in each.layers}, key=layer_order)
+    numeric = all(layer.isdigit() for layer in layers)
+    positions = {layer: int(layer) if numeric else i + 1 for i, layer in enumerate(layers)}
+    figure, panels = new_figure(10.2, 4.0, columns=len(SUMMARY_KEYS), share_y=True)
+    for panel, set_name in zip(panels, SUMMARY_KEYS, strict=True):
+        draw_zero_line(panel)
+        draw_level(panel, 0, baseline.deviation(set_name))
+        for index, method in enumerate(each.method for each in family):
+            shift = 0.16 * (index - (len(family) - 1) / 2)
+            style = series_style(index, method.is_control)
+            _draw_layers(panel, method, baseline, set_name, positions, shift, style)
+            curve = published_curve(published, comparison.dataset, method, set_name)
+            if curve and numeric:
+                _draw_published_curve(panel, curve, method, style["color"])
+        panel.set_title(f"{set_name.capitalize()} set")
+        _label_positions(panel, positions, numeric, family[0].method)
+    unit = "percentage points" if metric.key == "acc" else metric.unit
+    panels[0].set_ylabel(f"{metric.name.capitalize()} minus the baseline's\n({unit}, same seeds)")
+    legend_below(figure, panels)
+    figure.suptitle(f"{comparison.dataset}: difference to the baseline by layer")
+    best = family[0].method.chosen
+    return ReportFigure(
+        name,
+        "Difference to the baseline by layer, with 95 % intervals",
+        f"Curves for {', '.join(each.method.label for each in family)} over {len(layers)} layers, "
+        f"for train, validation and test set. Chosen on validation: layer {best.layer}, "
+        f"test {fixed(best.mean(), metric.digits)} {metric.unit}.",
+        figure,
+    )
+
+
+def _draw_layers(
+    panel: Axes,
+    method: Method,
+    baseline: Group,
+    set_name: str,
+    positions: Mapping[str, int],
+    shift: float,
+    style: Mapping[str, Any],
+) -> None:
+    """Draw a method's differences to the baseline, and a ring around the chosen layer."""
+    x, y, below, above = [], [], [], []
+    for group in method.groups:
+        difference = group.minus(baseline, set_name)
+        if difference is None:
+            continue
+        low, high = difference.interval or (difference.mean, difference.mean)
+        x.append(positions[group.layer] + shift)
+        y.append(difference.mean)
+        below.append(max(0.0, difference.mean - low))
+        above.append(max(0.0, high - difference.mean))
+        if set_name == "validation" and group is method.chosen and len(method.groups) > 1:
+            panel.plot(
+                x[-1],
+                y[-1],
+                marker="o",
+                markersize=11,
+                markerfacecolor="none",
+                color=style["color"],
+                linestyle="none",
+            )
+    panel.errorbar(
+        x,
+        y,
+        yerr=[below, above] if any(below) or any(above) else None,
+        capsize=2,
+        elinewidth=0.9,
+        label=short(method.label),
+        **style,
+    )
+
+
+def _draw_published_curve(panel: Axes, curve: Sequence[float], method: Method, colour: str) -> None:
+    """Draw it in the colour of our own curve, with a marker and a line that nothing of ours has."""
+    panel.plot(
+        range(1, NUM_CONVOLUTIONS + 1),
+        curve,
+        color=colour,
+        marker="*",
+        markersize=8,
+        markerfacecolor="white",
+        linestyle=":",
+        linewidth=1,
+        label=f"published: against {short(method.against)} (input of the layer, one run)",
+    )
+
+
+def _label_positions(
+    panel: Axes, positions: Mapping[str, int], numeric: bool, method: Method
+) -> None:
+    if numeric and max(positions.values()) <= NUM_CONVOLUTIONS:
+        tap = method.groups[0].parameters.get("at_tap")
+        label_layers(panel, str(tap) if method.against and tap else None)
+        panel.tick_params(axis="x", labelsize=7.5)
+        return
+    panel.set_xticks(list(positions.values()), [short(layer) for layer in positions])
+    panel.set_xlabel("Layers")
+
+
+def beta_figures(findings: Findings, prefix: str) -> list[ReportFigure]:
+    """Draw the test result against beta, where methods differ in it alone."""
+    families: dict[Any, list[Method]] = {}
+    for method in (each.method for each in findings.methods):
+        if method.against:
+            families.setdefault(method.differs_in("at_beta"), []).append(method)
+    figures: list[ReportFigure] = []
+    for methods in families.values():
+        curves = _beta_curves(methods)
+        if curves:
+            name = file_name(prefix, "beta", len(figures) + 1)
+            figures.append(_beta_figure(findings.comparison, curves, methods[0].against, name))
+    return figures
+
+
+def _beta_curves(methods: Sequence[Method]) -> dict[str, dict[float, Group]]:
+    """Return the groups by layer and beta, for layers with several betas."""
+    curves: dict[str, dict[float, Group]] = {}
+    for group in (group for method in methods for group in method.groups):
+        beta = group.parameters.get("at_beta")
+        if isinstance(beta, int | float):
+            curves.setdefault(group.layer, {})[float(beta)] = group
+    return {
+        layer: dict(sorted(curves[layer].items()))
+        for layer in sorted(curves, key=layer_order)
+        if len(curves[layer]) > 1
+    }
+
+
+def _beta_figure(
+    comparison: Comparison, curves: Mapping[str, Mapping[float, Group]], against: str, name: str
+) -> ReportFigure:
+    metric, baseline = comparison.metric, comparison.baseline
+    figure, (panel,) = new_figure(6.4, 4.0)
+    if baseline is not None:
+        mean = baseline.mean()
+        level = fixed(mean, metric.digits)
+        panel.axhline(mean, color=GREY, linewidth=1, label=f"baseline: {level}")
+        draw_level(panel, mean, baseline.deviation())
+    for index, (layer, curve) in enumerate(curves.items()):
+        intervals = [mean_interval(group.values()) for group in curve.values()]
+        panel.errorbar(
+            list(curve),
+            [group.mean() for group in curve.values()],
+            yerr=[0.0 if each is None else (each.high - each.low) / 2 for each in intervals],
+            capsize=2.5,
+            label=f"layer {short(layer)}",
+            **series_style(index),
+        )
+    betas = sorted({beta for curve in curves.values() for beta in curve})
+    if min(betas) > 0 and max(betas) >= 10 * min(betas):
+        panel.set_xscale("log")
+    panel.set_xticks(betas, [f"{beta:g}" for beta in betas])
+    panel.minorticks_off()
+    panel.set_xlabel("beta, the weight of the similarity term")
+    panel.set_ylabel(f"Test {metric.name} ({metric.unit})")
+    legend_below(figure, [panel])
+    figure.suptitle(short(f"anti-transfer against {against}"))
+    return ReportFigure(
+        name,
+        f"Test {metric.name} against beta: anti-transfer against {against}",
+        f"Means with 95 % intervals (Student's t) at beta {', '.join(f'{b:g}' for b in betas)}, "
+        f"a curve for each of {len(curves)} layers, over the baseline's mean and deviation.",
+        figure,
+    )

@@ -1,0 +1,110 @@
+"""The report as one HTML page that needs nothing else: no network, no other file.
+
+Everything that comes from results and experiment files is data: jinja2 escapes it all, and the
+page's own policy lets no script run but the page's.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from config.experiments import Experiment
+from plotting.reporting.sentences import LEGEND
+from plotting.reporting.style import Picture
+from plotting.reporting.table import Column, Table, cell_text, sort_value
+from plotting.reporting.tables import COLLAPSED
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+# A screen has 96 pixels to the inch of CSS; figures are shown a little larger than printed.
+PIXELS_PER_INCH = 96 * 1.15
+WARNINGS = ("collapsed", "no control")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One comparison on the page.
+
+    Attributes:
+        findings: sentences by their heading.
+        folded: names of the tables that are folded up at first.
+    """
+
+    anchor: str
+    heading: str
+    description: str
+    findings: Mapping[str, Sequence[str]]
+    experiments: Sequence[Experiment]
+    tables: Sequence[Table]
+    folded: frozenset[str]
+    pictures: Sequence[Picture]
+
+
+class HtmlCell(NamedTuple):
+    """A cell of a table on the page."""
+
+    column: Column
+    text: str
+    sort: str
+
+
+def page(
+    title: str, subtitle: str, parts: Sequence[Part], problems: Sequence[str], folder: Path
+) -> str:
+    """Return the page's HTML.
+
+    Args:
+        folder: where the figures' PNG files are, which are put into the page.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
+    )
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    text = environment.get_template("report.html").render(
+        title=title,
+        subtitle=subtitle,
+        problems=problems,
+        parts=parts,
+        legend=LEGEND,
+        pixels_per_inch=PIXELS_PER_INCH,
+        html_rows=html_rows,
+        has_collapsed=has_collapsed,
+        is_warning=is_warning,
+        png=lambda figure: base64.b64encode((folder / f"{figure.name}.png").read_bytes()).decode(),
+        # The two files of the project itself are the only text that is not escaped.
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+    )
+    return f"{text.strip()}\n"
+
+
+def html_rows(table: Table) -> Iterator[list[HtmlCell]]:
+    """Return the cells of each row."""
+    for row in table.rows:
+        cells = zip(row, table.columns, strict=True)
+        yield [
+            HtmlCell(column, cell_text(cell, column), sort_value(cell)) for cell, column in cells
+        ]
+
+
+def has_collapsed(row: Sequence[HtmlCell]) -> bool:
+    """Whether a row of a table says that runs collapsed."""
+    return any(cell.text and cell.column.name == COLLAPSED for cell in row)
+
+
+def is_warning(sentence: str) -> bool:
+    """Whether a sentence is one that nobody should overlook."""
+    return any(word in sentence.lower() for word in WARNINGS)
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"

@@ -1,0 +1,226 @@
+"""Findings in plain words: one sentence each, and no claim beyond interval and p-value."""
+
+from plotting.reporting.compare import Method
+from plotting.reporting.findings import ControlFinding, Finding, Findings, MethodFinding
+from plotting.reporting.statistics import pairs_needed
+from plotting.reporting.table import fixed, p_text, signed
+
+LEGEND = (
+    "±: standard deviation over repetitions (other seeds, same split). difference: test result "
+    "minus the baseline's of the same seeds, with its 95 % interval (bootstrap) and the p-value of "
+    "a sign-flip permutation test, Holm-corrected over the layers. Where a method was run at "
+    "several layers, the one that is best on validation is shown. A difference is claimed only if "
+    "its interval excludes zero and p < 0.05."
+)
+
+
+def conclusions(findings: Findings) -> dict[str, list[str]]:
+    """Return a sentence for each method and control, by the question that they answer."""
+    methods = [method_sentence(each, findings) for each in findings.methods]
+    baseline = findings.comparison.baseline
+    if baseline is not None and baseline.num_collapsed:
+        collapse = _collapse(baseline.num_collapsed, len(baseline.results), "the baseline")
+        methods.append(capital(collapse))
+    controls = [control_sentence(each) for each in findings.controls]
+    return {
+        "Did it help?": methods,
+        "Does it come from the orthogonal task?": controls + missing_controls(findings),
+    }
+
+
+def method_sentence(found: MethodFinding, findings: Findings) -> str:
+    """Return a method's difference to the baseline, and what may be concluded."""
+    finding = found.chosen
+    text = f"{_name_of(found)}{_method_text(found, findings)}"
+    if found.method.incomplete:
+        text = f"{text} {incomplete_text(found.method)}"
+    if finding.group.num_collapsed:
+        collapse = _collapse(finding.group.num_collapsed, len(finding.group.results), "it")
+        text = f"{text} {capital(collapse)}"
+    return capital(text)
+
+
+def _name_of(found: MethodFinding) -> str:
+    """Return 'anti-transfer against X, layer 3 chosen on validation (experiment 29)'."""
+    group = found.chosen.group
+    layer = ""
+    if group.layer:
+        several = len(found.method.groups) > 1
+        layer = f", layer {group.layer}{' chosen on validation' if several else ''}"
+    identifiers = ", ".join(map(str, group.experiments))
+    word = "experiment" if len(group.experiments) == 1 else "experiments"
+    return f"{found.method.label}{layer} ({word} {identifiers})"
+
+
+def incomplete_text(method: Method) -> str:
+    """Say which layers the choice of the layer leaves out."""
+    return f"Not among the layers to choose from: {'; '.join(method.incomplete)}."
+
+
+def _method_text(found: MethodFinding, findings: Findings) -> str:
+    finding = found.chosen
+    if findings.comparison.baseline is None:
+        return ": no baseline trained alike is among these results; nothing to compare."
+    if finding.difference is None:
+        return ": no repetition shares its seed with the baseline; nothing to compare."
+    text = f" minus baseline, same seeds: {difference_text(finding)}"
+    if finding.verdict == "one pair":
+        return f"{text}; {_one_pair(found, findings)}"
+    verdicts = {
+        "better": "it helped here.",
+        "worse": "it hurt here.",
+        "not shown": f"these runs do not show a difference{cannot_show(finding)}.",
+    }
+    return f"{text}: {verdicts[finding.verdict]}{_contradiction(finding)}"
+
+
+def difference_text(finding: Finding) -> str:
+    """Return '+5.0 points, 95 % interval +2.5 to +7.5, p = 0.25 (3 pairs)'."""
+    difference, metric = finding.difference, finding.metric
+    if difference is None:
+        return "no pairs"
+    text = f"{signed(difference.mean, metric.digits)} {metric.difference_unit}"
+    if difference.num_pairs == 1:
+        return f"{text} in one pair"
+    if difference.interval is not None:
+        low, high = (signed(limit, metric.digits) for limit in difference.interval)
+        text += f", 95 % interval {low} to {high}"
+    if finding.p_corrected is not None:
+        p_value = p_text(finding.p_corrected)
+        text += f", p {p_value.replace('<', '< ') if '<' in p_value else f'= {p_value}'}"
+    return f"{text} ({difference.num_pairs} pairs)"
+
+
+def _one_pair(found: MethodFinding, findings: Findings) -> str:
+    """Say what one run for each layer cannot show."""
+    cannot = "one pair cannot tell a gain from training noise"
+    baseline, metric = findings.comparison.baseline, findings.metric
+    deviation = baseline.deviation() if baseline is not None else None
+    if deviation is not None and baseline is not None:
+        cannot += (
+            f", which alone gives the baseline a standard deviation of "
+            f"{fixed(deviation, metric.digits)} {metric.difference_unit} over its "
+            f"{len(baseline.results)} repetitions"
+        )
+    groups = found.method.groups
+    if len(groups) > 1 and all(len(group.results) == 1 for group in groups):
+        cannot += (
+            f"; with one run for each of {len(groups)} layers neither a gain at any "
+            "of them nor a difference between them can be concluded: the best of many would "
+            "lie above the baseline even if anti-transfer did nothing"
+        )
+    return f"{cannot}."
+
+
+def cannot_show(finding: Finding, tests: str = "layers") -> str:
+    """Return ' (3 pairs cannot show any difference: ...)'; empty where they could.
+
+    Args:
+        tests: what the p-values were corrected over.
+    """
+    if finding.can_show:
+        return ""
+    number = finding.difference.num_pairs if finding.difference else 0
+    pairs = f"{number} {'pair' if number == 1 else 'pairs'}"
+    if finding.num_tests > 1:
+        pairs += f", corrected over {finding.num_tests} {tests},"
+    needed = pairs_needed(finding.num_tests)
+    remedy = (
+        "fewer must be compared" if needed is None else f"at least {needed} repetitions are needed"
+    )
+    return f" ({pairs} cannot show any difference: {remedy})"
+
+
+def _contradiction(finding: Finding) -> str:
+    """Say why an interval without zero is no claim: so few pairs cannot give a small p-value."""
+    difference = finding.difference
+    if finding.verdict != "not shown" or difference is None or not difference.excludes_zero:
+        return ""
+    if not finding.can_show:
+        return (
+            " The interval excludes zero, but the p-value of so few pairs is never below "
+            f"{p_text(finding.least_p)}: no claim is made."
+        )
+    return " The interval excludes zero, the corrected p-value is above 0.05: no claim is made."
+
+
+def _collapse(number: int, of: int, what: str) -> str:
+    runs = "its only run" if of == 1 else f"{number} of its {of} runs"
+    whose = runs if what == "it" else runs.replace("its", f"{what}'s")
+    return (
+        f"collapsed: {whose} named one class only or did no better than chance on the "
+        "validation set, so these figures are not those of a trained network."
+    )
+
+
+def control_sentence(control: ControlFinding) -> str:
+    """Return what a method gains beside another frozen network at the same layer."""
+    name = f"{control.method.label}, layer {control.own.group.layer}"
+    network = control.control.group.against
+    other = "a random untrained network" if control.is_random else f"the network {network}"
+    head = "Control" if control.is_random else "Another network"
+    gains = (
+        f"gain {_gain(control.own)} against {control.own.group.against}, "
+        f"{_gain(control.control)} against {other}; the first minus the second "
+        f"{difference_text(control.between)}"
+    )
+    return f"{head} for {name}: {gains}. {capital(_control_verdict(control, other))}"
+
+
+def _gain(finding: Finding) -> str:
+    if finding.difference is None:
+        return "unknown"
+    metric = finding.metric
+    return f"{signed(finding.difference.mean, metric.digits)} {metric.difference_unit}"
+
+
+def _control_verdict(control: ControlFinding, other: str) -> str:
+    between = control.between
+    if between.verdict in ("no pair", "one pair"):
+        return f"too few pairs with {other} to tell the two apart."
+    if between.verdict == "better":
+        gain = "" if control.own.verdict == "better" else "; a gain over the baseline is not shown"
+        return f"more than {other} gives: it matters which network was frozen{gain}."
+    if between.verdict == "worse":
+        return f"{other} gives more{_source(control)}."
+    if control.gains_as_much:
+        return f"{other} gives as much{_as_far(between)}{_source(control)}."
+    return f"the two cannot be told apart{_as_far(between)}."
+
+
+def _source(control: ControlFinding) -> str:
+    """Say what a random network that gives as much, or more, tells of the gain, if there is one."""
+    if not control.is_random:
+        return ""
+    if control.control.verdict == "better":
+        return ": the gain does not come from the orthogonal task"
+    if control.own.verdict == "better":
+        return ": there is no evidence that the gain comes from the orthogonal task"
+    return ""
+
+
+def _as_far(between: Finding) -> str:
+    if between.can_show and between.difference is not None:
+        return f", as far as {between.difference.num_pairs} pairs can tell"
+    return cannot_show(between)
+
+
+def missing_controls(findings: Findings) -> list[str]:
+    """Return one sentence if a gain has no random control."""
+    have = {id(each.method) for each in findings.controls if each.is_random}
+    methods = [each.method for each in findings.methods if each.method.needs_control]
+    lacking = [method for method in methods if id(method) not in have]
+    if not lacking:
+        return []
+    several = any(len(method.groups[0].networks) > 1 for method in lacking)
+    how = ", as often as there are frozen networks" if several else ""
+    return [
+        f"No control against a random untrained network (at_dataset = random{how}) is among these "
+        f"results for: {'; '.join(method.label for method in lacking)}. Without it, a gain "
+        "cannot be put down to the orthogonal task."
+    ]
+
+
+def capital(text: str) -> str:
+    """Return the text with a capital first letter."""
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,273 @@
+"""The report's tables: methods side by side, layers, controls, oracle.
+
+A table is a list of columns, each with what it reads of a row; a new one is one more list.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from plotting.reporting.compare import Comparison, Group
+from plotting.reporting.findings import ControlFinding, Finding, Findings, MethodFinding
+from plotting.reporting.sentences import incomplete_text
+from plotting.reporting.statistics import mean_interval
+from plotting.reporting.table import Cell, Column, Table, file_name, fixed, make_table
+from training.results.loading import Metric
+
+COLLAPSED = "collapsed"
+DIFFERENCE_NOTES = (
+    "difference: mean over pairs of runs with the same seed, the method's minus the baseline's; "
+    "its 95 % interval is a bias-corrected and accelerated bootstrap, Student's t of two pairs, "
+    "and empty of one pair or where all differences are equal.",
+    "p: two-sided permutation test that flips the signs of the differences; n pairs cannot give "
+    "less than 2 / 2^n (0.25 of three). p (Holm): corrected over the layers of the method; nothing "
+    "is corrected over methods or tables. Below ten pairs or so the bootstrap's interval is too "
+    "narrow, so a difference is claimed only if p (Holm) is below 0.05 as well.",
+)
+CHOICE_NOTE = (
+    "layer: of several, the one with the best mean validation result over its repetitions, among "
+    "those with the most repetitions; its test result stands here, once."
+)
+INTERVAL_NOTE = "test 95 %: interval of the mean by Student's t over the repetitions."
+COLLAPSED_NOTE = (
+    "collapsed: runs that named one class only or did no better than chance on the validation set; "
+    "the figures of such runs are not those of a trained network."
+)
+ORACLE_NOTE = (
+    "Oracle: the layer was chosen on the test set itself, which nobody can do beforehand. These "
+    "figures are too good by the luck of the best of several, and are no result."
+)
+CONTROL_NOTE = (
+    "A gain that a random untrained network gives as well does not come from the orthogonal task. "
+    "The layer is the one chosen on validation for the network asked for. p (Holm) is of the "
+    "difference between the two networks, corrected over the layers that both were run at."
+)
+
+
+def all_tables(findings: Findings, prefix: str) -> list[Table]:
+    """Return the tables of one comparison in the order of the page, without those without rows."""
+    tables = [
+        main_table(findings, prefix),
+        control_table(findings, prefix),
+        oracle_table(findings, prefix),
+        *(layer_table(each, findings, prefix) for each in findings.methods),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def describe(comparison: Comparison) -> str:
+    """Return 'gsc (random by clip: speakers shared); 90 test examples, chance 14.4 %'."""
+    first = comparison.first
+    facts = [f"{comparison.dataset} ({first.split})"]
+    if first.num_test is not None:
+        facts.append(f"{first.num_test} test examples")
+    chances = [result.chance for group in comparison.groups for result in group.results]
+    known = [chance for chance in chances if chance is not None]
+    if known:
+        facts.append(f"chance {fixed(sum(known) / len(known))} %")
+    return "; ".join(facts)
+
+
+class Row(NamedTuple):
+    """A line of the tables of methods and layers."""
+
+    name: str
+    finding: Finding
+
+    @property
+    def group(self) -> Group:
+        """Return the repetitions."""
+        return self.finding.group
+
+
+def of_difference(
+    attribute: str, finding_of: Callable[[Any], Finding | None] = lambda row: row.finding
+) -> Callable[[Any], Cell]:
+    """Return a reader of mean, interval, num_pairs or p_value of a row's difference."""
+
+    def read(row: Any) -> Cell:
+        finding = finding_of(row)
+        cell: Cell = getattr(finding.difference if finding else None, attribute, None)
+        return cell
+
+    return read
+
+
+def collapsed_text(group: Group) -> str:
+    """Return '2 of 6'; empty if no run collapsed."""
+    return f"{group.num_collapsed} of {len(group.results)}" if group.num_collapsed else ""
+
+
+def _test_interval(row: Row) -> Cell:
+    """Return the interval of the mean, within what the metric can be."""
+    interval = mean_interval(row.group.values())
+    largest = row.group.metric.largest
+    return tuple(min(max(limit, 0.0), largest) for limit in interval) if interval else None
+
+
+def _method_columns(metric: Metric) -> list[Column]:
+    digits, unit = metric.digits, metric.difference_unit
+    return [
+        Column("method", lambda row: row.name),
+        Column("layer", lambda row: row.group.layer),
+        Column("runs", lambda row: len(row.group.results), "count"),
+        Column(
+            metric.heading("validation"),
+            lambda row: row.group.spread("validation"),
+            "spread",
+            digits,
+        ),
+        Column(metric.heading("test"), lambda row: row.group.spread(), "spread", digits),
+        Column("test 95 %", _test_interval, "interval", digits, in_terminal=False),
+        Column("pairs", of_difference("num_pairs"), "count", in_terminal=False),
+        Column(
+            "difference", of_difference("mean"), "difference", digits, hint=f"{unit}, same seeds"
+        ),
+        Column("difference 95 %", of_difference("interval"), "difference interval", digits),
+        Column("p", of_difference("p_value"), "p", in_terminal=False),
+        Column("p (Holm)", lambda row: row.finding.p_corrected, "p"),
+        Column(COLLAPSED, lambda row: collapsed_text(row.group), in_terminal=False),
+        Column(
+            "experiments",
+            lambda row: ", ".join(map(str, row.group.experiments)),
+            in_terminal=False,
+        ),
+    ]
+
+
+def main_table(findings: Findings, prefix: str = "") -> Table:
+    """Return baseline and methods, each at the layer that was chosen on validation."""
+    baseline = findings.comparison.baseline
+    rows = [Row(each.method.label, each.chosen) for each in findings.methods]
+    if baseline is not None:
+        rows.insert(0, Row("baseline", Finding(baseline, None, findings.metric)))
+    notes = (CHOICE_NOTE, *_incomplete_notes(findings.methods), INTERVAL_NOTE)
+    return make_table(
+        file_name(prefix, "methods"),
+        "Methods side by side",
+        _method_columns(findings.metric),
+        rows,
+        (*notes, *DIFFERENCE_NOTES, COLLAPSED_NOTE),
+        describe(findings.comparison),
+    )
+
+
+def _incomplete_notes(methods: Sequence[MethodFinding]) -> list[str]:
+    """Return a note for each method with layers that have fewer repetitions than others."""
+    return [
+        f"{each.method.label}: {incomplete_text(each.method)}"
+        for each in methods
+        if each.method.incomplete
+    ]
+
+
+def layer_table(found: MethodFinding, findings: Findings, prefix: str = "") -> Table:
+    """Return a method at each of its layers; without rows if it has one layer only."""
+
+    def mark(row: Row) -> str:
+        marks = {"on validation": found.chosen, "oracle (best on test)": found.oracle}
+        return " and ".join(text for text, each in marks.items() if each is row.finding)
+
+    _, layer, *others = _method_columns(findings.metric)
+    return make_table(
+        file_name(prefix, "layers", found.method.label),
+        f"Layer by layer: {found.method.label}",
+        [layer, Column("chosen", mark), *others],
+        [Row("", finding) for finding in found.layers if len(found.layers) > 1],
+        (*_incomplete_notes([found]), INTERVAL_NOTE, *DIFFERENCE_NOTES),
+        describe(findings.comparison),
+    )
+
+
+def oracle_table(findings: Findings, prefix: str = "") -> Table:
+    """Return the best layer on the test set, apart from the results."""
+    metric = findings.metric
+    several = [each for each in findings.methods if len(each.layers) > 1]
+    columns = [
+        Column("method", lambda row: row.method.label),
+        Column("oracle layer", lambda row: row.method.oracle.layer),
+        Column(
+            f"oracle {metric.heading('test')}",
+            lambda row: row.method.oracle.spread(),
+            "spread",
+            metric.digits,
+        ),
+        Column(
+            "oracle difference",
+            of_difference("mean", lambda row: row.oracle),
+            "difference",
+            metric.digits,
+        ),
+        Column("layer chosen on validation", lambda row: row.method.chosen.layer),
+        Column(
+            metric.heading("its test"),
+            lambda row: row.method.chosen.spread(),
+            "spread",
+            metric.digits,
+        ),
+    ]
+    return make_table(
+        file_name(prefix, "oracle"),
+        "Oracle, not a result: the best layer on the test set",
+        columns,
+        several,
+        (ORACLE_NOTE, *_incomplete_notes(several)),
+        describe(findings.comparison),
+    )
+
+
+class ControlRow(NamedTuple):
+    """A line of the table of controls; between: the network asked for minus this one."""
+
+    role: str
+    finding: Finding
+    between: Finding | None = None
+
+
+def control_table(findings: Findings, prefix: str = "") -> Table:
+    """Return each anti-transfer result, and other frozen networks at the same layer."""
+    metric = findings.metric
+    columns = [
+        Column("against", lambda row: row.finding.group.against),
+        Column("role", lambda row: row.role),
+        Column("layer", lambda row: row.finding.group.layer),
+        Column("runs", lambda row: len(row.finding.group.results), "count"),
+        Column(
+            metric.heading("test"), lambda row: row.finding.group.spread(), "spread", metric.digits
+        ),
+        Column("gain over baseline", of_difference("mean"), "difference", metric.digits),
+        Column("gain 95 %", of_difference("interval"), "difference interval", metric.digits),
+        Column(
+            "as asked minus this",
+            of_difference("mean", lambda row: row.between),
+            "difference",
+            metric.digits,
+        ),
+        Column(
+            "minus 95 %",
+            of_difference("interval", lambda row: row.between),
+            "difference interval",
+            metric.digits,
+        ),
+        Column("p (Holm)", lambda row: row.between.p_corrected if row.between else None, "p"),
+        Column(COLLAPSED, lambda row: collapsed_text(row.finding.group)),
+    ]
+    return make_table(
+        file_name(prefix, "controls"),
+        "Is it the orthogonal task? Other frozen networks at the same layer",
+        columns,
+        _control_rows(findings.controls),
+        (CONTROL_NOTE,),
+        describe(findings.comparison),
+    )
+
+
+def _control_rows(controls: Sequence[ControlFinding]) -> list[ControlRow]:
+    rows: list[ControlRow] = []
+    seen: set[int] = set()
+    for each in controls:
+        if id(each.own) not in seen:
+            seen.add(id(each.own))
+            rows.append(ControlRow("as asked", each.own))
+        role = "control: untrained network" if each.is_random else "another network"
+        rows.append(ControlRow(role, each.control, each.between))
+    return rows

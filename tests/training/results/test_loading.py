@@ -1,0 +1,130 @@
+"""Results read back: what is checked, and that each error is one line with file and key."""
+
+import json
+import math
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.errors import UserError
+from tests.synthetic_results import HISTORY, make_result, write_result
+from training.results.loading import Fold, Result, as_result, load_result, load_results
+
+
+def test_a_result_is_read_with_its_metric_in_percent(tmp_path: Path) -> None:
+    content = make_result(0.5, 3, 28, validation=0.4)
+    content["1"] = {**content["0"], "test_chance": 0.35, "test_examples": 10, "collapsed": True}
+    result = load_result(write_result(tmp_path, content))
+    assert [result.value(name) for name in ("train", "validation", "test")] == [90, 40, 50]
+    assert result.chance == pytest.approx(30.0)
+    assert result.num_test == 90 + 10
+    assert result.collapsed
+    assert result.stem == "gsc_randsplit_spectrum_fast_exp28_run4"
+    assert result.parameters.model_dump() == content["parameters"]
+
+
+def test_folds_are_in_the_order_of_their_numbers() -> None:
+    content = make_result(0.5, 0, 5)
+    content |= {str(fold): {"test_examples": fold} for fold in range(12)}
+    folds = as_result(content, "file").folds
+    assert [fold.test_examples for fold in folds] == list(range(12))
+
+
+def test_results_come_by_number_and_of_this_experiment_alone(tmp_path: Path) -> None:
+    for seed in (9, 1, 0):
+        write_result(tmp_path, make_result(seed / 10, seed, 5))
+    folder = tmp_path / "experiment_5" / "results"
+    (folder / "results_x_y_exp15_run1.json").write_text("{}")
+    assert [result.number for result in load_results(tmp_path, 5)] == [1, 2, 10]
+    assert load_results(tmp_path, 6) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is no JSON file"),
+        (b"[" * 100_000, "is no JSON file"),
+        (b'{"0": {"train_loss_hist": [NaN]}}', "NaN is no JSON number"),
+        (b"[1, 2]", "is no dictionary"),
+        (b"{}", "is no result of this project: 0 is missing"),
+        (pickle.dumps({"0": {}}), "is no JSON file: it is not UTF-8 text"),
+    ],
+)
+def test_a_foreign_file_is_one_line(tmp_path: Path, content: bytes, problem: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=problem) as error:
+        load_result(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda result: result["summary"].pop("test"), r"summary\.test\.mean_acc is None"),
+        (lambda result: result["summary"]["test"].update(mean_acc=None), "mean_acc is None"),
+        (lambda result: result["summary"]["test"].update(mean_acc=1.5), "mean_acc is 1.5"),
+        (lambda result: result["summary"]["test"].update(mean_acc=10**400), "mean_acc"),
+        (lambda result: result["summary"]["test"].update(mean_acc=True), "mean_acc"),
+        (lambda result: result["parameters"].update(kind="x"), r"parameters\.kind: must be one of"),
+        (lambda result: result["parameters"].update(seed="1"), r"parameters\.seed: must be"),
+        (lambda result: result["parameters"].pop("dataset"), r"parameters\.dataset: missing"),
+        (lambda result: result.update(model=3), "model: must be"),
+        (lambda result: result.update(number="\x1b[2J" * 900), "number: must be"),
+        (lambda result: result.pop("0"), "there is no fold"),
+        (lambda result: result["0"].update(test_confusion=[[1, 2]]), "no square matrix"),
+    ],
+)
+def test_a_damaged_result_is_one_line(
+    damage: Callable[[dict[str, Any]], object], said: str
+) -> None:
+    result = make_result(0.5, 0, 5)
+    damage(result)
+    with pytest.raises(UserError, match=said) as error:
+        as_result(result, "file.json")
+    assert str(error.value).startswith("file.json: ")
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 800
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"train_loss_hist": 1.0}, r"folds\.0\.curves\.train_loss_hist"),
+        ({"train_loss_hist": ["a", 1.0, 1.0]}, r"folds\.0\.curves\.train_loss_hist\.0"),
+        ({"train_loss_hist": [True, 1.0, 1.0]}, r"folds\.0\.curves\.train_loss_hist\.0"),
+        ({"train_loss_hist": []}, "train_loss_hist or val_loss_hist is missing"),
+        ({"val_acc_hist": [0.5]}, "differ in length"),
+        ({"best_epoch": 3}, "best_epoch is 3, must be 0-2"),
+        ({"best_epoch": "1"}, "best_epoch"),
+    ],
+)
+def test_a_damaged_history_is_one_line(changes: dict[str, Any], problem: str) -> None:
+    result = make_result(0.5, 0, 5)
+    result["0"] |= {**HISTORY, **changes}
+    with pytest.raises(UserError, match=problem) as error:
+        as_result(json.loads(json.dumps(result)), "file.json")
+    assert str(error.value).isprintable()
+
+
+def test_the_best_epoch_is_found_where_it_is_not_told() -> None:
+    fold = Fold(**{**HISTORY, "best_epoch": None, "val_loss_hist": [None, 2.0, 1.0]})
+    assert fold.best_epoch == 2
+    assert math.isnan(fold.curve("validation", "loss")[0])
+    assert fold.curve("train", "acc") == pytest.approx([30, 55, 80])
+    assert not fold.has("task_loss")
+
+
+def test_a_link_is_not_followed_but_a_linked_folder_is(tmp_path: Path) -> None:
+    result = write_result(tmp_path / "results", make_result(0.3, 0, 5))
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "results", target_is_directory=True)
+    found: list[Result] = load_results(tmp_path / "elsewhere", 5)
+    assert [each.value("test") for each in found] == [30]
+    link = result.with_name("results_gsc_randsplit_spectrum_fast_exp5_run2.json")
+    link.symlink_to(result)
+    with pytest.raises(UserError, match=r"exp5_run2\.json: is a symbolic link"):
+        load_results(tmp_path / "results", 5)
