@@ -1,6 +1,6 @@
 """Draws how a training went, epoch by epoch: loss, similarity term and accuracy.
 
-Without a file it draws the paper's run; given the JSON twin of a result, the user's own.
+Without a file it draws the paper's run; given the JSON of a result, the user's own.
 """
 
 import math

@@ -10,16 +10,20 @@ import numpy as np
 from training.results.loading import Result, as_result
 
 SETS = ("training", "validation", "test")
-AGAINST_NOISE = {"kind": "anti_transfer", "anti_transfer": True, "at_dataset": "noisyspeech"}
-AGAINST_RANDOM = {**AGAINST_NOISE, "at_dataset": "random"}
-HISTORY = {
+AGAINST_NOISE: dict[str, Any] = {
+    "kind": "anti_transfer",
+    "anti_transfer": True,
+    "at_dataset": "noisyspeech",
+}
+AGAINST_RANDOM: dict[str, Any] = {**AGAINST_NOISE, "at_dataset": "random"}
+HISTORY: dict[str, Any] = {
     "train_loss_hist": [2.0, 1.1, 0.7],
     "val_loss_hist": [2.1, 1.4, 1.6],
     "train_acc_hist": [0.3, 0.55, 0.8],
     "val_acc_hist": [0.25, 0.5, 0.45],
     "best_epoch": 1,
 }
-TRANSFER_HISTORY = {
+TRANSFER_HISTORY: dict[str, Any] = {
     **HISTORY,
     "train_feature_loss_hist": [0.5, 0.05, 0.02],
     "val_feature_loss_hist": [0.6, 0.06, 0.03],
@@ -171,10 +175,8 @@ def write_rich_results(folder: Path, layers: Sequence[int], seeds: int) -> list[
             f"[training_defaults]\n{ini}\n[instances]\nrepeat = 2\n"
         )
         middle = {"at_layer": layers[len(layers) // 2]} if is_transfer else {}
-        choices: list[dict[str, Any]] = {
-            "at_layer": [{"at_layer": layer} for layer in layers],
-            "at_beta": [{"at_beta": beta} for beta in (0.1, 3.0, 10.0)],
-        }.get(swept, [{**middle, **own}])
+        sweeps: dict[str, Sequence[Any]] = {"at_layer": layers, "at_beta": (0.1, 3.0, 10.0)}
+        choices = [{swept: value} for value in sweeps.get(swept, ())] or [{**middle, **own}]
         parameters = {"kind": family, "dataset": RICH_DATASET, **own}
         runs = [(choice, seed) for choice in choices for seed in range(seeds)]
         for number, (choice, seed) in enumerate(runs, start=1):

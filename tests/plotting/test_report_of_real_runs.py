@@ -36,8 +36,8 @@ def test_the_report_reads_what_training_and_invariance_write(
     assert {"confusion_1", "confusion_2", "epochs_1", "epochs_2", "invariance_norms"} <= names
     table = (report / "tables" / "01_tiny_methods.md").read_text()
     for identifier, label in ((5, "baseline"), (28, "against noisyspeech"), (29, "random network")):
-        twins = [json.loads(suite.files(identifier, n).json_path.read_text()) for n in (1, 2)]
-        mean = 50 * sum(twin["summary"]["test"]["mean_acc"] for twin in twins)
+        contents = [json.loads(suite.files(identifier, n).json_path.read_text()) for n in (1, 2)]
+        mean = 50 * sum(content["summary"]["test"]["mean_acc"] for content in contents)
         (row,) = [line for line in table.split("\n") if label in line and line.startswith("|")]
         assert f" {mean:.1f} ± " in row
     assert "random by clip: speakers shared" in (report / "report.html").read_text()

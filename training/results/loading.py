@@ -1,6 +1,6 @@
-"""Reads results back: which instances are finished, and what their JSON twins hold.
+"""Reads results back: which instances are finished, and what their JSON files hold.
 
-Only the twins are read; the numpy dictionaries beside them are for users.
+Only the JSON is read; the numpy dictionaries beside it are for users.
 """
 
 import math
@@ -18,7 +18,7 @@ from config.text import display_path, printable
 from training.results.dictionary import decisive
 from training.results.methods import METHODS
 
-TWIN_NAME = re.compile(r"results_.+_exp([0-9]+)_run[0-9]+\.json")
+RESULT_NAME = re.compile(r"results_.+_exp([0-9]+)_run[0-9]+\.json")
 REQUIRED_KEYS = ("0", "summary", "parameters", "inputs", "fingerprint", "number")
 # Keys of a result's summary by the names of the sets.
 SUMMARY_KEYS = {"train": "training", "validation": "validation", "test": "test"}
@@ -27,11 +27,11 @@ CURVES = ("loss", "task_loss", "feature_loss", "acc")
 LONGEST_TEXT = 200
 
 
-def twins(results_folder: Path, experiment: int) -> list[Path]:
-    """Return the JSON twins of an experiment's finished instances, in no order."""
+def result_paths(results_folder: Path, experiment: int) -> list[Path]:
+    """Return the JSON files of an experiment's finished instances, in no order."""
     folder = results_folder / f"experiment_{experiment}" / "results"
     try:
-        matches = [(path, TWIN_NAME.fullmatch(path.name)) for path in folder.iterdir()]
+        matches = [(path, RESULT_NAME.fullmatch(path.name)) for path in folder.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [path for path, match in matches if match and match[1] == str(experiment)]
@@ -39,7 +39,7 @@ def twins(results_folder: Path, experiment: int) -> list[Path]:
 
 def count_finished(results_folder: Path, experiment: int) -> int:
     """Count an experiment's instances that have a result."""
-    return len(twins(results_folder, experiment))
+    return len(result_paths(results_folder, experiment))
 
 
 def count_failed(results_folder: Path, experiment: int) -> int:
@@ -49,7 +49,7 @@ def count_failed(results_folder: Path, experiment: int) -> int:
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """Read a JSON twin.
+    """Read the JSON of a result.
 
     Raises:
         UserError: the file is no result of this project.
@@ -63,7 +63,7 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 class ResultReader:
-    """Reads JSON twins without the lists of their folds, which are by far the most of them.
+    """Reads results without the lists of their folds, which are by far the most of them.
 
     A file is read again only when it is another one, however often it is asked for.
     """
@@ -72,7 +72,7 @@ class ResultReader:
         self._known: dict[Path, tuple[Identity, dict[str, Any]]] = {}
 
     def find(self, path: Path) -> dict[str, Any] | None:
-        """Read a JSON twin as it is now; None if there is none.
+        """Read a result as it is now; None if there is none.
 
         Raises:
             UserError: the file is no result of this project.
@@ -87,7 +87,7 @@ class ResultReader:
 
     def find_all(self, results_folder: Path, experiment: int) -> list[dict[str, Any]]:
         """Read all finished instances of an experiment, by number."""
-        found = map(self.find, twins(results_folder, experiment))
+        found = map(self.find, result_paths(results_folder, experiment))
         return sorted(filter(None, found), key=lambda result: int(result["number"]))
 
 
@@ -333,7 +333,7 @@ def _without_parameters(summary: Any) -> Any:
 
 
 def as_result(content: Mapping[str, Any], place: str) -> Result:
-    """Check a twin's content.
+    """Check a result's JSON.
 
     Args:
         place: the file, for the error.
@@ -346,7 +346,7 @@ def as_result(content: Mapping[str, Any], place: str) -> Result:
 
 
 def load_result(path: Path) -> Result:
-    """Read and check a JSON twin.
+    """Read and check the JSON of a result.
 
     Raises:
         UserError: it cannot be read, or is no result of this project.
@@ -360,7 +360,7 @@ def load_results(results_folder: Path, experiment: int) -> list[Result]:
     Raises:
         UserError: a result is damaged.
     """
-    results = [load_result(path) for path in twins(results_folder, experiment)]
+    results = [load_result(path) for path in result_paths(results_folder, experiment)]
     return sorted(results, key=lambda result: result.number)
 
 

@@ -174,7 +174,10 @@ def test_as_many_frozen_networks_as_the_control_has() -> None:
 
 
 def test_anti_transfer_with_gradient_reversal_is_a_method_of_its_own() -> None:
-    reversal = {"gradient_reversal_label": "noise_type", "gradient_reversal_layer": 5}
+    reversal: dict[str, Any] = {
+        "gradient_reversal_label": "noise_type",
+        "gradient_reversal_layer": 5,
+    }
     (comparison,) = compared(
         make_result(0.5, 0, 28, **AGAINST_NOISE),
         make_result(0.6, 0, 29, **AGAINST_NOISE, **reversal),

@@ -14,8 +14,8 @@ from plotting.reporting.findings import Findings, find
 from plotting.reporting.published_values import published_table
 from tests.synthetic_results import AGAINST_NOISE, loaded, make_result
 
-AGAINST = {**AGAINST_NOISE, "at_dataset": "librispeech"}
-DATASET = {"dataset": "iemocap_randsplit"}
+AGAINST: dict[str, Any] = {**AGAINST_NOISE, "at_dataset": "librispeech"}
+DATASET: dict[str, Any] = {"dataset": "iemocap_randsplit"}
 
 
 def found(*results: dict[str, Any]) -> Findings:

@@ -15,7 +15,7 @@ from training.results.methods import (
     uses_random_networks,
 )
 
-REVERSAL = {
+REVERSAL: dict[str, Any] = {
     "gradient_reversal_label": "noise_type",
     "gradient_reversal_layer": 5,
     "gradient_reversal_weight": 1.0,
@@ -50,7 +50,11 @@ def test_labels_tell_methods_apart() -> None:
 
 
 def test_a_similarity_is_named_by_its_values() -> None:
-    pooled = {"at_aggregation": "pool", "at_distance": "cka_within_class", "at_ramp": 0.3}
+    pooled: dict[str, Any] = {
+        "at_aggregation": "pool",
+        "at_distance": "cka_within_class",
+        "at_ramp": 0.3,
+    }
     assert labels({**AGAINST_NOISE, "at_ramp": 0.0}, {**AGAINST_NOISE, **pooled}) == [
         "anti-transfer against noisyspeech (gram, cos_squared)",
         "anti-transfer against noisyspeech (pool, cka_within_class, ramp 0.3)",
