@@ -17,7 +17,8 @@ from matplotlib.typing import RcKeyType
 
 from config.command_line import settings_parser
 from config.files import written_aside
-from config.settings import NUM_CONVOLUTIONS, display_path
+from config.settings import NUM_CONVOLUTIONS
+from config.text import display_path
 
 # The palette of Okabe and Ito, "Color Universal Design" (2008).
 BLACK = "#000000"

@@ -14,8 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from config.command_line import run_command, settings_from
 from config.errors import UserError
-from config.settings import display_path
-from config.text import printable
+from config.text import display_path, printable
 from plotting.figures import (
     BLACK,
     GREY,

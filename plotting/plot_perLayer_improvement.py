@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 
 from config.command_line import run_command, settings_from
 from config.errors import UserError
-from config.settings import NUM_CONVOLUTIONS, display_path
-from config.text import printable
+from config.settings import NUM_CONVOLUTIONS
+from config.text import display_path, printable
 from plotting.figures import (
     GREY,
     ORANGE,

@@ -14,11 +14,9 @@ from typing import Any
 from config.command_line import run_command, settings_parser
 from config.errors import UserError
 from config.experiments import Experiment, load_experiments, select_experiments
-from config.files import write_json, write_text
-from config.json_files import read_json
-from config.settings import display_path
-from config.text import printable
-from config.words import add_experiments_option, parse_words
+from config.files import read_json, write_json, write_text
+from config.selection import add_experiments_option, parse_selection
+from config.text import display_path, printable
 from plotting.figures import figure_style
 from plotting.published import load_published
 from plotting.reporting.compare import Comparison, compare
@@ -180,13 +178,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     experiments = load_experiments(parsed.experiments, parsed.config, parsed.overrides)
     results_folder = next(iter(experiments.values())).instances[0].settings.results.results_folder
     if parsed.words:
-        request = parse_words(parsed.words)
-        if request.gpu is not None:
+        selection = parse_selection(parsed.words)
+        if selection.gpu is not None:
             raise UserError(
                 f"{printable(' '.join(parsed.words))}: only [IDs] can be given: a report needs no "
                 "GPU and shows all instances"
             )
-        chosen = select_experiments(experiments, request.wanted)
+        chosen = select_experiments(experiments, selection.wanted)
     else:
         chosen = with_results(experiments, results_folder)
     path, found = write_report(chosen, results_folder)

@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from config.errors import UserError
-from config.json_files import read_json, require_fields
-from config.settings import display_path
-from config.text import printable
+from config.files import read_json, require_fields
+from config.text import display_path, printable
 from training.results.dictionary import InstanceFiles
 from training.results.loading import Result, Share, shorten
 
@@ -111,7 +110,7 @@ def load_analyses(results_folder: Path, results: Iterable[Result]) -> Analyses:
         if not path.exists():
             continue
         place = printable(display_path(path))
-        content = read_json(path, follow_links=False)
+        content = read_json(path)
         require_fields(content, Analysis, place)
         analysis = Analysis.model_validate(content)
         if analysis.fingerprint == result.fingerprint:

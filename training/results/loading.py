@@ -54,7 +54,7 @@ def read_result(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is no result of this project.
     """
-    result = read_json(path, follow_links=False)
+    result = read_json(path)
     for key in REQUIRED_KEYS:
         if key not in result:
             place = printable(display_path(path))

@@ -173,15 +173,6 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, changes: dict[str, Any], pro
     assert str(error.value).isprintable()
 
 
-def test_a_link_is_not_followed(tmp_path: Path) -> None:
-    one = make_result(0.5, 0, 5)
-    path = measure(tmp_path, one, 0.5)
-    path.rename(tmp_path / "elsewhere.json")
-    path.symlink_to(tmp_path / "elsewhere.json")
-    with pytest.raises(UserError, match="symbolic link"):
-        load_analyses(tmp_path, loaded([one]))
-
-
 def test_tables_hold_probes_and_layers_in_the_networks_order(tmp_path: Path) -> None:
     found = found_of(measured_runs(tmp_path, (-0.1, -0.2, -0.15)), tmp_path)
     assert found.layers == ("2", "13", "penultimate")
