@@ -92,7 +92,7 @@ class Sound:
 
 
 def goodness_of(klass: str) -> str | None:
-    """The goodness that a sound's tags stand for; None: a scale, or tags that name no single one.
+    """Return the goodness that tags stand for; None: a scale, or tags that name no single one.
 
     Bad pitch is rare, so it counts beside other tags too.
     """
@@ -106,7 +106,7 @@ def goodness_of(klass: str) -> str | None:
 
 
 def find_sounds(settings: Settings) -> list[Sound]:
-    """Every sound with a goodness and a file, sorted by instrument and number.
+    """Return every sound with a goodness and a file, sorted by instrument and number.
 
     Of two rows of the database for one file the last counts.
 
@@ -141,7 +141,7 @@ def find_sounds(settings: Settings) -> list[Sound]:
 
 
 def read_database(path: Path) -> "pandas.DataFrame":
-    """All sounds: id, instrument, klass, pack_filename, pack (its name), goodness (or missing).
+    """Read all sounds: id, instrument, klass, pack_filename, pack (name), goodness (or missing).
 
     Raises:
         UserError: the file is no SQLite database, or lacks a table or column that is needed.
@@ -166,7 +166,7 @@ def read_database(path: Path) -> "pandas.DataFrame":
 
 
 def _files_of(pack: Path) -> dict[str, Path]:
-    """The .wav files of a pack's first microphone, by name.
+    """Return the .wav files of a pack's first microphone, by name.
 
     First by name; folders with _ or # in their names hold no takes of a microphone.
     """
@@ -181,7 +181,7 @@ def _files_of(pack: Path) -> dict[str, Path]:
 
 
 def choose_balanced(settings: Settings) -> list[Sound]:
-    """As many sounds of each goodness as the rarest one has, drawn at random.
+    """Draw as many sounds of each goodness as the rarest one has.
 
     Instrument recognition uses the same sounds as the goodness tasks, as in the release: how good
     a sound is then says nothing about how many there are, and [preprocessing] seed gives both

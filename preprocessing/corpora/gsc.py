@@ -55,7 +55,7 @@ SYNTHESIZERS = {
 
 
 def choose_balanced(settings: Settings) -> list[tuple[Path, str]]:
-    """items_per_class random clips of each digit, with the names they get when balanced.
+    """Draw items_per_class clips of each digit, with the names they get when balanced.
 
     Raises:
         UserError: the corpus is missing, or a word has too few clips.
@@ -80,7 +80,7 @@ def choose_balanced(settings: Settings) -> list[tuple[Path, str]]:
 
 
 def write_balanced(settings: Settings) -> Path:
-    """Copy the chosen clips into one folder with a manifest; returns the folder.
+    """Copy the chosen clips into one folder with a manifest; return the folder.
 
     Raises:
         UserError: as choose_balanced, or the folder holds another choice.
@@ -121,7 +121,7 @@ def _write_noisy(settings: Settings, kind: str) -> None:
 
 
 def plan_noisy(settings: Settings, snrs: Sequence[float]) -> list[Mixture]:
-    """Each balanced clip once, with a random noise at a random one of the SNRs (dB).
+    """Plan each balanced clip once, with a random noise at a random one of the SNRs (dB).
 
     Noise that is shorter than the clip is extended by itself.
     """
@@ -137,12 +137,12 @@ def plan_noisy(settings: Settings, snrs: Sequence[float]) -> list[Mixture]:
 
 
 def mixtures_folder(settings: Settings, kind: str) -> Path:
-    """Where clips of one kind (balanced, noisy_balanced, noisy_MORE_balanced) lie."""
+    """Return the folder of one kind of clips: balanced, noisy_balanced, noisy_MORE_balanced."""
     return settings.preprocessing.augmented_gsc_folder / kind
 
 
 def balanced_files(settings: Settings) -> list[Path]:
-    """The clips that write_balanced chose.
+    """Return the clips that write_balanced chose.
 
     Raises:
         UserError: there are none; says which command makes them.
@@ -153,7 +153,7 @@ def balanced_files(settings: Settings) -> list[Path]:
 
 
 def clip_of(path: Path, details: dict[str, str | float | int]) -> Clip:
-    """A clip whose name ends in _<word>.wav and holds <speaker hash>_nohash_<n>."""
+    """Describe a clip whose name ends in _<word>.wav and holds <speaker hash>_nohash_<n>."""
     word = path.stem.rpartition("_")[2]
     speaker = path.stem.partition("_nohash_")[0].rpartition("_")[2]
     return Clip(

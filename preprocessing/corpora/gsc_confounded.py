@@ -24,10 +24,9 @@ from preprocessing.corpora.gsc import (
     clip_of,
     mixtures_folder,
 )
-from preprocessing.corpora.noisyspeech import CORPUS as MS_SNSD
-from preprocessing.corpora.noisyspeech import find_present_noises, noise_folder
+from preprocessing.corpora.noisyspeech import find_noises
 from preprocessing.pipeline.dataset import OWN_SPLIT, SETS, Clip, Dataset
-from preprocessing.pipeline.manifests import MANIFEST, read_manifest
+from preprocessing.pipeline.manifests import read_manifest
 from preprocessing.pipeline.noise_mixing import Mixture, details_of, write_mixtures
 from preprocessing.pipeline.splits import split_groups
 
@@ -47,13 +46,13 @@ class _Pairing:
 
 
 def confounded_folder(settings: Settings) -> Path:
-    """Where the mixtures lie; each value of confounding has a folder of its own."""
+    """Return the folder of the mixtures; each value of confounding has a folder of its own."""
     fraction = settings.preprocessing.confounding
     return mixtures_folder(settings, f"confounded_{fraction:g}_balanced")
 
 
 def write_confounded(settings: Settings) -> Path:
-    """Mix the balanced clips with noise that misleads; returns the folder.
+    """Mix the balanced clips with noise that misleads; return the folder.
 
     Raises:
         UserError: as plan_confounded, or the folder holds mixtures made in another way.
@@ -66,7 +65,7 @@ def write_confounded(settings: Settings) -> Path:
 
 
 def plan_confounded(settings: Settings) -> list[Mixture]:
-    """Each balanced clip once, with a noise at one of SNRS, and with the set of its speaker.
+    """Plan each balanced clip once, with a noise at one of SNRS, and with the set of its speaker.
 
     Speakers are divided by train_split, validation_split and test_split, and so are the files of
     each type of noise if each type has three or more. All is drawn by [preprocessing] seed; with
@@ -119,20 +118,17 @@ def _sets_of_speakers(
 
 
 def _noises_of_sets(settings: Settings, generator: np.random.Generator) -> dict[str, FilesOfTypes]:
-    """For each set the files that it may use of the ten types, which are in the words' order."""
+    """Return for each set the files that it may use of the ten types, in the words' order."""
     by_type: FilesOfTypes = {}
-    for path, kind in find_present_noises(settings):
+    for path, kind in find_noises(settings, num_types=len(DIGITS)):
         by_type.setdefault(kind, []).append(path)
-    folder = noise_folder(settings)
-    if len(by_type) < len(DIGITS):
-        found = f"holds {len(by_type)} types of noise, but {len(DIGITS)} words need one each"
-        raise MS_SNSD.wrong_folder(folder, found)
     chosen = {kind: by_type[kind] for kind in sorted(by_type)[: len(DIGITS)]}
     fewest = min(chosen, key=lambda kind: len(chosen[kind]))
     if len(chosen[fewest]) < len(SETS):
+        folder = display_path(chosen[fewest][0].parent)
         print(
-            f"{display_path(folder)}: {len(chosen[fewest])} files of {fewest}, too few for three "
-            "sets: training and test use the same files of noise"
+            f"{folder}: {len(chosen[fewest])} files of {fewest}, too few for three sets: training "
+            "and test use the same files of noise"
         )
         return dict.fromkeys(SETS, chosen)
     sets: dict[str, FilesOfTypes] = {name: {} for name in SETS}
@@ -151,7 +147,7 @@ def _pair(
     settings: Settings,
     generator: np.random.Generator,
 ) -> list[_Pairing]:
-    """A type of noise for each clip; the confounded fraction is that of each word in each set.
+    """Draw a type of noise for each clip; the confounded fraction is that of each word in each set.
 
     The other clips of a word and set go through the types in a random order, again and again.
     """
@@ -173,7 +169,7 @@ def _pair(
 
 
 def _print_summary(mixtures: Sequence[Mixture], folder: Path) -> None:
-    """How many clips each set has, and in how many the noise was chosen for the word."""
+    """Print how many clips each set has, and in how many the noise was chosen for the word."""
     notes = [dict(mixture.notes) for mixture in mixtures]
     sizes = Counter(note["set"] for note in notes)
     misleading = Counter(note["set"] for note in notes if note["confounded"] == "1")
@@ -182,7 +178,7 @@ def _print_summary(mixtures: Sequence[Mixture], folder: Path) -> None:
 
 
 def list_confounded(settings: Settings) -> list[Clip]:
-    """The mixtures, grouped by speaker, with the sets that their manifest says.
+    """Return the mixtures, grouped by speaker, with the sets that their manifest says.
 
     Raises:
         UserError: there are none for this confounding, or the manifest is damaged.
@@ -193,11 +189,6 @@ def list_confounded(settings: Settings) -> list[Clip]:
 
 
 def _clip_of_row(folder: Path, row: dict[str, str]) -> Clip:
-    if row["set"] not in SETS or row["confounded"] not in ("0", "1"):
-        raise UserError(
-            f"{display_path(folder / MANIFEST)}: is damaged: {row['file']} has no set, or "
-            f"confounded is not 0 or 1; remove that folder and run {SYNTHESIZER}"
-        )
     details = details_of(row) | {"set": row["set"], "confounded": int(row["confounded"])}
     clip = clip_of(folder / row["file"], details)
     return replace(clip, group=str(clip.details["speaker"]), fixed_set=row["set"])

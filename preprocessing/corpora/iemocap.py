@@ -55,7 +55,7 @@ class Utterance:
 
 
 def find_utterances(settings: Settings) -> list[Utterance]:
-    """Every utterance with a .wav file, sorted by session, dialog and name.
+    """Return every utterance with a .wav file, sorted by session, dialog and name.
 
     Raises:
         UserError: the folder is not set, or holds none.
@@ -73,7 +73,7 @@ def find_utterances(settings: Settings) -> list[Utterance]:
 
 
 def read_emotions(path: Path) -> dict[str, str]:
-    """Emotion by utterance, from one evaluation file; none if there is no such file.
+    """Read the emotion of each utterance from one evaluation file; none if there is no such file.
 
     Each utterance has one line "[start - end]<tab>utterance<tab>emotion<tab>[v, a, d]", followed
     by the lines of its single judges.
@@ -111,7 +111,7 @@ def _utterances_of(session: Path) -> list[Utterance]:
 
 
 def _list_emotions(settings: Settings, group_of: Callable[[Utterance], str]) -> list[Clip]:
-    """The utterances with one of the four emotions; all other labels are left out."""
+    """Return the utterances with one of the four emotions; all other labels are left out."""
     utterances = find_utterances(settings)
     labelled = sum(bool(utterance.emotion) for utterance in utterances)
     if not labelled:
@@ -135,7 +135,7 @@ def _list_emotions_by_session(settings: Settings) -> list[Clip]:
 
 
 def _list_speakers(settings: Settings) -> list[Clip]:
-    """All utterances, whatever their emotion: who speaks is known of each (as in the release).
+    """Return all utterances, whatever their emotion (as in the release).
 
     A speaker is an actor, or with speaker_label = session the two actors of a session.
     """

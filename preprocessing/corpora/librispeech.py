@@ -60,7 +60,7 @@ class Occurrence(NamedTuple):
 
 
 def list_words(settings: Settings) -> list[Clip]:
-    """Every labelled occurrence of the num_classes_librispeech words; those of a file together.
+    """Return every labelled occurrence of the words to tell apart; those of a file together.
 
     Raises:
         UserError: the corpus or its word labels are missing or not as expected.
@@ -89,7 +89,7 @@ def _root(settings: Settings) -> Path:
 
 
 def _find_sets(split: Path) -> list[tuple[Path, str]]:
-    """(folder, part) of every set; refuses a corpus without training, validation or test."""
+    """Return (folder, part) of every set; refuse a corpus without training, validation or test."""
     sets = []
     for folder in sorted(path for path in split.iterdir() if path.is_dir()):
         parts = [part for word, part in PARTS_OF_SETS.items() if word in folder.name]
@@ -115,7 +115,7 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def _read_words(path: Path, num_words: int) -> dict[str, int]:
-    """The label of each word: its line, from 0."""
+    """Return the label of each word: its line, from 0."""
     labels: dict[str, int] = {}
     for label, line in enumerate(_read_lines(path)):
         if line.strip():

@@ -4,6 +4,8 @@ Layout of the clone: clean_train/*.wav, noise_train/<Type>_<n>.wav.
 """
 
 import math
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -51,39 +53,21 @@ SHORTEST_SECONDS = 1.0
 SYNTHESIZER = "python preprocessing/noisyspeech_synthesizer.py"
 
 
-def find_noises(settings: Settings) -> list[tuple[Path, str]]:
-    """(file, type) of every noise of the eleven types, sorted; other types are left out.
+def find_noises(settings: Settings, num_types: int = len(NOISE_TYPES)) -> list[tuple[Path, str]]:
+    """Return (file, type) of every noise of the eleven types, sorted; others are left out.
 
     Raises:
-        UserError: the folder of the clone is not set, or holds none.
+        UserError: the folder of the clone is not set, or holds fewer types than are needed.
     """
-    folder = noise_folder(settings)
-    noises = find_present_noises(settings)
-    missing = sorted(set(NOISE_TYPES) - {kind for _, kind in noises})
-    if missing:
-        raise CORPUS.wrong_folder(folder, f"has no <Type>_<n>.wav of {', '.join(missing)}")
+    folder = _part(settings, "noise_train")
+    named = [(path, path.stem.partition("_")[0]) for path in sorted(folder.glob("*.wav"))]
+    noises = [(path, kind) for path, kind in named if kind in NOISE_TYPES]
+    found = {kind for _, kind in noises}
+    if len(found) < num_types:
+        missing = ", ".join(sorted(set(NOISE_TYPES) - found))
+        problem = f"has no <Type>_<n>.wav of {missing}, but {num_types} types are needed"
+        raise CORPUS.wrong_folder(folder, problem)
     return noises
-
-
-def find_present_noises(settings: Settings) -> list[tuple[Path, str]]:
-    """As find_noises, of those of the eleven types that there are.
-
-    Raises:
-        UserError: the folder of the clone is not set, or has no folder of noises.
-    """
-    named = [
-        (path, path.stem.partition("_")[0]) for path in sorted(noise_folder(settings).glob("*.wav"))
-    ]
-    return [(path, kind) for path, kind in named if kind in NOISE_TYPES]
-
-
-def noise_folder(settings: Settings) -> Path:
-    """Where the noises of the clone lie.
-
-    Raises:
-        UserError: the folder of the clone is not set, or has no such folder.
-    """
-    return _part(settings, "noise_train")
 
 
 def plan_mixtures(settings: Settings) -> list[Mixture]:
@@ -98,22 +82,22 @@ def plan_mixtures(settings: Settings) -> list[Mixture]:
         raise CORPUS.wrong_folder(_part(settings, "clean_train"), "holds no .wav files")
     noises = find_noises(settings)
     rate = settings.sampling.sr_target
-    lengths = _Lengths(rate)
+    length_of = cache(partial(_usable_seconds, sample_rate=rate))
     snrs = tuple(np.linspace(LOWEST_SNR, HIGHEST_SNR, NUM_SNRS).tolist())
     generator = np.random.default_rng(settings.preprocessing.seed)
     wanted = settings.preprocessing.total_hours * 3600
     mixtures: list[Mixture] = []
     planned = 0.0
     while planned < wanted:
-        chosen = _extend(speech, int(generator.integers(len(speech))), SHORTEST_SECONDS, lengths)
-        seconds = sum(lengths.of(path) for path in chosen)
+        chosen = _extend(speech, int(generator.integers(len(speech))), SHORTEST_SECONDS, length_of)
+        seconds = sum(map(length_of, chosen))
         noise, kind = noises[int(generator.integers(len(noises)))]
         same_kind = [path for path, other in noises if other == kind]
         counter = len(mixtures) + 1
         mixtures.append(
             Mixture(
                 speech=chosen,
-                noise=_extend(same_kind, same_kind.index(noise), seconds, lengths),
+                noise=_extend(same_kind, same_kind.index(noise), seconds, length_of),
                 noise_type=kind,
                 num_samples=round(seconds * rate),
                 snrs=snrs,
@@ -137,28 +121,21 @@ def _part(settings: Settings, name: str) -> Path:
     return folder
 
 
-class _Lengths:
-    """Lengths in s, read from each header once; an unreadable file has length 0.
+def _usable_seconds(path: Path, sample_rate: int) -> float:
+    """Return a file's length in s, by its header; 0 if it is unreadable.
 
     Only whole samples at the rate of the mixtures count, so that joined files never fall short.
     """
-
-    def __init__(self, sample_rate: int) -> None:
-        self._sample_rate = sample_rate
-        self._known: dict[Path, float] = {}
-
-    def of(self, path: Path) -> float:
-        if path not in self._known:
-            try:
-                num_samples = math.floor(audio_seconds(path) * self._sample_rate + 1e-6)
-                self._known[path] = num_samples / self._sample_rate
-            except UnusableAudioError:
-                self._known[path] = 0.0
-        return self._known[path]
+    try:
+        return math.floor(audio_seconds(path) * sample_rate + 1e-6) / sample_rate
+    except UnusableAudioError:
+        return 0.0
 
 
-def _extend(files: list[Path], first: int, seconds: float, lengths: _Lengths) -> tuple[Path, ...]:
-    """files[first] and those after it, circularly, until they last the given time in s.
+def _extend(
+    files: list[Path], first: int, seconds: float, length_of: Callable[[Path], float]
+) -> tuple[Path, ...]:
+    """Return files[first] and those after it, circularly, until they last the given seconds.
 
     Raises:
         UserError: all files together are silent or unreadable.
@@ -169,9 +146,9 @@ def _extend(files: list[Path], first: int, seconds: float, lengths: _Lengths) ->
     while lasting < seconds or not chosen:
         path = files[position % len(files)]
         position += 1
-        if lengths.of(path) > 0:
+        if length_of(path) > 0:
             chosen.append(path)
-            lasting += lengths.of(path)
+            lasting += length_of(path)
         if position - first > len(files) and not chosen:
             raise UserError(f"{display_path(path.parent)}: none of its files can be read")
     return tuple(chosen)

@@ -58,7 +58,7 @@ class Note(NamedTuple):
 
 
 def list_notes(settings: Settings) -> list[Clip]:
-    """The notes of the three sets; of a set with more than 56,000, as many at random.
+    """Return the notes of the three sets; of a set with more than 56,000, as many at random.
 
     Raises:
         UserError: the corpus is missing or not as expected.
@@ -100,7 +100,7 @@ def _read_notes(folder: Path) -> dict[str, Note]:
 
 
 def _keep_what_is_needed(fields: dict[str, Any]) -> Note | dict[str, Any]:
-    """Called for each object as it is read, so that no note is held as a whole."""
+    """Reduce each object as it is read, so that no note is held as a whole."""
     if "instrument_family" not in fields:
         return fields
     return Note(

@@ -10,7 +10,7 @@ NOISE_SNR_DB = (20.0, 40.0)
 
 
 def altered_copy(samples: Samples, generator: np.random.Generator) -> Samples:
-    """A copy with a random gain (+-6 dB), circular shift (+-10 %) and white noise (20-40 dB SNR).
+    """Make a copy with random gain (+-6 dB), circular shift (+-10 %) and noise (20-40 dB SNR).
 
     Args:
         samples: shape (samples,), not silent.

@@ -49,7 +49,7 @@ class Archive:
 
 
 def download(archive: Archive, folder: Path) -> Path:
-    """Download into a folder unless it is there; returns the checked file.
+    """Download into a folder unless it is there; return the checked file.
 
     What a cut connection leaves behind is <file>.part; the next call asks for the rest.
 
@@ -151,77 +151,56 @@ def unpack(archive: Archive, path: Path, folder: Path) -> None:
     Raises:
         UserError: the archive is damaged, or a member would land outside the folder.
     """
-    mark = unpacked_mark(archive, folder)
-    if mark.exists():
-        return
     target = folder / archive.folder
     target.mkdir(parents=True, exist_ok=True)
     print(f"unpacking {display_path(path)} into {display_path(target)}")
+    unpack_members = _unpack_zip if path.suffix == ".zip" else _unpack_tar
     try:
-        if path.suffix == ".zip":
-            _unpack_zip(path, target, archive.inner_folder)
-        else:
-            _unpack_tar(path, target, archive.inner_folder)
-    except tarfile.FilterError as error:
-        raise _unsafe(path, error.tarinfo.name) from None
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise _damaged(path, error) from None
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise _damaged(path, error) from None
-    write_text(mark, f"{archive.url}\n")
+        unpack_members(path, target, archive.inner_folder)
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        gzip.BadGzipFile,
+        zlib.error,
+        EOFError,
+    ) as error:
+        reason = " ".join(printable(str(error)).split())
+        raise UserError(
+            f"{display_path(path)}: cannot be unpacked ({reason}); remove it and run the same "
+            "command"
+        ) from None
+    write_text(unpacked_mark(archive, folder), f"{archive.url}\n")
 
 
 def unpacked_mark(archive: Archive, folder: Path) -> Path:
-    """The file that says that an archive was unpacked into a folder as a whole."""
+    """Return the file that says that an archive was unpacked into a folder as a whole."""
     return folder / f".{archive.file}.unpacked"
 
 
 def _unpack_tar(path: Path, target: Path, inner_folder: str) -> None:
-    def checked(member: tarfile.TarInfo, destination: str) -> tarfile.TarInfo | None:
-        tarfile.data_filter(member, destination)
+    def renamed(member: tarfile.TarInfo, destination: str) -> tarfile.TarInfo | None:
         name = _without(inner_folder, member.name)
         return tarfile.data_filter(member.replace(name=name), destination) if name else None
 
     with gzip.open(path) as unzipped:
         with tarfile.open(fileobj=unzipped, mode="r|") as file:
             for member in tqdm(file, desc=path.name, unit="file", mininterval=0.5):
-                file.extract(member, target, filter=checked)
+                file.extract(member, target, filter=renamed)
         while unzipped.read(CHUNK_BYTES):  # gzip compares its checksum at the very end
             pass
 
 
 def _unpack_zip(path: Path, target: Path, inner_folder: str) -> None:
     with zipfile.ZipFile(path) as file:
-        members = file.infolist()
-        for member in members:
-            if not (target / member.filename).resolve().is_relative_to(target.resolve()):
-                raise _unsafe(path, member.filename)
-        for member in tqdm(members, desc=path.name, unit="file", mininterval=0.5):
-            name = _without(inner_folder, member.filename)
-            if name:
-                member.filename = name
+        for member in tqdm(file.infolist(), desc=path.name, unit="file", mininterval=0.5):
+            member.filename = _without(inner_folder, member.filename)
+            if member.filename:
                 file.extract(member, target)
 
 
 def _without(inner_folder: str, name: str) -> str:
-    """The member's name, the inner folder left out; empty: nothing to unpack."""
+    """Return the member's name without the inner folder; empty: nothing to unpack."""
     name = name.removeprefix("./")
     if not inner_folder:
         return name
     return name.removeprefix(f"{inner_folder}/") if name.startswith(f"{inner_folder}/") else ""
-
-
-def _unsafe(path: Path, member: str) -> UserError:
-    return UserError(
-        f"{display_path(path)}: refused, its member {printable(member)} is no plain file inside "
-        "the corpus's folder"
-    )
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    reason = " ".join(printable(str(error)).split())
-    return UserError(
-        f"{display_path(path)}: cannot be unpacked ({reason}); remove it and run the same command"
-    )

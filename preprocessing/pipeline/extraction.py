@@ -220,11 +220,7 @@ def _splits(dataset: Dataset, settings: Settings, kept: list[Clip]) -> dict[str,
             if not members:
                 raise UserError(f"{dataset.name}: the corpus has no clips in its {name} set")
     else:
-        divided = split_groups(groups, training.fractions, num_folds)
-        folds = [
-            {"train": fold.train, "validation": fold.validation, "test": fold.test}
-            for fold in divided
-        ]
+        folds = [vars(fold) for fold in split_groups(groups, training.fractions, num_folds)]
     return {
         "type": dataset.split_type,
         "seed": settings.preprocessing.seed,

@@ -12,7 +12,7 @@ Fold = Mapping[str, Sequence[str]]
 
 
 def one_group_for_equal_audio(clips: Sequence[Clip], contents: Sequence[str]) -> list[Clip]:
-    """Clips with the same samples get the group of the first of them, so no split divides them.
+    """Give clips with the same samples the group of the first, so that no split divides them.
 
     Args:
         contents: hash of each clip's samples.
@@ -61,7 +61,7 @@ def _sets_of_groups(dataset: str, fold: Fold) -> dict[str, str]:
 def shared_sources(
     clips: Sequence[Clip], sources: Sequence[str], fold: Fold
 ) -> dict[str, dict[str, int]]:
-    """For each source (speaker, session, ...): how many there are, how many in several sets."""
+    """Count for each source (speaker, session, ...) how many there are, and are in several sets."""
     set_of = {group: set_name for set_name in SETS for group in fold[set_name]}
     shares = {}
     for source in sources:
@@ -74,7 +74,7 @@ def shared_sources(
 
 
 def describe_split(split_type: str, shares: Mapping[str, Mapping[str, int]]) -> str:
-    """The split in words, such as "random by clip: speakers shared"."""
+    """Return the split in words, such as "random by clip: speakers shared"."""
     if not shares:
         return split_type
     shared = [f"{source}s" for source, count in shares.items() if count["shared"]]

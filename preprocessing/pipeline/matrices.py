@@ -204,7 +204,7 @@ class Matrices:
                 "only num_folds = 1 is possible"
             )
         if is_own or as_stored:
-            return [Split(f["train"], f["validation"], f["test"]) for f in stored["folds"]]
+            return [Split(**fold) for fold in stored["folds"]]
         return split_groups(stored["order"], fractions, num_folds)
 
     def rows_of(self, groups: list[str], with_augmented: bool) -> npt.NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 
 def segment_starts(length: int, num_frames: int, overlap: float) -> list[int]:
-    """First frames of a clip's examples, each of exactly num_frames frames.
+    """Return the first frames of a clip's examples, each of exactly num_frames frames.
 
     A clip of up to num_frames frames is one example, zero-padded at its end. A longer one is cut
     every overlap x num_frames frames (1.0: no overlap); what is left at its end becomes one more

@@ -20,7 +20,7 @@ class Split(Generic[Group]):
 
 
 def split_sizes(num_groups: int, fractions: tuple[float, float, float]) -> tuple[int, int, int]:
-    """How many groups train, validation and test get (method of the paper's release).
+    """Return how many groups train, validation and test get (method of the paper's release).
 
     Raises:
         UserError: there are too few groups for three sets.

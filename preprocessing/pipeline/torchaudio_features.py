@@ -29,7 +29,7 @@ WINDOWS = {"hann": "hann_window", "hamming": "hamming_window", "blackman": "blac
 def batched_features(
     clips: Sequence[Samples], settings: FeatureExtraction, sample_rate: int
 ) -> list[Features]:
-    """The configured features of each clip, float32 (frames, bins).
+    """Compute the configured features of each clip, float32 (frames, bins).
 
     Args:
         clips: samples of each clip, of any length.
@@ -97,7 +97,7 @@ def _hop_length(settings: FeatureExtraction) -> int:
 
 
 def _num_frames(num_samples: int, settings: FeatureExtraction) -> int:
-    """Frames of a clip of that length, as the library on the CPU counts them."""
+    """Return the frames of a clip of that length, as the library on the CPU counts them."""
     hop_length = _hop_length(settings)
     if settings.features_type == "spectrum_fast":
         return -(-max(num_samples, WINDOW_LENGTH) // hop_length) + 1
@@ -152,7 +152,7 @@ def _mel(settings: FeatureExtraction, sample_rate: int) -> Callable[["Tensor"], 
 
 
 def _mfcc(settings: FeatureExtraction, sample_rate: int) -> Callable[["Tensor"], "Tensor"]:
-    """Essentia's MFCC: power in 40 mel bands of unit sum, in dB, by an orthonormal DCT-II."""
+    """Compute Essentia's MFCC: power in mel bands of unit sum, in dB, by an orthonormal DCT-II."""
     import torch
     import torchaudio
 

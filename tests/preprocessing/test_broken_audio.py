@@ -154,32 +154,6 @@ class TestMatrices:
         assert matrices.info["num_clips"] == NUM_CLIPS
         assert np.isfinite(matrices.predictors).all()
 
-    def test_all_kinds_at_once_on_two_processes(
-        self, tmp_path: Path, write_wav: WriteWav, make_settings: MakeSettings
-    ) -> None:
-        """As many broken clips as there are kinds, among twice as many that are not."""
-        broken = {
-            f"b{number:02}.wav": breakage for number, breakage in enumerate(BREAKAGES.values())
-        }
-        names = sorted([*broken, *(f"a{number:02}.wav" for number in range(2 * len(broken)))])
-        clips = [
-            Clip(write_wav(tmp_path / "corpus" / name, 0.3, seed), name, seed % 2, "x", name)
-            for seed, name in enumerate(names)
-        ]
-        for clip in clips:
-            if clip.name in broken:
-                broken[clip.name][0](clip.path)
-        dataset = Dataset(
-            "tiny", "preprocessing_TINY", "test", 1.0, RANDOM_BY_CLIP, lambda _: clips
-        )
-        folder = preprocess(dataset, make_settings(max_skipped_fraction=0.4, workers=2))
-        reasons = reasons_in(folder / f"{NAME}_left_out.csv")
-        assert {name: reason.partition(":")[0] for name, reason in reasons.items()} == {
-            name: kind for name, (_, kind) in broken.items()
-        }
-        kept = open_matrices(folder, NAME).index["clip"].tolist()
-        assert sorted([*kept, *reasons]) == names
-
     @pytest.mark.parametrize("rate", [8000, 44100, 48000])
     def test_another_rate_and_two_channels_are_no_reason(
         self, clips: list[Clip], dataset: Dataset, make_settings: MakeSettings, rate: int

@@ -180,16 +180,6 @@ class TestResume:
         ((_, wanted),) = server.asked
         assert wanted is not None
 
-    def test_everything_had_arrived(self, cut: Archive, server: Server, tmp_path: Path) -> None:
-        (tmp_path / "corpus.bin.part").write_bytes(CONTENT)
-        assert download(cut, tmp_path).read_bytes() == CONTENT
-        assert server.asked == [("/corpus.bin", "bytes=3000000-")]
-
-    def test_more_than_the_server_has(self, cut: Archive, server: Server, tmp_path: Path) -> None:
-        (tmp_path / "corpus.bin.part").write_bytes(CONTENT + b"x")
-        assert download(cut, tmp_path).read_bytes() == CONTENT
-        assert [wanted for _, wanted in server.asked] == ["bytes=3000001-", None]
-
     def test_half_of_another_file(self, cut: Archive, tmp_path: Path) -> None:
         (tmp_path / "corpus.bin.part").write_bytes(b"x" * 1_000_000)
         assert "checksum" in error_of(cut, tmp_path)
@@ -265,15 +255,11 @@ class TestUnpacking:
         found = unpacking(kind, content, inner_folder="top", folder="split")
         assert found == {"split/one/a.wav": b"A", "split/b.txt": b"B"}
 
-    @pytest.mark.parametrize("inner_folder", ["", "top"])
     @pytest.mark.parametrize("name", ["../evil.txt", "top/../../evil.txt", "top/x/../../../evil"])
-    def test_paths_out_of_the_folder(
-        self, unpacking: Unpacking, name: str, inner_folder: str
-    ) -> None:
-        for kind, pack in (("a.tar.gz", tar_of), ("a.zip", zip_of)):
-            error = unpacking.refused(kind, pack({name: b"X"}), inner_folder=inner_folder)
-            assert "refused" in error
-            assert name in error
+    def test_paths_out_of_the_folder(self, unpacking: Unpacking, name: str) -> None:
+        error = unpacking.refused("a.tar.gz", tar_of({name: b"X"}))
+        assert "cannot be unpacked" in error
+        assert "outside the destination" in error
 
     def test_cut_tar(self, unpacking: Unpacking) -> None:
         content = tar_of({"a": CONTENT})
@@ -285,15 +271,6 @@ class TestUnpacking:
         packed = bytearray(gzip.compress(raw, compresslevel=0))
         packed[1_000_000] ^= 1
         assert "cannot be unpacked" in unpacking.refused("a.tar.gz", bytes(packed))
-
-    @pytest.mark.parametrize("name", ["a.tar.gz", "a.zip"])
-    def test_no_archive(self, unpacking: Unpacking, name: str) -> None:
-        assert "cannot be unpacked" in unpacking.refused(name, b"<html>not found</html>")
-
-    def test_damaged_zip(self, unpacking: Unpacking) -> None:
-        packed = bytearray(zip_of({"a": CONTENT}))
-        packed[1_000_000] ^= 1
-        assert "cannot be unpacked" in unpacking.refused("a.zip", bytes(packed))
 
 
 class TestCorpora:
@@ -326,17 +303,6 @@ class TestCorpora:
         printed = capsys.readouterr().out
         assert f"input_librispeech_folder = {tmp_path / 'LibriSpeech'}" in printed
         assert "Then do the rest." in printed
-
-    def test_second_time_nothing_is_done_even_without_the_archives(
-        self, corpus: Corpus, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        get_corpus(corpus, tmp_path)
-        for path in (tmp_path / "downloads").iterdir():
-            path.unlink()
-        server.asked.clear()
-        get_corpus(corpus, tmp_path)
-        assert server.asked == []
-        assert "one.tar.gz: already unpacked" in capsys.readouterr().out
 
     def test_goes_on_with_what_is_missing(
         self, corpus: Corpus, server: Server, tmp_path: Path

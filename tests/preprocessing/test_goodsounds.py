@@ -201,13 +201,6 @@ class TestSounds:
         )
         assert (sound.goodness, sound.identifier) == ("bad-timbre", 121)
 
-    def test_the_database_is_only_read(self, settings_for: MakeSettings, corpus: Path) -> None:
-        (corpus / "database.sqlite").chmod(0o444)
-        before = (corpus / "database.sqlite").read_bytes()
-        find_sounds(settings_for())
-        assert (corpus / "database.sqlite").read_bytes() == before
-        assert sorted(path.name for path in corpus.iterdir()) == ["database.sqlite", "sound_files"]
-
 
 class TestLabels:
     def test_goodness_is_balanced(self, settings_for: MakeSettings) -> None:
@@ -231,16 +224,6 @@ class TestLabels:
         assert names(1) != names(2)
         rare = [name for name in names(1) | names(2) if name[-8:-4] in {"0002", "0003", "0004"}]
         assert len(rare) == 36
-
-    def test_details(self, settings_for: MakeSettings) -> None:
-        clips = {clip.name: clip for clip in RANDSPLIT.list_clips(settings_for())}
-        assert clips["clarinet_maria_reference/0002.wav"].details == {
-            "instrument": "clarinet",
-            "pack": "clarinet_maria_reference",
-            "microphone": "akg",
-            "klass": "bad-attack bad-pitch",
-            "sound_id": 13,
-        }
 
     def test_instruments(self, settings_for: MakeSettings) -> None:
         """The same sounds as for goodness, labelled in the order of the twelve."""
@@ -276,11 +259,6 @@ class TestExpectations:
         with pytest.raises(UserError, match="file is not a database") as caught:
             find_sounds(settings_for())
         assert SOURCE in str(caught.value)
-
-    def test_no_sound_of_a_class(self, settings_for: MakeSettings, corpus: Path) -> None:
-        change(corpus, "DELETE FROM sounds WHERE klass LIKE '%bad-pitch%'")
-        with pytest.raises(UserError, match="no sound with a file is bad-pitch"):
-            RANDSPLIT.list_clips(settings_for())
 
 
 class TestMatrices:

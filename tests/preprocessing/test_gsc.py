@@ -13,7 +13,6 @@ from config.errors import UserError
 from config.settings import Settings
 from config.text import PROJECT_FOLDER
 from preprocessing.corpora.gsc import (
-    CLEAN_RANDSPLIT,
     DIGITS,
     NOISY_MORE_RANDSPLIT,
     NOISY_RANDSPLIT,
@@ -56,19 +55,6 @@ class TestBalanced:
         assert first == [name for _, name in choose_balanced(make_settings())]
         settings = make_settings(**{"preprocessing.seed": 1})
         assert first != [name for _, name in choose_balanced(settings)]
-
-    @pytest.mark.usefixtures("speech_commands")
-    def test_second_run_and_another_choice(
-        self, make_settings: MakeSettings, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        folder = write_balanced(make_settings())
-        write_balanced(make_settings())
-        assert "already there, unchanged" in capsys.readouterr().out
-        with pytest.raises(UserError, match="made with other settings"):
-            write_balanced(make_settings(**{"preprocessing.seed": 1}))
-        (folder / next(iter(names_in(folder)))).unlink()
-        write_balanced(make_settings())
-        assert len(names_in(folder)) == 30
 
     def test_too_few_clips(self, speech_commands: Path, make_settings: MakeSettings) -> None:
         with pytest.raises(UserError, match="4 clips, but items_per_class = 5"):
@@ -124,25 +110,6 @@ class TestInNoise:
             preprocess(NOISY_RANDSPLIT, make_settings())
         with pytest.raises(UserError, match=r"noisyspeech_synthesizer_gsc_MORE\.py"):
             preprocess(NOISY_MORE_RANDSPLIT, make_settings())
-
-
-class TestClean:
-    @pytest.mark.usefixtures("speech_commands")
-    def test_matrices(self, make_settings: MakeSettings) -> None:
-        write_balanced(make_settings())
-        matrices = open_matrices(preprocess(CLEAN_RANDSPLIT, make_settings()), "gsc_randsplit")
-        assert matrices.predictors.shape == (30, 126, 129)
-        assert matrices.index["speaker"].isin(["abcd1234", "ef567890"]).all()
-        words = matrices.index["clip"].str.extract(r"_(\w+)\.wav$")[0].str.rpartition("_")[2]
-        assert [DIGITS[label] for label in matrices.target] == words.tolist()
-        (fold,) = matrices.folds((0.7, 0.2, 0.1), 1)
-        assert [len(part) for part in (fold.train, fold.validation, fold.test)] == [21, 6, 3]
-
-    def test_without_balanced_clips_the_command_that_makes_them_is_named(
-        self, make_settings: MakeSettings
-    ) -> None:
-        with pytest.raises(UserError, match=r"run python preprocessing/balance_gsc\.py"):
-            preprocess(CLEAN_RANDSPLIT, make_settings())
 
 
 class TestScripts:

@@ -110,17 +110,6 @@ class TestWords:
             ("19-198-0003_0", 2, "nan", "train"),
         ]
 
-    def test_details(self, settings: Settings) -> None:
-        clip = WORDS.list_clips(settings)[7]
-        assert clip.details == {
-            "speaker": "103",
-            "chapter": "1240",
-            "utterance": "103-1240-0001",
-            "set": "train-clean-100",
-            "word": "THAT",
-        }
-        assert clip.group == "103-1240-0001"
-
     def test_a_cut_is_the_slice_of_its_utterance(self, corpus: Path, settings: Settings) -> None:
         clips = {clip.name: clip for clip in WORDS.list_clips(settings)}
         for part, occurrences in OCCURRENCES.items():
@@ -140,22 +129,6 @@ class TestWords:
         with pytest.raises(UnusableAudioError, match="truncated: 8000 of 8480 samples"):
             cut(decode(path), RATE, 2.5, 0.53)
 
-    def test_dev_wins_over_train_in_a_name(self, corpus: Path, settings: Settings) -> None:
-        (corpus / "split" / "train-dev").mkdir()
-        write_labels(corpus, "train-dev", ["1-2-3 1 0.5 0.5 that 0.9"])
-        (clip,) = [c for c in WORDS.list_clips(settings) if c.details["set"] == "train-dev"]
-        assert clip.fixed_set == "validation"
-
-    def test_real_size_is_expected(
-        self, settings: Settings, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        WORDS.list_clips(settings)
-        printed = capsys.readouterr().out
-        assert "expected 28,539 utterances in train-clean-100, found 3" in printed
-        assert "expected 2,703 utterances in dev-clean, found 1" in printed
-        assert "expected 2,620 utterances in test-clean, found 2" in printed
-        assert len(printed.splitlines()) == 3
-
 
 class TestWrongFolders:
     @pytest.mark.parametrize("name", ["split", "word_labels"])
@@ -165,21 +138,12 @@ class TestWrongFolders:
         assert f"holds no folder {name}" in error
         assert "SpeechVGG" in error
 
-    @pytest.mark.parametrize(("name", "word"), [("dev-clean", "dev"), ("train-clean-100", "train")])
-    def test_set_missing(self, corpus: Path, settings: Settings, name: str, word: str) -> None:
-        (corpus / "split" / name).rename(corpus / "split" / "other")
-        assert f"holds no set with {word} in its name" in error_of(settings)
-
     def test_labels_for_another_number_of_words(
         self, corpus: Path, make_settings: MakeSettings
     ) -> None:
         error = error_of(make_settings(input_librispeech_folder=corpus))
         assert "1000-mostfreq: no such file" in error
         assert "num_classes_librispeech" in error
-
-    def test_labels_of_a_set_missing(self, corpus: Path, settings: Settings) -> None:
-        (corpus / "split" / "test-other").mkdir()
-        assert "test-other-selected-3.txt: no such file" in error_of(settings)
 
     @pytest.mark.parametrize(
         ("line", "problem"),
@@ -243,15 +207,6 @@ class TestMatrices:
         assert words["validation"] == ["84-121123-0001_0", "84-121123-0001_1"]
         assert matrices.index["class_name"].tolist()[-1] == "nan"
         assert matrices.info["split_type"] == "the corpus's own"
-
-    def test_missing_utterance_is_left_out(self, corpus: Path, make_settings: MakeSettings) -> None:
-        utterance_path(corpus, "test-clean", "61-70970-0000").unlink()
-        settings = make_settings(
-            input_librispeech_folder=corpus, num_classes_librispeech=3, max_skipped_fraction=0.1
-        )
-        matrices = open_matrices(preprocess(WORDS, settings), NAME)
-        assert matrices.info["num_left_out"] == 1
-        assert len(matrices.target) == 9
 
 
 class TestDecodedOnce:

@@ -92,11 +92,6 @@ class TestOpening:
         assert matrices.classes == ["no", "yes"]
         assert matrices.fingerprint == "abc"
 
-    def test_names_in_the_index_stay_texts(self, folder: Path) -> None:
-        index = open_matrices(folder, NAME).index
-        assert list(index["clip"][:3]) == ["clip0.wav", "clip1.wav", "clip1.wav"]
-        assert set(index["class_name"]) == {"NA"}
-
     def test_by_the_datasets_name_alone(self, folder: Path) -> None:
         assert open_matrices(folder, "tiny").name == NAME
         for part in ("predictors", "target", "info"):
@@ -160,28 +155,6 @@ class TestOpening:
 
 
 class TestDescription:
-    @pytest.mark.parametrize(
-        ("content", "problem"),
-        [
-            (b"", "is no JSON file"),
-            (b'{"num_examples": Infinity}', "Infinity is no JSON number"),
-            (b"\xff\xfe{\x00}\x00", "is not UTF-8 text"),
-            (b"[1, 2]", "is no dictionary"),
-            (b"null", "is no dictionary"),
-        ],
-    )
-    def test_what_is_no_description_is_refused(
-        self, folder: Path, content: bytes, problem: str
-    ) -> None:
-        for part in ("info", "splits"):
-            path = part_path(folder, NAME, part)
-            before = path.read_bytes()
-            path.write_bytes(content)
-            message = message_of(lambda: open_matrices(folder, NAME).check())
-            assert f"{path.name}: " in message
-            assert problem in message
-            path.write_bytes(before)
-
     def test_labels_without_a_class_are_refused(self, folder: Path) -> None:
         """On a GPU one of them would end the whole process."""
         target = np.load(part_path(folder, NAME, "target"))

@@ -75,12 +75,6 @@ class TestPlan:
             assert noise - seconds_of(mixture.noise[-1]) < speech
             assert mixture.num_samples == round(speech * RATE)
 
-    def test_same_seed_same_plan(self, make_settings: MakeSettings) -> None:
-        plan = plan_mixtures(make_settings())
-        assert plan_mixtures(make_settings()) == plan
-        assert plan_mixtures(make_settings(**{"preprocessing.seed": 1})) != plan
-        assert plan_mixtures(make_settings(snr_convention="decibel", workers=2)) == plan
-
     def test_every_type_is_drawn(self, make_settings: MakeSettings) -> None:
         plan = plan_mixtures(make_settings(total_hours=0.3))
         assert {mixture.noise_type for mixture in plan} == set(NOISE_TYPES)
@@ -130,23 +124,6 @@ class TestDataset:
         assert set(index["noise_type"]) == set(NOISE_TYPES)
         assert set(index["speech"].str.partition(";")[0]) <= {f"clean{n}.wav" for n in range(6)}
 
-    def test_other_convention_other_audio(self, make_settings: MakeSettings) -> None:
-        settings = make_settings(snr_convention="decibel")
-        write_noisyspeech(settings)
-        folder = settings.preprocessing.generated_noisyspeech_folder
-        for row in read_manifest(folder, ""):
-            assert float(row["true_snr"]) == pytest.approx(float(row["requested_snr"]), abs=1e-3)
-        with pytest.raises(UserError, match="made with other settings"):
-            write_noisyspeech(make_settings())
-
-    def test_a_folder_with_other_audio_is_refused(self, settings: Settings) -> None:
-        folder = settings.preprocessing.generated_noisyspeech_folder
-        folder.mkdir()
-        (folder / "mine.wav").write_bytes(b"precious")
-        with pytest.raises(UserError, match="remove that folder, or name another one"):
-            write_noisyspeech(settings)
-        assert [path.name for path in folder.iterdir()] == ["mine.wav"]
-
     def test_without_mixtures_the_command_that_makes_them_is_named(
         self, settings: Settings
     ) -> None:
@@ -167,5 +144,7 @@ class TestWrongFolders:
     def test_without_a_type_of_noise(self, make_settings: MakeSettings, ms_snsd: Path) -> None:
         for path in ms_snsd.glob("noise_train/B*.wav"):
             path.unlink()
-        with pytest.raises(UserError, match=r"noise_train: has no <Type>_<n>\.wav of Babble;"):
+        with pytest.raises(
+            UserError, match=r"noise_train: has no <Type>_<n>\.wav of Babble, but 11"
+        ):
             plan_mixtures(make_settings())

@@ -95,29 +95,6 @@ class TestNotes:
         )
         assert all(clip.path.is_file() for clip in clips)
 
-    def test_details(self, settings: Settings) -> None:
-        (clip,) = [c for c in NOTES.list_clips(settings) if c.name == "vocal_acoustic_001-060-075"]
-        assert clip.details == {
-            "instrument": "vocal_acoustic_001",
-            "family": "vocal",
-            "source": "acoustic",
-            "pitch": 60,
-            "velocity": 75,
-            "set": "valid",
-        }
-
-    def test_real_size_is_expected(
-        self, settings: Settings, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        NOTES.list_clips(settings)
-        assert [
-            line.partition("expected ")[2] for line in capsys.readouterr().out.splitlines()
-        ] == [
-            "289,205 notes in nsynth-train, found 11",
-            "12,678 notes in nsynth-valid, found 3",
-            "4,096 notes in nsynth-test, found 2",
-        ]
-
 
 class TestDraw:
     def names(self, settings: Settings, part: str) -> list[str]:

@@ -37,16 +37,6 @@ def test_agrees_with_the_cpu(features_type: str) -> None:
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
 
 
-def test_power_law_compression() -> None:
-    pytest.importorskip("torchaudio")
-    settings = load_settings(overrides={"power_law_compression": True}).feature_extraction
-    samples = clips()[0]
-    (expected,) = extract_features([samples], settings, RATE)
-    np.testing.assert_allclose(
-        batched_features([samples], settings, RATE)[0], expected, rtol=0, atol=1e-5
-    )
-
-
 @pytest.mark.parametrize(
     ("overrides", "word"),
     [
