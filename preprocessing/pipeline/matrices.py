@@ -19,8 +19,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field
 
 from config.errors import UserError
-from config.json_files import read_json, require_fields
-from config.settings import display_path, printable
+from config.files import read_json, require_fields
+from config.text import display_path, printable
 from preprocessing.pipeline.dataset import OWN_SPLIT, SETS
 from preprocessing.pipeline.features import FEATURES
 from preprocessing.pipeline.splits import Split, split_groups
