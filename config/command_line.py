@@ -45,7 +45,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def settings_parser(description: str) -> argparse.ArgumentParser:
-    """A parser that knows --config FILE and --set key=value, both repeatable.
+    """Return a parser that knows --config FILE and --set key=value, both repeatable.
 
     Files that the environment's ANTI_TRANSFER_CONFIG names come before those of --config.
     """
@@ -96,20 +96,18 @@ def add_launcher_options(parser: argparse.ArgumentParser) -> None:
 def settings_from(
     arguments: argparse.Namespace, prefer: Sequence[str] = DEFAULT_PREFERENCE
 ) -> Settings:
-    """The settings that parsed --config and --set arguments describe."""
+    """Return the settings that parsed --config and --set arguments describe."""
     return load_settings(*arguments.config, overrides=arguments.overrides, prefer=prefer)
 
 
 def preparation_command(description: str | None, prepare: Callable[[Settings], object]) -> None:
-    """The main function of a script that prepares data from the settings alone."""
+    """Run a script that prepares data from the settings alone."""
     arguments = settings_parser(description or "").parse_args()
-    run_command(
-        lambda: _no_code(prepare(settings_from(arguments, PREPARATION_SECTIONS))), BEGIN_ANEW
-    )
 
+    def command() -> None:
+        prepare(settings_from(arguments, PREPARATION_SECTIONS))
 
-def _no_code(_result: object) -> None:
-    """A result of work is no exit code."""
+    run_command(command, BEGIN_ANEW)
 
 
 class Terminated(KeyboardInterrupt):
@@ -180,7 +178,7 @@ def run_command(command: Callable[[], int | None], resume: str = RESUME) -> None
 
 
 def _one_line(text: str) -> str:
-    """The text on one line, without its middle if somebody's typing error made it very long."""
+    """Return the text on one line, without its middle if somebody's typing error made it very long."""
     line = printable(text)
     half = LONGEST_MESSAGE // 2
     return line if len(line) <= LONGEST_MESSAGE else f"{line[:half]} ... {line[-half:]}"

@@ -15,10 +15,11 @@ from pydantic import model_validator
 
 from config.errors import ConfigError
 from config.ini_files import (
+    Entry,
     Layers,
     Overrides,
-    SectionLayer,
     base_layers,
+    checked,
     parse_overrides,
     read_ini,
 )
@@ -134,7 +135,10 @@ def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> 
         raise ConfigError(f"{name}: the file name must start with the experiment's ID: 20_name.ini")
     identifier = int(match[1])
     sections = read_ini(path)
-    head = _read_head(name, sections.pop("experiment", {}))
+    entries = {key: Entry(text, name) for key, text in sections.pop("experiment", {}).items()}
+    if not entries:
+        raise ConfigError(f"{name}: holds no [experiment] section")
+    head = checked(Head, "experiment", entries)
     sweep = sections.pop("instances", {})
     own = {key: sections.pop(key) for key in list(sections) if key.startswith("instance ")}
     layers = base
@@ -165,14 +169,6 @@ def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> 
         question=_question(path) or head.description,
         file=path,
     )
-
-
-def _read_head(name: str, values: Mapping[str, str]) -> Head:
-    if not values:
-        raise ConfigError(f"{name}: holds no [experiment] section")
-    checked = SectionLayer("experiment", Head).with_values(name, values).checked
-    assert isinstance(checked, Head)
-    return checked
 
 
 def _question(path: Path) -> str:

@@ -8,19 +8,19 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from config.errors import ConfigError
-from config.settings import SECTIONS, ContradictionError, Section, Settings
-from config.text import PROJECT_FOLDER, display_path, hint, printable
+from config.settings import SECTIONS, ContradictionError, Settings
+from config.text import PROJECT_FOLDER, display_path, hint
 
 DEFAULTS_FILE = PROJECT_FOLDER / "config" / "config.ini"
 # Of the sections that have a key, the one that --set key=value means.
 DEFAULT_PREFERENCE = ("training_defaults", "pretraining")
+Model = TypeVar("Model", bound=BaseModel)
 Overrides = Mapping[str, Any] | Iterable[str] | None
 
 
@@ -77,80 +77,52 @@ class Entry:
     source: str
 
 
-class SectionLayer:
-    """One section's values as written; checked once, however many settings share it."""
+def checked(model: type[Model], section: str, entries: Mapping[str, Entry]) -> Model:
+    """Return a section's values, typed and frozen.
 
-    def __init__(
-        self, name: str, model: type[Section], entries: Mapping[str, Entry] | None = None
-    ) -> None:
-        self.name = name
-        self.model = model
-        self.entries = dict(entries or {})
-
-    def with_values(self, source: str, values: Mapping[str, str]) -> "SectionLayer":
-        """Return a copy with values on top; itself if they change nothing.
-
-        Raises:
-            ConfigError: a key is none of the section's.
-        """
-        known = [field.alias or name for name, field in self.model.model_fields.items()]
-        for key in values:
-            if key not in known:
-                raise ConfigError(f"{source} [{self.name}] {key}: no such key{hint(key, known)}")
-        entries = self.entries | {key: Entry(value, source) for key, value in values.items()}
-        return self if entries == self.entries else SectionLayer(self.name, self.model, entries)
-
-    @cached_property
-    def checked(self) -> Section:
-        """The values, typed and frozen.
-
-        Raises:
-            ConfigError: a value is missing, of the wrong type or out of range.
-        """
-        try:
-            return self.model.model_validate({key: e.text for key, e in self.entries.items()})
-        except ValidationError as error:
-            raise self._explain(error) from None
-
-    def _explain(self, error: ValidationError) -> ConfigError:
-        """Name the file, section, key and value of the first problem, and what is allowed."""
-        problem = error.errors()[0]
-        cause = problem.get("ctx", {}).get("error")
-        key = cause.key if isinstance(cause, ContradictionError) else str(problem["loc"][0])
-        reason = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        if problem["type"].startswith("bool"):
-            reason = "must be True or False"
-        entry = self.entries.get(key)
-        if entry is None:
-            source = next(iter(self.entries.values())).source
-            return ConfigError(f"{source} [{self.name}] {key}: must be given")
-        near = difflib.get_close_matches(entry.text.lower(), re.findall(r"'(\S+)'", reason), n=1)
-        suggestion = f"; did you mean {near[0]}?" if near else ""
-        return ConfigError(
-            f"{entry.source} [{self.name}] {key} = {printable(entry.text)}: {reason}{suggestion}"
-        )
+    Raises:
+        ConfigError: a key is unknown or missing, a value of the wrong type, out of range, or in
+            contradiction to another; names the place of the first, and what is allowed.
+    """
+    try:
+        return model.model_validate({key: entry.text for key, entry in entries.items()})
+    except ValidationError as error:
+        problems = error.errors()
+    unknown = (each for each in problems if each["type"] == "extra_forbidden")
+    problem = next(unknown, problems[0])
+    cause = problem.get("ctx", {}).get("error")
+    key = cause.key if isinstance(cause, ContradictionError) else str(problem["loc"][0])
+    if key not in entries:
+        source = next(iter(entries.values()), Entry("", display_path(DEFAULTS_FILE))).source
+        raise ConfigError(f"{source} [{section}] {key}: must be given")
+    place, text = f"{entries[key].source} [{section}] {key}", entries[key].text
+    if problem["type"] == "extra_forbidden":
+        known = [field.alias or name for name, field in model.model_fields.items()]
+        raise ConfigError(f"{place}: no such key{hint(key, known)}")
+    reason = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if problem["type"].startswith("bool"):
+        reason = "must be True or False"
+    near = difflib.get_close_matches(text.lower(), re.findall(r"'(\S+)'", reason), n=1)
+    suggestion = f"; did you mean {near[0]}?" if near else ""
+    raise ConfigError(f"{place} = {text}: {reason}{suggestion}")
 
 
 class Layers:
     """Values of all sections, later ones over earlier ones, each with its source."""
 
-    def __init__(self, sections: Mapping[str, SectionLayer] | None = None) -> None:
-        self.sections = sections or {
-            name: SectionLayer(name, model) for name, model in SECTIONS.items()
-        }
+    def __init__(self, sections: Mapping[str, Mapping[str, Entry]]) -> None:
+        self.sections = sections
 
     def with_section(self, source: str, section: str, values: Mapping[str, str]) -> "Layers":
-        """Return a copy with one section's values on top; itself if that changes nothing.
+        """Return a copy with one section's values on top.
 
         Raises:
-            ConfigError: there is no such section or key.
+            ConfigError: there is no such section.
         """
-        if section not in self.sections:
+        if section not in SECTIONS:
             raise ConfigError(f"{source} [{section}]: no such section{hint(section, SECTIONS)}")
-        layer = self.sections[section].with_values(source, values)
-        return (
-            self if layer is self.sections[section] else Layers({**self.sections, section: layer})
-        )
+        own = {key: Entry(value, source) for key, value in values.items()}
+        return Layers({**self.sections, section: {**self.sections.get(section, {}), **own}})
 
     def with_file(self, path: Path) -> "Layers":
         """Return a copy with the values of an INI file on top."""
@@ -174,12 +146,12 @@ class Layers:
         section, dot, key = name.partition(".")
         if dot:
             return section, key
-        owners = [owner for owner, layer in self.sections.items() if name in layer.entries]
+        owners = [owner for owner, entries in self.sections.items() if name in entries]
         preferred = [owner for owner in prefer if owner in owners]
         if preferred:
             return preferred[0], name
         if not owners:
-            keys = [key for layer in self.sections.values() for key in layer.entries]
+            keys = [key for entries in self.sections.values() for key in entries]
             raise ConfigError(f"--set {name}: no such key{hint(name, keys)}")
         if len(owners) > 1:
             places = " or ".join(f"{owner}.{name}" for owner in owners)
@@ -190,14 +162,19 @@ class Layers:
         """Check every value and freeze them.
 
         Raises:
-            ConfigError: a value is of the wrong type, out of range, or contradicts another.
+            ConfigError: a key is unknown, or a value is not allowed.
         """
-        return Settings.model_validate({name: e.checked for name, e in self.sections.items()})
+        return Settings.model_validate(
+            {
+                name: checked(model, name, self.sections.get(name, {}))
+                for name, model in SECTIONS.items()
+            }
+        )
 
 
 def base_layers(*files: str | Path) -> Layers:
     """Return config.ini with further INI files on top."""
-    layers = Layers()
+    layers = Layers({})
     for file in (DEFAULTS_FILE, *files):
         layers = layers.with_file(Path(file))
     return layers
