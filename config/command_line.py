@@ -178,7 +178,7 @@ def run_command(command: Callable[[], int | None], resume: str = RESUME) -> None
 
 
 def _one_line(text: str) -> str:
-    """Return the text on one line, without its middle if somebody's typing error made it very long."""
+    """Return the text on one line, without its middle if a slip made it very long."""
     line = printable(text)
     half = LONGEST_MESSAGE // 2
     return line if len(line) <= LONGEST_MESSAGE else f"{line[:half]} ... {line[-half:]}"
