@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from config.command_line import (
-    PREPARATION_SECTIONS,
+    add_launcher_options,
     preparation_command,
     run_command,
     settings_from,
@@ -29,58 +29,50 @@ def exit_code_of(command: Callable[[], int | None]) -> object:
     return caught.value.code
 
 
-def raising(error: BaseException) -> Callable[[], int | None]:
-    def command() -> int | None:
-        raise error
-
-    return command
-
-
-def test_files_and_values_in_their_order(tmp_path: Path) -> None:
+def test_files_then_set_then_launcher(tmp_path: Path) -> None:
     first, second = tmp_path / "1.ini", tmp_path / "2.ini"
     first.write_text("[training_defaults]\nbatch_size = 7\npatience = 8\nwidth = 2\n")
     second.write_text("[training_defaults]\nbatch_size = 9\npatience = 10\n")
+    parser = settings_parser("test")
+    add_launcher_options(parser)
+    parser.add_argument("words", nargs="*")
     words = ["--config", str(first), "--set", "batch_size=11", "--config", str(second)]
-    words += ["--set", "sampling.sr_target=8000"]
-    settings = settings_from(settings_parser("test").parse_args(words))
+    arguments = parser.parse_args([*words, "--address", "head:6379", "[20]", "-1,-1"])
+    settings = settings_from(arguments)
     training = settings.training_defaults
     assert (training.batch_size, training.patience, training.width) == (11, 10, 2.0)
-    assert settings.sampling.sr_target == 8000
+    assert (settings.cluster.launcher, settings.cluster.address) == ("ray", "head:6379")
+    assert arguments.words == ["[20]", "-1,-1"]
 
 
-def test_seed_belongs_to_training_unless_data_are_prepared() -> None:
-    arguments = settings_parser("test").parse_args(["--set", "seed=4"])
-    settings = settings_from(arguments)
-    assert (settings.training_defaults.seed, settings.preprocessing.seed) == (4, 0)
-    settings = settings_from(arguments, PREPARATION_SECTIONS)
-    assert (settings.training_defaults.seed, settings.preprocessing.seed) == (0, 4)
+@pytest.mark.parametrize(
+    ("outcome", "code", "message"),
+    [
+        (None, 0, ""),
+        (1, 1, ""),
+        (UserError("bad\nname\x1b[2J"), 2, "error: bad\\nname\\x1b[2J\n"),
+        (OSError(2, "No such file", "a.wav"), 2, "error: a.wav: No such file\n"),
+        (OSError("odd"), 2, "error: odd\n"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "\ninterrupted: the same command continues where this stopped\n",
+        ),
+    ],
+)
+def test_exit_codes(
+    outcome: BaseException | int | None,
+    code: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def command() -> int | None:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
-
-def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code_of(lambda: None) == 0
-    assert exit_code_of(lambda: 1) == 1
-    assert capsys.readouterr() == ("", "")
-
-
-def test_a_users_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code_of(raising(UserError("bad\nname\x1b[2J"))) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err == "error: bad\\nname\\x1b[2J\n"
-
-
-def test_a_system_error_names_the_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    missing = tmp_path / "missing"
-    assert exit_code_of(lambda: len(missing.read_text())) == 2
-    assert capsys.readouterr().err == f"error: {missing}: No such file or directory\n"
-    assert exit_code_of(raising(OSError("odd"))) == 2
-    assert capsys.readouterr().err == "error: odd\n"
-
-
-def test_interruption_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code_of(raising(KeyboardInterrupt())) == 130
-    err = capsys.readouterr().err.strip()
-    assert err == "interrupted: the same command continues where this stopped"
+    assert exit_code_of(command) == code
+    assert capsys.readouterr() == ("", message)
 
 
 def test_programming_errors_are_not_hidden() -> None:
@@ -88,9 +80,7 @@ def test_programming_errors_are_not_hidden() -> None:
         run_command(lambda: 1 // 0)
 
 
-def test_preparation_script(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_seed_of_a_preparation_is_that_of_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     def prepare(settings: Settings) -> str:
@@ -102,12 +92,6 @@ def test_preparation_script(
         preparation_command("Does it.", prepare)
     assert caught.value.code == 0
     assert seen == [(3, 0)]
-
-    monkeypatch.setattr("sys.argv", ["script", "--set", "sead=3"])
-    with pytest.raises(SystemExit) as caught:
-        preparation_command("Does it.", prepare)
-    assert caught.value.code == 2
-    assert capsys.readouterr().err == "error: --set sead: no such key; did you mean seed?\n"
 
 
 def test_signals_are_taken_for_the_time_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
