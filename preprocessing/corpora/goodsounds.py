@@ -1,15 +1,14 @@
 """Good-Sounds: single notes of twelve instruments, played well or badly in one of four ways.
 
-Layout: database.sqlite (tables sounds, packs, takes), and
+Layout: database.sqlite (tables sounds and packs), and
 sound_files/<pack>/<microphone>/<pack_filename>.
 """
 
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,9 +18,6 @@ from config.text import display_path
 from preprocessing.corpora import register
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Corpus, Dataset
 from preprocessing.pipeline.downloads import Archive
-
-if TYPE_CHECKING:
-    import pandas
 
 # The checksum is that of Zenodo (as in mirdata).
 CORPUS = Corpus(
@@ -40,9 +36,9 @@ CORPUS = Corpus(
     ),
 )
 DATABASE, SOUND_FILES = "database.sqlite", "sound_files"
-TABLES = ("sounds", "packs", "takes")
 SOUNDS_QUERY = """
-    SELECT sounds.id, sounds.instrument, sounds.klass, sounds.pack_filename, packs.name AS pack
+    SELECT sounds.id, COALESCE(sounds.instrument, ''), COALESCE(sounds.klass, ''),
+        sounds.pack_filename, packs.name
     FROM sounds JOIN packs ON CAST(packs.id AS INTEGER) = CAST(sounds.pack_id AS INTEGER)
     ORDER BY sounds.id
 """
@@ -68,7 +64,6 @@ INSTRUMENTS = (
     "piccolo",
     "bass",
 )
-BY_INSTRUMENT = "by instrument"
 
 
 @dataclass(frozen=True)
@@ -116,53 +111,40 @@ def find_sounds(settings: Settings) -> list[Sound]:
     folder = CORPUS.folder(settings)
     if not (folder / DATABASE).is_file():
         raise CORPUS.wrong_folder(folder, f"holds no {DATABASE}")
-    table = read_database(folder / DATABASE)
-    CORPUS.expect_names("instruments", INSTRUMENTS, set(table["instrument"]))
-    table = table[table["goodness"].notna() & table["instrument"].isin(INSTRUMENTS)]
-    table = table.drop_duplicates(["pack", "pack_filename"], keep="last")
-    files = {pack: _files_of(folder / SOUND_FILES / pack) for pack in table["pack"].unique()}
-    sounds = [
-        Sound(
-            path=files[row["pack"]][row["pack_filename"]],
-            identifier=int(row["id"]),
-            instrument=row["instrument"],
-            goodness=row["goodness"],
-            klass=row["klass"],
-            pack=row["pack"],
-        )
-        for row in table.to_dict("records")
-        if row["pack_filename"] in files[row["pack"]]
-    ]
+    rows = read_database(folder / DATABASE)
+    CORPUS.expect_names("instruments", INSTRUMENTS, {instrument for _, instrument, *_ in rows})
+    labelled = {
+        (pack, file): (identifier, instrument, klass)
+        for identifier, instrument, klass, file, pack in rows
+        if instrument in INSTRUMENTS and goodness_of(klass)
+    }
+    files_of = cache(_files_of)
+    sounds = []
+    for (pack, file), (identifier, instrument, klass) in labelled.items():
+        path = files_of(folder / SOUND_FILES / pack).get(file)
+        if path is not None:
+            goodness = goodness_of(klass) or ""
+            sounds.append(Sound(path, identifier, instrument, goodness, klass, pack))
     if not sounds:
-        problem = f"holds no <pack>/<microphone>/<file>.wav of the {len(table)} in {DATABASE}"
+        problem = f"holds no <pack>/<microphone>/<file>.wav of the {len(labelled)} in {DATABASE}"
         raise CORPUS.wrong_folder(folder / SOUND_FILES, problem)
-    CORPUS.expect("files of labelled notes", len(table), len(sounds))
+    CORPUS.expect("files of labelled notes", len(labelled), len(sounds))
     return sorted(sounds, key=lambda sound: (INSTRUMENTS.index(sound.instrument), sound.identifier))
 
 
-def read_database(path: Path) -> "pandas.DataFrame":
-    """Read all sounds: id, instrument, klass, pack_filename, pack (name), goodness (or missing).
+def read_database(path: Path) -> list[tuple[int, str, str, str, str]]:
+    """Read (id, instrument, klass, pack_filename, name of the pack) of all sounds.
 
     Raises:
         UserError: the file is no SQLite database, or lacks a table or column that is needed.
     """
-    import pandas
-
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            names = pandas.read_sql_query("SELECT name FROM sqlite_master", database)["name"]
-            found = [name for name in TABLES if name in set(names)]
-            CORPUS.expect_names(f"tables in {DATABASE}", TABLES, found)
-            table = pandas.read_sql_query(SOUNDS_QUERY, database)
-    except (pandas.errors.DatabaseError, sqlite3.Error) as error:
-        reason = " ".join(str(error.__cause__ or error).split())
+            return database.execute(SOUNDS_QUERY).fetchall()
+    except sqlite3.Error as error:
         raise UserError(
-            f"{display_path(path)}: cannot be read: {reason}; get it anew from {CORPUS.page}"
+            f"{display_path(path)}: cannot be read: {error}; get it anew from {CORPUS.page}"
         ) from None
-    texts = ["instrument", "klass", "pack_filename", "pack"]
-    table[texts] = table[texts].fillna("").astype(str)
-    table["goodness"] = [goodness_of(klass) for klass in table["klass"]]
-    return table
 
 
 def _files_of(pack: Path) -> dict[str, Path]:
@@ -250,23 +232,19 @@ RANDSPLIT = Dataset(
     sources=("instrument", "pack"),
     orthogonal_labels=("instrument", "pack"),
 )
-INSTRUMENTSPLIT = Dataset(
+INSTRUMENTSPLIT = replace(
+    RANDSPLIT,
     name="goodsounds_instrumentsplit",
     script="preprocessing_GOODSOUNDS_actorsplit",
     task="goodness of a note of an unheard instrument",
-    sequence_length=6.0,
-    split_type=BY_INSTRUMENT,
+    split_type="by instrument",
     list_clips=partial(_list_goodness, by_instrument=True),
-    classes=GOODNESS,
-    sources=("instrument", "pack"),
-    orthogonal_labels=("instrument", "pack"),
 )
-INSTRUMENT_RANDSPLIT = Dataset(
+INSTRUMENT_RANDSPLIT = replace(
+    RANDSPLIT,
     name="goodsounds_instrument_randsplit",
     script="preprocessing_GOODSOUNDS_randsplit_INSTRUMENT",
     task="instrument",
-    sequence_length=6.0,
-    split_type=RANDOM_BY_CLIP,
     list_clips=_list_instruments,
     classes=INSTRUMENTS,
     sources=("pack",),

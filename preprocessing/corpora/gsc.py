@@ -5,6 +5,7 @@ Layout: one folder per word, files <speaker hash>_nohash_<n>.wav.
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -189,27 +190,21 @@ CLEAN_RANDSPLIT = Dataset(
     sources=("speaker",),
     orthogonal_labels=("speaker",),
 )
-NOISY_RANDSPLIT = Dataset(
+NOISY_RANDSPLIT = replace(
+    CLEAN_RANDSPLIT,
     name="gsc_noisy_randsplit",
     script="preprocessing_GSC_NOISY_randsplit",
     task="spoken digit in noise",
-    sequence_length=1.0,
-    split_type=RANDOM_BY_CLIP,
     list_clips=partial(_list_noisy, kind=NOISY),
-    classes=DIGITS,
     sources=("speaker", "noise"),
     orthogonal_labels=("noise_type", "speaker"),
 )
-NOISY_MORE_RANDSPLIT = Dataset(
+NOISY_MORE_RANDSPLIT = replace(
+    NOISY_RANDSPLIT,
     name="gsc_noisy_more_randsplit",
     script="preprocessing_GSC_NOISY_MORE_randsplit",
     task="spoken digit in more noise",
-    sequence_length=1.0,
-    split_type=RANDOM_BY_CLIP,
     list_clips=partial(_list_noisy, kind=NOISY_MORE),
-    classes=DIGITS,
-    sources=("speaker", "noise"),
-    orthogonal_labels=("noise_type", "speaker"),
 )
 
 register(CORPUS, CLEAN_RANDSPLIT, NOISY_RANDSPLIT, NOISY_MORE_RANDSPLIT)

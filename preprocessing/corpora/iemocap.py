@@ -5,9 +5,10 @@ Session<1-5>/dialog/EmoEvaluation/<dialog>.txt.
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from config.settings import Settings
 from preprocessing.corpora import register
@@ -28,7 +29,6 @@ CORPUS = Corpus(
 )
 NUM_SESSIONS, NUM_UTTERANCES = 5, 10_039
 EMOTIONS = ("neu", "ang", "hap", "sad")
-BY_SESSION = "speaker-wise: by session"
 PERFORMANCES = {"impro": "improvised", "script": "scripted"}
 # Ses01F_impro01_M003: session 1, the actress wears the markers, the actor speaks
 UTTERANCE = re.compile(
@@ -36,22 +36,15 @@ UTTERANCE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Utterance:
+class Utterance(NamedTuple):
     """One speaking turn.
 
-    session: for example Session1.
-    speaker: session and gender of the speaking turn, for example Ses01F.
-    emotion: the label of the evaluation file; empty if it has none.
+    details: session, for example Session1; speaker, whose turn it is, for example Ses01F; gender;
+        dialog; emotion, the label of the evaluation file, empty if it has none; performance.
     """
 
     path: Path
-    session: str
-    speaker: str
-    gender: str
-    dialog: str
-    emotion: str
-    performance: str
+    details: dict[str, str]
 
 
 def find_utterances(settings: Settings) -> list[Utterance]:
@@ -66,7 +59,7 @@ def find_utterances(settings: Settings) -> list[Utterance]:
     if not utterances:
         problem = "holds no Session<n>/sentences/wav/<dialog>/<utterance>.wav"
         raise CORPUS.wrong_folder(folder, problem)
-    found = {utterance.session for utterance in utterances}
+    found = {utterance.details["session"] for utterance in utterances}
     CORPUS.expect("sessions", NUM_SESSIONS, len(found))
     CORPUS.expect("utterances", NUM_UTTERANCES, len(utterances))
     return utterances
@@ -96,42 +89,36 @@ def _utterances_of(session: Path) -> list[Utterance]:
         dialog = path.parent.name
         if dialog not in emotions:
             emotions[dialog] = read_emotions(evaluations / f"{dialog}.txt")
-        utterances.append(
-            Utterance(
-                path=path,
-                session=session.name,
-                speaker=name["session"] + name["gender"],
-                gender=name["gender"],
-                dialog=dialog,
-                emotion=emotions[dialog].get(path.stem, ""),
-                performance=PERFORMANCES[name["performance"]],
-            )
-        )
+        details = {
+            "session": session.name,
+            "speaker": name["session"] + name["gender"],
+            "gender": name["gender"],
+            "dialog": dialog,
+            "emotion": emotions[dialog].get(path.stem, ""),
+            "performance": PERFORMANCES[name["performance"]],
+        }
+        utterances.append(Utterance(path, details))
     return utterances
 
 
-def _list_emotions(settings: Settings, group_of: Callable[[Utterance], str]) -> list[Clip]:
+def _list_emotions(settings: Settings, by_session: bool) -> list[Clip]:
     """Return the utterances with one of the four emotions; all other labels are left out."""
     utterances = find_utterances(settings)
-    labelled = sum(bool(utterance.emotion) for utterance in utterances)
+    labelled = sum(bool(utterance.details["emotion"]) for utterance in utterances)
     if not labelled:
         place = utterances[0].path.parents[3] / "dialog" / "EmoEvaluation"
-        problem = "no <dialog>.txt with an emotion for any utterance"
-        raise CORPUS.wrong_folder(place, problem)
+        raise CORPUS.wrong_folder(place, "no <dialog>.txt with an emotion for any utterance")
     CORPUS.expect("utterances with an emotion label", NUM_UTTERANCES, labelled)
     return [
-        _clip(utterance, EMOTIONS, utterance.emotion, group_of(utterance))
+        _clip(
+            utterance,
+            EMOTIONS,
+            utterance.details["emotion"],
+            group=utterance.details["session"] if by_session else utterance.path.name,
+        )
         for utterance in utterances
-        if utterance.emotion in EMOTIONS
+        if utterance.details["emotion"] in EMOTIONS
     ]
-
-
-def _list_emotions_by_clip(settings: Settings) -> list[Clip]:
-    return _list_emotions(settings, lambda utterance: utterance.path.name)
-
-
-def _list_emotions_by_session(settings: Settings) -> list[Clip]:
-    return _list_emotions(settings, lambda utterance: utterance.session)
 
 
 def _list_speakers(settings: Settings) -> list[Clip]:
@@ -140,12 +127,11 @@ def _list_speakers(settings: Settings) -> list[Clip]:
     A speaker is an actor, or with speaker_label = session the two actors of a session.
     """
     utterances = find_utterances(settings)
-    by_actor = settings.preprocessing.speaker_label == "actor"
-    names = [utterance.speaker if by_actor else utterance.session for utterance in utterances]
-    classes = tuple(sorted(set(names)))
+    label = "speaker" if settings.preprocessing.speaker_label == "actor" else "session"
+    classes = tuple(sorted({utterance.details[label] for utterance in utterances}))
     return [
-        _clip(utterance, classes, name, utterance.path.name)
-        for utterance, name in zip(utterances, names, strict=True)
+        _clip(utterance, classes, utterance.details[label], utterance.path.name)
+        for utterance in utterances
     ]
 
 
@@ -156,14 +142,7 @@ def _clip(utterance: Utterance, classes: tuple[str, ...], class_name: str, group
         label=classes.index(class_name),
         class_name=class_name,
         group=group,
-        details={
-            "session": utterance.session,
-            "speaker": utterance.speaker,
-            "gender": utterance.gender,
-            "dialog": utterance.dialog,
-            "emotion": utterance.emotion,
-            "performance": utterance.performance,
-        },
+        details=dict(utterance.details),
     )
 
 
@@ -173,42 +152,35 @@ RANDSPLIT = Dataset(
     task="emotion",
     sequence_length=4.0,
     split_type=RANDOM_BY_CLIP,
-    list_clips=_list_emotions_by_clip,
+    list_clips=partial(_list_emotions, by_session=False),
     classes=EMOTIONS,
     sources=("speaker", "session"),
     orthogonal_labels=("speaker", "session", "gender"),
 )
-ACTORSPLIT = Dataset(
+ACTORSPLIT = replace(
+    RANDSPLIT,
     name="iemocap_actorsplit",
     script="preprocessing_IEMOCAP_actorsplit",
     task="emotion of unheard speakers",
-    sequence_length=4.0,
-    split_type=BY_SESSION,
-    list_clips=_list_emotions_by_session,
-    classes=EMOTIONS,
-    sources=("speaker", "session"),
-    orthogonal_labels=("speaker", "session", "gender"),
+    split_type="speaker-wise: by session",
+    list_clips=partial(_list_emotions, by_session=True),
 )
-SPEAKER_RANDSPLIT = Dataset(
-    name="iemocap_speaker_randsplit",
-    script="preprocessing_IEMOCAP_randsplit_SPEAKER",
-    task="speaker",
-    sequence_length=4.0,
-    split_type=RANDOM_BY_CLIP,
-    list_clips=_list_speakers,
-    sources=("session",),
-    orthogonal_labels=("emotion", "performance"),
-)
-ONE_SECOND_ACTORSPLIT = Dataset(
+ONE_SECOND_ACTORSPLIT = replace(
+    ACTORSPLIT,
     name="iemocap_1sec_actorsplit",
     script="preprocessing_IEMOCAP_1sec_actorsplit",
     task="emotion of unheard speakers in 1 s",
     sequence_length=1.0,
-    split_type=BY_SESSION,
-    list_clips=_list_emotions_by_session,
-    classes=EMOTIONS,
-    sources=("speaker", "session"),
-    orthogonal_labels=("speaker", "session", "gender"),
+)
+SPEAKER_RANDSPLIT = replace(
+    RANDSPLIT,
+    name="iemocap_speaker_randsplit",
+    script="preprocessing_IEMOCAP_randsplit_SPEAKER",
+    task="speaker",
+    list_clips=_list_speakers,
+    classes=(),
+    sources=("session",),
+    orthogonal_labels=("emotion", "performance"),
 )
 
 register(CORPUS, RANDSPLIT, ACTORSPLIT, SPEAKER_RANDSPLIT, ONE_SECOND_ACTORSPLIT)
