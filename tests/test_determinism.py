@@ -1,9 +1,10 @@
-"""The same parameters give the same results: in any order, process and cache, on other threads."""
+"""The same parameters give the same results: in any order and process, and whatever is killed."""
 
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(experiments_manager.__file__).parent
 AGAINST_NOISE = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": "5"}
-NUM_INSTANCES = 3
+PATIENCE = 240.0  # s; the machine may be busy
 # Each key of [training_defaults] that decides a result, with another value than it has in these
 # tests; where the splits must still make 1, with that of a second key.
 REVERSAL = {"gradient_reversal_label": "class_name", "gradient_reversal_layer": 3}
@@ -145,7 +146,7 @@ def test_neither_process_nor_number_of_threads_matters(make_suite: Callable[[], 
     processes = [start_manager(one_thread, "[2,3]", 1), start_manager(two_threads, "[2,3]", 2)]
     run_in_order(here, [2, 3])
     for process in processes:
-        output, _ = process.communicate(timeout=240)
+        output, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, output
     assert_same(here, one_thread, [2, 3])
     for identifier in (2, 3):
@@ -167,28 +168,39 @@ def assert_close(first: "Suite", second: "Suite", identifier: int, tolerance: fl
             torch.testing.assert_close(state[name], other[name], rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("aggregation", ["gram", "gram_batch", "mean"])
-def test_it_does_not_matter_how_frozen_features_are_kept(
-    make_suite: Callable[[], "Suite"], aggregation: str
+def test_it_hardly_matters_whether_frozen_features_are_kept(
+    make_suite: Callable[[], "Suite"],
 ) -> None:
-    """Memory and files hold the same bits; off, they are of batches of another size: rounding."""
-    modes = ("auto", "disk", "off")
-    suites = {
-        mode: prepared(make_suite(), at_aggregation=aggregation, at_cache=mode) for mode in modes
-    }
-    for mode, suite in suites.items():
-        with_files = suite.run(3, cache_folder=suite.folder / "cache")
-        assert with_files["parameters"]["at_cache"] == mode
-        assert any(suite.folder.glob("cache/*.bin")) == (mode == "disk")
-    kept, files, off = (outcome(suites[mode], 3) for mode in modes)
-    assert {**kept[0], "parameters": {}, "summary": {}} == {
-        **files[0],
-        "parameters": {},
-        "summary": {},
-    }
-    assert all(torch.equal(kept[1][0][name], files[1][0][name]) for name in kept[1][0])
-    assert off[0]["fingerprint"] == kept[0]["fingerprint"]
-    assert_close(suites["auto"], suites["off"], 3)
+    """Computed at each step they are of batches of another size: to rounding."""
+    kept, off = prepared(make_suite()), prepared(make_suite(), at_cache="off")
+    for suite in (kept, off):
+        run_in_order(suite, [3])
+    assert_close(kept, off, 3)
+
+
+def test_what_is_killed_goes_on_to_the_same_results(make_suite: Callable[[], "Suite"]) -> None:
+    """Killed after saved epochs of two runs and between the two, then left to its end."""
+    training = {"num_epochs": 12, "early_stopping": False}
+    undisturbed, killed = (prepared(make_suite(), **training) for _ in range(2))
+    run_in_order(undisturbed, [1, 3])
+    moments = [
+        killed.files(1).state(0).exists,
+        killed.files(1).json_path.exists,
+        killed.files(3).state(0).exists,
+    ]
+    for moment in moments:
+        process = start_manager(killed, "[1,3]", 1)
+        deadline = time.monotonic() + PATIENCE
+        while not moment():
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.kill()
+        process.communicate(timeout=PATIENCE)
+    process = start_manager(killed, "[1,3]", 1)
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output
+    assert_same(undisturbed, killed, [1, 3])
 
 
 @pytest.fixture
@@ -226,15 +238,6 @@ def test_the_weight_of_gradient_reversal_decides_where_there_is_one(
 ) -> None:
     assert fingerprint(**OF_REVERSAL) == fingerprint()
     assert fingerprint(**REVERSAL, **OF_REVERSAL) != fingerprint(**REVERSAL)
-
-
-def test_each_split_decides_by_itself(suite: "Suite", fingerprint: Callable[..., str]) -> None:
-    """They must make 1, so two of them change at a time; each pair gives another fingerprint."""
-    found = {
-        fingerprint(),
-        *(fingerprint(**DECISIVE[key]) for key in DECISIVE if key.endswith("_split")),
-    }
-    assert len(found) == 4
 
 
 def test_paths_and_the_ways_of_working_do_not_change_the_fingerprint(
