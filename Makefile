@@ -94,7 +94,7 @@ demo: $(SUITE)
 	$(call stage,7,'train the network that knows noises; it stays frozen from here on')
 	$(BIN)/python pretraining/pretrain_vgg_noisyspeech.py -1 $(DEMO)
 	$(call stage,8,'train on the digits with and without anti-transfer')
-	$(BIN)/python experiments_manager.py [confounded] -1 $(DEMO) --experiments $(DEMO_EXPERIMENTS)
+	$(BIN)/python experiments_manager.py [confounded] -1,-1 $(DEMO) --experiments $(DEMO_EXPERIMENTS)
 	$(call stage,9,'write the report')
 	$(BIN)/python plotting/report.py [confounded] $(DEMO) --experiments $(DEMO_EXPERIMENTS)
 

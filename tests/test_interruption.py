@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import openpyxl
 import pytest
 
 from config import files as config_files
@@ -145,28 +144,6 @@ def test_experiments(suite: "Suite", number: int, times: int, code: int, word: s
     assert left == [state.name]
 
 
-def test_an_interrupted_sweep_has_its_spreadsheet(suite: "Suite") -> None:
-    suite.write_matrices()
-    suite.write_experiment(5, {"num_epochs": 1}, {"repeat": 300})
-    words = ["experiments_manager.py", "[5]", "-1", *suite.arguments]
-    found = end(words, suite.folder, suite.files(5, 2).json_path.exists)
-    assert_clean(*found, 130, "interrupted", suite.folder)
-    assert 2 <= len(list(suite.results.rglob("results_*.json"))) < 300
-    sheet = openpyxl.load_workbook(suite.files(5).spreadsheet, read_only=True)["results"]
-    assert sheet.max_row >= 6
-
-
-def test_pretraining(suite: "Suite") -> None:
-    suite.write_matrices("noisyspeech_randsplit")
-    words = ["pretraining/pretrain_vgg_noisyspeech.py", "-1", "--config", str(suite.config)]
-    words += ["--set", "extractor_num_epochs=100000", "--set", "early_stopping=False"]
-    folder = suite.extractors / "noisyspeech"
-    state = folder / "unfinished_state.pt"
-    found = end(words, suite.folder, state.exists)
-    assert_clean(*found, 130, "interrupted", suite.folder)
-    assert [path.name for path in folder.iterdir()] == [state.name]
-
-
 PREPROCESSING = """
 import sys
 from pathlib import Path
@@ -196,24 +173,6 @@ def test_preprocessing_with_workers(
     found = end(words, suite.folder, working, number, times)
     assert_clean(*found, code, word, suite.folder, "begins anew what was not finished")
     assert list(suite.matrices.iterdir()) == []
-
-
-def test_miniature_corpora(suite: "Suite") -> None:
-    folder = suite.folder / "nsynth"
-    words = ["preprocessing/make_miniature_corpora.py", "nsynth", "--notes-per-family", "5000"]
-    words += ["--set", f"input_nsynth_folder={folder}"]
-    found = end(words, suite.folder, lambda: any(suite.folder.glob(".nsynth*/**/*.wav")))
-    assert_clean(*found, 130, "interrupted", suite.folder)
-    assert not folder.exists()
-
-
-def test_plotting(suite: "Suite") -> None:
-    """Figures are drawn in a second: the first to be written waits in a pipe for a reader."""
-    folder = suite.folder / "figures"
-    words = ["plotting/plot_accuracy_boost.py", "--config", str(suite.config)]
-    found = end(words, suite.folder, lambda: any(folder.glob("*partial*")))
-    assert_clean(*found, 130, "interrupted", suite.folder)
-    assert not list(folder.iterdir())
 
 
 DRIVER = """
