@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measuring import interleaved, matmul_rates, median_ratio, report
 from config.process import keep_freed_memory
-from config.settings import PROJECT_FOLDER
+from config.text import PROJECT_FOLDER
 from training import AntiTransferLoss
 from training.engine.devices import choose_precision
 from training.engine.step import build_optimizer

@@ -119,14 +119,12 @@ EMPTY_IS_NONE = BeforeValidator(lambda value: None if value == "" else value)
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 OptionalCount = Annotated[Count | None, EMPTY_IS_NONE]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-PositiveFraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e9)]
+NonNegative = Annotated[float, Field(ge=0, le=1e9)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 WindowSize = Annotated[int, Field(ge=16, le=1_000_000)]
-OptionalSeconds = Annotated[
-    Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None, EMPTY_IS_NONE
-]
+OptionalSeconds = Annotated[Annotated[float, Field(gt=0, le=3600)] | None, EMPTY_IS_NONE]
 Folder = Annotated[Path, AfterValidator(_project_path)]
 OptionalFolder = Annotated[Folder | None, EMPTY_IS_NONE]
 # Where a model lies is no property of a training: it is left out of its parameters.
@@ -141,7 +139,7 @@ Betas = Annotated[tuple[NonNegative, ...], BeforeValidator(lambda value: _split(
 class Section(BaseModel):
     """One section: every key must be known and valid, and none can be changed afterwards."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FeatureExtraction(Section):
@@ -205,7 +203,7 @@ class Preprocessing(Section):
     output_folder: Folder
     seed: Seed
     items_per_class: Count
-    total_hours: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
+    total_hours: Annotated[float, Field(gt=0, le=10_000)]
     snr_convention: Literal["ms_snsd", "decibel"]
     confounding: Fraction
     speaker_label: Literal["actor", "session"]
@@ -225,10 +223,10 @@ class TrainingDefaults(Section):
     batch_size: Count
     num_epochs: Count
     regularization_lambda: NonNegative
-    learning_rate: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+    learning_rate: Annotated[float, Field(gt=0, le=1000)]
     choose_optimizer: Literal["adam", "adamw", "sgd", "rmsprop"]
     seed: Seed
-    width: Annotated[float, Field(ge=1 / 64, le=16, allow_inf_nan=False)]
+    width: Annotated[float, Field(ge=1 / 64, le=16)]
     precision: Literal["auto", "fp32", "bf16"]
     train_metrics: Literal["full", "running"]
     anti_transfer: bool

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from config.errors import UserError
-from config.settings import Settings, display_path
+from config.settings import Settings
+from config.text import display_path
 from training.models.registry import architecture_of, build_network
 from training.models.weights import WEIGHTS_FILE, load_weights, read_description
 

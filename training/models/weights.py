@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, Field
 
 from config.errors import UserError
-from config.files import write_json, written_aside
-from config.json_files import read_json, require_fields
-from config.settings import display_path, printable
+from config.files import read_json, require_fields, write_json, written_aside
+from config.text import display_path, printable
 from training.engine.metrics import highest_chance_accuracy
 
 if TYPE_CHECKING:

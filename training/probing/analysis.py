@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from config.errors import UserError
 from config.files import write_json
-from config.settings import RANDOM, Settings, display_path
-from config.words import MANAGER
+from config.selection import MANAGER
+from config.settings import RANDOM, Settings
+from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_name, open_matrices
 from preprocessing.pipeline.splits import Split
 from training.data.batches import ExampleSet, training_statistics

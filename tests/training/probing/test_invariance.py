@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from config.errors import UserError
-from config.settings import PROJECT_FOLDER
+from config.text import PROJECT_FOLDER
 from training import invariance
 from training.probing import analysis as invariance_analysis
 from training.probing.files import invariance_path
