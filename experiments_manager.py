@@ -14,47 +14,26 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from config.cluster import require_cluster
 from config.command_line import (
     EXIT_USER_ERROR,
     add_launcher_options,
     run_command,
     settings_parser,
 )
-from config.errors import UserError
 from config.experiments import Experiment, load_experiments, select_experiments
 from config.extractors import EXTRACTORS
+from config.selection import METAVAR, add_experiments_option, parse_selection, require_gpus
 from config.settings import RANDOM, display_path
 from config.text import aligned
-from config.words import METAVAR, add_experiments_option, parse_words, require_gpus
 from training.engine.distributed import is_main, only_main_speaks
 from training.results.loading import ResultReader, count_failed, count_finished, load_results
 from training.sweep.inputs import (
     describe_inputs,
     find_missing,
-    sources_of,
     split_of,
     with_options,
 )
-from training.sweep.runs import choose_runs
-
-
-def in_order(experiments: Sequence[Experiment]) -> list[Experiment]:
-    """Experiments after those whose best run they start from.
-
-    Raises:
-        UserError: they wait for each other.
-    """
-    waiting = list(experiments)
-    ordered: list[Experiment] = []
-    while waiting:
-        ids = {experiment.id for experiment in waiting}
-        ready = [each for each in waiting if not sources_of(each) & (ids - {each.id})]
-        if not ready:
-            raise UserError(f"experiments {sorted(ids)} start from each other's results")
-        ordered += ready
-        waiting = [each for each in waiting if each not in ready]
-    return ordered
+from training.sweep.runs import choose_runs, in_order
 
 
 def list_experiments(experiments: Mapping[int, Experiment], results_folder: Path) -> None:
@@ -150,7 +129,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.list:
         list_experiments(experiments, results_folder)
         return 0
-    request = parse_words(arguments.words)
+    request = parse_selection(arguments.words)
     chosen = in_order(select_experiments(experiments, request.wanted))
     reader = ResultReader()
     if arguments.summary:
@@ -164,15 +143,13 @@ def main(arguments: argparse.Namespace) -> int:
     if missing:
         return EXIT_USER_ERROR
     describe_inputs(runs, request.gpu)
-    if some_settings.cluster.launcher == "ray":
-        require_cluster(some_settings.cluster)
     if arguments.check:
         print(f"everything is there for {len(runs)} instances")
         return 0
     gpus = require_gpus(request)
-    from training.sweep.schedule import launch
+    from training.sweep.schedule import run_sweep
 
-    code = launch(runs, gpus, some_settings.cluster, arguments.overwrite, reader)
+    code = run_sweep(runs, gpus, some_settings.cluster, arguments.overwrite, reader)
     if is_main():
         print_summary(chosen, results_folder)
     return code

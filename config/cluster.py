@@ -1,4 +1,4 @@
-"""The Ray cluster that works for a command: joined for as long as it does, its errors in one line.
+"""The Ray cluster that works for a command: connected to for as long as it does.
 
 Ray is optional (requirements-cluster.txt) and takes a second to import, so only [cluster]
 launcher = ray reaches for it.
@@ -7,107 +7,61 @@ launcher = ray reaches for it.
 import logging
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from config.errors import UserError
-from config.sections import Cluster
+from config.settings import Cluster
 from config.text import printable
 
-INSTALLATION = "pip install -r requirements-cluster.txt"
-PASSWORD = (
-    "a cluster that asks for a password, as ray start --head does where ~/.ray/auth_token exists, "
-    "needs export RAY_AUTH_MODE=token and the same ~/.ray/auth_token on this machine"
-)
 LONGEST_REASON = 300
-KNOCK_SECONDS = 10.0
-# Ray would tell its makers of each cluster that is started.
-ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0"}
+REACH_SECONDS = 10.0
 
 
-class UnreachableError(UserError):
-    """No cluster answers; it may do so later."""
+def connect(cluster: Cluster) -> Any:
+    """Connect to the cluster; return the module ray.
 
-
-@contextmanager
-def joined(cluster: Cluster) -> Iterator[Any]:
-    """The module ray, connected to the cluster within the block.
-
-    Without an address, and with no cluster on this machine, Ray is started here and ends with the
-    block.
+    Without an address, and with no cluster on this machine, Ray is started here and ends with
+    ray.shutdown().
 
     Raises:
-        UserError: Ray is not installed.
-        UnreachableError: no cluster answers at the address.
+        UserError: Ray is not installed, or no cluster answers at the address.
     """
-    ray = imported()
-    address = cluster.address or None
+    # Ray would tell its makers of each cluster that is started.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        _knock(cluster.address)
+        import ray
+    except ImportError as error:
+        raise UserError(
+            f"[cluster] launcher = ray: Ray is not installed ({error}); "
+            "pip install -r requirements-cluster.txt"
+        ) from None
+    address = cluster.address or None
+    options: dict[str, Any] = {} if address else {"include_dashboard": False}
+    try:
+        check_reachable(cluster.address)
         ray.init(
             address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            **({} if address else {"include_dashboard": False}),
+            **options,
         )
-    except ray.exceptions.AuthenticationError:
+    except (RuntimeError, ValueError, OverflowError, OSError, ray.exceptions.RayError) as error:
+        reason = printable(" ".join(str(error).split())[:LONGEST_REASON])
         raise UserError(
-            f"[cluster] launcher = ray: this machine has no password; {PASSWORD}"
+            f"[cluster] address = {cluster.address}: no Ray cluster can be joined from this "
+            f"machine: {reason}; ray start --head starts one, ray start --address=HOST:PORT lets "
+            "this machine join one; if it has a password, set RAY_AUTH_MODE=token and copy its "
+            "~/.ray/auth_token"
         ) from None
-    except (RuntimeError, ValueError, OverflowError, OSError) as error:
-        raise _unreachable(cluster, error) from None
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+    return ray
 
 
-def require_cluster(cluster: Cluster) -> None:
-    """See whether the cluster can be asked to work, before anything is changed for it.
-
-    Raises:
-        UserError: Ray is not installed, or nobody listens at the address.
-    """
-    imported()
-    try:
-        _knock(cluster.address)
-    except (OverflowError, OSError) as error:
-        raise _unreachable(cluster, error) from None
-
-
-def _unreachable(cluster: Cluster, error: Exception) -> UnreachableError:
-    reason = printable(" ".join(str(error).split())[:LONGEST_REASON])
-    return UnreachableError(
-        f"[cluster] address = {cluster.address}: no Ray cluster can be joined from this machine: "
-        f"{reason}; ray start --head starts one, ray start --address=HOST:PORT lets this machine "
-        f"join one; {PASSWORD}"
-    )
-
-
-def _knock(address: str) -> None:
-    """See whether anybody listens there: Ray itself would try for minutes.
+def check_reachable(address: str) -> None:
+    """See whether anybody listens at HOST:PORT: Ray itself would try for minutes.
 
     Raises:
         OSError: nobody does.
     """
     host, _, port = address.rpartition(":")
     if host:
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
-
-
-def imported() -> Any:
-    """The module ray.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    try:
-        import ray
-    except ImportError as error:
-        raise UserError(
-            f"[cluster] launcher = ray: Ray is not installed ({error}); {INSTALLATION}"
-        ) from None
-    return ray
+        socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()

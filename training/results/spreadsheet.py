@@ -8,8 +8,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from config.files import written_aside
+from config.files import identity_of, written_aside
+from config.locks import waited_for
 from training.engine.metrics import SET_METRICS, Task
+from training.results.dictionary import InstanceFiles
+from training.results.loading import ResultReader
 
 if TYPE_CHECKING:
     from xlsxwriter.format import Format
@@ -42,6 +45,25 @@ PARAMETER_HEADERS = ("ID", "parameters", "comment 1", "comment 2")
 DATA_HEADERS = ("ID", "dataset", "split", "chance (test)")
 GROUP_ROW, STATISTIC_ROW, HEADER_ROW, FIRST_ROW = 1, 2, 3, 4
 VALUE_WIDTH = 9
+
+
+def update_spreadsheet(
+    path: Path, instances: Sequence[InstanceFiles], task: Task, reader: ResultReader
+) -> None:
+    """Write the spreadsheet of an experiment anew with all results that there are now.
+
+    One process at a time, for several may work on the same experiment.
+    """
+    with waited_for(path.with_name(f".{path.stem}.lock")):
+        found = [(reader.find(files.json_path), files.parameters) for files in instances]
+        write_spreadsheet(path, [(each, place) for each, place in found if each is not None], task)
+
+
+def is_outdated(path: Path, instances: Sequence[InstanceFiles]) -> bool:
+    """Return whether one of the results is newer than the spreadsheet."""
+    times = [identity[2] for each in instances if (identity := identity_of(each.json_path))]
+    written = identity_of(path)
+    return bool(times) and (written is None or max(times) > written[2])
 
 
 def write_spreadsheet(

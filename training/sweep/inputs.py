@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from config.errors import UserError
 from config.experiments import Experiment
 from config.extractors import EXTRACTORS
+from config.selection import CPU, EXPERIMENTS_FOLDER, MANAGER
 from config.settings import POOL, RANDOM, Settings, TrainingDefaults, display_path
-from config.words import CPU, EXPERIMENTS_FOLDER, MANAGER
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import (
     Matrices,
@@ -64,12 +64,6 @@ class Missing:
 
     problem: str
     command: str
-
-
-def sources_of(experiment: Experiment) -> set[int]:
-    """IDs of the experiments whose best run this one starts from."""
-    sources = {i.settings.training_defaults.source_experiment for i in experiment.instances}
-    return {source for source in sources if source is not None}
 
 
 def find_missing(runs: Sequence[Run], force: bool) -> list[Missing]:

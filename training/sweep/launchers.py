@@ -1,196 +1,217 @@
-"""The launchers on one machine: the runs one after the other here, or one process for each GPU.
+"""Who executes runs: this process, one process for each GPU, or another way of LAUNCHERS.
 
-A launcher takes orders and gives futures of their outcomes; who decides what runs when is
+A launcher takes tasks and gives futures of their results; who decides what runs when is
 `training.sweep.schedule`.
 """
 
 import math
 import multiprocessing
-from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING, Protocol
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
+from functools import cache
+from io import StringIO
+from typing import TYPE_CHECKING, TextIO, cast
 
-from config.sections import Cluster
-from config.words import CPU
-from training.sweep.children import (
-    CONTEXT,
-    PATIENCE_SECONDS,
-    begin_child,
-    interruptible,
-    quiet_start,
-)
+from tqdm.contrib import DummyTqdmFile
+
+from config.command_line import EXIT_TERMINATED
+from config.process import prepare_process
+from config.selection import CPU
+from config.settings import Cluster
+from training.results.loading import ResultReader
+from training.sweep.execute import RunResult, RunTask, execute
 from training.sweep.runs import Run
-from training.sweep.task import Order, Outcome, carry_out, carry_out_quietly
 
 if TYPE_CHECKING:
     from training.sweep.instance import Workshop
 
-_workshops: "dict[int, Workshop]" = {}
+# A forked process cannot use a GPU that its parent has used, and torch's threads are not in it.
+SPAWN = multiprocessing.get_context("spawn")
+CLOSING_SECONDS = 20.0
 
 
-class EndedError(Exception):
-    """A run's process was told to end, by the manager or by a system short of memory."""
-
-
-class Launcher(Protocol):
-    """What `training.sweep.schedule.run_all` hands orders to.
+class Launcher:
+    """Executes each run while it is submitted, in this process; what others do otherwise.
 
     Attributes:
-        is_elsewhere: whether runs are in other processes, so that the terminal is free for a view
-            of all of them.
-        losses: exceptions of a future that say that not the run failed, but what it ran on.
+        num_slots: tasks that may be at work at a time.
     """
 
-    is_elsewhere: bool
-    losses: tuple[type[BaseException], ...]
+    num_slots: float = 1
 
-    @property
-    def num_slots(self) -> int:
-        """Orders that can be at work at a time, now; it may change."""
+    def __init__(self, context: "Workshop") -> None:
+        self._context = context
 
-    def submit(self, order: Order) -> "Future[Outcome]":
-        """Begin an order."""
+    def submit(self, task: RunTask) -> "Future[RunResult]":
+        """Begin a task.
+
+        Raises:
+            UserError: what the runs need is lost, so that no other can be begun either.
+        """
+        future: Future[RunResult] = Future()
+        with redirect_stdout(cast(TextIO, DummyTqdmFile(sys.stdout))):  # above the bars
+            future.set_result(execute(task, self._train))
+        return future
+
+    def _train(self, run: Run) -> None:
+        train_run(run, self._context)
+
+    def check(self) -> None:
+        """See whether what executes the runs is still there.
+
+        Raises:
+            UserError: it is not.
+        """
 
     def close(self) -> None:
         """End what is at work; runs keep what their last epochs left."""
 
 
-class InlineLauncher:
-    """Runs each order while it is submitted, in this process.
-
-    Args:
-        workshop: what the runs share, on the device they use.
-    """
-
-    num_slots = 1
-    is_elsewhere = False
-    losses: tuple[type[BaseException], ...] = ()
-
-    def __init__(self, workshop: "Workshop") -> None:
-        self._workshop = workshop
-
-    def submit(self, order: Order) -> "Future[Outcome]":
-        """Carry the order out; the future has its outcome already."""
-        future: Future[Outcome] = Future()
-        future.set_result(carry_out(order, lambda run: train(run, self._workshop)))
-        return future
-
-    def close(self) -> None:
-        """Nothing is at work."""
-
-
-def train(run: Run, workshop: "Workshop") -> None:
+def train_run(run: Run, context: "Workshop") -> None:
     """Train a run's instance and write its result."""
     from training.sweep.instance import run_instance
 
-    run_instance(run.instance, run.files, workshop, run.title)
+    run_instance(run.instance, run.files, context, run.title)
 
 
-@dataclass
-class _Slot:
-    """A GPU, or a part of one, with the process that uses it."""
-
-    gpu: int
-    pool: ProcessPoolExecutor | None = None
-    future: "Future[Outcome] | None" = None
-    children: list[BaseProcess] = field(default_factory=list)
-
-
-class ProcessLauncher:
+class ProcessLauncher(Launcher):
     """One process for each run that is at work, each on a GPU of its own or on a part of one.
 
     Args:
-        gpus: a run at a time on each, more if a run takes a part only; CPU: on the cores.
-        cluster: gpus_per_run, and cpus_per_run for the threads of each process.
+        gpus: one for each process; CPU: on the cores.
+        num_threads: of each process.
     """
 
-    is_elsewhere = True
-    losses: tuple[type[BaseException], ...] = (BrokenProcessPool, EndedError)
+    def __init__(self, gpus: Sequence[int], num_threads: int) -> None:
+        self.num_slots = len(gpus)
+        self._gpus = SPAWN.SimpleQueue()
+        for gpu in gpus:
+            self._gpus.put(gpu)
+        options = (self._gpus, num_threads)
+        self._pool = ProcessPoolExecutor(len(gpus), SPAWN, _begin_worker, options)
+        self._futures: list[Future[RunResult]] = []
 
-    def __init__(self, gpus: Sequence[int], cluster: Cluster) -> None:
-        self._threads = cluster.cpus_per_run
-        self._slots = [_Slot(gpu) for gpu in slots_of(gpus, cluster)]
-        self.num_slots = len(self._slots)
-
-    def submit(self, order: Order) -> "Future[Outcome]":
-        """Hand the order to a process that is free."""
-        slot = next(each for each in self._slots if each.future is None or each.future.done())
-        try:
-            return self._begin(slot, order)
-        except BrokenProcessPool:  # its process ended, with a run or after it
-            self._end(slot)
-            return self._begin(slot, order)
-
-    def _begin(self, slot: _Slot, order: Order) -> "Future[Outcome]":
-        if slot.pool is None:
-            sharing = sum(each.gpu == slot.gpu for each in self._slots)
-            slot.pool = ProcessPoolExecutor(1, CONTEXT, _begin_worker, (self._threads, sharing))
-        before = set(multiprocessing.active_children())
-        with quiet_start():  # the first order starts the process
-            slot.future = slot.pool.submit(_work, order, slot.gpu)
-        slot.children += set(multiprocessing.active_children()) - before
-        return slot.future
+    def submit(self, task: RunTask) -> "Future[RunResult]":
+        """Hand the task to a process that is free."""
+        with _ctrl_c_ignored():  # by the processes that this starts
+            future = self._pool.submit(_execute_in_worker, task)
+        self._futures.append(future)
+        return future
 
     def close(self) -> None:
-        """End all processes."""
-        for slot in self._slots:
-            if slot.future is not None and not slot.future.done():
-                for child in slot.children:
-                    child.terminate()  # all at once; each takes a moment
-        for slot in self._slots:
-            self._end(slot)
-
-    def _end(self, slot: _Slot) -> None:
-        if slot.future is not None and wait([slot.future], PATIENCE_SECONDS).not_done:
-            for child in slot.children:
+        """End all processes, those in the middle of a run after a moment for leaving order."""
+        children = multiprocessing.active_children()
+        is_idle = all(future.done() for future in self._futures)
+        for child in () if is_idle else children:
+            child.terminate()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for child in children:
+            child.join(CLOSING_SECONDS)
+            if child.is_alive():
                 child.kill()
-        if slot.pool is not None:
-            slot.pool.shutdown(cancel_futures=True)
-        slot.pool, slot.children = None, []
 
 
-def slots_of(gpus: Sequence[int], cluster: Cluster) -> list[int]:
-    """The GPU of each run that is at work at a time: one that runs share stands there often."""
-    shares = 1 if CPU in gpus else whole_parts(1, cluster.gpus_per_run)
-    return [gpu for _ in range(shares) for gpu in gpus]
+@contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
-def whole_parts(available: float, part: float) -> int:
-    """How often a part goes into what there is; 0.1 goes into 1 ten times."""
-    return math.floor(available / part + 1e-9)
+_worker_context: "list[Workshop]" = []
 
 
-def _begin_worker(threads: int, sharing: int) -> None:
-    from training.engine.device_memory import share_device
+def _begin_worker(gpus: "multiprocessing.SimpleQueue[int]", num_threads: int) -> None:
+    """Do what a process does first; it ends with the one that started it, however that ends."""
+    prepare_process()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGTERM, _end_run)
+    os.environ["TQDM_DISABLE"] = "1"
+    _worker_context.append(context_on(gpus.get(), num_threads))
 
-    begin_child()
-    use_threads(threads)
-    share_device(sharing)
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
-def use_threads(number: int) -> None:
-    """Let torch compute with so many threads: others compute beside."""
+def _end_run(_number: int, _frame: object) -> None:
+    # Whoever ends all processes at once sends it twice: to this one, and through its parent.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(EXIT_TERMINATED)
+
+
+def _execute_in_worker(task: RunTask) -> RunResult:
+    return execute_silently(task, lambda run: train_run(run, _worker_context[0]))
+
+
+def execute_silently(task: RunTask, action: Callable[[Run], object]) -> RunResult:
+    """Execute a task in a process without a terminal: the result holds what was printed."""
+    printed = StringIO()
+    with redirect_stdout(printed):
+        result = execute(task, action)
+    return replace(result, text=printed.getvalue().strip())
+
+
+@cache
+def context_on(gpu: int, num_threads: int) -> "Workshop":
+    """Return what the runs of a process share, on a GPU, others computing beside."""
     import torch
 
-    torch.set_num_threads(number)
-
-
-def _work(order: Order, gpu: int) -> Outcome:
-    try:
-        with interruptible():
-            return carry_out_quietly(order, lambda run: train(run, workshop_on(gpu)))
-    except KeyboardInterrupt:
-        raise EndedError("its process was told to end") from None
-
-
-def workshop_on(gpu: int) -> "Workshop":
-    """What the runs of this process share on a GPU."""
     from training.engine.devices import choose_device
     from training.sweep.instance import Workshop
 
-    if gpu not in _workshops:
-        _workshops[gpu] = Workshop(device=choose_device(gpu))
-    return _workshops[gpu]
+    torch.set_num_threads(num_threads)
+    return Workshop(device=choose_device(gpu))
+
+
+def launch_here(
+    gpus: Sequence[int], cluster: Cluster, _runs: Sequence[Run], reader: ResultReader
+) -> Launcher:
+    """Return the launcher of this machine: this process, or one for each run at a time."""
+    from training.engine.devices import choose_device
+    from training.sweep.instance import Workshop
+
+    devices = [choose_device(gpu) for gpu in gpus]
+    slots = slots_of(gpus, cluster)
+    if len(slots) > 1:
+        return ProcessLauncher(slots, cluster.cpus_per_run)
+    return Launcher(Workshop(device=devices[0], results=reader))
+
+
+def launch_on_ray(
+    gpus: Sequence[int], cluster: Cluster, runs: Sequence[Run], _reader: ResultReader
+) -> Launcher:
+    """Return the launcher of a Ray cluster, which gives each run a GPU of its own choice."""
+    from training.sweep.ray_launcher import RayLauncher
+
+    return RayLauncher(cluster, CPU in gpus, runs[0].files.results_folder)
+
+
+# By [cluster] launcher.
+LAUNCHERS: dict[str, Callable[[Sequence[int], Cluster, Sequence[Run], ResultReader], Launcher]] = {
+    "local": launch_here,
+    "ray": launch_on_ray,
+}
+
+
+def slots_of(gpus: Sequence[int], cluster: Cluster) -> list[int]:
+    """Return the GPU of each run that is at work at a time: one that runs share stands there often.
+
+    Of the floating-point shares 0.1 goes into a GPU ten times.
+    """
+    shares = 1 if CPU in gpus else math.floor(1 / cluster.gpus_per_run + 1e-9)
+    return [gpu for _ in range(shares) for gpu in gpus]

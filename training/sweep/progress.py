@@ -1,4 +1,4 @@
-"""How far a sweep is whose runs are elsewhere: done, running, waiting, failed, time left."""
+"""How far a sweep is: one bar over all runs with the time left; in a log, a line for each run."""
 
 import sys
 from types import TracebackType
@@ -6,10 +6,13 @@ from typing import Self
 
 from tqdm import tqdm
 
-BAR_FORMAT = "runs |{bar:20}| {n_fmt}/{total_fmt} done{postfix}"
+from training.engine.distributed import bars_disabled
+
+# At most 80 columns, of which some 35 are left to the numbers.
+BAR_FORMAT = "runs {n_fmt}/{total_fmt} |{bar:20}| {postfix}"
 
 
-class View:
+class Progress:
     """A line at the bottom of the terminal; in a log, what it would say after each run.
 
     Args:
@@ -18,13 +21,17 @@ class View:
     """
 
     def __init__(self, total: int, done: int) -> None:
-        is_log = not sys.stderr.isatty()
-        self._bar = tqdm(total=total, initial=done, bar_format=BAR_FORMAT, disable=is_log)
-        self._total = total
-        self._done = done
-        self._failed = 0
+        self._total, self._done, self._failed = total, done, 0
         self._seconds: list[float] = []
-        self._words = ""
+        self._time_left = "?"
+        self._is_log = not sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            bar_format=BAR_FORMAT,
+            disable=bars_disabled(self._is_log),
+        )
+        self._bar.set_postfix_str(self._words)
 
     def __enter__(self) -> Self:
         return self
@@ -42,40 +49,41 @@ class View:
         with tqdm.external_write_mode():
             print(line, file=sys.stderr if is_error else sys.stdout, flush=True)
 
-    def end_run(self, line: str, seconds: float, has_failed: bool) -> None:
-        """A run is over.
+    def end_run(self, line: str, seconds: float, num_running: int) -> None:
+        """Count a run that is finished.
 
         Args:
-            line: what to say of it; "": nothing more.
-            seconds: that it took; 0: it was not run here.
+            line: what to say of it.
+            seconds: that it took; 0: another process had finished it.
+            num_running: runs that were at work at a time, this one included.
         """
-        self._failed += has_failed
-        self._done += not has_failed
+        self._done += 1
         if seconds > 0:
             self._seconds.append(seconds)
-        if line:
-            self.say(line)
-        self._bar.update(not has_failed)
-
-    def show(self, running: int, slots: int) -> None:
-        """What is so now: so many are at work, of so many that could be."""
         num_left = self._total - self._done - self._failed
-        left = time_left(self._seconds, num_left, slots)
-        words = (
-            f"{running} running, {num_left - running} waiting, {self._failed} failed, "
-            f"{'?' if left is None else tqdm.format_interval(left)} left"
+        left = time_left(self._seconds, num_left, num_running)
+        self._time_left = "?" if left is None else tqdm.format_interval(left)
+        self.say(
+            f"{self._done}/{self._total} done, {self._words}: {line}" if self._is_log else line
         )
-        self._bar.set_postfix_str(words)
-        if self._bar.disable and words != self._words:
-            print(f"{self._done}/{self._total} done, {words}", file=sys.stderr, flush=True)
-        self._words = words
+        self._bar.update()
+        self._bar.set_postfix_str(self._words)
+
+    def fail_run(self, line: str) -> None:
+        """Count a run that has failed."""
+        self._failed += 1
+        self.say(line, is_error=True)
+        self._bar.set_postfix_str(self._words)
+
+    @property
+    def _words(self) -> str:
+        return f"{self._time_left} left" + (f", {self._failed} failed" if self._failed else "")
 
 
-def time_left(seconds: list[float], num_left: int, slots: int) -> float | None:
-    """Seconds until so many runs are done, going by what others took; None: none is done yet."""
+def time_left(seconds: list[float], num_left: int, num_running: int) -> float | None:
+    """Return the seconds until so many runs are done, by what others took; None: unknown."""
     if not num_left:
         return 0.0
-    if not seconds or not slots:
+    if not seconds:
         return None
-    rounds = -(-num_left // slots)
-    return rounds * sum(seconds) / len(seconds)
+    return -(-num_left // num_running) * sum(seconds) / len(seconds)

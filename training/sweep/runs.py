@@ -1,14 +1,16 @@
-"""One instance of an experiment with the names of its files."""
+"""The runs that a command asks for: instances of experiments, with the names of their files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 
+from config.errors import UserError
 from config.experiments import Experiment, Instance
-from config.words import Request
+from config.selection import RunSelection
 from training.results.dictionary import InstanceFiles
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """One instance to be run."""
 
@@ -18,13 +20,13 @@ class Run:
 
     @property
     def title(self) -> str:
-        """What the progress bar shows."""
+        """What progress bars and messages show."""
         comment = self.instance.parameters["comment_2"] or self.instance.parameters["comment_1"]
         return f"experiment {self.experiment.id} run {self.instance.number} {comment}"
 
 
 def files_of(experiment: Experiment, instance: Instance) -> InstanceFiles:
-    """Where an instance's results lie."""
+    """Return where an instance's results lie."""
     return InstanceFiles(
         results_folder=instance.settings.results.results_folder,
         experiment=experiment.id,
@@ -34,8 +36,8 @@ def files_of(experiment: Experiment, instance: Instance) -> InstanceFiles:
     )
 
 
-def choose_runs(experiments: Sequence[Experiment], request: Request) -> list[Run]:
-    """The instances asked for, in order.
+def choose_runs(experiments: Sequence[Experiment], request: RunSelection) -> list[Run]:
+    """Return the instances asked for, in order.
 
     Raises:
         UserError: an experiment has no instance between first and last.
@@ -45,3 +47,24 @@ def choose_runs(experiments: Sequence[Experiment], request: Request) -> list[Run
         for experiment in experiments
         for instance in request.instances_of(experiment)
     ]
+
+
+def dependencies(experiment: Experiment) -> set[int]:
+    """Return the IDs of the experiments whose best run this one starts from."""
+    sources = {each.settings.training_defaults.source_experiment for each in experiment.instances}
+    return {source for source in sources if source is not None}
+
+
+def in_order(experiments: Sequence[Experiment]) -> list[Experiment]:
+    """Return experiments after those whose best run they start from.
+
+    Raises:
+        UserError: they wait for each other.
+    """
+    by_id = {experiment.id: experiment for experiment in experiments}
+    sorter = TopologicalSorter({each.id: dependencies(each) & by_id.keys() for each in experiments})
+    try:
+        return [by_id[identifier] for identifier in sorter.static_order()]
+    except CycleError as error:
+        ids = sorted(set(error.args[1]))
+        raise UserError(f"experiments {ids} start from each other's results") from None

@@ -1,90 +1,72 @@
-"""Which run is next, what becomes of those that fail or are lost, and the spreadsheets of all.
+"""Which run is next, what becomes of its result, and the spreadsheets of all.
 
-Who carries runs out is the launcher's matter; the results folder tells every process what is done.
+Who executes runs is the launcher's matter; the results folder tells every process what is done.
 """
 
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.command_line import EXIT_FAILED_RUNS
 from config.errors import UserError
-from config.files import Identity, identity_of, remove_partial_files, write_json
+from config.files import Identity, identity_of, remove_partial_files, write_json, write_text
 from config.locks import locked
-from config.sections import Cluster
-from config.settings import display_path
-from config.words import CPU
+from config.settings import Cluster, display_path
 from training.engine.distributed import is_distributed, is_main, join_processes, leave_processes
-from training.results.best_run import files_of_best_run
-from training.results.dictionary import differences
+from training.results.dictionary import InstanceFiles, differences
 from training.results.loading import ResultReader
-from training.sweep.inputs import sources_of
-from training.sweep.progress import View
-from training.sweep.runs import Run
-from training.sweep.spreadsheets import Spreadsheets
-from training.sweep.task import Order, Outcome, attempt, reason_of, tidy
+from training.results.spreadsheet import is_outdated, update_spreadsheet
+from training.sweep.execute import RunResult, RunTask, attempt, reason_of, tidy
+from training.sweep.launchers import LAUNCHERS, Launcher
+from training.sweep.progress import Progress
+from training.sweep.runs import Run, dependencies, files_of
 
 if TYPE_CHECKING:
-    from training.sweep.instance import Workshop
-    from training.sweep.launchers import Launcher
+    pass
 
 POLL_SECONDS = 2.0
-# How often a run is begun again whose process, node or cluster was lost.
-MAX_LOSSES = 3
-# The results that a command replaces, as they were when it began.
-Stale = Mapping[Path, Identity | None]
+# An experiment's spreadsheet is written at most so often, and in the end.
+SPREADSHEET_SECONDS = 20.0
 
 
-def launch(
+def run_sweep(
     runs: Sequence[Run],
     gpus: Sequence[int],
     cluster: Cluster,
     overwrite: bool,
     reader: ResultReader,
 ) -> int:
-    """Run what is not finished, where [cluster] says; returns the exit code.
+    """Run what is not finished, where [cluster] says; return the exit code.
 
     Args:
         gpus: of this machine, a run on each at a time; CPU: its cores. On a Ray cluster, which
             gives each run a GPU of its own choice, only whether it is the CPU counts.
 
     Raises:
-        UserError: there is no such GPU, or no such cluster.
+        UserError: there is no such GPU or cluster, a result was made with other parameters, or
+            what executes the runs is lost.
     """
-    stale = (
-        {run.files.json_path: identity_of(run.files.json_path) for run in runs} if overwrite else {}
-    )
+    replaced = {run: identity_of(run.files.json_path) for run in runs} if overwrite else {}
+    todo = find_unfinished(runs, replaced, reader) if is_main() else []
     if is_distributed():
-        return _launch_together(runs, gpus, cluster, stale, reader)
-    if cluster.launcher == "ray":
-        from training.sweep.supervision import supervised
-
-        return supervised(run_on_cluster, (runs, CPU in gpus, cluster, stale))
-    from training.engine.devices import choose_device
-    from training.sweep.instance import Workshop
-    from training.sweep.launchers import InlineLauncher, ProcessLauncher, slots_of
-
-    devices = [choose_device(gpu) for gpu in gpus]
-    workshop = Workshop(device=devices[0], results=reader)
-    if len(slots_of(gpus, cluster)) == 1:
-        return run_all(runs, InlineLauncher(workshop), stale, reader, workshop)
-    return run_all(runs, ProcessLauncher(gpus, cluster), stale, reader, workshop)
+        return _run_together(runs, todo, gpus, cluster, reader)
+    launcher = LAUNCHERS[cluster.launcher](gpus, cluster, runs, reader)
+    return execute_all(runs, todo, launcher, reader)
 
 
-def _launch_together(
+def _run_together(
     runs: Sequence[Run],
+    todo: Sequence[RunTask],
     gpus: Sequence[int],
     cluster: Cluster,
-    stale: Stale,
     reader: ResultReader,
 ) -> int:
-    """In each of several processes, which train every run together."""
+    """Run in each of several processes, which train every run together."""
     if cluster.launcher != "local":
         raise UserError(
             f"[cluster] launcher = {cluster.launcher}: runs that several processes train together "
@@ -93,267 +75,215 @@ def _launch_together(
     from training.sweep.instance import Workshop
     from training.sweep.together import LeadingLauncher, follow
 
-    workshop = Workshop(device=join_processes(gpus), results=reader)
+    context = Workshop(device=join_processes(gpus), results=reader)
+    code = 0
     if is_main():
-        code = run_all(runs, LeadingLauncher(runs, workshop), stale, reader, workshop)
+        code = execute_all(runs, todo, LeadingLauncher(runs, context), reader)
     else:
-        code = follow(runs, workshop)
+        follow(runs, context)
     leave_processes()
     return code
 
 
-def run_on_cluster(
-    has_joined: Callable[[], None],
-    runs: Sequence[Run],
-    on_cpu: bool,
-    cluster: Cluster,
-    stale: Stale,
-) -> int:
-    """The work of the process that talks to a Ray cluster; returns the exit code.
+def find_unfinished(
+    runs: Sequence[Run], replaced: Mapping[Run, Identity | None], reader: ResultReader
+) -> list[RunTask]:
+    """Return tasks for the runs without a result, or with one that is to be replaced.
 
-    Args:
-        has_joined: to be called when the cluster is joined.
-        stale: what is replaced; what took its place before a cluster was lost is not.
+    Raises:
+        UserError: a result is there that was made with other parameters or inputs.
     """
     import torch
 
-    from config.cluster import joined
-    from training.sweep.instance import Workshop
-    from training.sweep.ray_launcher import RayLauncher
+    from training.sweep.instance import Workshop, input_fingerprints
 
-    reader = ResultReader()
-    workshop = Workshop(device=torch.device("cpu"), results=reader)
-    with joined(cluster) as ray:
-        has_joined()
-        launcher = RayLauncher(ray, cluster, on_cpu, runs[0].files.results_folder)
-        return run_all(runs, launcher, stale, reader, workshop)
+    context = Workshop(device=torch.device("cpu"), results=reader)
+    tasks = []
+    for run in runs:
+        result = None if run in replaced else reader.find(run.files.json_path)
+        if result is None:
+            tasks.append(RunTask(run, replaced.get(run)))
+            continue
+        inputs = input_fingerprints(run.instance, context)
+        different = differences(result, run.instance.parameters, inputs)
+        if different:
+            raise UserError(
+                f"{display_path(run.files.json_path)}: was produced with different settings "
+                f"({'; '.join(different)}); --overwrite runs it again, --set results_folder=FOLDER "
+                "keeps both"
+            )
+    return tasks
 
 
-def run_all(
-    runs: Sequence[Run],
-    launcher: "Launcher",
-    stale: Stale,
-    reader: ResultReader,
-    workshop: "Workshop",
+def execute_all(
+    runs: Sequence[Run], todo: Sequence[RunTask], launcher: Launcher, reader: ResultReader
 ) -> int:
-    """Run what is not finished; returns the exit code.
+    """Execute tasks with a launcher; return the exit code.
 
     What another process is running is left to it and waited for; if that process ends without a
     result, this one takes over.
 
     Args:
-        stale: results to be replaced.
-        workshop: what shows which data and networks there are now.
+        runs: that were asked for, those that are finished included.
     """
-    from training.sweep.instance import input_fingerprints
-
-    _clear_away(runs)
-    todo = _unfinished(runs, stale, reader, lambda run: input_fingerprints(run.instance, workshop))
-    print(f"{len(runs) - len(todo)} of {len(runs)} instances are finished, {len(todo)} to run")
-    spreadsheets = Spreadsheets(reader)
-    sweep = Sweep(todo, launcher, reader, spreadsheets, stale)
-    try:
-        sweep.work(len(runs))
-    finally:
-        launcher.close()
-        for run in spreadsheets.outdated(runs):
-            sweep.note(attempt(run.files.spreadsheet.name, partial(spreadsheets.write, run)))
-    for failure in sweep.failures:
-        print(f"failed: {failure}", file=sys.stderr)
-    return EXIT_FAILED_RUNS if sweep.failures else 0
+    num_done = len(runs) - len(todo)
+    print(f"{num_done} of {len(runs)} instances are finished, {len(todo)} to run")
+    _remove_leftovers(runs)
+    with Progress(len(runs), num_done) as progress:
+        sweep = Sweep(todo, launcher, progress, reader)
+        try:
+            sweep.work()
+        finally:
+            launcher.close()
+            sweep.complete_spreadsheets(runs)
+    if sweep.num_failed:
+        print(f"{sweep.num_failed} of {len(runs)} instances failed", file=sys.stderr)
+    return EXIT_FAILED_RUNS if sweep.num_failed else 0
 
 
-@dataclass
-class _Turn:
+@dataclass(eq=False)
+class PendingRun:
     """A run on its way.
 
     Attributes:
-        stale: the result that it replaces.
-        losses: how often its process, node or cluster was lost.
+        sources: experiments that it starts from; it waits for all runs of them.
         rests_until: when it is tried again, because another process was at it.
     """
 
-    run: Run
-    stale: Identity | None
-    losses: int = 0
+    task: RunTask
+    sources: set[int]
     rests_until: float = 0.0
     was_announced: bool = False
 
+    @property
+    def experiment(self) -> int:
+        """Its experiment's ID."""
+        return self.task.run.experiment.id
 
-@dataclass
+
 class Sweep:
-    """Runs that are not finished, and the launcher that carries them out."""
+    """Runs that are not finished, and the launcher that executes them."""
 
-    todo: Sequence[Run]
-    launcher: "Launcher"
-    reader: ResultReader
-    spreadsheets: Spreadsheets
-    stale: Stale = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
+    def __init__(
+        self, todo: Sequence[RunTask], launcher: Launcher, progress: Progress, reader: ResultReader
+    ) -> None:
+        sources = {task.run.experiment.id: dependencies(task.run.experiment) for task in todo}
+        self.num_failed = 0
+        self._waiting = [PendingRun(task, sources[task.run.experiment.id]) for task in todo]
+        self._running: dict[Future[RunResult], PendingRun] = {}
+        self._launcher = launcher
+        self._progress = progress
+        self._reader = reader
+        self._written_at: dict[Path, float] = {}
+        # Spreadsheets without the last results.
+        self._incomplete: set[Path] = set()
 
-    def __post_init__(self) -> None:
-        self._waiting = [_Turn(run, self.stale.get(run.files.json_path)) for run in self.todo]
-        self._running: dict[Future[Outcome], _Turn] = {}
-        experiments = {run.experiment.id: run.experiment for run in self.todo}
-        self._sources = {each: sources_of(experiments[each]) for each in experiments}
-        self._view: View | None = None
-        self._has_room = True
+    def work(self) -> None:
+        """Execute all of them.
 
-    def work(self, total: int) -> None:
-        """Carry all of them out.
-
-        Args:
-            total: runs that were asked for, those that are finished included.
+        Raises:
+            UserError: what executes them is lost.
         """
-        if not self.launcher.is_elsewhere:
-            self._work()
-            return
-        with View(total, total - len(self._waiting)) as self._view:
-            self._work()
-
-    def note(self, failure: str) -> None:
-        """Something failed, unless it is ""; it is said now, and once more at the end."""
-        if failure:
-            self.failures.append(failure)
-            self._say(f"failed: {failure}", is_error=True)
-
-    def _work(self) -> None:
         while self._waiting or self._running:
-            num_slots = self.launcher.num_slots
-            while len(self._running) < num_slots and (turn := self._next_turn()):
-                self._waiting.remove(turn)
-                self._running[self.launcher.submit(self._order(turn))] = turn
-            self._show(num_slots)
+            self._launcher.check()
+            while len(self._running) < self._launcher.num_slots and (pending := self._next()):
+                self._waiting.remove(pending)
+                self._running[self._launcher.submit(pending.task)] = pending
             if not self._running:
                 time.sleep(POLL_SECONDS)
                 continue
             ended, _ = wait(self._running, POLL_SECONDS, FIRST_COMPLETED)
             for future in ended:
-                self._end(future, self._running.pop(future))
-        self._show(self.launcher.num_slots)
+                num_running = len(self._running)
+                self._take(self._running.pop(future), future, num_running)
 
-    def _show(self, num_slots: int) -> None:
-        if self._has_room and self._waiting and not num_slots:
-            self._say(
-                "no node of the cluster has what a run takes ([cluster] gpus_per_run, "
-                "cpus_per_run); the runs wait until one joins; GPU -1 runs them on cores alone"
-            )
-        self._has_room = num_slots > 0
-        if self._view:
-            self._view.show(len(self._running), num_slots)
-
-    def _next_turn(self) -> _Turn | None:
-        """The first that waits for no other, if there is one."""
-        unfinished = {turn.run.experiment.id for turn in (*self._waiting, *self._running.values())}
+    def _next(self) -> PendingRun | None:
+        """Return the first that waits for no other, if there is one."""
+        unfinished = {each.experiment for each in (*self._waiting, *self._running.values())}
         now = time.monotonic()
-        for turn in self._waiting:
-            own = turn.run.experiment.id
-            if turn.rests_until <= now and not self._sources[own] & (unfinished - {own}):
-                return turn
+        for pending in self._waiting:
+            if pending.rests_until <= now and not pending.sources & unfinished:
+                return pending
         return None
 
-    def _order(self, turn: _Turn) -> Order:
-        settings, source = turn.run.instance.settings, None
-        if settings.training_defaults.source_experiment is not None:
-            with suppress(UserError):  # the run itself says so
-                source = files_of_best_run(settings, self.reader)
-        return Order(turn.run, turn.stale, source)
-
-    def _end(self, future: "Future[Outcome]", turn: _Turn) -> None:
-        run = turn.run
-        try:
-            outcome = future.result()
-        except self.launcher.losses as error:
-            if turn.losses < MAX_LOSSES:
-                turn.losses += 1
-                self._say(f"{run.title}: lost, begins again: {reason_of(error)}")
-                self._waiting.insert(0, turn)
-                return
-            outcome = Outcome(f"{run.title}: lost {turn.losses + 1} times: {reason_of(error)}")
-        except Exception as error:  # whatever it is, the other runs go on
-            outcome = Outcome(f"{run.title}: {reason_of(error)}")
-        if outcome.is_busy:
-            self._rest(turn)
+    def _take(self, pending: PendingRun, future: "Future[RunResult]", num_running: int) -> None:
+        """Note what a task led to."""
+        run, error = pending.task.run, future.exception()
+        if error is not None:
+            raise UserError(
+                f"{run.title}: what executed it is lost: {reason_of(error)}; the same command goes "
+                "on from there"
+            )
+        result = future.result()
+        if result.is_busy:
+            if not pending.was_announced:
+                self._progress.say(f"{run.title}: another process is running it")
+            pending.was_announced = True
+            pending.rests_until = time.monotonic() + POLL_SECONDS
+            self._waiting.append(pending)
             return
-        self._take(run, outcome)
+        if result.text:
+            self._progress.say(result.text)
+        if result.failure:
+            self.num_failed += 1
+            self._progress.fail_run(f"failed: {result.failure}")
+            self._note(run.title, lambda: write_json(run.files.failure, {"failed": result.failure}))
+            return
+        run.files.failure.unlink(missing_ok=True)
+        tidy(run.files)
+        took = f"{result.seconds:.0f} s on {result.host}"
+        line = f"{run.title} ({took if result.seconds > 0 else 'by another process'})"
+        self._progress.end_run(line, result.seconds, num_running)
+        self._incomplete.add(run.files.spreadsheet)
+        written_at = self._written_at.get(run.files.spreadsheet, -math.inf)
+        if time.monotonic() - written_at >= SPREADSHEET_SECONDS:
+            self._write_spreadsheet(run)
 
-    def _rest(self, turn: _Turn) -> None:
-        if not turn.was_announced:
-            self._say(f"{turn.run.title}: another process is running it")
-        turn.was_announced = True
-        turn.rests_until = time.monotonic() + POLL_SECONDS
-        self._waiting.append(turn)
+    def complete_spreadsheets(self, runs: Sequence[Run]) -> None:
+        """Write the spreadsheets that lack results, whoever made these."""
+        for run in {run.files.spreadsheet: run for run in runs}.values():
+            if run.files.spreadsheet in self._incomplete or is_outdated(
+                run.files.spreadsheet, _files_of_all(run)
+            ):
+                self._write_spreadsheet(run)
 
-    def _take(self, run: Run, outcome: Outcome) -> None:
-        """What an order led to."""
-        if outcome.text:
-            self._say(outcome.text)
-        self.note(outcome.failure)
-        if outcome.failure:
-            record = {"failed": outcome.failure}
-            self.note(attempt(run.title, lambda: write_json(run.files.failure, record)))
-        elif outcome.seconds > 0:
-            run.files.failure.unlink(missing_ok=True)
-            with suppress(OSError):  # others of the experiment are unfinished
-                run.files.unfinished.rmdir()
-            self.note(attempt(run.title, lambda: self.spreadsheets.add(run)))
-        if self._view:
-            line = "" if outcome.failure else f"done: {run.title} ({_duration(outcome)})"
-            self._view.end_run(line, outcome.seconds, bool(outcome.failure))
+    def _write_spreadsheet(self, run: Run) -> None:
+        sheet = run.files.spreadsheet
+        self._written_at[sheet] = time.monotonic()
+        self._incomplete.discard(sheet)
+        self._note(sheet.name, lambda: self._update(run))
 
-    def _say(self, line: str, is_error: bool = False) -> None:
-        if self._view:
-            self._view.say(line, is_error)
-        else:
-            print(line, file=sys.stderr if is_error else sys.stdout)
+    def _update(self, run: Run) -> None:
+        description = run.files.folder / "description.txt"
+        if not description.exists():
+            text = f"{run.experiment.description}\n{run.experiment.question}\n"
+            write_text(description, text)
+        task = run.instance.parameters["task"]
+        update_spreadsheet(run.files.spreadsheet, _files_of_all(run), task, self._reader)
 
-
-def _duration(outcome: Outcome) -> str:
-    if outcome.seconds <= 0:
-        return "by another process"
-    return f"{outcome.seconds:.0f} s on {outcome.host}"
+    def _note(self, name: str, action: Callable[[], object]) -> None:
+        """Do something that is said, and counts as a failure, if it goes wrong."""
+        failure = attempt(name, action)
+        if failure:
+            self.num_failed += 1
+            self._progress.say(f"failed: {failure}", is_error=True)
 
 
-def _clear_away(runs: Sequence[Run]) -> None:
+def _files_of_all(run: Run) -> list[InstanceFiles]:
+    """Return the files of all instances of a run's experiment."""
+    return [files_of(run.experiment, instance) for instance in run.experiment.instances]
+
+
+def _remove_leftovers(runs: Sequence[Run]) -> None:
     """Remove what processes left that were killed, and that no run goes on from."""
     from training.sweep.instance import forget_unfinished
 
     for run in runs:
-        if not run.files.unfinished.exists() or not run.files.json_path.exists():
-            continue
-        with locked(run.files.lock) as is_ours:
-            if is_ours:
-                forget_unfinished(run.files, run.instance.settings.training_defaults.num_folds)
-                tidy(run.files)
-    caches = {run.instance.settings.results.cache_folder for run in runs}
-    for folder in {run.files.folder for run in runs} | caches:
+        if run.files.unfinished.exists() and run.files.json_path.exists():
+            with locked(run.files.lock) as is_ours:
+                if is_ours:
+                    forget_unfinished(run.files, run.instance.settings.training_defaults.num_folds)
+                    tidy(run.files)
+    for folder in {run.files.folder for run in runs}:
         for each in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
             remove_partial_files(each)
-
-
-def _unfinished(
-    runs: Sequence[Run],
-    stale: Stale,
-    reader: ResultReader,
-    inputs_of: Callable[[Run], Mapping[str, str]],
-) -> list[Run]:
-    """Runs without a result, or with one that is to be replaced.
-
-    Raises:
-        UserError: a result is there that was made with other parameters.
-    """
-    todo = []
-    for run in runs:
-        is_stale = identity_of(run.files.json_path) == stale.get(run.files.json_path)
-        result = None if is_stale else reader.find(run.files.json_path)
-        if result is None:
-            todo.append(run)
-            continue
-        different = differences(result, run.instance.parameters, inputs_of(run))
-        if different:
-            raise UserError(
-                f"{display_path(run.files.json_path)}: was made otherwise "
-                f"({'; '.join(different)}); --overwrite runs it again, "
-                "--set results_folder=FOLDER keeps both"
-            )
-    return todo

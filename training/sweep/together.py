@@ -11,66 +11,49 @@ from typing import TYPE_CHECKING
 from config.errors import UserError
 from training.engine.checks import TrainingError
 from training.engine.distributed import broadcast
-from training.sweep.launchers import train
+from training.sweep.execute import RunResult, RunTask
+from training.sweep.launchers import Launcher, train_run
 from training.sweep.runs import Run
-from training.sweep.task import Order, Outcome, carry_out
 
 if TYPE_CHECKING:
     from training.sweep.instance import Workshop
 
 
-class LeadingLauncher:
-    """Runs each order while it is submitted, in this process and those that follow it.
+class LeadingLauncher(Launcher):
+    """Executes each run while it is submitted, in this process and those that follow it."""
 
-    Args:
-        runs: as the others know them, in the same order.
-        workshop: what the runs share, on this process's device.
-    """
-
-    num_slots = 1
-    is_elsewhere = False
-    losses: tuple[type[BaseException], ...] = ()
-
-    def __init__(self, runs: Sequence[Run], workshop: "Workshop") -> None:
+    def __init__(self, runs: Sequence[Run], context: "Workshop") -> None:
+        super().__init__(context)
         self._runs = list(runs)
-        self._workshop = workshop
         self._others_wait = True
 
-    def submit(self, order: Order) -> "Future[Outcome]":
-        """Carry the order out, together.
-
-        Raises:
-            UserError: it failed in a way that the others may not know of; all of them end with
-                this process.
-        """
-        future: Future[Outcome] = Future()
-        outcome = carry_out(order, self._train)
+    def submit(self, task: RunTask) -> "Future[RunResult]":
+        """Begin a task; of errors that the others may not share, all processes end."""
+        future = super().submit(task)
         if not self._others_wait:
-            raise UserError(f"{outcome.failure}; the processes that trained it together end here")
-        future.set_result(outcome)
+            raise UserError(f"{future.result().failure}; all processes that trained it end here")
         return future
+
+    def _train(self, run: Run) -> None:
+        broadcast(self._runs.index(run))
+        self._others_wait = False
+        try:
+            super()._train(run)
+        except TrainingError:  # of metrics that are the same everywhere
+            self._others_wait = True
+            raise
+        self._others_wait = True
 
     def close(self) -> None:
         """Let the others go, unless they are in the middle of a run."""
         if self._others_wait:
             broadcast(None)
 
-    def _train(self, run: Run) -> None:
-        broadcast(self._runs.index(run))
-        self._others_wait = False
-        try:
-            train(run, self._workshop)
-        except TrainingError:  # of figures that are the same everywhere
-            self._others_wait = True
-            raise
-        self._others_wait = True
 
-
-def follow(runs: Sequence[Run], workshop: "Workshop") -> int:
-    """Train what the main process names, until it names no more; returns the exit code."""
+def follow(runs: Sequence[Run], context: "Workshop") -> None:
+    """Train the runs that the main process names by their index, until it names no more."""
     number: int | None = broadcast(None)
     while number is not None:
         with suppress(TrainingError):  # the main process says it
-            train(runs[number], workshop)
+            train_run(runs[number], context)
         number = broadcast(None)
-    return 0

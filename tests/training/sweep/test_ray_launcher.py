@@ -1,114 +1,106 @@
-"""Forty runs on a Ray cluster of several nodes, one of which dies; a head that restarts."""
+"""Runs on a small Ray cluster of this machine, one node of which dies; a head that is lost."""
 
-import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import os
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.training.sweep.clusters import (
+from config.errors import UserError
+from tests.training.sweep.commands import (
+    CPU,
     LONG,
-    Cluster,
-    Manager,
-    assert_equal_results,
-    assert_tidy,
-    run_in_order,
+    assert_as_run_in_order,
+    command,
     runs_of,
+    states,
+    write_three,
 )
-from training.sweep.ray_launcher import slots_of_node
+from training.sweep.execute import RunTask
 
 if TYPE_CHECKING:
     from tests.conftest import Suite
 
-
-def write_forty(suite: "Suite", num_epochs: int = 2) -> None:
-    """Baselines, anti-transfer, and one run that starts from the best baseline."""
-    suite.write_matrices()
-    suite.write_extractor()
-    epochs = {"num_epochs": num_epochs}
-    suite.write_experiment(1, epochs, {"repeat": 20})
-    suite.write_experiment(
-        2,
-        {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": 3, **epochs},
-        {"repeat": 19},
-    )
-    suite.write_experiment(3, {"at_pretraining": "experiment 1", **epochs})
+pytest.importorskip("ray")
+STORE_BYTES = 100 * 2**20
 
 
-def test_forty_runs_while_a_node_dies_and_another_joins(
-    cluster: Cluster, suite: "Suite", manage: Callable[..., Manager]
-) -> None:
-    write_forty(suite)
+class Cluster:
+    """A Ray cluster whose nodes are processes of this machine; the head runs nothing."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster as RayCluster
+
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        self.ray: Any = RayCluster(initialize_head=True, head_node_args=head)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return ("--launcher", "ray", "--address", str(self.ray.address))
+
+    def add_node(self) -> Any:
+        return self.ray.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    cluster = Cluster()
+    try:
+        yield cluster
+    finally:
+        cluster.ray.shutdown()
+
+
+def test_runs_go_on_elsewhere_when_a_node_dies(cluster: Cluster, suite: "Suite") -> None:
+    write_three(suite, **LONG)
     doomed, _ = cluster.add_node(), cluster.add_node()
-    manager = manage(suite, "[1,2,3] -1", cluster.address)
-    manager.wait_until(lambda: len(manager.done) >= 8)
-    cluster.kill(doomed)
-    manager.wait_until(lambda: len(manager.done) >= 12)
+    with command(suite, "[1,2]", "-1", *cluster.options) as manager:
+        manager.wait_until(lambda: len(states(suite)) == 2)
+        cluster.ray.remove_node(doomed, allow_graceful=False)
+        assert manager.code() == 0, manager.text
+        assert sorted(manager.done) == [
+            "experiment 1 run 1",
+            "experiment 1 run 2",
+            "experiment 2 run 1",
+        ]
+        assert manager.done[-1] == "experiment 2 run 1"
+    assert_as_run_in_order(suite)
+
+
+def test_a_lost_cluster_ends_the_command_in_one_line(cluster: Cluster, suite: "Suite") -> None:
+    write_three(suite, **LONG)
     cluster.add_node()
-    assert manager.code() == 0, manager.text
-    assert sorted(manager.done) == sorted(re.findall(r"experiment \d+ run \d+", _titles(suite)))
-    assert len(manager.done) == 40
-    assert manager.done.index("experiment 3 run 1") > max(
-        place for place, title in enumerate(manager.done) if title.startswith("experiment 1 ")
-    )
-    assert_equal_results(suite, suite.results, run_in_order(suite))
-    assert_tidy(suite.results)
+    with command(suite, "[1,2]", "-1", *cluster.options) as manager:
+        manager.wait_until(lambda: states(suite))
+        cluster.ray.head_node.kill_gcs_server()
+        assert manager.code() == 2, manager.text
+        assert "error: the Ray cluster at " in manager.text
+        assert "Traceback" not in manager.text
 
 
-def _titles(suite: "Suite") -> str:
-    return "\n".join(run.title for run in runs_of(suite))
+def test_a_cluster_without_room_is_an_error_of_one_line(cluster: Cluster, suite: "Suite") -> None:
+    write_three(suite)
+    with command(suite, "[1]", "-1", *cluster.options) as manager:
+        assert manager.code() == 2
+        assert "no node of the Ray cluster has what a run takes: 1 cores" in manager.text
 
 
-def test_a_head_that_restarts_is_waited_for(
-    suite: "Suite",
-    manage: Callable[..., Manager],
-    monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
-) -> None:
-    """Ray ends all that belonged to a cluster whose head is lost, the manager's process as well."""
-    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "5")  # else a minute
-    cluster: Cluster = request.getfixturevalue("cluster")
-    suite.write_matrices()
-    suite.write_experiment(1, LONG, {"repeat": 2})
-    cluster.add_node()
-    manager = manage(suite, "[1] -1", cluster.address)
-    manager.wait_until(lambda: list(suite.results.rglob("unfinished/state_*.pt")))
-    port = cluster.address.rpartition(":")[2]
-    cluster.ray.head_node.kill_gcs_server()
-    for node in (*cluster.ray.worker_nodes, cluster.ray.head_node):
-        node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
-    manager.wait_until(lambda: "the connection to the cluster was lost" in manager.text)
-    cluster.__init__(port)  # type: ignore[misc]
-    cluster.add_node()
-    assert manager.code() == 0, manager.text
-    assert len(manager.done) == 2 == len(set(manager.done))
-    assert_equal_results(suite, suite.results, run_in_order(suite))
-    assert_tidy(suite.results)
+def test_no_cluster_at_the_address_is_an_error_of_one_line(suite: "Suite") -> None:
+    write_three(suite)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]  # nobody's, once it is closed
+    with command(suite, "[1]", "-1", "--address", f"127.0.0.1:{port}") as manager:
+        assert manager.code() == 2
+        (line,) = [line for line in manager.text.splitlines() if line.startswith("error: ")]
+        assert f"[cluster] address = 127.0.0.1:{port}: no Ray cluster can be joined" in line
 
 
-def test_no_cluster_at_the_address_is_one_line(
-    suite: "Suite", manage: Callable[..., Manager]
-) -> None:
-    suite.write_matrices()
-    suite.write_experiment(1)
-    manager = manage(suite, "[1] -1", "127.0.0.1:1")
-    assert manager.code() == 2
-    assert "[cluster] address = 127.0.0.1:1: no Ray cluster" in manager.text
-    assert "Traceback" not in manager.text
+def test_a_node_that_does_not_see_the_results_folder_says_so(suite: "Suite") -> None:
+    from training.sweep.ray_launcher import _execute_on_node
 
-
-@pytest.mark.parametrize(
-    ("resources", "needs", "slots"),
-    [
-        ({"CPU": 4.0}, {"CPU": 1.0}, 4),
-        ({"CPU": 5.0}, {"CPU": 2.0}, 2),
-        ({"CPU": 16.0, "GPU": 2.0}, {"CPU": 1.0, "GPU": 0.25}, 8),
-        ({"CPU": 3.0, "GPU": 2.0}, {"CPU": 1.0, "GPU": 0.25}, 3),
-        ({"CPU": 64.0, "GPU": 1.0}, {"CPU": 1.0, "GPU": 0.1}, 10),
-        ({"CPU": 64.0}, {"CPU": 1.0, "GPU": 1.0}, 0),
-        ({"CPU": 64.0, "GPU": 2.0}, {"CPU": 1.0, "GPU": 0.4}, 4),  # so Ray 2.60, with 5 tasks
-    ],
-)
-def test_room_of_a_node(resources: dict[str, float], needs: dict[str, float], slots: int) -> None:
-    assert slots_of_node({"Alive": True, "Resources": resources}, needs) == slots
-    assert slots_of_node({"Alive": False, "Resources": resources}, needs) == 0
+    write_three(suite)
+    task = RunTask(runs_of(suite)[0])
+    with pytest.raises(UserError, match=r"results_folder: .*elsewhere is not shared with "):
+        _execute_on_node(task, suite.folder / "elsewhere" / "mark", CPU, 1)

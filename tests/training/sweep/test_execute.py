@@ -10,8 +10,9 @@ from config.errors import UserError
 from config.experiments import load_experiments
 from config.files import identity_of
 from config.locks import locked
+from training.sweep.execute import RunResult, RunTask, execute, reason_of
+from training.sweep.launchers import execute_silently
 from training.sweep.runs import Run, files_of
-from training.sweep.task import Order, Outcome, carry_out, carry_out_quietly, reason_of
 
 if TYPE_CHECKING:
     from tests.conftest import Suite
@@ -31,30 +32,30 @@ def leave_result(run: Run) -> None:
 
 def test_a_result_that_is_there_makes_a_run_superfluous(run: Run) -> None:
     leave_result(run)
-    outcome = carry_out(Order(run), lambda _: pytest.fail("trained again"))
-    assert (outcome.failure, outcome.seconds, outcome.is_busy) == ("", 0.0, False)
+    result = execute(RunTask(run), lambda _: pytest.fail("trained again"))
+    assert (result.failure, result.seconds, result.is_busy) == ("", 0.0, False)
     trained: list[Run] = []
-    carry_out(Order(run, identity_of(run.files.json_path)), trained.append)
+    execute(RunTask(run, identity_of(run.files.json_path)), trained.append)
     assert trained == [run]
 
 
 def test_a_run_that_another_process_has_is_left_to_it(run: Run) -> None:
     with locked(run.files.lock):
-        assert carry_out(Order(run), lambda _: pytest.fail("twice")) == Outcome(is_busy=True)
+        assert execute(RunTask(run), lambda _: pytest.fail("twice")) == RunResult(is_busy=True)
 
 
 @pytest.mark.parametrize(
     ("error", "reason"),
     [(UserError("no matrices"), "no matrices"), (ValueError("a\nb"), "ValueError: a b")],
 )
-def test_what_goes_wrong_is_in_the_outcome(run: Run, error: Exception, reason: str) -> None:
+def test_what_goes_wrong_is_in_the_result(run: Run, error: Exception, reason: str) -> None:
     def train(_: Run) -> None:
         print("half done")
         raise error
 
-    outcome = carry_out_quietly(Order(run), train)
-    assert outcome.failure == f"{run.title}: {reason}"
-    assert outcome.text == "half done"
+    result = execute_silently(RunTask(run), train)
+    assert result.failure == f"{run.title}: {reason}"
+    assert result.text == "half done"
     with locked(run.files.lock) as is_free:
         assert is_free
 
@@ -72,7 +73,7 @@ def test_what_a_killed_process_was_writing_is_removed(run: Run) -> None:
     for path in (*left, other, files.model(0)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    carry_out(Order(run), lambda _: leave_result(run))
+    execute(RunTask(run), lambda _: leave_result(run))
     assert not [path for path in left if path.exists()]
     assert other.exists()
     assert files.model(0).exists()
