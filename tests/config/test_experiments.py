@@ -1,7 +1,5 @@
 """Experiment files: what they expand to, which value wins, and how they are selected."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,6 @@ import pytest
 from config.errors import ConfigError, UserError
 from config.experiments import Experiment, load_experiments, select_experiments
 from config.selection import parse_selection
-from config.text import PROJECT_FOLDER
 
 HEAD = """# Does it work, and
 #   how well?
@@ -215,23 +212,3 @@ def test_instances_between_first_and_last(load: Load) -> None:
     assert [instance.number for instance in chosen] == [3, 4]
     with pytest.raises(UserError, match="has instances 1 to 4, none from 5 to 4"):
         parse_selection(["20", "0", "5"]).instances_of(experiment)
-
-
-def test_the_list_of_experiments_loads_no_heavy_package() -> None:
-    code = (
-        "import sys; sys.argv = ['experiments_manager.py', '--list']\n"
-        "import experiments_manager as manager\n"
-        "manager.main(manager.build_parser().parse_args())\n"
-        "heavy = {'torch', 'librosa', 'essentia', 'matplotlib', 'pandas', 'ray', 'scipy'}\n"
-        "sys.exit(', '.join(heavy & set(sys.modules)))"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=PROJECT_FOLDER,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.stderr.strip() == ""
-    assert len(ended.stdout.splitlines()) > 41

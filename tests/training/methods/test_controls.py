@@ -69,7 +69,7 @@ def test_two_random_networks_are_two(filled: "Suite") -> None:
 
 def test_an_extractor_cannot_stand_twice(suite: "Suite") -> None:
     suite.write_experiment(202, {**AGAINST, "at_dataset": "noisyspeech, noisyspeech"})
-    with pytest.raises(UserError, match="stands twice; give it several layers"):
+    with pytest.raises(UserError, match="is given twice; give an extractor several layers"):
         suite.instance(202)
 
 
