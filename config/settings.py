@@ -5,7 +5,7 @@ config.ini holds the defaults and says what each key means; the classes hold nei
 """
 
 import re
-from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -77,22 +77,16 @@ def _split_layers(value: Any) -> Any:
     return tuple(_split(",", group) for group in _split(";", value))
 
 
-def _one_of(names: Callable[[], Iterable[str]]) -> AfterValidator:
-    """Return the check that a value is a registered name; registries are read when need be."""
+def _registered(module: str, registry: str) -> AfterValidator:
+    """Return the check that a value is a name in a registry, which is imported only then."""
 
     def check(value: str) -> str:
-        if value not in names():
-            raise ValueError(f"must be one of {', '.join(map(repr, names()))}")
+        names = list(getattr(import_module(module), registry))
+        if value not in names:
+            raise ValueError(f"must be one of {', '.join(map(repr, names))}")
         return value
 
     return AfterValidator(check)
-
-
-def features_types() -> tuple[str, ...]:
-    """Return the names of the registered feature types; the libraries behind them are not read."""
-    from preprocessing.pipeline.features import FEATURES
-
-    return tuple(FEATURES)
 
 
 def _clean_name(value: str) -> str:
@@ -143,7 +137,7 @@ class Section(BaseModel):
 
 
 class FeatureExtraction(Section):
-    features_type: Annotated[str, _one_of(features_types)]
+    features_type: Annotated[str, _registered("preprocessing.pipeline.features", "FEATURES")]
     features_backend: Literal["cpu", "torchaudio"]
     power_law_compression: bool
     sequence_length: OptionalSeconds
@@ -234,7 +228,7 @@ class TrainingDefaults(Section):
     at_beta: Betas
     at_layer: LayerGroups
     at_tap: Literal["output", "input"]
-    at_aggregation: Annotated[str, _one_of(lambda: AGGREGATIONS)]
+    at_aggregation: Annotated[str, _registered("config.settings", "AGGREGATIONS")]
     at_distance: Literal["cos_squared", "mse_sigmoid", "mse_sigmoid_invorder", "cka_within_class"]
     at_ramp: Fraction
     at_pretraining: Annotated[str | None, AfterValidator(_pretraining_source), EMPTY_IS_NONE]
@@ -327,11 +321,10 @@ class Results(Section):
 class Cluster(Section):
     """Where work runs; nothing here changes what comes out of it."""
 
-    launcher: Literal["local", "ray"]
+    launcher: Annotated[str, _registered("training.sweep.launchers", "LAUNCHERS")]
     address: Annotated[str, AfterValidator(_cluster_address)]
     gpus_per_run: PositiveFraction
     cpus_per_run: Annotated[int, Field(ge=1, le=4096)]
-    send_results: Literal["auto", "always"]
 
 
 class Settings(Section):

@@ -12,7 +12,8 @@ from config.extractors import EXTRACTORS, Extractor
 from config.files import remove_partial_files, write_json, write_text
 from config.fingerprints import fingerprint_of
 from config.selection import CPU
-from config.settings import Settings, display_path
+from config.settings import Settings
+from config.text import display_path
 from preprocessing.corpora import find_dataset
 from preprocessing.pipeline.matrices import matrices_name, open_matrices
 from training.engine.distributed import (

@@ -78,7 +78,7 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
         ("snr_convention=decibels", "'ms_snsd' or 'decibel'; did you mean decibel?"),
         ("features_type=mell", "did you mean mel?"),
         ("choose_optimizer=adm", "did you mean adam?"),
-        ("launcher=slurm", "'local' or 'ray'"),
+        ("launcher=slurm", "must be one of 'local', 'ray'"),
         ("address=head", "must be auto or HOST:PORT"),
         ("results_folder=~no_such_user/x", "results_folder = ~no_such_user/x"),
         ("at_layer=3, 14", "at_layer = 3, 14: must be less than or equal to 13"),
