@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from config.command_line import run_command, settings_from
 from config.errors import UserError
 from config.settings import NUM_CONVOLUTIONS
-from config.text import display_path, printable
+from config.text import display_path
 from plotting.figures import (
     GREY,
     ORANGE,
@@ -42,6 +42,7 @@ from training.results.loading import SUMMARY_KEYS, Result, load_results, shorten
 
 FIGURE_NAME = "perLayer_improvement"
 PUBLISHED_SETS = ("train", "test")
+LAYERS = range(1, NUM_CONVOLUTIONS + 1)
 SPLIT_FIGURES = {
     "random": (f"{FIGURE_NAME}_randsplit", "IEMOCAP emotion, random split (as published)"),
     "actor": (f"{FIGURE_NAME}_actorsplit", "IEMOCAP emotion, speaker-wise split (as published)"),
@@ -65,13 +66,11 @@ class LayerImprovement:
     """Improvement of one set's accuracy over the baseline's mean, in percentage points.
 
     Attributes:
-        mean: over the repetitions of the same layer, by layer.
-        std: their standard deviation (n - 1); no entry where there is one repetition only.
-        baseline_std: that of the baseline's repetitions; None if there is one only.
+        by_layer: of each repetition, by layer.
+        baseline_std: standard deviation (n - 1) of the baseline's repetitions; None of one only.
     """
 
-    mean: dict[int, float]
-    std: dict[int, float]
+    by_layer: dict[int, list[float]]
     baseline_std: float | None
 
 
@@ -79,29 +78,22 @@ def layer_improvement(
     experiment: Sequence[Result], baseline: Sequence[Result], set_name: str
 ) -> LayerImprovement:
     """Compare an experiment with its baseline on the train, validation or test set."""
-    baseline_accuracies = [result.value(set_name) for result in baseline]
-    baseline_mean = fmean(baseline_accuracies)
-    improvements: dict[int, list[float]] = {}
+    accuracies = [result.value(set_name) for result in baseline]
+    by_layer: dict[int, list[float]] = {}
     for result in experiment:
-        improvement = result.value(set_name) - baseline_mean
-        improvements.setdefault(layer_of(result), []).append(improvement)
-    layers = sorted(improvements)
-    return LayerImprovement(
-        mean={layer: fmean(improvements[layer]) for layer in layers},
-        std={layer: stdev(improvements[layer]) for layer in layers if len(improvements[layer]) > 1},
-        baseline_std=stdev(baseline_accuracies) if len(baseline_accuracies) > 1 else None,
-    )
+        improvement = result.value(set_name) - fmean(accuracies)
+        by_layer.setdefault(layer_of(result), []).append(improvement)
+    return LayerImprovement(by_layer, stdev(accuracies) if len(accuracies) > 1 else None)
 
 
 def draw_published_split(published: dict[str, Any], split: str, title: str) -> Figure:
     """Train and test improvement for one split, a curve for each frozen network."""
     figure, panels = new_figure(8.2, 3.6, columns=2, share_y=True)
-    layers = range(1, NUM_CONVOLUTIONS + 1)
     for panel, set_name in zip(panels, PUBLISHED_SETS, strict=True):
         draw_zero_line(panel)
         for extractor, (label, colour, marker) in EXTRACTORS.items():
             improvement = per_layer_improvement(published, f"{set_name}_{extractor}_{split}")
-            panel.plot(layers, improvement, color=colour, marker=marker, label=label)
+            panel.plot(LAYERS, improvement, color=colour, marker=marker, label=label)
         panel.set_title(f"{set_name.capitalize()} set")
         label_layers(panel, PUBLISHED_TAP)
     panels[0].set_ylabel(IMPROVEMENT_LABEL)
@@ -115,7 +107,7 @@ def draw_published_mean(published: dict[str, Any]) -> Figure:
     draw_zero_line(panel)
     for set_name in PUBLISHED_SETS:
         panel.plot(
-            range(1, NUM_CONVOLUTIONS + 1),
+            LAYERS,
             mean_per_layer_improvement(published, set_name),
             color=SET_COLOURS[set_name],
             marker=SET_MARKERS[set_name],
@@ -152,22 +144,21 @@ def _draw_own_panel(panel: Axes, improvement: LayerImprovement) -> None:
     if spread is not None:
         label = "baseline: mean ± standard deviation"
         panel.axhspan(-spread, spread, color=GREY, alpha=0.25, linewidth=0, zorder=1, label=label)
-    layers = range(1, NUM_CONVOLUTIONS + 1)
-    name = "anti-transfer: mean"
+    by_layer = improvement.by_layer
+    has_spread = any(len(values) > 1 for values in by_layer.values())
     panel.errorbar(
-        layers,
-        [improvement.mean.get(layer, math.nan) for layer in layers],
-        yerr=[improvement.std.get(layer, math.nan) for layer in layers],
+        LAYERS,
+        [fmean(by_layer.get(layer, [math.nan])) for layer in LAYERS],
+        yerr=[_deviation(by_layer.get(layer, [])) for layer in LAYERS],
         color=SET_COLOURS["train"],
         marker=SET_MARKERS["train"],
         capsize=2.5,
-        label=f"{name} ± standard deviation" if improvement.std else name,
+        label=f"anti-transfer: mean{' ± standard deviation' if has_spread else ''}",
     )
 
 
-def missing_layers(improvement: LayerImprovement) -> list[int]:
-    """The convolutions that no instance is done for."""
-    return [layer for layer in range(1, NUM_CONVOLUTIONS + 1) if layer not in improvement.mean]
+def _deviation(values: Sequence[float]) -> float:
+    return stdev(values) if len(values) > 1 else math.nan
 
 
 def published_figures() -> dict[str, Figure]:
@@ -193,9 +184,9 @@ def own_figures(results_folder: Path, experiment: int, baseline: int) -> dict[st
         set_name: layer_improvement(results, baseline_results, set_name)
         for set_name in SUMMARY_KEYS
     }
-    missing = missing_layers(improvements["test"])
+    missing = [layer for layer in LAYERS if layer not in improvements["test"].by_layer]
     if missing:
-        layers = ", ".join(str(layer) for layer in missing)
+        layers = ", ".join(map(str, missing))
         print(f"experiment {experiment}: no result yet of layer {layers}; the others are drawn")
     parameters = results[0].parameters.model_dump()
     title = f"{parameters['dataset']}: experiment {experiment} against its baseline, experiment"
@@ -216,19 +207,17 @@ def _finished(results_folder: Path, experiment: int) -> list[Result]:
 
 def _check_alike(results: Sequence[Result]) -> None:
     """Refuse results of which some are of other data than the first, or no classification."""
-    first = results[0].parameters
+    first = results[0]
     for result in results:
-        for key in ("dataset", "features_type"):
-            expected, value = getattr(first, key), getattr(result.parameters, key)
+        for key in ("dataset", "features_type", "task"):
+            expected, value = getattr(first.parameters, key), getattr(result.parameters, key)
             if value != expected:
                 raise UserError(
-                    printable(
-                        f"{result.stem}: parameters.{key}: is {value!r}, but {expected!r} in "
-                        f"{results[0].stem}: an experiment and its baseline need the same {key}"
-                    )
+                    f"{result.stem}: parameters.{key}: is {value!r}, but {expected!r} in "
+                    f"{first.stem}: an experiment and its baseline need the same {key}"
                 )
-        if result.metric.key != "acc":
-            raise UserError(f"{result.stem}: this figure needs classification results")
+    if first.metric.key != "acc":
+        raise UserError(f"{first.stem}: this figure needs classification results")
 
 
 def layer_of(result: Result) -> int:
@@ -238,7 +227,7 @@ def layer_of(result: Result) -> int:
         UserError: it applied it to none, or to several.
     """
     value = str(result.parameters.model_dump().get("at_layer", ""))
-    if value not in {str(layer) for layer in range(1, NUM_CONVOLUTIONS + 1)}:
+    if value not in map(str, LAYERS):
         raise UserError(
             f"{result.stem}: parameters.at_layer: is {shorten(value)!r}, must be one convolution, "
             f"1-{NUM_CONVOLUTIONS}: this figure needs one anti-transfer layer in each instance"

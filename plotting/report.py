@@ -9,12 +9,11 @@ import argparse
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from config.command_line import run_command, settings_parser
 from config.errors import UserError
 from config.experiments import Experiment, load_experiments, select_experiments
-from config.files import read_json, write_json, write_text
+from config.files import write_text
 from config.selection import add_experiments_option, parse_selection
 from config.text import display_path, printable
 from plotting.figures import figure_style
@@ -39,8 +38,7 @@ from training.results.loading import count_finished, load_results, shorten
 
 FOLDER_NAME = "report"
 PAGE_NAME = "report.html"
-LIST_NAME = "written.json"
-WRITTEN_NAME = re.compile(r"(tables|figures)/[A-Za-z0-9_]+\.(csv|tex|md|png|pdf)")
+WRITTEN_NAME = re.compile(r"[0-9]{2,}_[A-Za-z0-9_]+\.(csv|tex|md|png|pdf)")
 TITLE = "Anti-transfer: what the results show"
 FOLDED_TABLES = ("layers", "invariance_layers")
 SHARED_PARAMETERS = ("features_type", "width", "learning_rate", "batch_size", "num_epochs")
@@ -133,18 +131,9 @@ def _description(comparison: Comparison) -> str:
 
 def _remove_earlier(folder: Path, written: Sequence[Path]) -> None:
     """Remove tables and figures of an earlier report that this one does not have."""
-    names = sorted(path.relative_to(folder).as_posix() for path in written)
-    path = folder / LIST_NAME
-    earlier: Any = []
-    if path.is_file():
-        try:
-            earlier = read_json(path).get("files")
-        except UserError:  # then nothing is known of the earlier report
-            earlier = []
-    for name in earlier if isinstance(earlier, list) else []:
-        if isinstance(name, str) and WRITTEN_NAME.fullmatch(name) and name not in names:
-            (folder / name).unlink(missing_ok=True)
-    write_json(path, {"files": names})
+    for path in folder.glob("*/*"):
+        if WRITTEN_NAME.fullmatch(path.name) and path not in written:
+            path.unlink()
 
 
 def with_results(experiments: Mapping[int, Experiment], results_folder: Path) -> list[Experiment]:

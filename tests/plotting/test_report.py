@@ -34,29 +34,15 @@ def test_a_rerun_leaves_no_file_of_an_earlier_report(
     report = tmp_path / "results" / "report"
     own = report / "tables" / "own.md"
     own.write_text("mine")
-    listed = report / "written.json"
-    earlier = json.loads(listed.read_text())["files"]
-    for name in ("tables/99_gone.csv", "../experiment_200/description.txt"):
-        (report / name).write_text("earlier")
-        earlier.append(name)
-    listed.write_text(json.dumps({"files": earlier}))
+    gone = report / "tables" / "99_gone.csv"
+    gone.write_text("earlier")
     first = (report / "report.html").read_bytes()
     assert main(arguments) == 0
     assert (report / "report.html").read_bytes() == first
-    assert not (report / "tables" / "99_gone.csv").exists()
+    assert not gone.exists()
     assert own.exists()
-    assert (report / "../experiment_200/description.txt").exists()
     assert not list(report.rglob("*.partial*"))
     assert "report.html (open it in a browser)" in capsys.readouterr().out
-
-
-def test_a_damaged_list_of_files_does_not_stop_a_report(tmp_path: Path) -> None:
-    arguments = write_small(tmp_path)
-    for content in ("{", '{"files": 3}', '{"files": [null, 3]}'):
-        report = tmp_path / "results" / "report"
-        report.mkdir(exist_ok=True)
-        (report / "written.json").write_text(content)
-        assert main(arguments) == 0
 
 
 @pytest.mark.parametrize(

@@ -147,23 +147,28 @@ def uses_random_networks(parameters: Parameters) -> bool:
     return set(networks_of(parameters)) == {RANDOM}
 
 
-def labels_of(methods: Sequence[Parameters]) -> list[str]:
-    """Name methods that are compared, each by what tells it from the others.
+def labels_of(methods: Sequence[Parameters], with_settings: bool = False) -> list[str]:
+    """Name methods, each by what tells it from the others.
 
     Args:
         methods: the parameters of one run of each.
+        with_settings: whether to name the settings in which they differ, too.
     """
     differing = _differing(methods)
+    if with_settings:
+        settings = [setting_of(parameters) for parameters in methods]
+        differing = [*_keys_that_differ(settings), *differing]
     return [_label(parameters, differing) for parameters in methods]
 
 
 def _label(parameters: Parameters, differing: Sequence[str]) -> str:
     kind, own = kind_of(parameters), own_parameters(parameters)
     words = [kind.title, *filter(None, (write(own) for write in kind.words))]
+    known = {**setting_of(parameters), **own}
     details = [
-        f"{PARAMETER_NAMES.get(key, key.removeprefix('at_'))} {own[key]}".strip()
+        f"{PARAMETER_NAMES.get(key, key.removeprefix('at_'))} {known[key]}".strip()
         for key in differing
-        if own.get(key) is not None
+        if known.get(key) is not None
     ]
     return " ".join(words) + (f" ({', '.join(details)})" if details else "")
 
@@ -174,12 +179,17 @@ def _differing(methods: Sequence[Parameters]) -> list[str]:
     for kind_name in dict.fromkeys(parameters["kind"] for parameters in methods):
         kind = METHODS[kind_name]
         owns = [kind.own_parameters(each) for each in methods if each["kind"] == kind_name]
-        for key in dict.fromkeys(key for own in owns for key in own):
-            # That a method has no gradient reversal is said by its label.
-            known = [own for own in owns if key in own or not key.startswith(REVERSAL)]
-            if key not in kind.named and len({repr(own.get(key)) for own in known}) > 1:
-                names[key] = None
+        # That a method has no gradient reversal is said by its label.
+        reversing = [own for own in owns if f"{REVERSAL}label" in own]
+        keys = [key for key in _keys_that_differ(owns) if not key.startswith(REVERSAL)]
+        keys += [key for key in _keys_that_differ(reversing) if key.startswith(REVERSAL)]
+        names |= dict.fromkeys(key for key in keys if key not in kind.named)
     return list(names)
+
+
+def _keys_that_differ(dictionaries: Sequence[Parameters]) -> list[str]:
+    keys = dict.fromkeys(key for each in dictionaries for key in each)
+    return [key for key in keys if len({repr(each.get(key)) for each in dictionaries}) > 1]
 
 
 def _names(value: Any) -> list[str]:
