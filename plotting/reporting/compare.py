@@ -73,6 +73,11 @@ class Group:
         return sorted({result.experiment for result in self.results})
 
     @property
+    def experiments_text(self) -> str:
+        """Return the same as one text."""
+        return ", ".join(map(str, self.experiments))
+
+    @property
     def num_collapsed(self) -> int:
         """Count the runs that name one class only, or are no better than chance."""
         return sum(result.collapsed for result in self.results)

@@ -9,7 +9,7 @@ from plotting.reporting.findings import Finding, Findings, corrected_findings
 from plotting.reporting.sentences import cannot_show, capital, difference_text
 from plotting.reporting.statistics import paired_difference
 from plotting.reporting.table import Cell, Column, Table, file_name, fixed, make_table
-from plotting.reporting.tables import of_difference
+from plotting.reporting.tables import difference_columns
 from training.probing.files import (
     PENULTIMATE,
     Analyses,
@@ -275,9 +275,8 @@ def _last_table(found: InvarianceFindings, prefix: str) -> Table:
         Column("probe %", lambda row: row.spread(), "spread"),
         Column("shuffled %", lambda row: row.spread(shuffled=True), "spread"),
         Column("chance %", lambda row: 100 * row.label.chance, "number"),
-        Column("difference", of_difference("mean"), "difference"),
-        Column("difference 95 %", of_difference("interval"), "difference interval"),
-        Column("p (Holm)", lambda row: row.finding.p_corrected if row.finding else None, "p"),
+        *difference_columns("difference", "difference 95 %"),
+        Column("p (Holm)", lambda row: row.finding and row.finding.p_corrected, "p"),
     )
     return make_table(
         file_name(prefix, "invariance"),

@@ -47,9 +47,8 @@ def _name_of(found: MethodFinding) -> str:
     if group.layer:
         several = len(found.method.groups) > 1
         layer = f", layer {group.layer}{' chosen on validation' if several else ''}"
-    identifiers = ", ".join(map(str, group.experiments))
     word = "experiment" if len(group.experiments) == 1 else "experiments"
-    return f"{found.method.label}{layer} ({word} {identifiers})"
+    return f"{found.method.label}{layer} ({word} {group.experiments_text})"
 
 
 def incomplete_text(method: Method) -> str:

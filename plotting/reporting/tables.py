@@ -79,17 +79,35 @@ class Row(NamedTuple):
         return self.finding.group
 
 
-def of_difference(
-    attribute: str, finding_of: Callable[[Any], Finding | None] = lambda row: row.finding
-) -> Callable[[Any], Cell]:
-    """Return a reader of mean, interval, num_pairs or p_value of a row's difference."""
+def difference_columns(
+    name: str,
+    interval: str,
+    digits: int = 1,
+    finding_of: Callable[[Any], Finding | None] = lambda row: row.finding,
+    hint: str = "",
+) -> list[Column]:
+    """Return the columns of a finding's mean difference and of its 95 % interval.
 
-    def read(row: Any) -> Cell:
+    Args:
+        name, interval: their headings.
+        finding_of: reads the finding of a row.
+    """
+
+    def read(row: Any, attribute: str) -> Any:
         finding = finding_of(row)
-        cell: Cell = getattr(finding.difference if finding else None, attribute, None)
-        return cell
+        return getattr(finding.difference if finding else None, attribute, None)
 
-    return read
+    return [
+        Column(name, lambda row: read(row, "mean"), "difference", digits, hint=hint),
+        Column(interval, lambda row: read(row, "interval"), "difference interval", digits),
+    ]
+
+
+def spread_column(
+    name: str, group_of: Callable[[Any], Group], digits: int = 1, set_name: str = "test"
+) -> Column:
+    """Return the column of a group's mean and standard deviation."""
+    return Column(name, lambda row: group_of(row).spread(set_name), "spread", digits)
 
 
 def collapsed_text(group: Group) -> str:
@@ -105,32 +123,25 @@ def _test_interval(row: Row) -> Cell:
 
 
 def _method_columns(metric: Metric) -> list[Column]:
-    digits, unit = metric.digits, metric.difference_unit
+    digits, hint = metric.digits, f"{metric.difference_unit}, same seeds"
+
+    def paired(row: Row, attribute: str) -> Cell:
+        cell: Cell = getattr(row.finding.difference, attribute, None)
+        return cell
+
     return [
         Column("method", lambda row: row.name),
         Column("layer", lambda row: row.group.layer),
         Column("runs", lambda row: len(row.group.results), "count"),
-        Column(
-            metric.heading("validation"),
-            lambda row: row.group.spread("validation"),
-            "spread",
-            digits,
-        ),
-        Column(metric.heading("test"), lambda row: row.group.spread(), "spread", digits),
+        spread_column(metric.heading("validation"), lambda row: row.group, digits, "validation"),
+        spread_column(metric.heading("test"), lambda row: row.group, digits),
         Column("test 95 %", _test_interval, "interval", digits, in_terminal=False),
-        Column("pairs", of_difference("num_pairs"), "count", in_terminal=False),
-        Column(
-            "difference", of_difference("mean"), "difference", digits, hint=f"{unit}, same seeds"
-        ),
-        Column("difference 95 %", of_difference("interval"), "difference interval", digits),
-        Column("p", of_difference("p_value"), "p", in_terminal=False),
+        Column("pairs", lambda row: paired(row, "num_pairs"), "count", in_terminal=False),
+        *difference_columns("difference", "difference 95 %", digits, hint=hint),
+        Column("p", lambda row: paired(row, "p_value"), "p", in_terminal=False),
         Column("p (Holm)", lambda row: row.finding.p_corrected, "p"),
         Column(COLLAPSED, lambda row: collapsed_text(row.group), in_terminal=False),
-        Column(
-            "experiments",
-            lambda row: ", ".join(map(str, row.group.experiments)),
-            in_terminal=False,
-        ),
+        Column("experiments", lambda row: row.group.experiments_text, in_terminal=False),
     ]
 
 
@@ -180,30 +191,16 @@ def layer_table(found: MethodFinding, findings: Findings, prefix: str = "") -> T
 
 def oracle_table(findings: Findings, prefix: str = "") -> Table:
     """Return the best layer on the test set, apart from the results."""
-    metric = findings.metric
+    heading, digits = findings.metric.heading, findings.metric.digits
     several = [each for each in findings.methods if len(each.layers) > 1]
+    difference, _ = difference_columns("oracle difference", "", digits, lambda row: row.oracle)
     columns = [
         Column("method", lambda row: row.method.label),
         Column("oracle layer", lambda row: row.method.oracle.layer),
-        Column(
-            f"oracle {metric.heading('test')}",
-            lambda row: row.method.oracle.spread(),
-            "spread",
-            metric.digits,
-        ),
-        Column(
-            "oracle difference",
-            of_difference("mean", lambda row: row.oracle),
-            "difference",
-            metric.digits,
-        ),
+        spread_column(f"oracle {heading('test')}", lambda row: row.method.oracle, digits),
+        difference,
         Column("layer chosen on validation", lambda row: row.method.chosen.layer),
-        Column(
-            metric.heading("its test"),
-            lambda row: row.method.chosen.spread(),
-            "spread",
-            metric.digits,
-        ),
+        spread_column(heading("its test"), lambda row: row.method.chosen, digits),
     ]
     return make_table(
         file_name(prefix, "oracle"),
@@ -225,30 +222,16 @@ class ControlRow(NamedTuple):
 
 def control_table(findings: Findings, prefix: str = "") -> Table:
     """Return each anti-transfer result, and other frozen networks at the same layer."""
-    metric = findings.metric
+    heading, digits = findings.metric.heading("test"), findings.metric.digits
     columns = [
         Column("against", lambda row: row.finding.group.against),
         Column("role", lambda row: row.role),
         Column("layer", lambda row: row.finding.group.layer),
         Column("runs", lambda row: len(row.finding.group.results), "count"),
-        Column(
-            metric.heading("test"), lambda row: row.finding.group.spread(), "spread", metric.digits
-        ),
-        Column("gain over baseline", of_difference("mean"), "difference", metric.digits),
-        Column("gain 95 %", of_difference("interval"), "difference interval", metric.digits),
-        Column(
-            "as asked minus this",
-            of_difference("mean", lambda row: row.between),
-            "difference",
-            metric.digits,
-        ),
-        Column(
-            "minus 95 %",
-            of_difference("interval", lambda row: row.between),
-            "difference interval",
-            metric.digits,
-        ),
-        Column("p (Holm)", lambda row: row.between.p_corrected if row.between else None, "p"),
+        spread_column(heading, lambda row: row.finding.group, digits),
+        *difference_columns("gain over baseline", "gain 95 %", digits),
+        *difference_columns("as asked minus this", "minus 95 %", digits, lambda row: row.between),
+        Column("p (Holm)", lambda row: row.between and row.between.p_corrected, "p"),
         Column(COLLAPSED, lambda row: collapsed_text(row.finding.group)),
     ]
     return make_table(
