@@ -1,26 +1,25 @@
 """Is the network more invariant? Probes, similarities and norms of methods beside the baseline."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from plotting.reporting.compare import Group, layer_order, spread_of
 from plotting.reporting.findings import Finding, Findings, corrected_findings
 from plotting.reporting.sentences import cannot_show, capital, difference_text
 from plotting.reporting.statistics import paired_difference
-from plotting.reporting.table import Cell, Column, Table, file_name, fixed, make_table
+from plotting.reporting.table import Column, Table, file_name, fixed, make_table
 from plotting.reporting.tables import difference_columns
 from training.probing.files import (
     PENULTIMATE,
     Analyses,
     Analysis,
+    Measure,
     ProbedLabel,
-    ProbedLayer,
     apart_text,
 )
 from training.results.loading import Metric, Result
 
-Reader = Callable[[ProbedLayer], float | None]
 # A probe that reads less of an orthogonal label, or more of the target, is better.
 PROBES = {
     "orthogonal": Metric("probe", "probe accuracy", "%", "points", 100.0, False, 100.0, 1),
@@ -46,19 +45,24 @@ class Entry:
     group: Group
     measured: tuple[tuple[Result, Analysis], ...]
 
-    def values(self, layer: str, read: Reader) -> dict[int, float]:
-        """Return a measurement of a layer for each seed that has it."""
-        found = {}
+    @cached_property
+    def values(self) -> dict[tuple[str, Measure], dict[int, float]]:
+        """Return by layer and measure the value of each seed that has one."""
+        found: dict[tuple[str, Measure], dict[int, float]] = {}
         for result, analysis in self.measured:
-            measured = analysis.layer(layer)
-            value = None if measured is None else read(measured)
-            if value is not None:
-                found[result.parameters.seed] = value
+            for layer in analysis.layers:
+                for measure, value in layer.measures().items():
+                    by_seed = found.setdefault((layer.layer, measure), {})
+                    by_seed[result.parameters.seed] = value
         return found
 
-    def spread(self, layer: str, read: Reader) -> tuple[float, ...] | None:
+    def last(self, measure: Measure) -> dict[int, float]:
+        """Return what was measured of the last features, by seed."""
+        return self.values.get((PENULTIMATE, measure), {})
+
+    def spread(self, layer: str, measure: Measure) -> tuple[float, ...] | None:
         """Return mean and standard deviation over the repetitions; None without any."""
-        values = list(self.values(layer, read).values())
+        values = list(self.values.get((layer, measure), {}).values())
         return spread_of(values) if values else None
 
 
@@ -94,33 +98,6 @@ class InvarianceFindings:
         return list(dict.fromkeys(name for layer in layers for name in layer.frozen))
 
 
-def probe_of(label: str, shuffled: bool = False) -> Reader:
-    """Return a reader of a probe's accuracy in percent."""
-
-    def read(layer: ProbedLayer) -> float | None:
-        probe = layer.probes.get(label)
-        if probe is None:
-            return None
-        return 100 * (probe.shuffled if shuffled else probe.accuracy)
-
-    return read
-
-
-def similarity_of(network: str, key: str) -> Reader:
-    """Return a reader of linear_cka or gram_cosine to a frozen network."""
-
-    def read(layer: ProbedLayer) -> float | None:
-        value: float | None = getattr(layer.frozen.get(network), key, None)
-        return value
-
-    return read
-
-
-def norm_of(layer: ProbedLayer) -> float | None:
-    """Return the mean activation norm."""
-    return layer.activation_norm
-
-
 def find_invariance(findings: Findings, analyses: Analyses) -> InvarianceFindings | None:
     """Collect the measurements of a comparison's baseline and methods; None if there are none."""
     comparison = findings.comparison
@@ -154,11 +131,11 @@ def probe_differences(found: InvarianceFindings, label: str) -> list[tuple[Entry
     baseline = found.baseline
     if baseline is None:
         return []
-    theirs = baseline.values(PENULTIMATE, probe_of(label))
+    theirs = baseline.last(("probe", label))
     methods = [entry for entry in found.entries if entry is not baseline]
     differences = []
     for entry in methods:
-        mine = entry.values(PENULTIMATE, probe_of(label))
+        mine = entry.last(("probe", label))
         differences.append(
             paired_difference([mine[seed] - theirs[seed] for seed in mine if seed in theirs])
         )
@@ -210,8 +187,8 @@ def _sentence(
     name: str, label: ProbedLabel, baseline: Entry, entry: Entry, finding: Finding
 ) -> str:
     head = f"{capital(entry.label)}: {name} is read from the last features"
-    mine = entry.spread(PENULTIMATE, probe_of(name))
-    theirs = baseline.spread(PENULTIMATE, probe_of(name))
+    mine = entry.spread(PENULTIMATE, ("probe", name))
+    theirs = baseline.spread(PENULTIMATE, ("probe", name))
     if mine is None or theirs is None:
         return f"{head}: not measured of both."
     text = (
@@ -256,12 +233,11 @@ class ProbeRow(NamedTuple):
     label: ProbedLabel
     finding: Finding | None
 
-    def spread(self, shuffled: bool = False) -> tuple[float, ...] | None:
-        """Return mean and standard deviation of the probe."""
-        return self.entry.spread(PENULTIMATE, probe_of(self.name, shuffled))
-
 
 def _last_table(found: InvarianceFindings, prefix: str) -> Table:
+    def last(row: ProbeRow, kind: str) -> tuple[float, ...] | None:
+        return row.entry.spread(PENULTIMATE, (kind, row.name))
+
     rows = []
     for name, label in found.labels.items():
         findings = {id(entry): finding for entry, finding in probe_differences(found, name)}
@@ -271,9 +247,9 @@ def _last_table(found: InvarianceFindings, prefix: str) -> Table:
         Column("label", lambda row: row.name),
         Column("role", lambda row: row.label.role),
         Column("kept apart", lambda row: row.label.grouped_by),
-        Column("runs", lambda row: len(row.entry.values(PENULTIMATE, probe_of(row.name))), "count"),
-        Column("probe %", lambda row: row.spread(), "spread"),
-        Column("shuffled %", lambda row: row.spread(shuffled=True), "spread"),
+        Column("runs", lambda row: len(row.entry.last(("probe", row.name))), "count"),
+        Column("probe %", lambda row: last(row, "probe"), "spread"),
+        Column("shuffled %", lambda row: last(row, "shuffled"), "spread"),
         Column("chance %", lambda row: 100 * row.label.chance, "number"),
         *difference_columns("difference", "difference 95 %"),
         Column("p (Holm)", lambda row: row.finding and row.finding.p_corrected, "p"),
@@ -288,42 +264,29 @@ def _last_table(found: InvarianceFindings, prefix: str) -> Table:
     )
 
 
-class LayerRow(NamedTuple):
-    """A line of the table of layers."""
-
-    entry: Entry
-    layer: str
-
-
 def _layer_table(found: InvarianceFindings, prefix: str) -> Table:
     """Return all that was measured of each layer of each network."""
-
-    def column(name: str, read: Reader, digits: int = 3) -> Column:
-        def read_row(row: LayerRow) -> Cell:
-            return row.entry.spread(row.layer, read)
-
-        return Column(name, read_row, "spread", digits)
-
-    measures = [column("activation norm", norm_of)]
-    measures += [column(f"{name} probe %", probe_of(name), 1) for name in found.labels]
+    measures: dict[str, tuple[Measure, int]] = {"activation norm": (("norm", ""), 3)}
+    for name in found.labels:
+        measures[f"{name} probe %"] = ("probe", name), 1
     for network in found.networks:
-        measures += [
-            column(f"CKA to {network}", similarity_of(network, "linear_cka")),
-            column(f"Gram cosine to {network}", similarity_of(network, "gram_cosine")),
-        ]
-    rows: Sequence[LayerRow] = [
-        row
-        for row in (LayerRow(entry, layer) for entry in found.entries for layer in found.layers)
-        if any(measure.read(row) is not None for measure in measures)
+        measures[f"CKA to {network}"] = ("linear_cka", network), 3
+        measures[f"Gram cosine to {network}"] = ("gram_cosine", network), 3
+
+    def column(name: str, measure: Measure, digits: int) -> Column:
+        return Column(name, lambda row: row[0].spread(row[1], measure), "spread", digits)
+
+    columns = [column(name, measure, digits) for name, (measure, digits) in measures.items()]
+    rows = [
+        (entry, layer)
+        for entry in found.entries
+        for layer in found.layers
+        if any(each.read((entry, layer)) is not None for each in columns)
     ]
     return make_table(
         file_name(prefix, "invariance_layers"),
         "Invariance layer by layer",
-        [
-            Column("method", lambda row: row.entry.label),
-            Column("layer", lambda row: row.layer),
-            *measures,
-        ],
+        [Column("method", lambda row: row[0].label), Column("layer", lambda row: row[1]), *columns],
         rows,
         (NOTES[0],),
         found.description,

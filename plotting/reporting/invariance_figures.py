@@ -8,13 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from plotting.figures import BLACK, GREY, new_figure
-from plotting.reporting.invariance import (
-    InvarianceFindings,
-    Reader,
-    norm_of,
-    probe_of,
-    similarity_of,
-)
+from plotting.reporting.invariance import InvarianceFindings
 from plotting.reporting.style import (
     ReportFigure,
     draw_band,
@@ -24,10 +18,11 @@ from plotting.reporting.style import (
     short,
 )
 from plotting.reporting.table import file_name, fixed
-from training.probing.files import PENULTIMATE
+from training.probing.files import PENULTIMATE, Measure
 
 SHORT_NAMES = {PENULTIMATE: "last"}
 PANEL_WIDTH = 4.6
+NORM = ("norm", "")
 
 
 def invariance_figures(found: InvarianceFindings, prefix: str) -> list[ReportFigure]:
@@ -43,20 +38,20 @@ def invariance_figures(found: InvarianceFindings, prefix: str) -> list[ReportFig
         spread[0]
         for entry in found.entries
         for layer in found.layers
-        if (spread := entry.spread(layer, norm_of)) is not None
+        if (spread := entry.spread(layer, NORM)) is not None
     ]
     if norms:
         figures.append(_norms(found, norms, prefix))
     return figures
 
 
-def _draw(panel: Axes, found: InvarianceFindings, read: Reader) -> None:
+def _draw(panel: Axes, found: InvarianceFindings, measure: Measure) -> None:
     """Draw a measurement by layer, a curve for each method, with its standard deviation."""
     for index, entry in enumerate(found.entries):
         spreads = [
             (float(position), spread)
             for position, layer in enumerate(found.layers)
-            if (spread := entry.spread(layer, read)) is not None
+            if (spread := entry.spread(layer, measure)) is not None
         ]
         if not spreads:
             continue
@@ -82,7 +77,7 @@ def _probe_curves(found: InvarianceFindings, prefix: str) -> ReportFigure:
     figure, panels = new_figure(PANEL_WIDTH * len(found.labels) + 0.6, 4.4, len(found.labels))
     texts = []
     for panel, (name, label) in zip(panels, found.labels.items(), strict=True):
-        _draw(panel, found, probe_of(name))
+        _draw(panel, found, ("probe", name))
         panel.axhline(
             100 * label.chance, color=GREY, linewidth=1.2, linestyle=(0, (1, 1)), label="chance"
         )
@@ -91,7 +86,7 @@ def _probe_curves(found: InvarianceFindings, prefix: str) -> ReportFigure:
         panel.set_title(short(f"{name} ({label.role} label)"))
         panel.set_ylabel("Probe accuracy (%)")
         first = found.entries[0]
-        last = first.spread(found.layers[-1], probe_of(name)) if found.layers else None
+        last = first.spread(found.layers[-1], ("probe", name)) if found.layers else None
         if last:
             texts.append(f"{name}: {fixed(last[0])} % from the last features of {first.label}")
     legend_below(figure, panels)
@@ -107,10 +102,10 @@ def _probe_curves(found: InvarianceFindings, prefix: str) -> ReportFigure:
 
 def _draw_shuffled(panel: Axes, found: InvarianceFindings, name: str) -> None:
     """Draw the mean over all networks: what a probe finds where there is nothing."""
-    read = probe_of(name, shuffled=True)
     x, y = [], []
     for position, layer in enumerate(found.layers):
-        values = [value for e in found.entries for value in e.values(layer, read).values()]
+        key = layer, ("shuffled", name)
+        values = [value for e in found.entries for value in e.values.get(key, {}).values()]
         if values:
             x.append(position)
             y.append(fmean(values))
@@ -126,7 +121,7 @@ def _heat_maps(found: InvarianceFindings, prefix: str) -> ReportFigure:
     )
     for panel, name in zip(panels, found.labels, strict=True):
         rows = [
-            [(entry.spread(layer, probe_of(name)) or (math.nan,))[0] for layer in found.layers]
+            [(entry.spread(layer, ("probe", name)) or (math.nan,))[0] for layer in found.layers]
             for entry in found.entries
         ]
         known = [value for values in rows for value in values if math.isfinite(value)]
@@ -151,7 +146,7 @@ def _similarities(found: InvarianceFindings, network: str, name: str) -> ReportF
     figure, panels = new_figure(PANEL_WIDTH * 2 + 0.6, 4.2, 2, share_y=True)
     titles = {"linear_cka": "Linear CKA", "gram_cosine": "Cosine of Gram matrices"}
     for panel, (key, title) in zip(panels, titles.items(), strict=True):
-        _draw(panel, found, similarity_of(network, key))
+        _draw(panel, found, (key, network))
         panel.set_title(title)
     panels[0].set_ylabel("Similarity")
     legend_below(figure, panels)
@@ -167,7 +162,7 @@ def _similarities(found: InvarianceFindings, network: str, name: str) -> ReportF
 
 def _norms(found: InvarianceFindings, norms: Sequence[float], prefix: str) -> ReportFigure:
     figure, (panel,) = new_figure(9.4, 4.2)
-    _draw(panel, found, norm_of)
+    _draw(panel, found, NORM)
     if min(norms) > 0 and max(norms) > 10 * min(norms):
         panel.set_yscale("log")
         panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

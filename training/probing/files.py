@@ -15,6 +15,8 @@ from training.results.loading import Result, Share, shorten
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
+# What was measured: a kind (norm, probe, shuffled, linear_cka, gram_cosine), a label or network.
+Measure = tuple[str, str]
 # What enters the last linear layer, beside the convolutions '1' to '13'.
 PENULTIMATE = "penultimate"
 
@@ -61,6 +63,17 @@ class ProbedLayer(_Part):
     probes: dict[Name, ProbeAccuracy]
     frozen: dict[Name, FrozenSimilarity] = {}
 
+    def measures(self) -> dict[Measure, float]:
+        """Return all that was measured, by kind and label or frozen network; probes in percent."""
+        found = {("norm", ""): self.activation_norm}
+        for label, probe in self.probes.items():
+            found["probe", label] = 100 * probe.accuracy
+            found["shuffled", label] = 100 * probe.shuffled
+        for network, similarity in self.frozen.items():
+            found["linear_cka", network] = similarity.linear_cka
+            found["gram_cosine", network] = similarity.gram_cosine
+        return {measure: value for measure, value in found.items() if value is not None}
+
 
 class AnalysisSettings(_Part):
     """What the values were made with: the labels' roles, the frozen networks' fingerprints."""
@@ -78,10 +91,6 @@ class Analysis(_Part):
     left_out_labels: dict[Name, str] = {}
     layers: list[ProbedLayer]
     settings: AnalysisSettings
-
-    def layer(self, name: str) -> ProbedLayer | None:
-        """Return the measurements of a layer, if there are any."""
-        return next((each for each in self.layers if each.layer == name), None)
 
 
 @dataclass(frozen=True)
