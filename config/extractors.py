@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+# In an extractor's folder: hashes of the audio that it was trained on, a line each.
+TRAINING_AUDIO = "training_audio.txt"
+
 
 @dataclass(frozen=True)
 class Extractor:

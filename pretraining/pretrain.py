@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from config.command_line import run_command, settings_from, settings_parser
 from config.errors import UserError
-from config.extractors import EXTRACTORS, Extractor
+from config.extractors import EXTRACTORS, TRAINING_AUDIO, Extractor
 from config.files import remove_partial_files, write_json, write_text
 from config.fingerprints import fingerprint_of
 from config.selection import CPU
 from config.settings import Settings
 from config.text import display_path
 from preprocessing.corpora import find_dataset
-from preprocessing.pipeline.matrices import matrices_name, open_matrices
+from preprocessing.pipeline.matrices import Matrices, matrices_name, open_matrices
 from training.engine.distributed import (
     broadcast,
     is_distributed,
@@ -26,18 +26,23 @@ from training.engine.distributed import (
     only_main_speaks,
 )
 from training.models.weights import is_at_chance, quality, read_description, save_extractor
+from training.results.dictionary import changes
 
 if TYPE_CHECKING:
     import torch
 
     from training.engine.fit import FitOptions
 
-TRAINING_AUDIO = "training_audio.txt"
 PREFERRED_SECTIONS = ("pretraining", "training_defaults")
+# Of [training_defaults], what decides what an extractor becomes, besides its FitOptions.
+DECISIVE = {
+    *("seed", "width", "precision", "learning_rate", "choose_optimizer", "regularization_lambda"),
+    *("train_split", "validation_split", "test_split"),
+}
 
 
 def pretrain_command(name: str) -> None:
-    """The main function of every pre-training script."""
+    """Do what every pre-training script does."""
     extractor = EXTRACTORS[name]
     parser = settings_parser(f"Pre-train the extractor {name} ({extractor.task}).")
     parser.add_argument(
@@ -62,19 +67,16 @@ def pretrain_command(name: str) -> None:
 
 
 def _gpus(text: str) -> tuple[int, ...]:
-    """The numbers of 0, -1 or 0,1."""
+    """Return the numbers of 0, -1 or 0,1."""
     if not re.fullmatch(r"-1|\d+(,\d+)*", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no GPU number, nor -1, nor a list as in 0,1")
     return tuple(map(int, text.split(",")))
 
 
 def pretrain(
-    extractor: Extractor,
-    settings: Settings,
-    gpus: int | Sequence[int] = (),
-    overwrite: bool = False,
+    extractor: Extractor, settings: Settings, gpus: Sequence[int] = (), overwrite: bool = False
 ) -> Path:
-    """Train an extractor unless it is there already; returns its folder.
+    """Train an extractor unless it is there already; return its folder.
 
     Writes model.pt, extractor.json, results.json, history.png and .pdf, and the hashes of the
     audio that it was trained on (training_audio.txt). Under torchrun all processes call it, train
@@ -87,7 +89,6 @@ def pretrain(
         UserError: its matrices are missing, another extractor of that name is there, or the GPUs
             are not as many as the processes.
     """
-    gpus = (gpus,) if isinstance(gpus, int) else gpus
     if len(gpus) > 1 and not is_distributed():
         raise UserError(
             f"{len(gpus)} GPUs need as many processes: torchrun --nproc-per-node {len(gpus)} "
@@ -96,83 +97,43 @@ def pretrain(
     # Alone it waits for torch until there is something to train.
     device = _device(gpus) if is_distributed() else None
     folder = settings.extractor_folder(extractor.name)
-    features = settings.feature_extraction.features_type
-    name = matrices_name(extractor.dataset, features)
+    name = matrices_name(extractor.dataset, settings.feature_extraction.features_type)
     try:
         matrices = open_matrices(settings.preprocessing.output_folder, name)
     except UserError as error:
         raise UserError(f"{error}; run {find_dataset(extractor.dataset).command}") from None
     options = _fit_options(extractor, settings)
-    plan = _plan(extractor, settings, options, matrices.fingerprint)
+    plan = {
+        "dataset": extractor.dataset,
+        "features_type": settings.feature_extraction.features_type,
+        "data": matrices.fingerprint,
+        **vars(options),
+        **settings.training_defaults.model_dump(mode="json", include=DECISIVE),
+    }
     unfinished = folder / "unfinished_state.pt"
     if is_main():
         remove_partial_files(folder)
-    if broadcast(_is_done(folder, plan, overwrite)):
+    if not broadcast(_is_done(folder, plan, overwrite)):
+        print(f"{extractor.name}: {extractor.task} on {matrices.name} -> {display_path(folder)}")
+        device = device or _device(gpus)
+        metrics, state, architecture = _train(
+            extractor, matrices, settings, options, device, unfinished, fingerprint_of(plan)
+        )
         if is_main():
-            unfinished.unlink(missing_ok=True)  # of a run that was killed right before its end
-        return folder
-    print(f"{extractor.name}: {extractor.task} on {matrices.name} -> {display_path(folder)}")
-    values, state, architecture = _train(
-        matrices,
-        extractor,
-        settings,
-        options,
-        device or _device(gpus),
-        unfinished,
-        fingerprint_of(plan),
-    )
+            _write(folder, extractor, plan, matrices, metrics, state, architecture)
     if is_main():
-        _write(folder, extractor, plan, matrices, values, state, architecture)
         unfinished.unlink(missing_ok=True)
     broadcast(None)  # nobody goes on before it is written
     return folder
 
 
 def _device(gpus: Sequence[int]) -> "torch.device":
-    """Of this process, once all of them are there."""
+    """Return the device of this process, once all of them are there."""
     from training.engine.devices import default_gpu
 
-    if gpus:
-        return join_processes(gpus)
-    has_gpu = default_gpu() != CPU
-    return join_processes(range(num_local_processes()) if has_gpu else (CPU,))
-
-
-def _write(
-    folder: Path,
-    extractor: Extractor,
-    plan: Mapping[str, Any],
-    matrices: Any,
-    values: Mapping[str, Any],
-    state: Mapping[str, Any],
-    architecture: Mapping[str, Any],
-) -> None:
-    """All files of a trained extractor."""
-    description = {
-        "name": extractor.name,
-        "task": extractor.task,
-        "architecture": architecture,
-        "classes": matrices.classes,
-        "split": matrices.info["split"],
-        "test_accuracy": values["test_acc"],
-        "chance_level": values["test_chance"],
-        "num_test_examples": values["test_examples"],
-        "best_epoch": values["best_epoch"],
-        "plan": plan,
-        "sample_rate": matrices.info.get("sample_rate"),
-        "plan_fingerprint": fingerprint_of(plan),
-    }
-    write_json(folder / "results.json", values)
-    contents = sorted(matrices.contents_of(values["training_actors"]))
-    write_text(folder / TRAINING_AUDIO, "\n".join(contents) + "\n")
-    _draw_history(values, extractor, folder)
-    save_extractor(folder, state, description)  # last, for it marks the extractor finished
-    print(f"{extractor.name}: {quality(description)}; written to {display_path(folder)}")
-    if is_at_chance(description):
-        print(
-            f"warning: {extractor.name} is at chance level; experiments will refuse it. More data, "
-            "more epochs or another learning_rate may help"
-        )
+    if not gpus:
+        gpus = (CPU,) if default_gpu() == CPU else range(num_local_processes())
+    return join_processes(gpus)
 
 
 def _fit_options(extractor: Extractor, settings: Settings) -> "FitOptions":
@@ -190,34 +151,12 @@ def _fit_options(extractor: Extractor, settings: Settings) -> "FitOptions":
     )
 
 
-def _plan(
-    extractor: Extractor, settings: Settings, options: "FitOptions", data: str
-) -> dict[str, Any]:
-    """Everything that decides what the extractor becomes."""
-    training = settings.training_defaults
-    return {
-        "dataset": extractor.dataset,
-        "features_type": settings.feature_extraction.features_type,
-        "data": data,
-        **vars(options),
-        **training.model_dump(
-            mode="json",
-            include={
-                "seed",
-                "width",
-                "precision",
-                "learning_rate",
-                "choose_optimizer",
-                "regularization_lambda",
-                "train_split",
-                "validation_split",
-                "test_split",
-            },
-        ),
-    }
-
-
 def _is_done(folder: Path, plan: Mapping[str, Any], overwrite: bool) -> bool:
+    """Tell whether the extractor is there.
+
+    Raises:
+        UserError: it was trained with different settings.
+    """
     try:
         stored = read_description(folder)
     except UserError:
@@ -227,28 +166,23 @@ def _is_done(folder: Path, plan: Mapping[str, Any], overwrite: bool) -> bool:
     if stored.get("plan_fingerprint") == fingerprint_of(plan):
         print(f"{display_path(folder)}: already there, unchanged; {quality(stored)}")
         return True
-    then = stored.get("plan", {})
-    different = [
-        f"{key}: {then.get(key)!r} then, {plan[key]!r} now"
-        for key in plan
-        if then.get(key) != plan[key]
-    ]
+    different = "; ".join(changes(stored.get("plan", {}), plan))
     raise UserError(
-        f"{display_path(folder)}: was trained otherwise ({'; '.join(different)}); --overwrite "
+        f"{display_path(folder)}: was trained with different settings ({different}); --overwrite "
         "trains it again, --set pretraining_folder=FOLDER puts it elsewhere"
     )
 
 
 def _train(
-    matrices: Any,
     extractor: Extractor,
+    matrices: Matrices,
     settings: Settings,
     options: "FitOptions",
     device: "torch.device",
     unfinished: Path,
     fingerprint: str,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Figures of the training, best weights, architecture.
+    """Return the metrics of the training, the best weights, and the network's architecture.
 
     Args:
         unfinished: the training's state until it is finished.
@@ -261,27 +195,71 @@ def _train(
     from training.models.registry import architecture_of, build_network
 
     training = settings.training_defaults
-    split = matrices.folds(training.fractions, 1)[0]
-    fold = load_fold(matrices, split, device, random_offset=True)
+    fold = load_fold(matrices, matrices.folds(training.fractions, 1)[0], device, random_offset=True)
     warning = require_classes(fold, matrices)
     if warning:
         print(warning)
     streams = Streams.from_seed(training.seed, 0)
     architecture = architecture_of(len(matrices.classes), training.width)
-    model = to_device(build_network(architecture, streams.initialization), device)
-    log_folder = settings.results.pretraining_folder / "tracking"
-    title = f"pre-training {extractor.name}"
-    checkpoint = Checkpoint(unfinished, fingerprint)
-    values, state = train_fold(
-        model, [], fold, options, training, streams, log_folder, title, checkpoint=checkpoint
+    metrics, state = train_fold(
+        to_device(build_network(architecture, streams.initialization), device),
+        [],
+        fold,
+        options,
+        training,
+        streams,
+        settings.results.pretraining_folder / "tracking",
+        f"pre-training {extractor.name}",
+        checkpoint=Checkpoint(unfinished, fingerprint),
     )
-    return values, state, architecture
+    return metrics, state, architecture
 
 
-def _draw_history(values: Mapping[str, Any], extractor: Extractor, folder: Path) -> None:
+def _write(
+    folder: Path,
+    extractor: Extractor,
+    plan: Mapping[str, Any],
+    matrices: Matrices,
+    metrics: Mapping[str, Any],
+    state: Mapping[str, Any],
+    architecture: Mapping[str, Any],
+) -> None:
+    """Write all files of a trained extractor."""
+    description = {
+        "name": extractor.name,
+        "task": extractor.task,
+        "architecture": architecture,
+        "classes": matrices.classes,
+        "split": matrices.info["split"],
+        "test_accuracy": metrics["test_acc"],
+        "chance_level": metrics["test_chance"],
+        "num_test_examples": metrics["test_examples"],
+        "best_epoch": metrics["best_epoch"],
+        "plan": plan,
+        "sample_rate": matrices.info.get("sample_rate"),
+        "plan_fingerprint": fingerprint_of(plan),
+    }
+    write_json(folder / "results.json", metrics)
+    contents = sorted(matrices.contents_of(metrics["training_actors"]))
+    write_text(folder / TRAINING_AUDIO, "\n".join(contents) + "\n")
+    _draw_history(metrics, extractor, folder)
+    save_extractor(folder, state, description)  # last, for it marks the extractor finished
+    print(f"{extractor.name}: {quality(description)}; written to {display_path(folder)}")
+    if is_at_chance(description):
+        print(
+            f"warning: {extractor.name} is at chance level; experiments will refuse it. More data, "
+            "more epochs or another learning_rate may help"
+        )
+
+
+def _draw_history(metrics: Mapping[str, Any], extractor: Extractor, folder: Path) -> None:
+    """Draw the curves of the training; a figure that cannot be drawn costs no extractor."""
     from plotting.figures import write_figures
     from plotting.plot_loss_epochs import draw_history
     from training.results.loading import Fold
 
-    figure = draw_history(Fold(**values), f"Pre-training {extractor.name}: {extractor.task}")
-    write_figures({"history": figure}, folder)
+    try:
+        figure = draw_history(Fold(**metrics), f"Pre-training {extractor.name}: {extractor.task}")
+        write_figures({"history": figure}, folder)
+    except Exception as error:  # of matplotlib, its fonts, its cache, the disk
+        print(f"warning: no figure of the training: {type(error).__name__}: {error}")

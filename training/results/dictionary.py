@@ -100,14 +100,17 @@ def instance_fingerprint(parameters: Mapping[str, Any], inputs: Mapping[str, Any
 def differences(
     result: Mapping[str, Any], parameters: Mapping[str, Any], inputs: Mapping[str, Any]
 ) -> list[str]:
-    """What a stored result was made with and what is asked for now, where the two differ."""
-    pairs = [
-        (result.get("parameters", {}), decisive(parameters)),
-        (result.get("inputs", {}), inputs),
+    """Name what a stored result was made with and what is asked for now, where the two differ."""
+    return [
+        *changes(result.get("parameters", {}), decisive(parameters)),
+        *changes(result.get("inputs", {}), inputs),
     ]
+
+
+def changes(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return 'key: 1 then, 2 now' for each value that is not as it was."""
     return [
         f"{key}: {stored.get(key)!r} then, {wanted[key]!r} now"
-        for stored, wanted in pairs
         for key in wanted
         if stored.get(key) != wanted[key]
     ]

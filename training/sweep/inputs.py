@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from config.errors import UserError
 from config.experiments import Experiment
-from config.extractors import EXTRACTORS
+from config.extractors import EXTRACTORS, TRAINING_AUDIO
 from config.selection import CPU, EXPERIMENTS_FOLDER, MANAGER
 from config.settings import POOL, RANDOM, Settings, TrainingDefaults, display_path
 from preprocessing.corpora import all_datasets
@@ -311,8 +311,6 @@ def _overlap(extractor_folder: Path, run: Run, stock: Stock) -> str:
 
 
 def _training_audio(folder: Path) -> set[str] | None:
-    from pretraining.pretrain import TRAINING_AUDIO
-
     path = folder / TRAINING_AUDIO
     return set(path.read_text(encoding="utf-8").splitlines()) if path.exists() else None
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from training.engine.distributed import bars_disabled
 
 # At most 80 columns, of which some 35 are left to the numbers.
-BAR_FORMAT = "runs {n_fmt}/{total_fmt} |{bar:20}| {postfix}"
+BAR_FORMAT = "runs {n_fmt}/{total_fmt} |{bar:20}|{postfix}"
 
 
 class Progress:
@@ -29,9 +29,9 @@ class Progress:
             total=total,
             initial=done,
             bar_format=BAR_FORMAT,
+            postfix=self._words,
             disable=bars_disabled(self._is_log),
         )
-        self._bar.set_postfix_str(self._words)
 
     def __enter__(self) -> Self:
         return self
@@ -66,8 +66,9 @@ class Progress:
         self.say(
             f"{self._done}/{self._total} done, {self._words}: {line}" if self._is_log else line
         )
+        self._bar.set_postfix_str(self._words, refresh=False)
         self._bar.update()
-        self._bar.set_postfix_str(self._words)
+        self._bar.refresh()
 
     def fail_run(self, line: str) -> None:
         """Count a run that has failed."""

@@ -4,6 +4,7 @@ Who executes runs is the launcher's matter; the results folder tells every proce
 """
 
 import math
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -231,9 +232,9 @@ class Sweep:
             return
         run.files.failure.unlink(missing_ok=True)
         tidy(run.files)
-        took = f"{result.seconds:.0f} s on {result.host}"
-        line = f"{run.title} ({took if result.seconds > 0 else 'by another process'})"
-        self._progress.end_run(line, result.seconds, num_running)
+        place = "" if result.host == socket.gethostname() else f" on {result.host}"
+        took = f"{result.seconds:.0f} s{place}" if result.seconds > 0 else "by another process"
+        self._progress.end_run(f"{run.title} ({took})", result.seconds, num_running)
         self._incomplete.add(run.files.spreadsheet)
         written_at = self._written_at.get(run.files.spreadsheet, -math.inf)
         if time.monotonic() - written_at >= SPREADSHEET_SECONDS:
