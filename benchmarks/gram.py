@@ -16,8 +16,9 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.measuring import interleaved, median_ratio, report
-from training.models.architecture import convolution_outputs
-from training.similarity.measures import aggregate, weighted_distance, weighted_similarity
+from training.models.vgg import CHANNELS_PER_BLOCK
+from training.similarity.distances import absolute_cosine
+from training.similarity.layer_loss import aggregate, layer_loss
 
 NUM_FRAMES, NUM_BINS = 126, 129
 FLOAT_BYTES = 4
@@ -98,11 +99,11 @@ def passes(activation: Tensor, frozen: Tensor) -> dict[str, tuple[Pass, Tensor]]
     aggregated, batch_wide = aggregate(frozen, "gram"), aggregate(frozen, "gram_batch")
 
     def ours() -> object:
-        term = weighted_similarity(activation, aggregated, "gram", "cos_squared")
+        term = layer_loss(activation, aggregated)
         return torch.autograd.grad(term, activation)
 
     def plain() -> object:
-        term = weighted_distance(aggregate(activation, "gram"), aggregated, "gram", "cos_squared")
+        term = absolute_cosine(aggregate(activation), aggregated).square()
         return torch.autograd.grad(term, activation)
 
     def released() -> object:
@@ -134,12 +135,19 @@ def memory_of(run: Pass, activation: Tensor, frozen_aggregate: Tensor) -> dict[s
     return figures
 
 
+def activation_shape(layer: int) -> tuple[int, int, int]:
+    """Return the channels, frames and bins of a convolution of VGG16, counted from 1."""
+    layers = [(size, block) for block, sizes in enumerate(CHANNELS_PER_BLOCK) for size in sizes]
+    channels, block = layers[layer - 1]
+    return channels, NUM_FRAMES >> block, NUM_BINS >> block
+
+
 def measure(arguments: argparse.Namespace, layer: int, batch_size: int) -> dict[str, Any]:
     """One line of the table."""
     device = torch.device(arguments.device)
-    shape = convolution_outputs(1, NUM_FRAMES, NUM_BINS)[layer - 1]
+    channels, frames, bins = activation_shape(layer)
     current, frozen = (
-        torch.randn(batch_size, shape.channels, shape.frames, shape.bins, device=device)
+        torch.randn(batch_size, channels, frames, bins, device=device)
         .relu()
         .to(PRECISIONS[arguments.precision], memory_format=torch.channels_last)
         for _ in range(2)
@@ -148,8 +156,8 @@ def measure(arguments: argparse.Namespace, layer: int, batch_size: int) -> dict[
     times = interleaved({name: run for name, (run, _) in subjects.items()}, arguments.repetitions)
     row: dict[str, Any] = {
         "layer": layer,
-        "channels": shape.channels,
-        "frames x bins": f"{shape.frames} x {shape.bins}",
+        "channels": channels,
+        "frames x bins": f"{frames} x {bins}",
         "batch": batch_size,
         "precision": arguments.precision,
         "activation MB": current.nbytes / 1e6,

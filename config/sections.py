@@ -1,5 +1,5 @@
 """Moved to config.settings; here until nobody imports it."""
 
-from config.settings import NUM_CONVOLUTIONS, POOL, Cluster
+from config.settings import NUM_CONVOLUTIONS, Cluster
 
-__all__ = ["NUM_CONVOLUTIONS", "POOL", "Cluster"]
+__all__ = ["NUM_CONVOLUTIONS", "Cluster"]

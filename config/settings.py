@@ -22,6 +22,8 @@ from config.text import PROJECT_FOLDER as PROJECT_FOLDER
 from config.text import display_path as display_path
 from config.text import hint as hint
 from config.text import printable as printable
+from training.similarity.aggregations import POOL
+from training.similarity.distances import WITHIN_CLASS
 
 if TYPE_CHECKING:
     from config.ini_files import DEFAULTS_FILE as DEFAULTS_FILE
@@ -29,22 +31,6 @@ if TYPE_CHECKING:
     from config.ini_files import read_ini as read_ini
 
 NUM_CONVOLUTIONS = 13
-MUL_COMP_EXPONENTS = (0.001, 0.005, 0.01, 0.05, 0.1)
-AGGREGATIONS = (
-    "gram",
-    "gram_batch",
-    "mean",
-    "sum",
-    "max",
-    "mul",
-    *(f"mul_comp_{exponent}" for exponent in MUL_COMP_EXPONENTS),
-    "none",
-    "pairwise",
-    "stochastic_pairwise",
-    "pool",
-)
-# The two halves of the experimental similarity; neither means anything without the other.
-POOL, WITHIN_CLASS = "pool", "cka_within_class"
 # As at_dataset: a frozen network whose weights nothing trained, the control.
 RANDOM = "random"
 NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -228,8 +214,8 @@ class TrainingDefaults(Section):
     at_beta: Betas
     at_layer: LayerGroups
     at_tap: Literal["output", "input"]
-    at_aggregation: Annotated[str, _registered("config.settings", "AGGREGATIONS")]
-    at_distance: Literal["cos_squared", "mse_sigmoid", "mse_sigmoid_invorder", "cka_within_class"]
+    at_aggregation: Annotated[str, _registered("training.similarity.aggregations", "AGGREGATIONS")]
+    at_distance: Annotated[str, _registered("training.similarity.distances", "DISTANCES")]
     at_ramp: Fraction
     at_pretraining: Annotated[str | None, AfterValidator(_pretraining_source), EMPTY_IS_NONE]
     at_librispeech_model_path: ExtractorFolder

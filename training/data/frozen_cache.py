@@ -27,7 +27,8 @@ from training.engine.distributed import bars_disabled, broadcast, is_main
 from training.engine.memory_limits import MEMORY_SHARE, room_for_speed
 from training.methods.anti_transfer import AntiTransferLoss
 from training.models.weights import weights_fingerprint
-from training.similarity.measures import OF_WHOLE_BATCH, aggregate
+from training.similarity.aggregations import AGGREGATIONS
+from training.similarity.layer_loss import aggregate
 from training.similarity.taps import Layer, label
 
 CacheMode = Literal["auto", "disk", "off"]
@@ -286,7 +287,7 @@ def _activations(
 
 def _smaller_form(activation: Tensor, aggregation: str) -> tuple[str, Tensor]:
     """A deep layer has few positions and many channels: its Gram matrix is larger than itself."""
-    if aggregation in OF_WHOLE_BATCH:
+    if not AGGREGATIONS[aggregation].per_example:
         return "activation", activation
     aggregated = aggregate(activation, aggregation)
     if aggregated.nbytes < activation.nbytes:

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from config.errors import UserError
-from config.settings import POOL
 from training.data.batches import ExampleSet
 from training.engine.distributed import broadcast
 from training.engine.gradient_proof import layers_without_gradient
 from training.engine.step import Learner, network_of
+from training.similarity.aggregations import POOL
 
 # A proof runs the whole network there and back, in full width for seconds.
 PROOF_EXAMPLES = 2

@@ -67,7 +67,7 @@ def layer_gradients(
         with nullcontext() if penalty.taps.is_open else penalty, torch.enable_grad():
             model(inputs)
             activations = penalty.taps.take()
-            terms = penalty.layer_terms(activations, penalty.frozen_aggregates(inputs), classes)
+            terms = penalty.layer_losses(activations, penalty.frozen_aggregates(inputs), classes)
         return [
             LayerGradient(penalty.term_name(layer), *_norms(term, activations[layer], parameters))
             for layer, term in terms.items()

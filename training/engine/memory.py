@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
-from config.settings import NUM_CONVOLUTIONS, POOL
+from config.settings import NUM_CONVOLUTIONS
 from training.models.architecture import (
     Activation,
     convolution_inputs,
@@ -18,6 +18,7 @@ from training.models.architecture import (
     num_parameters,
     pool_outputs,
 )
+from training.similarity.aggregations import POOL
 
 if TYPE_CHECKING:
     from config.settings import TrainingDefaults

@@ -114,7 +114,7 @@ def _pulls(learner: Learner, network: nn.Module, batch: Batch) -> dict[str, floa
         for penalty in learner.penalties:
             activations = penalty.taps.take()
             frozen = penalty.frozen_aggregates(batch.inputs)
-            terms = penalty.layer_terms(activations, frozen, batch.labels)
+            terms = penalty.layer_losses(activations, frozen, batch.labels)
             for layer, term in terms.items():
                 name = penalty.term_name(layer)
                 for what, value in (("penalty", term), ("task", task_loss)):

@@ -10,12 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from config.errors import UserError
-from config.settings import POOL
-from training.similarity.measures import (
-    aggregate,
-    known_pair,
-    weighted_similarity,
-)
+from training.similarity.aggregations import POOL
+from training.similarity.distances import known_pair
+from training.similarity.layer_loss import aggregate, layer_loss
 from training.similarity.taps import (
     Layer,
     Tap,
@@ -147,11 +144,11 @@ class AntiTransferLoss(TappedLoss):
             RuntimeError, ValueError: as a call of the loss.
         """
         self._check_captured()
-        terms = self.layer_terms(self.taps.take(), frozen_aggregates, classes)
+        terms = self.layer_losses(self.taps.take(), frozen_aggregates, classes)
         self.terms = {self.term_name(layer): term.detach() for layer, term in terms.items()}
         return torch.stack(list(terms.values())).sum()
 
-    def layer_terms(
+    def layer_losses(
         self,
         activations: Mapping[Layer, Tensor],
         frozen_aggregates: Mapping[Layer, Tensor],
@@ -165,7 +162,7 @@ class AntiTransferLoss(TappedLoss):
         terms = {}
         for layer in self.layers:
             try:
-                terms[layer] = weighted_similarity(
+                terms[layer] = layer_loss(
                     activations[layer],
                     frozen_aggregates[layer],
                     self.aggregation,

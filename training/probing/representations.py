@@ -15,7 +15,7 @@ from training.models.architecture import convolution_outputs
 from training.probing.files import PENULTIMATE
 from training.similarity.alignment import debiased_linear_cka
 from training.similarity.gram import mean_absolute_cosine
-from training.similarity.measures import aggregate
+from training.similarity.layer_loss import aggregate
 from training.similarity.taps import Taps, last_linear
 
 CONVOLUTIONS = tuple(str(number) for number in range(1, NUM_CONVOLUTIONS + 1))

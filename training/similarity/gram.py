@@ -13,7 +13,7 @@ MAX_TEMPORARY_BYTES = 256 * 2**20
 
 
 def mean_absolute_cosine(activation: Tensor, frozen_gram: Tensor) -> Tensor:
-    """Mean over examples and channels of |cos(row of the Gram matrix, row of the frozen one)|.
+    """Average |cos(row of the Gram matrix, row of the frozen one)| over examples and channels.
 
     The Gram matrices of the activation are made for some examples at a time, in temporary memory
     of at most MAX_TEMPORARY_BYTES and at most one `(batch, channels, channels)`, though always
@@ -51,11 +51,16 @@ def mean_absolute_cosine(activation: Tensor, frozen_gram: Tensor) -> Tensor:
 
 
 def check_axes(activation: Tensor) -> None:
-    """An activation is `(batch, channels, frames, bins)`, or this is a ValueError."""
+    """Raise a ValueError for an activation that is not `(batch, channels, frames, bins)`."""
     if activation.ndim != 4:
         raise ValueError(
             f"an activation must be (batch, channels, frames, bins), not {tuple(activation.shape)}"
         )
+
+
+def precision_of(*values: Tensor) -> torch.dtype:
+    """Return the type to compute in: float64 if one of the values has it, else float32."""
+    return torch.float64 if torch.float64 in {each.dtype for each in values} else torch.float32
 
 
 class _MeanAbsoluteCosine(torch.autograd.Function):
@@ -77,9 +82,9 @@ class _MeanAbsoluteCosine(torch.autograd.Function):
 
 
 def _row_cosines(activation: Tensor, frozen_gram: Tensor, gradient: Tensor | None = None) -> Tensor:
-    """Cosines `(batch, channels, 1)`; a given gradient is filled with that of their mean |cos|."""
+    """Compute cosines `(batch, channels, 1)`; fill a gradient with that of their mean |cos|."""
     batch, channels = activation.shape[:2]
-    dtype = torch.promote_types(_precision(activation), _precision(frozen_gram))
+    dtype = precision_of(activation, frozen_gram)
     cosines = activation.new_empty(batch, channels, 1, dtype=dtype)
     num_examples = _examples_at_once(activation, dtype)
     buffers = activation.new_empty(2, num_examples, channels, channels, dtype=dtype)
@@ -104,7 +109,7 @@ def _row_cosines(activation: Tensor, frozen_gram: Tensor, gradient: Tensor | Non
 
 
 def _row_norms(values: Tensor, spare: Tensor) -> Tensor:
-    """Euclidean norms of rows `(batch, channels, 1)`, infinite where a row is zero."""
+    """Compute Euclidean norms of rows `(batch, channels, 1)`, infinite where a row is zero."""
     # Neither abs(), which copies, nor the infinity norm, which is slow on a CPU.
     largest = torch.maximum(values.amax(-1, keepdim=True), -values.amin(-1, keepdim=True))
     is_zero = largest < torch.finfo(values.dtype).tiny
@@ -115,7 +120,7 @@ def _row_norms(values: Tensor, spare: Tensor) -> Tensor:
 
 
 def _multiply_into(gradient: Tensor, symmetric: Tensor, rows: Tensor) -> None:
-    """The gradient `(batch, channels, frames, bins)` becomes symmetric @ rows, in its layout."""
+    """Fill the gradient `(batch, channels, frames, bins)` with symmetric @ rows, in its layout."""
     if _is_channels_last(gradient):
         target = gradient.permute(0, 2, 3, 1).flatten(1, 2)  # (B, H * W, C)
         first, second = rows.mT, symmetric
@@ -129,7 +134,7 @@ def _multiply_into(gradient: Tensor, symmetric: Tensor, rows: Tensor) -> None:
 
 
 def _examples_at_once(activation: Tensor, dtype: torch.dtype) -> int:
-    """How many examples' two matrices, converted rows and gradient fit into the temporary memory.
+    """Count the examples whose matrices, converted rows and gradient fit the temporary memory.
 
     Half a batch at most, so that two buffers together are no larger than the frozen network's.
     """
@@ -140,7 +145,3 @@ def _examples_at_once(activation: Tensor, dtype: torch.dtype) -> int:
 
 def _is_channels_last(values: Tensor) -> bool:
     return values.is_contiguous(memory_format=torch.channels_last)
-
-
-def _precision(values: Tensor) -> torch.dtype:
-    return torch.float64 if values.dtype == torch.float64 else torch.float32

@@ -14,7 +14,7 @@ from config.errors import UserError
 from config.experiments import Experiment
 from config.extractors import EXTRACTORS, TRAINING_AUDIO
 from config.selection import CPU, EXPERIMENTS_FOLDER, MANAGER
-from config.settings import POOL, RANDOM, Settings, TrainingDefaults, display_path
+from config.settings import RANDOM, Settings, TrainingDefaults, display_path
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import (
     Matrices,
@@ -26,6 +26,7 @@ from preprocessing.pipeline.matrices import (
 )
 from training.models.weights import is_at_chance, quality, read_description
 from training.results.loading import count_finished
+from training.similarity.aggregations import POOL
 from training.sweep.runs import Run
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from config.errors import UserError
 from config.experiments import Instance
 from config.files import write_json
 from config.json_files import read_json
-from config.settings import POOL, RANDOM, Settings, TrainingDefaults, display_path
+from config.settings import RANDOM, Settings, TrainingDefaults, display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_name, open_matrices
 from preprocessing.pipeline.splits import Split
 from training.data.frozen_cache import FeatureStore
@@ -38,6 +38,7 @@ from training.models.weights import load_weights, read_description, save_weights
 from training.results.best_run import best_run, initial_weights
 from training.results.dictionary import InstanceFiles, instance_fingerprint, write_result
 from training.results.loading import ResultReader
+from training.similarity.aggregations import POOL
 
 # Parts of a training's memory that are there before it starts.
 HELD = ("program",)

@@ -19,7 +19,7 @@ from training.engine.fit import FitOptions, FitResult, Streams, fit
 from training.engine.metrics import Task
 from training.engine.step import Evaluation, Learner, build_optimizer, evaluate
 from training.methods.anti_transfer import AntiTransferLoss
-from training.similarity.measures import similarity
+from training.similarity.layer_loss import aggregate, layer_loss
 
 if TYPE_CHECKING:
     from tests.conftest import Examples
@@ -191,7 +191,7 @@ def test_its_steps_are_those_of_a_plain_loop(sets: Sets) -> None:
             with torch.no_grad():
                 other = frozen[:4](batch.inputs)
             loss = functional.cross_entropy(by_hand[4:](activation), batch.labels)
-            loss = loss + 0.5 * similarity(activation, other)
+            loss = loss + 0.5 * layer_loss(activation, aggregate(other))
             gradients = torch.autograd.grad(loss, parameters)
             with torch.no_grad():
                 for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -250,7 +250,7 @@ def test_evaluation_is_a_mean_over_examples_of_what_a_plain_loop_computes(sets: 
             count = len(batch.labels)
             task += count * float(functional.cross_entropy(logits, batch.labels))
             current, other = model[:4](batch.inputs), frozen.eval()[:4](batch.inputs)
-            feature += count * 0.7 * float(similarity(current, other))
+            feature += count * 0.7 * float(layer_loss(current, aggregate(other)))
             correct += int((logits.argmax(1) == batch.labels).sum())
     assert figures["task_loss"] == pytest.approx(task / 15, rel=1e-5)
     assert figures["feature_loss"] == pytest.approx(feature / 15, rel=1e-5)
@@ -374,7 +374,7 @@ def test_the_penalty_pushes_the_layer_away(sets: Sets) -> None:
         batch = next(sets[1].batches(15))
         with torch.no_grad():
             current, other = model.eval()[:4](batch.inputs), penalty.frozen[:4](batch.inputs)  # type: ignore[index]
-        return float(similarity(current, other))
+        return float(layer_loss(current, aggregate(other)))
 
     assert similarity_after(1.0) < 0.5 * similarity_after(0.0)
 

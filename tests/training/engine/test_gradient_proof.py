@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from training.engine.gradient_proof import layer_gradients, layers_without_gradient
 from training.methods.anti_transfer import AntiTransferLoss
 from training.models.vgg import VGG16
-from training.similarity.measures import similarity
+from training.similarity.layer_loss import aggregate, layer_loss
 
 
 def small(seed: int = 0, num_classes: int = 3) -> VGG16:
@@ -50,7 +50,7 @@ def test_gradient_norms(inputs: Tensor) -> None:
     model, frozen = small(0).eval(), small(1)
     (found,) = layer_gradients(model, AntiTransferLoss(model, frozen, [3], beta=3), inputs)
     activation = model.features[:7](inputs)
-    value = 3 * similarity(activation, frozen.features[:7](inputs))
+    value = 3 * layer_loss(activation, aggregate(frozen.features[:7](inputs)))
     grads = torch.autograd.grad(value, [activation, *model.features[:7].parameters()])
     assert found.activation == pytest.approx(float(grads[0].norm()), rel=1e-4)
     expected = math.sqrt(sum(float(grad.square().sum()) for grad in grads[1:]))

@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from benchmarks.gram import LiveMemory
 from config.ini_files import load_settings
-from config.settings import AGGREGATIONS, POOL, WITHIN_CLASS
 from training.data import batches
 from training.data import frozen_cache as frozen_features
 from training.data.batches import ExampleSet, Normalization
@@ -28,6 +27,8 @@ from training.engine.memory import (
 from training.engine.step import build_optimizer
 from training.methods.anti_transfer import AntiTransferLoss
 from training.models.vgg import VGG16
+from training.similarity.aggregations import AGGREGATIONS, POOL
+from training.similarity.distances import WITHIN_CLASS
 
 BATCH_SIZE, NUM_FRAMES, NUM_BINS, NUM_CLASSES, WIDTH = 32, 63, 64, 10, 1 / 16
 # One of the exponents of mul_comp stands for all.

@@ -14,7 +14,7 @@ from training.engine.step import Learner
 from training.engine.tracking import gradient_norms, start_tracking
 from training.methods.anti_transfer import AntiTransferLoss
 from training.models.vgg import VGG16
-from training.similarity.measures import similarity
+from training.similarity.layer_loss import aggregate, layer_loss
 
 if TYPE_CHECKING:
     from tests.conftest import Suite
@@ -108,7 +108,7 @@ def test_the_pull_of_a_penalty_is_its_gradient_at_the_layer(suite: "Suite") -> N
     activation = model.eval().features[:7](batch.inputs).detach().requires_grad_()
     logits = model.classifier(model.avgpool(model.features[7:](activation)).flatten(1))
     task = torch.nn.functional.cross_entropy(logits, batch.labels)
-    term = 2 * similarity(activation, frozen.features[:7](batch.inputs))
+    term = 2 * layer_loss(activation, aggregate(frozen.features[:7](batch.inputs)))
     for name, value in (("task", task), ("penalty", term)):
         (gradient,) = torch.autograd.grad(value, activation)
         assert pulls[f"gradient_norm/{name}_frozen_layer3"] == pytest.approx(

@@ -2,6 +2,8 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,13 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.gram import LiveMemory
 from config.errors import UserError
-from config.settings import POOL, WITHIN_CLASS
 from training.engine.gradient_proof import layer_gradients
 from training.methods.anti_transfer import AntiTransferLoss
 from training.models.vgg import VGG16
+from training.similarity.aggregations import AGGREGATIONS, POOL
 from training.similarity.alignment import debiased_linear_cka
-from training.similarity.measures import AGGREGATIONS, DISTANCES, similarity
+from training.similarity.distances import DISTANCES, WITHIN_CLASS
+from training.similarity.layer_loss import aggregate, layer_loss
 
 Array = NDArray[np.float64]
 
@@ -78,7 +81,7 @@ def test_gradient_of_a_step_is_that_of_two_separate_passes(inputs: Tensor, tap: 
     found = [parameter.grad for parameter in model.parameters()]
     end = 12 if tap == "output" else 10
     loss = cross_entropy(model(inputs), labels)
-    loss = loss + similarity(model.features[:end](inputs), frozen.features[:end](inputs))
+    loss = loss + layer_loss(model.features[:end](inputs), aggregate(frozen.features[:end](inputs)))
     expected = torch.autograd.grad(loss, list(model.parameters()))
     for first, second in zip(found, expected, strict=True):
         assert first is not None
@@ -151,65 +154,31 @@ def test_the_gram_penalty_takes_no_more_than_two_gram_matrices(inputs: Tensor) -
     assert 0 < live.peak_gram_bytes <= 3 * 32 * 32 * 4
 
 
-def ordinary_pass(penalty: AntiTransferLoss, inputs: Tensor) -> dict[int | str, Tensor]:
-    return penalty.frozen_aggregates(inputs)
-
-
-def pass_of_an_inference_tensor(
-    penalty: AntiTransferLoss, inputs: Tensor
-) -> dict[int | str, Tensor]:
-    with torch.inference_mode():
-        inputs = inputs.clone()
-    return penalty.frozen_aggregates(inputs)
-
-
-def pass_without_gradient(penalty: AntiTransferLoss, inputs: Tensor) -> dict[int | str, Tensor]:
-    with torch.no_grad():
-        return penalty.frozen_aggregates(inputs)
-
-
-def pass_within_inference_mode(
-    penalty: AntiTransferLoss, inputs: Tensor
-) -> dict[int | str, Tensor]:
-    with torch.inference_mode():
-        return penalty.frozen_aggregates(inputs)
-
-
-def pass_under_autocast(penalty: AntiTransferLoss, inputs: Tensor) -> dict[int | str, Tensor]:
-    with torch.autocast("cpu", torch.bfloat16):
-        return penalty.frozen_aggregates(inputs)
-
-
-@pytest.mark.parametrize(
-    "frozen_pass",
-    [
-        ordinary_pass,
-        pass_of_an_inference_tensor,
-        pass_without_gradient,
-        pass_within_inference_mode,
-        pass_under_autocast,
-    ],
-)
 @pytest.mark.parametrize("tap", ["output", "input"])
-def test_the_frozen_pass_is_in_inference_mode_and_its_aggregates_train(
-    inputs: Tensor,
-    tap: Any,
-    frozen_pass: Callable[[AntiTransferLoss, Tensor], dict[int | str, Tensor]],
+@pytest.mark.parametrize(
+    "mode", [nullcontext, torch.no_grad, torch.inference_mode, partial(torch.autocast, "cpu")]
+)
+def test_aggregates_from_any_mode_train_every_aggregation_and_distance(
+    inputs: Tensor, tap: Any, mode: Callable[[], AbstractContextManager[Any]]
 ) -> None:
     model, frozen = small(0).eval(), small(1)
     modes: list[bool] = []
-    for module in (frozen.features[0], frozen.features[1]):
-        module.register_forward_hook(lambda *_: modes.append(torch.is_inference_mode_enabled()))
-    for aggregation in AGGREGATIONS:
-        if tap == "input" and aggregation.startswith("mul_comp"):
+    frozen.features[0].register_forward_hook(
+        lambda *_: modes.append(torch.is_inference_mode_enabled())
+    )
+    for name, aggregation in AGGREGATIONS.items():
+        if tap == "input" and name.startswith("mul_comp"):
             continue  # a spectrum of this test has negative values
-        for distance in DISTANCES if aggregation != POOL else [WITHIN_CLASS]:
-            with AntiTransferLoss(model, frozen, [1, 2], aggregation, distance, tap=tap) as penalty:
-                aggregates = frozen_pass(penalty, inputs.requires_grad_())
+        for distance in DISTANCES:
+            if aggregation.gives_features != (distance == WITHIN_CLASS):
+                continue
+            with AntiTransferLoss(model, frozen, [1, 2], name, distance, tap=tap) as penalty:
+                with mode():
+                    aggregates = penalty.frozen_aggregates(inputs.clone())
                 assert not any(
                     values.is_inference() or values.requires_grad for values in aggregates.values()
                 )
-                model(inputs)
+                model(inputs.requires_grad_())
                 torch.autograd.backward(penalty.penalty(aggregates, torch.zeros(len(inputs))))
     assert modes
     assert all(modes)
@@ -260,33 +229,6 @@ def test_several_frozen_networks_on_one_pass(inputs: Tensor) -> None:
     assert num_hooks(model, first, second) == 0
 
 
-def test_layers_by_name_in_any_network(inputs: Tensor) -> None:
-    def network(seed: int) -> nn.Sequential:
-        torch.manual_seed(seed)
-        stem = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.GELU())
-        return nn.Sequential(stem, nn.Conv2d(4, 5, 3), nn.Flatten(), nn.Linear(5 * 28 * 36, 2))
-
-    model, frozen = network(0).eval(), network(1).eval()
-    with AntiTransferLoss(model, frozen, ["0", 2], "mean", name="other") as penalty:
-        model(inputs)
-        penalty(inputs)
-    first, second = (
-        network[0](inputs).detach().double().mean(1).numpy() for network in (model, frozen)
-    )
-    expected = squared_mean_cosine(first, second)
-    assert float(penalty.terms["other_0"]) == pytest.approx(expected, rel=1e-4)
-    assert list(penalty.terms) == ["other_0", "other_layer2"]
-
-
-def test_it_prints_as_weighted_terms() -> None:
-    penalty = AntiTransferLoss(small(0), small(1), [3, "features.28"], beta=0.5, name="noisyspeech")
-    assert repr(penalty) == (
-        "AntiTransferLoss("
-        "0.5 * cos_squared(gram) at output of layer3 against noisyspeech + "
-        "0.5 * cos_squared(gram) at output of features.28 against noisyspeech)"
-    )
-
-
 def test_unusable_arguments() -> None:
     model, frozen = small(0), small(1)
     for layers in ([], [3, 3]):
@@ -322,38 +264,6 @@ def test_the_global_random_state_is_not_touched(inputs: Tensor) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_autocast_bf16_step(inputs: Tensor) -> None:
-    model, frozen = small(0), small(1)
-    with AntiTransferLoss(model, frozen, [6]) as penalty:
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = model(inputs)
-            value = penalty(inputs)
-        assert logits.dtype == torch.bfloat16
-        assert value.dtype == torch.float32
-        torch.autograd.backward(value)
-    assert all(p.grad is not None and p.grad.any() for p in model.features[:13].parameters())
-
-
-def test_a_compiled_step(inputs: Tensor) -> None:
-    def network(seed: int) -> nn.Sequential:
-        torch.manual_seed(seed)
-        convolutions = nn.Conv2d(1, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 2, 3)
-        return nn.Sequential(*convolutions, nn.ReLU(inplace=True))
-
-    def step(model: nn.Module) -> list[Tensor | None]:
-        with AntiTransferLoss(model, network(1), [1, 2]) as penalty:
-            loss = model(inputs).sum() + penalty(inputs)
-        torch.autograd.backward(loss)
-        return [parameter.grad for parameter in model.parameters()]
-
-    torch._dynamo.reset()
-    compiled: Any = torch.compile(network(0), backend="aot_eager")
-    for first, second in zip(step(compiled), step(network(0)), strict=True):
-        assert first is not None
-        assert second is not None
-        assert torch.allclose(first, second, rtol=1e-3, atol=1e-6)
-
-
 def test_pool_compares_with_the_penultimate_features_of_the_frozen_network(inputs: Tensor) -> None:
     model, frozen = small(0).eval(), small(1)
     inputs = inputs.repeat(3, 1, 1, 1) + 0.1 * torch.randn(9, 1, 32, 40)
@@ -373,23 +283,6 @@ def test_pool_compares_with_the_penultimate_features_of_the_frozen_network(input
     torch.testing.assert_close(found, expected)
     assert set(penalty.terms) == {"frozen_layer5", "frozen_layer7"}
     assert penalty.frozen_label(5) == "classifier.6"
-
-
-def test_pool_trains_the_layer(inputs: Tensor) -> None:
-    model, frozen = small(0), small(1)
-    inputs = torch.randn(16, 1, 32, 40, generator=torch.Generator().manual_seed(2))
-    classes = torch.arange(16) % 2
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    history = []
-    with AntiTransferLoss(model.eval(), frozen, [5], POOL, WITHIN_CLASS) as penalty:
-        for _ in range(15):
-            model(inputs)
-            loss = penalty(inputs, classes)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            history.append(float(loss.detach()))
-    assert history[-1] < history[0] - 0.2
 
 
 def test_pool_needs_classes_and_its_own_distance(inputs: Tensor) -> None:

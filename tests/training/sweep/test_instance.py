@@ -15,7 +15,7 @@ from config.errors import UserError
 from training.engine.checks import TrainingError
 from training.models.registry import build_network
 from training.models.vgg import CONVOLUTION_INDICES, VGG16
-from training.similarity.measures import similarity
+from training.similarity.layer_loss import aggregate, layer_loss
 from training.sweep import instance as instance_module
 from training.sweep.instance import Workshop, input_fingerprints, run_instance
 
@@ -173,7 +173,9 @@ def test_final_figures_are_those_of_the_stored_best_weights(
             feature_loss = sum(
                 len(batch)
                 * float(
-                    similarity(activation_of(model, batch, 13), activation_of(frozen, batch, 13))
+                    layer_loss(
+                        activation_of(model, batch, 13), aggregate(activation_of(frozen, batch, 13))
+                    )
                 )
                 for batch in torch.split(inputs, 10)
             ) / len(inputs)
@@ -323,8 +325,9 @@ def test_several_frozen_networks_each_with_its_layers_and_weight(
                 len(batch)
                 * beta
                 * float(
-                    similarity(
-                        activation_of(model, batch, layer), activation_of(frozen, batch, layer)
+                    layer_loss(
+                        activation_of(model, batch, layer),
+                        aggregate(activation_of(frozen, batch, layer)),
                     )
                 )
                 for batch in torch.split(inputs, 10)

@@ -1,0 +1,266 @@
+"""The similarity term of a layer against plain loops over numpy float64 arrays."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from config.errors import UserError
+from training.similarity import layer_loss as module
+from training.similarity.aggregations import AGGREGATIONS, aggregation
+from training.similarity.alignment import debiased_linear_cka
+from training.similarity.distances import DISTANCES, Distance
+from training.similarity.layer_loss import aggregate, layer_loss
+
+Array = NDArray[np.float64]
+PUBLISHED = ("cos_squared", "mse_sigmoid", "mse_sigmoid_invorder")
+POWERS = ("mul_comp_0.001", "mul_comp_0.1")
+ALIGNED = ("gram", "gram_batch", "mean", "sum", "max", "mul", "none", *POWERS)
+
+
+def activations(shape: tuple[int, ...] = (3, 4, 5, 6), seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Two activations as a ReLU leaves them: about a third of the values are 0."""
+    generator = torch.Generator().manual_seed(seed)
+    current, frozen = torch.randn(2, *shape, generator=generator, dtype=torch.float64) + 0.4
+    return current.relu(), frozen.relu()
+
+
+def loop_gram(x: Array) -> Array:
+    batch, channels, frames, bins = x.shape
+    result = np.zeros((batch, channels, channels))
+    for b in range(batch):
+        for i in range(channels):
+            for j in range(channels):
+                total = 0.0
+                for h in range(frames):
+                    for w in range(bins):
+                        total += x[b, i, h, w] * x[b, j, h, w]
+                result[b, i, j] = total / (channels * frames * bins)
+    return result
+
+
+def loop_gram_batch(x: Array) -> Array:
+    rows = [x[b, c].ravel() for b in range(x.shape[0]) for c in range(x.shape[1])]
+    return np.array([[sum(first * second) / x.size for second in rows] for first in rows])
+
+
+def loop_over_channels(x: Array, combine: Callable[[list[float]], float]) -> Array:
+    batch, _, frames, bins = x.shape
+    result = np.zeros((batch, 1, frames, bins))
+    for b in range(batch):
+        for h in range(frames):
+            for w in range(bins):
+                result[b, 0, h, w] = combine([float(value) for value in x[b, :, h, w]])
+    return result
+
+
+def loop_aggregate(x: Array, name: str) -> Array:
+    if name == "gram":
+        return loop_gram(x)
+    if name == "gram_batch":
+        return loop_gram_batch(x)
+    if name == "none":
+        return x
+    exponent = float(name.removeprefix("mul_comp_")) if name.startswith("mul_comp_") else 1.0
+    combine: dict[str, Callable[[list[float]], float]] = {
+        "mean": lambda values: sum(values) / len(values),
+        "sum": sum,
+        "max": max,
+    }
+    product = lambda values: math.prod((value + 1e-10) ** exponent for value in values)  # noqa: E731
+    return loop_over_channels(x, combine.get(name, product))
+
+
+def loop_cosine(first: Array, second: Array) -> float:
+    norms = math.sqrt(sum(first * first)) * math.sqrt(sum(second * second))
+    return float(sum(first * second)) / norms if norms else 0.0
+
+
+def loop_distance(pairs: list[tuple[Array, Array]], distance: str, beta: float = 1.0) -> float:
+    """Of pairs of rows along the last axis."""
+    if distance == "cos_squared":
+        cosines = [abs(loop_cosine(first, second)) for first, second in pairs]
+        return beta * (sum(cosines) / len(cosines)) ** 2
+    squares = [(float(a) - float(b)) ** 2 for x, y in pairs for a, b in zip(x, y, strict=True)]
+    error = sum(squares) / len(squares)
+    if distance == "mse_sigmoid":
+        return -beta / (1 + math.exp(-error))
+    return 1 / (1 + math.exp(beta * error))
+
+
+def aligned_rows(current: Array, frozen: Array) -> list[tuple[Array, Array]]:
+    size = current.shape[-1]
+    return list(zip(current.reshape(-1, size), frozen.reshape(-1, size), strict=True))
+
+
+def rows_of_all_channel_pairs(current: Array, frozen: Array) -> list[tuple[Array, Array]]:
+    batch, channels, frames, _ = current.shape
+    return [
+        (current[b, i, h], frozen[b, j, h])
+        for b in range(batch)
+        for i in range(channels)
+        for j in range(channels)
+        for h in range(frames)
+    ]
+
+
+def loop_loss(current: Tensor, frozen: Tensor, name: str, distance: str, beta: float) -> float:
+    first, second = current.numpy(), frozen.numpy()
+    if name == "pairwise":
+        return loop_distance(rows_of_all_channel_pairs(first, second), distance, beta)
+    rows = aligned_rows(loop_aggregate(first, name), loop_aggregate(second, name))
+    return loop_distance(rows, distance, beta)
+
+
+def compared(
+    current: Tensor,
+    frozen: Tensor,
+    name: str = "gram",
+    distance: str = "cos_squared",
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """The term of two activations."""
+    return layer_loss(current, aggregate(frozen, name), name, distance, generator=generator)
+
+
+@pytest.mark.parametrize("distance", PUBLISHED)
+@pytest.mark.parametrize("name", [*ALIGNED, "pairwise"])
+def test_each_aggregation_with_each_distance(name: str, distance: str) -> None:
+    current, frozen = activations(seed=1)
+    for beta in (1.0, 2.5):
+        expected = loop_loss(current, frozen, name, distance, beta)
+        found = layer_loss(current, aggregate(frozen, name), name, distance, beta)
+        assert found.dtype == torch.float64
+        assert float(found) == pytest.approx(expected, rel=1e-9)
+        single = layer_loss(current.float(), aggregate(frozen.float(), name), name, distance, beta)
+        assert single.dtype == torch.float32
+        assert float(single) == pytest.approx(expected, rel=1e-4)
+
+
+def test_gram_of_two_channels_worked_by_hand() -> None:
+    current = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])
+    frozen = torch.tensor([[[[0.0, 1.0]], [[1.0, 0.0]]]])
+    # grams times 4: [[5, 3], [3, 9]] and [[1, 0], [0, 1]]
+    assert aggregate(current).tolist() == [[[1.25, 0.75], [0.75, 2.25]]]
+    cosines = [5 / math.sqrt(34), 9 / math.sqrt(90)]
+    assert float(compared(current, frozen)) == pytest.approx((sum(cosines) / 2) ** 2)
+    error = ((1.25 - 0.25) ** 2 + 2 * 0.75**2 + (2.25 - 0.25) ** 2) / 4
+    found = compared(current, frozen, "gram", "mse_sigmoid")
+    assert float(found) == pytest.approx(-1 / (1 + math.exp(-error)))
+    assert compared(current, frozen, "mul_comp") == compared(current, frozen, "mul_comp_0.01")
+
+
+def test_stochastic_pairwise_is_one_of_the_blocks_and_each_comes_up() -> None:
+    current, frozen = activations((2, 6, 3, 4))
+    blocks = set()
+    for start in range(4):  # 6 channels / 2 examples: blocks of 3
+        block = slice(start, start + 3)
+        rows = rows_of_all_channel_pairs(current[:, block].numpy(), frozen[:, block].numpy())
+        blocks.add(round(loop_distance(rows, "cos_squared"), 12))
+    runs: list[list[float]] = []
+    for seed in (0, 0, 1):
+        generator = torch.Generator().manual_seed(seed)
+        runs.append([])
+        for _ in range(60):
+            drawn = compared(current, frozen, "stochastic_pairwise", generator=generator)
+            runs[-1].append(round(float(drawn), 12))
+    assert set(runs[0]) == blocks
+    assert runs[0] == runs[1] != runs[2]
+
+
+@pytest.mark.parametrize("distance", PUBLISHED)
+@pytest.mark.parametrize("name", ["gram", "gram_batch", "none", "pairwise", "mul_comp_0.1"])
+def test_gradients_are_those_of_finite_differences(name: str, distance: str) -> None:
+    generator = torch.Generator().manual_seed(3)
+    current, frozen = torch.rand(2, 2, 3, 2, 3, generator=generator, dtype=torch.float64) + 0.1
+    other = aggregate(frozen, name)
+    assert torch.autograd.gradcheck(
+        lambda values: layer_loss(values, other, name, distance), current.requires_grad_()
+    )
+
+
+def test_the_fused_measure_is_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    current, frozen = activations(seed=2)
+    current[0, 1] = 0  # a dead channel has cosine 0 and a finite gradient
+    found = []
+    for _ in range(2):
+        values = current.clone().requires_grad_()
+        loss = layer_loss(values, aggregate(frozen), beta=2.5)
+        found.append((loss.detach(), *torch.autograd.grad(loss, values)))
+        monkeypatch.setattr(module, "FUSED_MEASURES", {})
+    torch.testing.assert_close(found[0], found[1], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e6])
+@pytest.mark.parametrize("name", ["gram", "gram_batch"])
+def test_shrinking_activations_does_not_lower_the_similarity(name: str, scale: float) -> None:
+    current, frozen = (values.float() for values in activations())
+    expected = compared(current, frozen, name)
+    torch.testing.assert_close(compared(scale * current, frozen, name), expected, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("name", ["gram", "gram_batch", "none", "pairwise", "sum"])
+def test_under_autocast_it_is_computed_in_float32(name: str) -> None:
+    current, frozen = (values.bfloat16() for values in activations())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = compared(current, frozen, name)
+    assert found.dtype == torch.float32
+    expected = loop_loss(current.double(), frozen.double(), name, "cos_squared", 1.0)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_pool_with_cka_within_class_is_cka_of_the_averages() -> None:
+    current, frozen = activations((9, 4, 5, 6))
+    features = frozen[:, :3].mean((2, 3))
+    classes = torch.arange(9) % 2
+    found = layer_loss(current, features, "pool", "cka_within_class", 2.0, classes=classes)
+    expected = 2 * debiased_linear_cka(current.mean((2, 3)), features, classes)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.fixture
+def registered() -> Iterator[None]:
+    """An aggregation and a distance from outside the project."""
+
+    @aggregation("spread")
+    def spread(activation: Tensor) -> Tensor:
+        return activation.std(1, keepdim=True)
+
+    DISTANCES["absolute_error"] = Distance(
+        lambda current, frozen: (current - frozen).abs().mean(), lambda error, beta: -beta * error
+    )
+    yield
+    del AGGREGATIONS["spread"], DISTANCES["absolute_error"]
+
+
+def test_a_similarity_of_ones_own(registered: None) -> None:
+    current, frozen = activations()
+    found = compared(current, frozen, "spread", "absolute_error")
+    first, second = (values.numpy().std(1, ddof=1) for values in (current, frozen))
+    assert float(found) == pytest.approx(-np.abs(first - second).mean())
+    assert float(compared(current, frozen, "spread", "cos_squared")) > 0
+    with pytest.raises(ValueError, match="absolute_error does not compare across channels"):
+        compared(current, frozen, "pairwise", "absolute_error")
+
+
+def test_wrong_arguments_are_named() -> None:
+    current, frozen = activations()
+    for names in (("gram",), ("mean",), ("none", "mse_sigmoid")):
+        with pytest.raises(ValueError, match="aggregates differ in shape: current "):
+            compared(current, frozen[:2], *names)
+    with pytest.raises(ValueError, match=r"must be \(batch, channels, frames, bins\), not \(4,"):
+        aggregate(current[0])
+    with pytest.raises(ValueError, match="'grams' is not one of gram, gram_batch"):
+        aggregate(frozen, "grams")
+    with pytest.raises(ValueError, match="'cosine' is not one of cos_squared"):
+        compared(current, frozen, "gram", "cosine")
+    with pytest.raises(ValueError, match="pool and distance cka_within_class go together alone"):
+        compared(current, frozen, "gram", "cka_within_class")
+    with pytest.raises(ValueError, match="needs the classes"):
+        compared(current, frozen, "pool", "cka_within_class")
+    with pytest.raises(UserError, match=r"at_aggregation = mul_comp_0\.05: an activation is -1"):
+        aggregate(current - 1, "mul_comp_0.05")
