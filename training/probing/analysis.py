@@ -9,7 +9,6 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -17,7 +16,7 @@ from tqdm import tqdm
 from config.errors import UserError
 from config.files import write_json
 from config.selection import MANAGER
-from config.settings import RANDOM, Settings
+from config.settings import RANDOM
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_name, open_matrices
 from preprocessing.pipeline.splits import Split
@@ -30,11 +29,11 @@ from training.probing import probes
 from training.probing.files import invariance_path, stored_analysis
 from training.probing.labels import TARGET_LABEL, described, labels_of
 from training.probing.probes import ProbePlan, probe_accuracy
-from training.probing.representations import LAYERS, batch_size_for, layer_contents
+from training.probing.representations import batch_size_for, layer_contents
 from training.sweep.instance import check_classes
 from training.sweep.runs import Run
 
-# Changes when the same files would give other figures.
+# Changes when the same files would give other values.
 VERSION = 2
 
 
@@ -51,6 +50,11 @@ class Finished:
         parameters: Mapping[str, Any] = self.result["parameters"]
         return parameters
 
+    @property
+    def path(self) -> Path:
+        """Where its analysis lies."""
+        return invariance_path(self.run.files)
+
 
 @dataclass(frozen=True)
 class Found:
@@ -66,7 +70,7 @@ class _Task:
 
     Attributes:
         roles: of each label, orthogonal or target.
-        settings: what decides the figures besides the result; kept in the file.
+        settings: what decides the values besides the result; kept in the file.
     """
 
     finished: Finished
@@ -74,15 +78,6 @@ class _Task:
     splits: Sequence[Split[str]]
     roles: dict[str, str]
     settings: dict[str, Any]
-
-    @property
-    def path(self) -> Path:
-        """Where the outcome goes."""
-        return invariance_path(self.finished.run.files)
-
-
-class _UnknownColumnError(UserError):
-    """A typing error in the command, not a fault of one instance."""
 
 
 class Analyst:
@@ -107,66 +102,74 @@ class Analyst:
         self._report = report
         self._matrices: dict[Path, Matrices] = {}
         self._test_sets: dict[tuple[Any, ...], ExampleSet] = {}
-        self._frozen: dict[tuple[Any, ...], nn.Module] = {}
-        self._said: set[str] = set()
+        self._extractors: dict[tuple[Path, float], nn.Module] = {}
 
     def analyse_all(self, finished: Sequence[Finished], overwrite: bool) -> list[Found]:
-        """Analyse and write what is not there yet; returns everything, in the order given.
+        """Analyse and write what is not there yet; return everything, in the order given.
 
         Raises:
             UserError: a dataset has no column of that name.
         """
         tasks = [task for each in finished if (task := self._task(each)) is not None]
+        bare = [task for task in tasks if "orthogonal" not in task.roles.values()]
+        for name in dict.fromkeys(task.matrices.name for task in bare):
+            print(
+                f"{name}: names no orthogonal labels, so only the target is probed; "
+                "prepare it again, or choose some with --labels"
+            )
         analyses: dict[Path, dict[str, Any]] = {}
         for task in tasks:
             fingerprint = task.finished.result["fingerprint"]
-            stored = stored_analysis(task.path, fingerprint, task.settings)
+            stored = stored_analysis(task.finished.path, fingerprint, task.settings)
             if stored is not None and not overwrite:
-                analyses[task.path] = stored
-        todo = [task for task in tasks if task.path not in analyses]
+                analyses[task.finished.path] = stored
+        todo = [task for task in tasks if task.finished.path not in analyses]
         print(f"{len(tasks) - len(todo)} of {len(tasks)} are analysed, {len(todo)} to do")
-        total = sum(len(task.splits) for task in todo) * len(LAYERS)
-        with tqdm(total=total, unit="layer", desc="invariance", disable=None) as bar:
+        total = sum(len(task.splits) for task in todo)
+        with tqdm(total=total, unit="network", desc="invariance", disable=None) as bar:
             for task in todo:
                 bar.set_postfix_str(task.finished.run.title, refresh=False)
                 try:
-                    analyses[task.path] = self._analyse(task, bar.update)
-                    write_json(task.path, analyses[task.path])
+                    analysis = self._analyse(task, bar.update)
                 except UserError as error:
                     self._report(f"skipped: {task.finished.run.title}: {error}")
+                    continue
+                write_json(task.finished.path, analysis)
+                analyses[task.finished.path] = analysis
         return [
-            Found(task.finished.parameters, analyses[task.path])
-            for task in tasks
-            if task.path in analyses
+            Found(each.parameters, analyses[each.path])
+            for each in (task.finished for task in tasks)
+            if each.path in analyses
         ]
 
     def _task(self, finished: Finished) -> _Task | None:
-        """What is to be done for an instance; None, and a report, if nothing can be.
+        """Return what is to be done for an instance; None, and a report, if nothing can be.
 
         Raises:
             UserError: a column that was asked for is none.
         """
+        parameters = finished.parameters
         try:
-            matrices = self._opened(finished)
-            self._require_columns(matrices)
-            splits = _splits(finished, matrices)
+            matrices = self._open(finished)
+            fractions = (
+                float(parameters["train_split"]),
+                float(parameters["validation_split"]),
+                float(parameters["test_split"]),
+            )
+            splits = matrices.folds(fractions, int(parameters["num_folds"]))
             frozen = self._frozen_fingerprints(finished)
-        except _UnknownColumnError:
-            raise
         except UserError as error:
             self._report(f"skipped: {finished.run.title}: {error}")
             return None
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = f"its result is damaged ({type(error).__name__}: {error})"
-            self._report(f"skipped: {finished.run.title}: {reason}; {_run_again(finished.run)}")
-            return None
+        columns = list(matrices.index.columns)
+        for name in self._labels:
+            if name not in columns:
+                raise UserError(
+                    f"--labels {name}: {matrices.name} has no such column; it has "
+                    f"{', '.join(columns)}"
+                )
         roles = dict.fromkeys(self._labels or matrices.orthogonal_labels, "orthogonal")
-        if not roles:
-            self._say_once(
-                f"{matrices.name}: names no orthogonal labels, so only the target is probed; "
-                "prepare it again, or choose some with --labels"
-            )
-        if finished.parameters["task"] == "classification":
+        if parameters["task"] == "classification":
             roles[TARGET_LABEL] = "target"
         settings = {
             "version": VERSION,
@@ -178,22 +181,8 @@ class Analyst:
         }
         return _Task(finished, matrices, splits, roles, settings)
 
-    def _require_columns(self, matrices: Matrices) -> None:
-        columns = list(matrices.index.columns)
-        for name in self._labels:
-            if name not in columns:
-                raise _UnknownColumnError(
-                    f"--labels {name}: {matrices.name} has no such column; it has "
-                    f"{', '.join(columns)}"
-                )
-
-    def _say_once(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            print(text)
-
-    def _opened(self, finished: Finished) -> Matrices:
-        """The data that an instance was trained on.
+    def _open(self, finished: Finished) -> Matrices:
+        """Open the data that an instance was trained on.
 
         Raises:
             UserError: they are gone, or others now.
@@ -217,7 +206,7 @@ class Analyst:
         return matrices
 
     def _frozen_fingerprints(self, finished: Finished) -> dict[str, str]:
-        """The frozen networks to compare with; one that is not there is reported."""
+        """Identify the frozen networks to compare with; one that is not there is reported."""
         run = finished.run
         found = {}
         for name in self._frozen_names[run.files.dataset]:
@@ -234,14 +223,15 @@ class Analyst:
                 raise UserError(f"was trained with another network {name}; {_run_again(run)}")
         return found
 
-    def _analyse(self, task: _Task, after_layer: Callable[[], object]) -> dict[str, Any]:
+    def _analyse(self, task: _Task, after_fold: Callable[[], object]) -> dict[str, Any]:
         test_rows = [task.matrices.rows_of(split.test, False) for split in task.splits]
         labels = [labels_of(task.roles, task.matrices.index.iloc[rows]) for rows in test_rows]
         left_out = {name: reason for fold in labels for name, reason in fold.left_out.items()}
         folds = []
         for number, split in enumerate(task.splits):
             plans = {n: plan for n, plan in labels[number].plans.items() if n not in left_out}
-            folds.append(self._layers_of_fold(task, number, split, plans, after_layer))
+            folds.append(self._layers_of_fold(task, number, split, plans))
+            after_fold()
         files, result = task.finished.run.files, task.finished.result
         return {
             "fingerprint": result["fingerprint"],
@@ -260,63 +250,56 @@ class Analyst:
         }
 
     def _layers_of_fold(
-        self,
-        task: _Task,
-        number: int,
-        split: Split[str],
-        plans: Mapping[str, ProbePlan],
-        after_layer: Callable[[], object],
+        self, task: _Task, number: int, split: Split[str], plans: Mapping[str, ProbePlan]
     ) -> list[dict[str, Any]]:
-        """The entry of each layer, for the network that was trained on one fold."""
-        parameters = task.finished.parameters
-        model = self._trained_network(task, number)
+        """Make the entry of each layer, for the network that was trained on one fold."""
+        model = self._trained_network(task.finished, number)
         frozen = {
-            name: self._frozen_network(task, name, Streams.from_seed(parameters["seed"], number))
+            name: self._frozen_network(task.finished, name, number)
             for name in task.settings["frozen"]
         }
         examples = self._test_set(task.matrices, split)
-        _, num_frames, num_bins = task.matrices.predictors.shape
-        batch_size = batch_size_for(parameters["width"], num_frames, num_bins)
+        batch_size = batch_size_for(model, next(examples.batches(1)).inputs)
         batches = (batch.inputs for batch in examples.batches(batch_size))
-        contents = layer_contents(model, frozen, batches)
         entries = []
-        for layer, content in contents.items():
+        for layer, content in layer_contents(model, frozen, batches).items():
             features = content.features.numpy()
+            probed = {
+                name: {
+                    "accuracy": probe_accuracy(features, plan),
+                    "shuffled": probe_accuracy(features, plan, shuffled=True),
+                }
+                for name, plan in plans.items()
+            }
             entries.append(
                 {
                     "layer": layer,
                     "activation_norm": content.activation_norm,
-                    "probes": {name: _probed(features, plan) for name, plan in plans.items()},
+                    "probes": probed,
                     "frozen": {name: vars(each) for name, each in content.comparisons.items()},
                 }
             )
-            after_layer()
         return entries
 
-    def _trained_network(self, task: _Task, number: int) -> nn.Module:
-        parameters = task.finished.parameters
-        path = task.finished.run.files.model(number)
-        architecture = architecture_of(int(parameters["output_classes"]), parameters["width"])
-        model = build_network(architecture, seed=0)
+    def _trained_network(self, finished: Finished, number: int) -> nn.Module:
+        path = finished.run.files.model(number)
+        model = build_network(_architecture(finished), seed=0)
         load_whole(model, load_weights(path), display_path(path))
         return to_device(model, self._device)
 
-    def _frozen_network(self, task: _Task, name: str, streams: Streams) -> nn.Module:
-        """An extractor, kept; or the random network that the instance's seed stands for."""
-        settings: Settings = task.finished.run.instance.settings
-        width = settings.training_defaults.width
+    def _frozen_network(self, finished: Finished, name: str, number: int) -> nn.Module:
+        """Return an extractor, kept; or the random network that the instance's seed stands for."""
+        settings = finished.run.instance.settings
         if name == RANDOM:
-            num_classes = int(task.finished.parameters["output_classes"])
-            architecture = architecture_of(num_classes, width)
-            network = build_network(architecture, streams.random_network)
-            return to_device(network, self._device)
-        key = (settings.extractor_folder(name), width)
-        if key not in self._frozen:
-            self._frozen[key] = to_device(load_extractor(settings, name), self._device)
-        return self._frozen[key]
+            seed = Streams.from_seed(finished.parameters["seed"], number).random_network
+            return to_device(build_network(_architecture(finished), seed), self._device)
+        key = (settings.extractor_folder(name), settings.training_defaults.width)
+        if key not in self._extractors:
+            self._extractors[key] = to_device(load_extractor(settings, name), self._device)
+        return self._extractors[key]
 
     def _test_set(self, matrices: Matrices, split: Split[str]) -> ExampleSet:
-        """The test set of a fold, on the device if it fits; that of the last fold only is kept."""
+        """Return the test set of a fold; that of the last fold only is kept."""
         key = (matrices.folder, matrices.name, tuple(split.train), tuple(split.test))
         if key not in self._test_sets:
             self._test_sets.clear()
@@ -331,27 +314,17 @@ class Analyst:
         return self._test_sets[key]
 
 
-def _splits(finished: Finished, matrices: Matrices) -> list[Split[str]]:
+def _architecture(finished: Finished) -> dict[str, Any]:
     parameters = finished.parameters
-    train, validation, test = (
-        float(parameters[f"{name}_split"]) for name in ("train", "validation", "test")
-    )
-    return matrices.folds((train, validation, test), int(parameters["num_folds"]))
+    return architecture_of(int(parameters["output_classes"]), parameters["width"])
 
 
 def _run_again(run: Run) -> str:
     return f"run it again: {MANAGER} [{run.experiment.id}] 0 --overwrite"
 
 
-def _probed(features: npt.NDArray[Any], plan: ProbePlan) -> dict[str, float]:
-    return {
-        "accuracy": probe_accuracy(features, plan),
-        "shuffled": probe_accuracy(features, plan, shuffled=True),
-    }
-
-
 def _averaged(values: Sequence[Any]) -> Any:
-    """Means of the numbers in dictionaries of the same form; what is no number stays."""
+    """Average the numbers in dictionaries of the same form; what is no number stays."""
     first = values[0]
     if isinstance(first, dict):
         return {key: _averaged([each[key] for each in values]) for key in first}

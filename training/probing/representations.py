@@ -4,22 +4,20 @@ Full activations exist for one batch at a time only.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from config.settings import NUM_CONVOLUTIONS
-from training.models.architecture import convolution_outputs
 from training.probing.files import PENULTIMATE
+from training.similarity.aggregations import pool
 from training.similarity.alignment import debiased_linear_cka
 from training.similarity.gram import mean_absolute_cosine
 from training.similarity.layer_loss import aggregate
 from training.similarity.taps import Taps, last_linear
 
-CONVOLUTIONS = tuple(str(number) for number in range(1, NUM_CONVOLUTIONS + 1))
-LAYERS = (*CONVOLUTIONS, PENULTIMATE)
 BATCH_BYTES = 256 * 2**20
 MOST_EXAMPLES = 64
 
@@ -54,9 +52,15 @@ class LayerContent:
     comparisons: dict[str, Comparison]
 
 
-def batch_size_for(width: float, num_frames: int, num_bins: int) -> int:
-    """So many examples that the activations of one network take about BATCH_BYTES."""
-    values = sum(each.size for each in convolution_outputs(width, num_frames, num_bins))
+def batch_size_for(network: nn.Module, example: Tensor) -> int:
+    """Choose so many examples that their activations take about BATCH_BYTES.
+
+    Args:
+        example: one, (1, channels, frames, bins), on the network's device.
+    """
+    with torch.inference_mode():
+        activations = _activations(network.eval(), example)
+    values = sum(each.numel() for layer, each in activations.items() if layer != PENULTIMATE)
     return max(1, min(MOST_EXAMPLES, BATCH_BYTES // (4 * values)))
 
 
@@ -66,15 +70,15 @@ def layer_contents(
     """Run networks once over some examples, in evaluation mode and without gradients.
 
     Args:
-        model: with 13 convolutions and a linear layer; its mode is set to evaluation.
+        model: with convolutions and a linear layer; its mode is set to evaluation.
         frozen: networks of the same architecture by name; the same holds for them.
         batches: inputs (batch, channels, frames, bins) on the networks' device.
 
     Returns:
-        The content of each of LAYERS, in that order.
+        The content of each convolution, '1' and on, and of PENULTIMATE, in that order.
     """
-    own = {layer: _Sums() for layer in LAYERS}
-    others = {name: {layer: _Sums() for layer in LAYERS} for name in frozen}
+    own: dict[str, _Sums] = defaultdict(_Sums)
+    others: dict[str, dict[str, _Sums]] = {name: defaultdict(_Sums) for name in frozen}
     for network in (model, *frozen.values()):
         network.eval()
     with torch.inference_mode():
@@ -87,18 +91,21 @@ def layer_contents(
                     others[name][layer].add(activation, activations[layer])
         return {
             layer: LayerContent(
-                own[layer].features,
-                own[layer].root_mean_square,
-                {name: _compare(own[layer], sums[layer]) for name, sums in others.items()},
+                sums.features,
+                sums.root_mean_square,
+                {name: _compare(sums, of_frozen[layer]) for name, of_frozen in others.items()},
             )
-            for layer in LAYERS
+            for layer, sums in own.items()
         }
 
 
 def _activations(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
-    convolutions = range(1, NUM_CONVOLUTIONS + 1)
+    num_convolutions = sum(isinstance(module, nn.Conv2d) for module in network.modules())
     linear = last_linear(network)
-    with Taps(network, convolutions) as outputs, Taps(network, [linear], tap="input") as inner:
+    with (
+        Taps(network, range(1, num_convolutions + 1)) as outputs,
+        Taps(network, [linear], tap="input") as inner,
+    ):
         network(inputs)
         found = {str(number): activation for number, activation in outputs.take().items()}
         return {**found, PENULTIMATE: inner.take()[linear]}
@@ -119,8 +126,7 @@ class _Sums:
         Args:
             compared: the same layer of the network that this one is compared with.
         """
-        pooled = activation.flatten(2).mean(2) if activation.ndim > 2 else activation
-        self._pooled.append(pooled.float().cpu())
+        self._pooled.append(pool(activation).float().cpu())
         self._squares.append(activation.double().square().sum().cpu())
         self._num_values += activation.numel()
         if compared is not None and activation.ndim == 4:

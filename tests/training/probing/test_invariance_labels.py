@@ -84,10 +84,3 @@ def test_the_target_that_is_the_type_of_noise_is_treated_as_such() -> None:
     assert labels_of(["class_name"], table).plans["class_name"].grouped_by == "noise"
     words = table.assign(class_name=[f"word{number % 4}" for number in range(NUM_EXAMPLES)])
     assert labels_of(["class_name"], words).plans["class_name"].grouped_by == "speaker"
-
-
-def test_a_label_that_is_not_there_is_left_out() -> None:
-    found = labels_of(["mood", "clip"], index(2))
-    assert found.left_out["mood"] == "the index of the matrices has no such column"
-    assert "values in 120 examples" in found.left_out["clip"]
-    assert found.plans == {}

@@ -138,15 +138,6 @@ def test_its_gradient_is_that_of_finite_differences(
     assert torch.autograd.gradcheck(function, (first, second))
 
 
-def test_examples_beyond_the_features_change_nothing_but_the_way() -> None:
-    first, second = drawn(0, 40, 6), drawn(1, 40, 5)
-    second[:, 0] += first[:, 0]
-    wider = torch.cat([first, torch.zeros(40, 100, dtype=first.dtype)], 1)
-    assert float(debiased_linear_cka(first, second)) == pytest.approx(
-        float(debiased_linear_cka(wider, second)), rel=1e-9
-    )
-
-
 def test_half_precision_and_autocast_are_computed_in_float32() -> None:
     first, second = drawn(0, 20, 8).bfloat16(), drawn(1, 20, 8).bfloat16()
     second[:, :4] = first[:, :4]
@@ -154,12 +145,6 @@ def test_half_precision_and_autocast_are_computed_in_float32() -> None:
         found = debiased_linear_cka(first, second)
     assert found.dtype == torch.float32
     assert float(found) == pytest.approx(plain_cka(first, second, [0] * 20), rel=1e-4)
-
-
-def test_what_is_no_number_stays_none() -> None:
-    first = drawn(0, 9, 4)
-    first[3, 2] = torch.nan
-    assert debiased_linear_cka(first, drawn(1, 9, 4)).isnan()
 
 
 @pytest.mark.parametrize(

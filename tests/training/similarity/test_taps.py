@@ -116,28 +116,6 @@ def test_a_named_convolution_is_kept_as_it_was_before_the_in_place_relu(
         assert torch.equal(entering["features.1"], before)
 
 
-def test_a_convolution_without_relu_gives_its_own_output() -> None:
-    network = nn.Sequential(
-        nn.Conv2d(1, 2, 3),
-        nn.BatchNorm2d(2),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(2, 3, 3),
-        nn.Conv2d(3, 2, 1),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(2, 2, 1),
-        nn.Sigmoid(),
-    ).eval()
-    inputs = torch.randn(2, 1, 8, 8)
-    with Taps(network, [1, 2, 3, 4]) as taps:
-        network(inputs)
-        found = taps.take()
-    first = network[:3](inputs)
-    assert torch.equal(found[1], first)
-    assert torch.equal(found[2], network[3](first))
-    assert torch.equal(found[3], network[3:6](first))
-    assert torch.equal(found[4], network[3:7](first))
-
-
 def test_each_pass_replaces_the_last_and_clear_forgets(model: VGG16, inputs: Tensor) -> None:
     with Taps(model, [3]) as taps:
         assert taps.missing == [3]
@@ -205,26 +183,6 @@ def test_unknown_layers_name_their_neighbours(model: VGG16, layer: int | str, wo
     assert num_hooks(model) == 0
 
 
-def test_a_network_without_convolutions_or_a_wrong_tap() -> None:
-    with pytest.raises(UserError, match="module name"):
-        Taps(nn.Linear(2, 2), [1])
-    with pytest.raises(ValueError, match="output, input"):
-        Taps(nn.Linear(2, 2), [], tap="inside")  # type: ignore[arg-type]
-
-
-def test_autocast_keeps_the_precision_of_the_pass(model: VGG16, inputs: Tensor) -> None:
-    with Taps(model, [4]) as taps, torch.autocast("cpu", torch.bfloat16):
-        model(inputs)
-        assert taps[4].dtype == torch.bfloat16
-        assert torch.equal(taps[4], by_hand(model, inputs, 9))
-
-
-def test_inference_mode(model: VGG16, inputs: Tensor) -> None:
-    with Taps(model, [1, "features.5"]) as taps, torch.inference_mode():
-        model(inputs)
-        assert len(taps.take()) == 2
-
-
 def test_resnet_modules_by_name_and_number(inputs: Tensor) -> None:
     network = SmallResNet().eval()
     block = network.layer1[0]
@@ -250,13 +208,6 @@ def test_a_module_that_runs_twice_is_refused(inputs: Tensor) -> None:
     assert num_hooks(network) == 0
 
 
-def test_calls_of_a_part_alone_are_not_two_runs_of_one_pass(model: VGG16, inputs: Tensor) -> None:
-    with Taps(model, [1]) as taps:
-        model.features(inputs)
-        model.features(2 * inputs)
-        assert torch.equal(taps[1], by_hand(model, 2 * inputs, 2))
-
-
 def test_a_later_change_in_place_is_not_passed_over() -> None:
     class Doubles(nn.Module):
         def __init__(self) -> None:
@@ -272,12 +223,6 @@ def test_a_later_change_in_place_is_not_passed_over() -> None:
         network(torch.randn(2, 3))
         with pytest.raises(UserError, match="relu: its output was changed in place"):
             taps["relu"]
-
-
-def test_a_module_that_gives_no_tensor() -> None:
-    network = nn.Sequential(nn.LSTM(3, 2))
-    with Taps(network, ["0"]), pytest.raises(UserError, match="0: its output is tuple"):
-        network(torch.randn(1, 4, 3))
 
 
 @contextmanager
@@ -312,22 +257,6 @@ def test_a_stopped_pass_at_an_input_does_not_run_the_layer_itself(
         found = activations_until(model, inputs, [3], tap="input")
     assert calls == [f"features.{index}" for index in range(5)]
     assert torch.equal(found[3], by_hand(model, inputs, 5))
-
-
-def test_a_pass_that_misses_a_layer_is_an_error() -> None:
-    class Unused(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.used, self.unused = nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1)
-
-        def forward(self, inputs: Tensor) -> Tensor:
-            result: Tensor = self.used(inputs)
-            return result
-
-    network = Unused()
-    with pytest.raises(UserError, match="unused: the forward pass"):
-        activations_until(network, torch.randn(1, 1, 4, 4), ["used", "unused"])
-    assert num_hooks(network) == 0
 
 
 @pytest.mark.parametrize(
