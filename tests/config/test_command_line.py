@@ -119,7 +119,7 @@ def test_a_script_of_another_checkout_is_refused_with_a_command_that_runs_it(
     tmp_path: Path,
 ) -> None:
     other = tmp_path / "other checkout"
-    for name in ("config", "preprocessing"):
+    for name in ("config", "preprocessing", "training"):
         shutil.copytree(PROJECT_FOLDER / name, other / name)
     script = other / "preprocessing" / "balance_gsc.py"
 
