@@ -129,24 +129,24 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.list:
         list_experiments(experiments, results_folder)
         return 0
-    request = parse_selection(arguments.words)
-    chosen = in_order(select_experiments(experiments, request.wanted))
+    selection = parse_selection(arguments.words)
+    chosen = in_order(select_experiments(experiments, selection.wanted))
     reader = ResultReader()
     if arguments.summary:
         print_summary(chosen, results_folder)
         return 0
-    runs = choose_runs(chosen, request)
+    runs = choose_runs(chosen, selection)
     missing = find_missing(runs, arguments.force)
     for each in missing if is_main() else ():
-        command = with_options(each.command, arguments, request.gpu)
+        command = with_options(each.command, arguments, selection.gpu)
         print(f"missing: {each.problem}\n    make it with: {command}", file=sys.stderr)
     if missing:
         return EXIT_USER_ERROR
-    describe_inputs(runs, request.gpu)
+    describe_inputs(runs, selection.gpu)
     if arguments.check:
         print(f"everything is there for {len(runs)} instances")
         return 0
-    gpus = require_gpus(request)
+    gpus = require_gpus(selection)
     from training.sweep.schedule import run_sweep
 
     code = run_sweep(runs, gpus, some_settings.cluster, arguments.overwrite, reader)

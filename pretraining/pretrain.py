@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 PREFERRED_SECTIONS = ("pretraining", "training_defaults")
 # Of [training_defaults], what decides what an extractor becomes, besides its FitOptions.
-DECISIVE = {
+FINGERPRINTED = {
     *("seed", "width", "precision", "learning_rate", "choose_optimizer", "regularization_lambda"),
     *("train_split", "validation_split", "test_split"),
 }
@@ -108,7 +108,7 @@ def pretrain(
         "features_type": settings.feature_extraction.features_type,
         "data": matrices.fingerprint,
         **vars(options),
-        **settings.training_defaults.model_dump(mode="json", include=DECISIVE),
+        **settings.training_defaults.model_dump(mode="json", include=FINGERPRINTED),
     }
     unfinished = folder / "unfinished_state.pt"
     if is_main():

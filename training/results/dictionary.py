@@ -1,6 +1,6 @@
-"""What an instance leaves behind.
+"""What an instance leaves behind: the names of its files, and the result that it writes.
 
-Users get a numpy dictionary; the project itself reads only its JSON twin.
+Users get a numpy dictionary; the project itself reads only the JSON file beside it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from config.files import write_json, write_text, written_aside
+from config.fingerprints import fingerprint_of
 from training.engine.metrics import SET_METRICS, Task
 
 # Parameters that say what a run is called, where it reports or what it keeps, not what it computes.
@@ -48,7 +49,7 @@ class InstanceFiles:
 
     @property
     def json_path(self) -> Path:
-        """Its JSON twin; written last, so it marks the instance finished."""
+        """The same as JSON; written last, so it marks the instance finished."""
         return self.dictionary.with_suffix(".json")
 
     @property
@@ -86,15 +87,13 @@ class InstanceFiles:
         return self.unfinished / f"failed_{self.stem}.json"
 
     def fold_record(self, fold: int) -> Path:
-        """The figures of a fold that is finished, while others are not."""
+        """The metrics of a fold that is finished, while others are not."""
         return self.unfinished / f"fold_{self.stem}_fold{fold}.json"
 
 
 def instance_fingerprint(parameters: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
-    """Of everything that decides an instance's result: its parameters, data and frozen networks."""
-    from config.fingerprints import fingerprint_of
-
-    return fingerprint_of([decisive(parameters), dict(inputs)])
+    """Return the hash of all that decides a result: parameters, data and frozen networks."""
+    return fingerprint_of([fingerprinted(parameters), dict(inputs)])
 
 
 def differences(
@@ -102,7 +101,7 @@ def differences(
 ) -> list[str]:
     """Name what a stored result was made with and what is asked for now, where the two differ."""
     return [
-        *changes(result.get("parameters", {}), decisive(parameters)),
+        *changes(result.get("parameters", {}), fingerprinted(parameters)),
         *changes(result.get("inputs", {}), inputs),
     ]
 
@@ -116,8 +115,11 @@ def changes(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def decisive(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Without those that decide nothing: results made before they existed stay what they are."""
+def fingerprinted(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that decide a result.
+
+    Keys that are not used are left out: results made before they existed stay what they are.
+    """
     idle = set(NOT_IN_FINGERPRINT)
     if not parameters.get("gradient_reversal_label"):
         idle |= {f"gradient_reversal_{each}" for each in ("label", "layer", "weight")}
@@ -127,12 +129,11 @@ def decisive(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def summarize(folds: Sequence[Mapping[str, Any]], task: Task) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation of each set's figures over the folds."""
+    """Return the mean and standard deviation of each set's metrics over the folds."""
     import numpy as np
 
-    summary: dict[str, dict[str, float]] = {}
+    summary: dict[str, dict[str, float]] = {name: {} for name in SETS}
     for set_name, prefix in SETS.items():
-        summary[set_name] = {}
         for metric in SET_METRICS[task]:
             values = [float(fold[f"{prefix}_{metric}"]) for fold in folds]
             summary[set_name][f"mean_{metric}"] = float(np.mean(values))
@@ -147,10 +148,10 @@ def write_result(
     model_parameters: Mapping[str, Any],
     inputs: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write dictionary, parameters and, last, the JSON twin; returns the twin's content.
+    """Write dictionary, parameters and, last, the JSON file; return what that holds.
 
     Args:
-        folds: the figures of each fold, plain values only.
+        folds: the metrics of each fold, plain values only.
         model_parameters: what the network is, for the parameters file.
         inputs: fingerprints of the data and the frozen networks.
     """
@@ -162,7 +163,7 @@ def write_result(
     with written_aside(files.dictionary) as aside:
         np.save(aside, np.array(dictionary, dtype=object))
     write_text(files.parameters, _parameters_text(parameters, model_parameters))
-    twin = {
+    result = {
         **{str(key): value for key, value in dictionary.items()},
         "parameters": dict(parameters),
         "model": dict(model_parameters),
@@ -171,8 +172,8 @@ def write_result(
         "experiment": files.experiment,
         "number": files.number,
     }
-    write_json(files.json_path, twin)
-    return twin
+    write_json(files.json_path, result)
+    return result
 
 
 def _parameters_text(parameters: Mapping[str, Any], model: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from config.settings import RANDOM
-from training.results.dictionary import decisive
+from training.results.dictionary import fingerprinted
 
 Parameters = Mapping[str, Any]
 REVERSAL = "gradient_reversal_"
@@ -73,7 +73,7 @@ class MethodKind:
 
     def own_parameters(self, parameters: Parameters) -> dict[str, Any]:
         """Return the parameters that the method is made of, without those it does not use."""
-        used = decisive(parameters)
+        used = fingerprinted(parameters)
         return {key: used[key] for key in used if key.startswith(self.own)}
 
 
@@ -119,7 +119,7 @@ def order_of(parameters: Parameters) -> tuple[int, bool]:
 def setting_of(parameters: Parameters) -> dict[str, Any]:
     """Return what two runs must share to be compared: all that is no method's own."""
     methods = tuple({start for kind in METHODS.values() for start in kind.own})
-    used = decisive(parameters)
+    used = fingerprinted(parameters)
     return {
         key: used[key] for key in used if key not in NOT_IN_SETTING and not key.startswith(methods)
     }

@@ -19,32 +19,28 @@ if TYPE_CHECKING:
     from xlsxwriter.workbook import Workbook
     from xlsxwriter.worksheet import Worksheet
 
-COLOURS = {
-    "PARAMETERS": "#FFFF00",
-    "LOSS": "#FF5050",
-    "ACCURACY": "#FFA500",
-    "F1": "#00FFFF",
-    "PRECISION": "#BFFF00",
-    "RECALL": "#FF66FF",
-    "RMSE": "#FFA500",
-    "MAE": "#00FFFF",
+# (what is read of an instance's JSON file, its parameters file) of each instance, by number
+Rows = Sequence[tuple[Mapping[str, Any], Path]]
+
+# Title and colour of each metric's columns.
+METRIC_HEADERS = {
+    "loss": ("LOSS", "#FF5050"),
+    "acc": ("ACCURACY", "#FFA500"),
+    "f1": ("F1", "#00FFFF"),
+    "precision": ("PRECISION", "#BFFF00"),
+    "recall": ("RECALL", "#FF66FF"),
+    "RMSE": ("RMSE", "#FFA500"),
+    "MAE": ("MAE", "#00FFFF"),
 }
-TITLES = {
-    "loss": "LOSS",
-    "acc": "ACCURACY",
-    "f1": "F1",
-    "precision": "PRECISION",
-    "recall": "RECALL",
-    "RMSE": "RMSE",
-    "MAE": "MAE",
-}
+PARAMETER_COLOUR, TITLE_COLOUR = "#FFFF00", "#D9D9D9"
+BEST_MEAN_COLOUR, BEST_DEVIATION_COLOUR = "#92D050", "#9DC3E6"
 LOWEST_IS_BEST = ("loss", "RMSE", "MAE")
-SET_COLUMNS = ("training", "validation", "test")
-SET_HEADERS = ("train", "val", "test")
+SET_HEADERS = {"training": "train", "validation": "val", "test": "test"}
 PARAMETER_HEADERS = ("ID", "parameters", "comment 1", "comment 2")
 DATA_HEADERS = ("ID", "dataset", "split", "chance (test)")
 GROUP_ROW, STATISTIC_ROW, HEADER_ROW, FIRST_ROW = 1, 2, 3, 4
-VALUE_WIDTH = 9
+# In characters.
+VALUE_WIDTH, DATASET_WIDTH, SPLIT_WIDTH = 9, 26, 44
 
 
 def update_spreadsheet(
@@ -60,20 +56,14 @@ def update_spreadsheet(
 
 
 def is_outdated(path: Path, instances: Sequence[InstanceFiles]) -> bool:
-    """Return whether one of the results is newer than the spreadsheet."""
+    """Tell whether one of the results is newer than the spreadsheet."""
     times = [identity[2] for each in instances if (identity := identity_of(each.json_path))]
     written = identity_of(path)
     return bool(times) and (written is None or max(times) > written[2])
 
 
-def write_spreadsheet(
-    path: Path, rows: Sequence[tuple[Mapping[str, Any], Path]], task: Task
-) -> None:
-    """Write the spreadsheet anew, whole or not at all.
-
-    Args:
-        rows: (JSON twin, parameters file) of each finished instance, by number.
-    """
+def write_spreadsheet(path: Path, rows: Rows, task: Task) -> None:
+    """Write the spreadsheet anew, whole or not at all."""
     import xlsxwriter
 
     # Of a file that it cannot complete, xlsxwriter would leave an archive that complains later.
@@ -84,29 +74,13 @@ def write_spreadsheet(
         column = len(PARAMETER_HEADERS)
         for metric in SET_METRICS[task]:
             _write_metric(workbook, sheet, metric, column, rows)
-            column += 2 * len(SET_COLUMNS)
-        title = _header(workbook, "#D9D9D9", size=14)
+            column += 2 * len(SET_HEADERS)
+        title = _header(workbook, TITLE_COLOUR, size=14)
         sheet.merge_range(0, 0, 0, column - 1, "RESULTS", title)
         sheet.freeze_panes(FIRST_ROW, len(PARAMETER_HEADERS))
         _write_data_sheet(workbook, rows)
     with written_aside(path) as aside:
         aside.write_bytes(content.getbuffer())
-
-
-def _write_data_sheet(workbook: "Workbook", rows: Sequence[tuple[Mapping[str, Any], Path]]) -> None:
-    """A second sheet: what each instance was trained on, how it was split, and chance."""
-    sheet = workbook.add_worksheet("data")
-    header = _header(workbook, COLOURS["PARAMETERS"])
-    for column, name in enumerate(DATA_HEADERS):
-        sheet.write_string(0, column, name, header)
-    for row, (result, _) in enumerate(rows, start=1):
-        sheet.write_number(row, 0, int(result["number"]))
-        sheet.write_string(row, 1, str(result["parameters"]["dataset"]))
-        sheet.write_string(row, 2, str(result["model"]["split"]))
-        if "test_chance" in result["0"]:
-            sheet.write_number(row, 3, float(result["0"]["test_chance"]))
-    sheet.set_column(1, 1, 26)
-    sheet.set_column(2, 2, 44)
 
 
 def _header(workbook: "Workbook", colour: str, size: int = 11) -> "Format":
@@ -115,62 +89,68 @@ def _header(workbook: "Workbook", colour: str, size: int = 11) -> "Format":
     )
 
 
-def _write_parameters(
-    workbook: "Workbook",
-    sheet: "Worksheet",
-    path: Path,
-    rows: Sequence[tuple[Mapping[str, Any], Path]],
-) -> None:
-    header = _header(workbook, COLOURS["PARAMETERS"])
+def _write_parameters(workbook: "Workbook", sheet: "Worksheet", path: Path, rows: Rows) -> None:
+    """Write the first columns: number, link to the parameters file, comments."""
+    header = _header(workbook, PARAMETER_COLOUR)
     last_column = len(PARAMETER_HEADERS) - 1
     sheet.merge_range(GROUP_ROW, 0, STATISTIC_ROW, last_column, "PARAMETERS", header)
-    for column, name in enumerate(PARAMETER_HEADERS):
-        sheet.write_string(HEADER_ROW, column, name, header)
+    sheet.write_row(HEADER_ROW, 0, PARAMETER_HEADERS, header)
+    widths = [5, 10, 13, 13]
     for row, (result, parameters_file) in enumerate(rows, start=FIRST_ROW):
         link = parameters_file.relative_to(path.parent)
+        comments = [str(result["parameters"].get(f"comment_{number}", "")) for number in (1, 2)]
         sheet.write_number(row, 0, int(result["number"]))
         sheet.write_url(row, 1, f"external:{link.as_posix()}", string=link.stem)
-        for column, key in ((2, "comment_1"), (3, "comment_2")):
-            sheet.write_string(row, column, str(result["parameters"].get(key, "")))
-    sheet.set_column(0, 0, 5)
-    sheet.set_column(1, 1, max([10, *(len(file.stem) for _, file in rows)]))
-    for column, key in ((2, "comment_1"), (3, "comment_2")):
-        lengths = [len(str(result["parameters"].get(key, ""))) for result, _ in rows]
-        sheet.set_column(column, column, max([12, *lengths]) + 1)
+        for column, comment in enumerate(comments, start=2):
+            sheet.write_string(row, column, comment)
+        lengths = (0, len(link.stem), *(len(comment) + 1 for comment in comments))
+        widths = list(map(max, widths, lengths))
+    for column, width in enumerate(widths):
+        sheet.set_column(column, column, width)
 
 
 def _write_metric(
-    workbook: "Workbook",
-    sheet: "Worksheet",
-    metric: str,
-    column: int,
-    rows: Sequence[tuple[Mapping[str, Any], Path]],
+    workbook: "Workbook", sheet: "Worksheet", metric: str, column: int, rows: Rows
 ) -> None:
-    """The six columns of a metric: mean and standard deviation over folds, for each set."""
-    header = _header(workbook, COLOURS[TITLES[metric]])
+    """Write the six columns of a metric: mean and standard deviation over folds, of each set."""
+    title, colour = METRIC_HEADERS[metric]
+    header = _header(workbook, colour)
     number = workbook.add_format({"num_format": "0.0000"})
-    width = len(SET_COLUMNS)
-    sheet.merge_range(GROUP_ROW, column, GROUP_ROW, column + 2 * width - 1, TITLES[metric], header)
-    for first, key, title in (
-        (column, f"mean_{metric}", "mean over folds"),
-        (column + width, f"{metric}_std", "standard deviation over folds"),
+    width = len(SET_HEADERS)
+    sheet.merge_range(GROUP_ROW, column, GROUP_ROW, column + 2 * width - 1, title, header)
+    best_mean = "bottom" if metric in LOWEST_IS_BEST else "top"
+    for first, key, statistic, best, best_colour in (
+        (column, f"mean_{metric}", "mean over folds", best_mean, BEST_MEAN_COLOUR),
+        (
+            column + width,
+            f"{metric}_std",
+            "standard deviation over folds",
+            "bottom",
+            BEST_DEVIATION_COLOUR,
+        ),
     ):
-        sheet.merge_range(STATISTIC_ROW, first, STATISTIC_ROW, first + width - 1, title, header)
-        for offset, set_name in enumerate(SET_COLUMNS):
-            sheet.write_string(HEADER_ROW, first + offset, SET_HEADERS[offset], header)
+        mark = workbook.add_format({"bg_color": best_colour})
+        sheet.merge_range(STATISTIC_ROW, first, STATISTIC_ROW, first + width - 1, statistic, header)
+        for place, (set_name, set_header) in enumerate(SET_HEADERS.items(), start=first):
+            sheet.write_string(HEADER_ROW, place, set_header, header)
             for row, (result, _) in enumerate(rows, start=FIRST_ROW):
-                value = float(result["summary"][set_name][key])
-                sheet.write_number(row, first + offset, value, number)
-            _mark_best(workbook, sheet, first + offset, len(rows), metric, key.endswith("_std"))
+                sheet.write_number(row, place, float(result["summary"][set_name][key]), number)
+            if rows:
+                condition = {"type": best, "value": 1, "format": mark}
+                last_row = FIRST_ROW + len(rows) - 1
+                sheet.conditional_format(FIRST_ROW, place, last_row, place, condition)
     sheet.set_column(column, column + 2 * width - 1, VALUE_WIDTH)
 
 
-def _mark_best(
-    workbook: "Workbook", sheet: "Worksheet", column: int, num_rows: int, metric: str, is_std: bool
-) -> None:
-    if num_rows == 0:
-        return
-    colour = "#9DC3E6" if is_std else "#92D050"
-    kind = "bottom" if is_std or metric in LOWEST_IS_BEST else "top"
-    condition = {"type": kind, "value": 1, "format": workbook.add_format({"bg_color": colour})}
-    sheet.conditional_format(FIRST_ROW, column, FIRST_ROW + num_rows - 1, column, condition)
+def _write_data_sheet(workbook: "Workbook", rows: Rows) -> None:
+    """Write a second sheet: what each instance was trained on, how it was split, and chance."""
+    sheet = workbook.add_worksheet("data")
+    sheet.write_row(0, 0, DATA_HEADERS, _header(workbook, PARAMETER_COLOUR))
+    for row, (result, _) in enumerate(rows, start=1):
+        sheet.write_number(row, 0, int(result["number"]))
+        sheet.write_string(row, 1, str(result["parameters"]["dataset"]))
+        sheet.write_string(row, 2, str(result["model"]["split"]))
+        if "test_chance" in result["0"]:
+            sheet.write_number(row, 3, float(result["0"]["test_chance"]))
+    sheet.set_column(1, 1, DATASET_WIDTH)
+    sheet.set_column(2, 2, SPLIT_WIDTH)

@@ -36,7 +36,7 @@ def files_of(experiment: Experiment, instance: Instance) -> InstanceFiles:
     )
 
 
-def choose_runs(experiments: Sequence[Experiment], request: RunSelection) -> list[Run]:
+def choose_runs(experiments: Sequence[Experiment], selection: RunSelection) -> list[Run]:
     """Return the instances asked for, in order.
 
     Raises:
@@ -45,7 +45,7 @@ def choose_runs(experiments: Sequence[Experiment], request: RunSelection) -> lis
     return [
         Run(experiment, instance, files_of(experiment, instance))
         for experiment in experiments
-        for instance in request.instances_of(experiment)
+        for instance in selection.instances_of(experiment)
     ]
 
 
