@@ -60,14 +60,14 @@ NOTE_CHARACTERS_PER_INCH = 18
 
 
 def figure_parser(description: str) -> argparse.ArgumentParser:
-    """A parser that knows --config, --set and --show."""
+    """Return a parser that knows --config, --set and --show."""
     parser = settings_parser(description)
     parser.add_argument("--show", action="store_true", help="open each figure in a window, too")
     return parser
 
 
 def figure_style() -> AbstractContextManager[None]:
-    """The block in which figures are drawn and written."""
+    """Return the block in which figures are drawn and written."""
     return matplotlib.rc_context(STYLE)
 
 
@@ -81,25 +81,25 @@ def new_figure(
 
 
 def add_notes(figure: Figure, notes: Iterable[str]) -> None:
-    """Small print below the panels: a paragraph each, wrapped to the figure's width."""
+    """Write small print below the panels: a paragraph each, wrapped to the figure's width."""
     width = int(figure.get_figwidth() * NOTE_CHARACTERS_PER_INCH)
     text = "\n".join(textwrap.fill(note, width) for note in notes)
     figure.supxlabel(text, fontsize=NOTE_SIZE, color="#444444", x=0.01, horizontalalignment="left")
 
 
 def add_legend(figure: Figure, panel: Axes) -> None:
-    """One legend below all panels, made of what one of them shows."""
+    """Draw one legend below all panels, made of what one of them shows."""
     handles, labels = panel.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
 
 
 def draw_zero_line(panel: Axes) -> None:
-    """The line that improvements are measured from."""
+    """Draw the line that improvements are measured from."""
     panel.axhline(0, color=BLACK, linewidth=0.9, zorder=1.5)
 
 
 def label_layers(panel: Axes, tap: str | None) -> None:
-    """An axis of convolutions 1 to 13; tap says what of each was compared (output, input)."""
+    """Label an axis of convolutions 1 to 13; tap: what was compared of each (output, input)."""
     panel.set_xlim(0.5, NUM_CONVOLUTIONS + 0.5)
     panel.set_xticks(range(1, NUM_CONVOLUTIONS + 1))
     panel.set_xlabel("Convolution" if tap is None else f"Convolution ({tap} compared)")
@@ -116,7 +116,7 @@ def write_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
 
 
 def write_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as <name>.png and <name>.pdf; returns their paths in this order."""
+    """Write a figure as <name>.png and <name>.pdf; return their paths in this order."""
     paths = []
     engine = figure.get_layout_engine()
     for suffix, metadata in ((".png", None), (".pdf", {"CreationDate": None})):

@@ -30,7 +30,7 @@ ABBREVIATIONS = "GS: Good-Sounds. GSC: Google Speech Commands. AT: anti-transfer
 
 
 def draw_accuracy_boost(bars: Sequence[Bar]) -> Figure:
-    """Horizontal bars from top to bottom in the given order, with their single cases as dots."""
+    """Draw horizontal bars from top to bottom in the given order, their single cases as dots."""
     figure, (panel,) = new_figure(7.2, 4.3)
     rows = range(len(bars))
     panel.barh(

@@ -87,7 +87,7 @@ def layer_improvement(
 
 
 def draw_published_split(published: dict[str, Any], split: str, title: str) -> Figure:
-    """Train and test improvement for one split, a curve for each frozen network."""
+    """Draw train and test improvement for one split, a curve for each frozen network."""
     figure, panels = new_figure(8.2, 3.6, columns=2, share_y=True)
     for panel, set_name in zip(panels, PUBLISHED_SETS, strict=True):
         draw_zero_line(panel)
@@ -102,7 +102,7 @@ def draw_published_split(published: dict[str, Any], split: str, title: str) -> F
 
 
 def draw_published_mean(published: dict[str, Any]) -> Figure:
-    """Mean improvement over both splits and both frozen networks, by layer."""
+    """Draw the mean improvement over both splits and both frozen networks, by layer."""
     figure, (panel,) = new_figure(6.0, 3.8)
     draw_zero_line(panel)
     for set_name in PUBLISHED_SETS:
@@ -126,7 +126,7 @@ def _finish_published(figure: Figure, title: str) -> Figure:
 
 
 def draw_own(improvements: Mapping[str, LayerImprovement], title: str, tap: str | None) -> Figure:
-    """One panel for each set: improvement by layer, with the baseline's own spread behind it."""
+    """Draw a panel for each set: improvement by layer, the baseline's own spread behind it."""
     figure, panels = new_figure(9.6, 3.4, columns=len(improvements), share_y=True)
     for panel, (set_name, improvement) in zip(panels, improvements.items(), strict=True):
         _draw_own_panel(panel, improvement)
@@ -162,7 +162,7 @@ def _deviation(values: Sequence[float]) -> float:
 
 
 def published_figures() -> dict[str, Figure]:
-    """The paper's three figures by their names."""
+    """Draw the paper's three figures; return them by their names."""
     published = load_published()
     figures = {
         name: draw_published_split(published, split, title)

@@ -30,28 +30,28 @@ class Bar:
 
     @property
     def improvements(self) -> list[float]:
-        """Each pair's improvement in percentage points."""
+        """Return each pair's improvement in percentage points."""
         return [anti_transfer - baseline for baseline, anti_transfer in self.pairs]
 
     @property
     def height(self) -> float:
-        """The mean improvement in percentage points."""
+        """Return the mean improvement in percentage points."""
         return fmean(self.improvements)
 
 
 def load_published() -> dict[str, Any]:
-    """The content of published_results.json, as published."""
+    """Return the content of published_results.json, as published."""
     content: dict[str, Any] = json.loads(PUBLISHED_FILE.read_text(encoding="utf-8"))
     return content
 
 
 def accuracy_bars(published: dict[str, Any]) -> list[Bar]:
-    """The eight bars of the accuracy figure, in its order."""
+    """Return the eight bars of the accuracy figure, in its order."""
     return [_overall_bar(published), *_task_bars(published), *_group_bars(published)]
 
 
 def per_layer_improvement(published: dict[str, Any], curve: str) -> list[float]:
-    """Improvement over the baseline at convolutions 1 to 13, in percentage points.
+    """Return the improvement over the baseline at convolutions 1 to 13, in percentage points.
 
     Args:
         curve: '<train or test>_<libri or iemo>_<random or actor>', as in the file.
@@ -64,7 +64,7 @@ def per_layer_improvement(published: dict[str, Any], curve: str) -> list[float]:
 
 
 def mean_per_layer_improvement(published: dict[str, Any], set_name: str) -> list[float]:
-    """Mean of per_layer_improvement over the four curves of a set (train, test)."""
+    """Return the mean of per_layer_improvement over the four curves of a set (train, test)."""
     curves = [
         per_layer_improvement(published, curve)
         for curve in published["per_layer"]["curves"]

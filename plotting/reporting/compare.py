@@ -169,8 +169,8 @@ class Method:
         """Return the group of a layer, if there is one."""
         return next((group for group in self.groups if group.layer == layer), None)
 
-    def differs_in(self, *keys: str) -> Hashable:
-        """Return a key that is the same for methods that differ in these parameters alone."""
+    def key_without(self, *keys: str) -> Hashable:
+        """Return what methods share that differ in the layer and in these parameters alone."""
         group = self.groups[0]
         return group.kind, len(group.networks), _method_parameters(group, *keys)
 
@@ -226,11 +226,11 @@ class Comparison:
         key = kind_of(method.groups[0].parameters).networks
         if key is None:
             return []
-        wanted = method.differs_in(key)
+        wanted = method.key_without(key)
         return [
             each
             for each in self.methods
-            if each is not method and each.against and each.differs_in(key) == wanted
+            if each is not method and each.against and each.key_without(key) == wanted
         ]
 
 

@@ -155,7 +155,7 @@ def beta_figures(findings: Findings, prefix: str) -> list[ReportFigure]:
     families: dict[Any, list[Method]] = {}
     for method in (each.method for each in findings.methods):
         if method.against:
-            families.setdefault(method.differs_in("at_beta"), []).append(method)
+            families.setdefault(method.key_without("at_beta"), []).append(method)
     figures: list[ReportFigure] = []
     for methods in families.values():
         curves = _beta_curves(methods)

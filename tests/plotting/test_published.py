@@ -7,7 +7,6 @@ import pytest
 from plotting.published import (
     accuracy_bars,
     load_published,
-    mean_per_layer_improvement,
     per_layer_improvement,
 )
 
@@ -78,10 +77,3 @@ def test_per_layer_improvement_is_measured_from_the_splits_own_baseline(
     improvement = per_layer_improvement(published, curve)
     assert len(improvement) == 13
     assert improvement[layer - 1] == pytest.approx(expected, abs=1e-6)
-
-
-def test_mean_per_layer_improvement_takes_all_four_cases(published: dict[str, Any]) -> None:
-    ninth_test = (64.8397436 + 62.0155039 + 63.974359 + 55.7692308) / 4 - (63.7 + 57.2) / 2
-    first_train = (72.5185185 + 72.9688850 + 69.6694470 + 64.7147796) / 4 - (69.05 + 67.8) / 2
-    assert mean_per_layer_improvement(published, "test")[8] == pytest.approx(ninth_test, abs=1e-6)
-    assert mean_per_layer_improvement(published, "train")[0] == pytest.approx(first_train, abs=1e-6)

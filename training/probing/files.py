@@ -133,7 +133,7 @@ def load_analyses(results_folder: Path, results: Iterable[Result]) -> Analyses:
 
 
 def apart_text(grouped_by: str | None, not_apart: Sequence[str]) -> str:
-    """What a probe's cross-validation kept apart, in words; empty where nothing says it.
+    """Say what a probe's cross-validation kept apart; empty where nothing is known of it.
 
     Args:
         grouped_by: the column, or "column, column", of which no value was on both sides.
@@ -151,19 +151,19 @@ def apart_text(grouped_by: str | None, not_apart: Sequence[str]) -> str:
 
 
 def invariance_path(files: InstanceFiles) -> Path:
-    """Where an instance's analysis lies."""
+    """Return where an instance's analysis lies."""
     return path_in(files.folder, files.stem)
 
 
 def path_in(experiment_folder: Path, stem: str) -> Path:
-    """results/experiment_<ID>/invariance/invariance_<stem>.json"""
+    """Return results/experiment_<ID>/invariance/invariance_<stem>.json."""
     return experiment_folder / "invariance" / f"invariance_{stem}.json"
 
 
 def stored_analysis(
     path: Path, fingerprint: str, settings: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """What an earlier command found, if it was for the same result and asked for no less.
+    """Return what an earlier command found, if it was for the same result and asked no less.
 
     Args:
         fingerprint: the result's.

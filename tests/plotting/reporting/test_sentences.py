@@ -1,5 +1,6 @@
 """The table and the sentences at the end of a run against numbers worked out by hand."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +12,13 @@ from plotting.reporting.tables import layer_table, main_table
 from tests.synthetic_results import AGAINST_NOISE, AGAINST_RANDOM, loaded, make_result
 
 BASELINE = (0.50, 0.70, 0.60, 0.55, 0.65, 0.62)
+# Gains over it of six seeds, in points.
+GAINS = (4.0, 6.0, 5.0, 3.0, 7.0, 5.0)
+AS_MUCH = (5.0, 5.0, 5.5, 4.0, 6.5, 5.2)
+A_LITTLE_LESS = (3.8, 5.2, 5.5, 3.0, 6.2, 5.0)
+NOTHING = (0.5, -0.5, 0.2, -0.1, 0.4, 0.0)
+UNCLEAR = (4.0, -6.0, 5.0, -3.0, 7.0, 2.0)
+LARGE_UNCLEAR = (14.0, -6.0, 10.0, -3.0, 16.0, 5.0)
 
 
 def said(*results: dict[str, Any]) -> list[str]:
@@ -23,7 +31,7 @@ def sentence_of(lines: list[str], start: str) -> str:
     return sentence
 
 
-def series(gains: tuple[float, ...], **parameters: Any) -> list[Any]:
+def series(gains: Sequence[float], **parameters: Any) -> list[Any]:
     """Runs with given gains, in points, over BASELINE."""
     return [
         make_result(BASELINE[seed] + gain / 100, seed, 28, **parameters)
@@ -58,12 +66,11 @@ def test_the_table_has_a_line_for_each_method() -> None:
 
 
 def test_a_gain_is_claimed_only_with_interval_and_p_value() -> None:
-    gains = (4.0, 6.0, 5.0, 3.0, 7.0, 5.0)
-    six = said(*baselines(), *series(gains, **AGAINST_NOISE))
+    six = said(*baselines(), *series(GAINS, **AGAINST_NOISE))
     sentence = sentence_of(six, "Anti-transfer")
     assert "minus baseline, same seeds: +5.0 points" in sentence
     assert "p = 0.031 (6 pairs): it helped here." in sentence
-    three = said(*baselines(3), *series(gains[:3], **AGAINST_NOISE))
+    three = said(*baselines(3), *series(GAINS[:3], **AGAINST_NOISE))
     sentence = sentence_of(three, "Anti-transfer")
     assert "do not show a difference" in sentence
     assert "(3 pairs cannot show any difference: at least 6 repetitions are needed)" in sentence
@@ -86,7 +93,7 @@ def test_a_correction_that_no_pairs_can_meet_is_said() -> None:
 
 def test_layers_that_are_not_chosen_from_are_said() -> None:
     lucky = make_result(0.99, 0, 28, validation=0.99, at_layer=9, **AGAINST_NOISE)
-    runs = series((4.0, 6.0, 5.0, 3.0, 7.0, 5.0), **AGAINST_NOISE)
+    runs = series(GAINS, **AGAINST_NOISE)
     sentence = sentence_of(said(*baselines(), *runs, lucky), "Anti-transfer")
     assert "layer 13 chosen on validation" in sentence
     assert "Not among the layers to choose from: layer 9 has 1 of 6 repetitions." in sentence
@@ -97,7 +104,7 @@ def test_layers_that_are_not_chosen_from_are_said() -> None:
 
 
 def test_a_loss_and_no_difference_are_said() -> None:
-    worse = series((-4.0, -6.0, -5.0, -3.0, -7.0, -5.0), **AGAINST_NOISE)
+    worse = series([-gain for gain in GAINS], **AGAINST_NOISE)
     assert "it hurt here." in sentence_of(said(*baselines(), *worse), "Anti-transfer")
     same = series((4.0, -4.0, 1.0, -1.0, 2.0, -1.5), **AGAINST_NOISE)
     sentence = sentence_of(said(*baselines(), *same), "Anti-transfer")
@@ -142,60 +149,25 @@ def test_no_pair_and_no_baseline_are_said() -> None:
 @pytest.mark.parametrize(
     ("own", "control", "verdict"),
     [
-        (
-            (4.0, 6.0, 5.0, 3.0, 7.0, 5.0),
-            (0.5, -0.5, 0.2, -0.1, 0.4, 0.0),
-            "More than a random untrained network gives: it matters which network was frozen.",
-        ),
-        (
-            (4.0, 6.0, 5.0, 3.0, 7.0, 5.0),
-            (5.0, 5.0, 5.5, 4.0, 6.5, 5.2),
-            "the gain does not come from the orthogonal task.",
-        ),
-        (
-            (4.0, -6.0, 5.0, -3.0, 7.0, 2.0),
-            (-3.0, 5.0, -4.0, 6.0, 1.0, -6.0),
-            "The two cannot be told apart",
-        ),
-        (  # the control's mean is larger, but neither gain is shown
-            (-3.0, 5.0, -4.0, 6.0, 1.0, -6.0),
-            (4.0, -6.0, 5.0, -3.0, 7.0, 2.0),
-            "The two cannot be told apart",
-        ),
-        (  # the control's gain is shown, the method's larger one is not
-            (14.0, -6.0, 10.0, -3.0, 16.0, 5.0),
-            (5.0, 5.0, 5.5, 4.0, 6.5, 5.2),
-            "The two cannot be told apart",
-        ),
-        (  # both gains are shown, the control's is smaller by a difference that is not
-            (4.0, 6.0, 5.0, 3.0, 7.0, 5.0),
-            (3.8, 5.2, 5.5, 3.0, 6.2, 5.0),
-            "The two cannot be told apart",
-        ),
-        (  # the method's gain is shown, the control's is larger
-            (4.0, 6.0, 5.0, 3.0, 7.0, 5.0),
-            (14.0, -6.0, 10.0, -3.0, 16.0, 5.0),
-            "A random untrained network gives as much, as far as",
-        ),
-        (
-            (4.0, 6.0, 5.0, 3.0, 7.0, 5.0),
-            (14.0, -6.0, 10.0, -3.0, 16.0, 5.0),
-            "there is no evidence that the gain comes from the orthogonal task.",
-        ),
-        (  # the method's gain is shown, the control's is smaller
-            (4.0, 6.0, 5.0, 3.0, 7.0, 5.0),
-            (10.0, -6.0, 8.0, -3.0, 12.0, 1.0),
-            "The two cannot be told apart",
-        ),
-        (
-            (-4.0, -6.0, -5.0, -3.0, -7.0, -5.0),
-            (0.5, -0.5, 0.2, -0.1, 0.4, 0.0),
-            "gives more",
-        ),
+        (GAINS, NOTHING, "More than a random untrained network gives: it matters which network"),
+        (GAINS, AS_MUCH, "the gain does not come from the orthogonal task."),
+        (UNCLEAR, [-gain for gain in UNCLEAR], "The two cannot be told apart"),
+        # The control's mean is larger, but neither gain is shown.
+        ([-gain for gain in UNCLEAR], UNCLEAR, "The two cannot be told apart"),
+        # The control's gain is shown, the method's larger one is not.
+        (LARGE_UNCLEAR, AS_MUCH, "The two cannot be told apart"),
+        # Both gains are shown, the control's is smaller by a difference that is not.
+        (GAINS, A_LITTLE_LESS, "The two cannot be told apart"),
+        # The method's gain is shown, the control's is larger.
+        (GAINS, LARGE_UNCLEAR, "A random untrained network gives as much, as far as 6 pairs"),
+        (GAINS, LARGE_UNCLEAR, "there is no evidence that the gain comes from the orthogonal"),
+        # The method's gain is shown, the control's is smaller.
+        (GAINS, (10.0, -6.0, 8.0, -3.0, 12.0, 1.0), "The two cannot be told apart"),
+        ([-gain for gain in GAINS], NOTHING, "gives more"),
     ],
 )
 def test_the_random_control_decides(
-    own: tuple[float, ...], control: tuple[float, ...], verdict: str
+    own: Sequence[float], control: Sequence[float], verdict: str
 ) -> None:
     lines = said(
         *baselines(),
@@ -210,8 +182,8 @@ def test_the_random_control_decides(
 def test_nothing_is_said_of_the_source_if_the_two_cannot_be_told_apart() -> None:
     lines = said(
         *baselines(),
-        *series((4.0, 6.0, 5.0, 3.0, 7.0, 5.0), **AGAINST_NOISE),
-        *series((3.8, 5.2, 5.5, 3.0, 6.2, 5.0), **AGAINST_RANDOM),
+        *series(GAINS, **AGAINST_NOISE),
+        *series(A_LITTLE_LESS, **AGAINST_RANDOM),
     )
     sentence = sentence_of(lines, "Control")
     assert "orthogonal task" not in sentence
@@ -239,8 +211,8 @@ def test_a_missing_control_of_two_networks_is_two_networks() -> None:
     two = {**AGAINST_NOISE, "at_dataset": "noisyspeech, iemocap"}
     lines = said(
         *baselines(),
-        *series((4.0, 6.0, 5.0, 3.0, 7.0, 5.0), **two),
-        *series((4.0, 6.0, 5.0, 3.0, 7.0, 5.0), **AGAINST_RANDOM),
+        *series(GAINS, **two),
+        *series(GAINS, **AGAINST_RANDOM),
     )
     assert not any(line.startswith("- Control") for line in lines)
     assert "as often as there are frozen networks" in sentence_of(lines, "No control")
@@ -250,7 +222,7 @@ def test_another_network_is_named_and_a_missing_control_is_said() -> None:
     other = {**AGAINST_NOISE, "at_dataset": "iemocap_1sec"}
     lines = said(
         *baselines(),
-        *series((4.0, 6.0, 5.0, 3.0, 7.0, 5.0), **AGAINST_NOISE),
+        *series(GAINS, **AGAINST_NOISE),
         *series((0.0, 0.5, 0.1, -0.5, 0.3, 0.2), **other),
     )
     sentence = sentence_of(lines, "Another network for anti-transfer against noisyspeech")
