@@ -15,7 +15,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from config.errors import UserError
 from config.files import Identity, identity_of, read_json, require_fields
 from config.text import display_path, printable
-from training.results.dictionary import fingerprinted
 from training.results.methods import METHODS
 
 RESULT_NAME = re.compile(r"results_.+_exp([0-9]+)_run[0-9]+\.json")
@@ -285,11 +284,6 @@ class Result(_Stored):
     def metric(self) -> Metric:
         """Return the metric by which it is compared."""
         return METRICS[self.parameters.task]
-
-    @property
-    def fingerprinted(self) -> dict[str, Any]:
-        """Return the parameters that decide what an instance computes."""
-        return fingerprinted(self.parameters.model_dump())
 
     def value(self, set_name: str) -> float:
         """Return the metric of the train, validation or test set: its mean over the folds."""
