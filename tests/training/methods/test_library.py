@@ -1,9 +1,7 @@
 """The loss in code that is not this project's: docs/library.md, a ResNet, several processes."""
 
 import copy
-import os
 import re
-import shutil
 import subprocess
 import sys
 import types
@@ -21,54 +19,45 @@ from config.text import PROJECT_FOLDER
 from tests.training.in_processes import free_port
 from training import AntiTransferLoss
 
-COMPARED = ("gram", "gram_batch")
 NUM_EXAMPLES = 8
 
 
-class BasicBlock(nn.Module):
-    """As torchvision has it: one ReLU, in place, that runs twice."""
+class Block(nn.Module):
+    """As in torchvision's ResNet: one ReLU, in place, that runs twice."""
 
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.downsample: nn.Module | None = None
-        if stride != 1 or in_channels != channels:
-            shortcut = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
-            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(channels))
+        self.shortcut = nn.Conv2d(in_channels, channels, 1, bias=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        identity = inputs if self.downsample is None else self.downsample(inputs)
         outputs = self.relu(self.bn1(self.conv1(inputs)))
         outputs = self.bn2(self.conv2(outputs))
-        outputs += identity
+        outputs += self.shortcut(inputs)
         result: Tensor = self.relu(outputs)
         return result
 
 
 class ResNet(nn.Module):
-    """torchvision's ResNet18 with an eighth of its channels."""
+    """A small network with the names of torchvision's ResNet18."""
 
     def __init__(self, num_classes: int = 1000) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 8, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(8)
-        self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        self.layer1 = nn.Sequential(BasicBlock(8, 8, 1), BasicBlock(8, 8, 1))
-        self.layer2 = nn.Sequential(BasicBlock(8, 16, 2), BasicBlock(16, 16, 1))
-        self.layer3 = nn.Sequential(BasicBlock(16, 32, 2), BasicBlock(32, 32, 1))
-        self.layer4 = nn.Sequential(BasicBlock(32, 64, 2), BasicBlock(64, 64, 1))
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(64, num_classes)
+        self.layer1 = nn.Sequential(Block(8, 8), Block(8, 8))
+        self.layer2 = nn.Sequential(Block(8, 16), Block(16, 16))
+        self.layer3 = nn.Sequential(Block(16, 16), Block(16, 16))
+        self.fc = nn.Linear(16, num_classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        values = self.maxpool(self.relu(self.bn1(self.conv1(inputs))))
-        values = self.layer4(self.layer3(self.layer2(self.layer1(values))))
-        logits: Tensor = self.fc(torch.flatten(self.avgpool(values), 1))
+        values = self.maxpool(self.conv1(inputs))
+        values = self.layer3(self.layer2(self.layer1(values)))
+        logits: Tensor = self.fc(values.mean((2, 3)))
         return logits
 
 
@@ -153,11 +142,6 @@ def test_the_examples_of_the_documentation_run(
     assert own["loss"].isfinite()
 
 
-def test_the_first_example_is_short() -> None:
-    lines = [line for line in blocks()[0].splitlines() if line.strip()]
-    assert len(lines) <= 15
-
-
 def test_the_errors_of_the_documentation_are_those_that_are_raised() -> None:
     text = (PROJECT_FOLDER / "docs" / "library.md").read_text(encoding="utf-8")
     model, frozen, other = ResNet(3), ResNet(3), network(0)
@@ -229,50 +213,18 @@ def test_a_resnet_gets_the_gradient_of_the_formula(layer: int | str) -> None:
         assert torch.allclose(found, wanted, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize("make", [network, lambda _seed: ResNet(3)])
-def test_gradients_under_autocast_are_finite_and_near(make: Callable[[int], nn.Module]) -> None:
-    model, frozen = make(0), make(1)
-    inputs = torch.randn(4, 1 if isinstance(model, nn.Sequential) else 3, 32, 32)
-    labels = torch.tensor([0, 1, 2, 0])
-    found = []
-    for is_mixed in (True, False):
-        each = copy.deepcopy(model)
-        with AntiTransferLoss(each, frozen, [1, 2]) as penalty:
-            with torch.autocast("cpu", torch.bfloat16, enabled=is_mixed):
-                loss = cross_entropy(each(inputs), labels) + penalty(inputs)
-            torch.autograd.backward(loss)
-        assert loss.dtype == torch.float32
-        found.append(torch.cat([gradient.flatten() for gradient in gradients(each)]))
-    assert all(gradient.isfinite().all() for gradient in found)
-    assert nn.functional.cosine_similarity(found[0], found[1], dim=0) > 0.8
-
-
-@pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="no C++ compiler")
-def test_a_compiled_model_is_the_eager_one() -> None:
-    inputs, labels = batch()
-
-    def step(model: Any) -> tuple[float, list[Tensor]]:
-        with AntiTransferLoss(model, network(1), [1, 2]) as penalty:
-            loss = cross_entropy(model(inputs), labels) + penalty(inputs)
-            torch.autograd.backward(loss)
-        return loss.item(), gradients(model)
-
-    torch.compiler.reset()
-    compiled, eager = step(torch.compile(network(0))), step(network(0))
-    assert compiled[0] == pytest.approx(eager[0], rel=1e-5)
-    for first, second in zip(compiled[1], eager[1], strict=True):
-        assert torch.allclose(first, second, rtol=1e-4, atol=1e-7)
-
-
-def test_importing_the_package_does_not_import_torch() -> None:
+def test_the_loss_brings_no_more_along_than_it_needs() -> None:
     code = (
         "import sys, training; assert 'torch' not in sys.modules\n"
         "from training import AntiTransferLoss; assert 'torch' in sys.modules\n"
-        "assert 'accelerate' not in sys.modules\n"
-        "try: training.AntiTransfer\n"
-        "except AttributeError as error: print(error)\n"
+        "print({'accelerate', 'pydantic', 'pandas', 'config.settings'} & set(sys.modules))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT_FOLDER, check=True
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=PROJECT_FOLDER,
+        check=True,
+        timeout=60,
     )
-    assert done.stdout.strip() == "module 'training' has no attribute 'AntiTransfer'"
+    assert done.stdout.strip() == "set()"
