@@ -30,7 +30,7 @@ from plotting.reporting.invariance_figures import invariance_figures
 from plotting.reporting.page import Part, page
 from plotting.reporting.published_values import published_table
 from plotting.reporting.sentences import conclusions
-from plotting.reporting.summary import text_of
+from plotting.reporting.summary import answer
 from plotting.reporting.table import file_name
 from plotting.reporting.tables import all_tables, describe
 from training.probing.files import Analyses, load_analyses
@@ -162,7 +162,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the report and print the main tables and sentences."""
+    """Write the report; print where it is, and in one line for each comparison what it says."""
     parsed = build_parser().parse_intermixed_args(arguments)
     experiments = load_experiments(parsed.experiments, parsed.config, parsed.overrides)
     results_folder = next(iter(experiments.values())).instances[0].settings.results.results_folder
@@ -177,10 +177,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         chosen = with_results(experiments, results_folder)
     path, found = write_report(chosen, results_folder)
-    print(f"\n{text_of(found)}")
-    print(f"\nwrote {display_path(path)} (open it in a browser)")
+    print(f"wrote {display_path(path)} (open it in a browser)")
     print(f"wrote {display_path(path.parent / 'tables')}/ (CSV, LaTeX, Markdown)")
     print(f"wrote {display_path(path.parent / 'figures')}/ (PNG, PDF)")
+    for findings in found:
+        print(answer(findings))
     return 0
 
 

@@ -29,8 +29,9 @@ def test_the_report_reads_what_training_and_invariance_write(
     words = ["[5,28,29]", "-1", *suite.arguments]
     assert measure(build_parser().parse_intermixed_args(words)) == 0
     assert main(suite.arguments) == 0
-    said = capsys.readouterr().out
-    assert "Control for anti-transfer against noisyspeech, layer 3" in said
+    answer = capsys.readouterr().out.splitlines()[-1]
+    assert answer.startswith("tiny, test minus the baseline's: anti-transfer against noisyspeech ")
+    assert answer.count("points (not shown)") == 2
     report = suite.results / "report"
     names = {path.stem.removeprefix("01_tiny_") for path in (report / "figures").glob("*.png")}
     assert {"confusion_1", "confusion_2", "epochs_1", "epochs_2", "invariance_norms"} <= names
