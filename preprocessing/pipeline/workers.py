@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -16,6 +17,8 @@ from config.errors import UserError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+# Forked processes start at once; outside Linux system libraries do not survive a fork.
+START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 TASKS_PER_WORKER = 3  # handed out, at work, or finished and not yet taken
 
 
@@ -61,7 +64,8 @@ def _num_cores() -> int:
 def _in_processes(
     function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
 ) -> Generator[Result, None, None]:
-    pool = ProcessPoolExecutor(workers, initializer=_begin_worker)
+    context = multiprocessing.get_context(START_METHOD)
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin_worker)
     waiting: deque[Future[Result]] = deque()
     try:
         for task in tasks:
