@@ -7,7 +7,7 @@ import pytest
 
 from plotting.reporting.compare import compare
 from plotting.reporting.findings import find
-from plotting.reporting.summary import summary_text
+from plotting.reporting.summary import answer, summary_text
 from plotting.reporting.tables import layer_table, main_table
 from tests.synthetic_results import AGAINST_NOISE, AGAINST_RANDOM, loaded, make_result
 
@@ -240,3 +240,13 @@ def test_collapsed_runs_are_said() -> None:
 
 def test_nothing_is_said_of_nothing() -> None:
     assert summary_text([]) == ""
+
+
+def test_the_answer_is_one_line_with_what_was_shown_and_what_was_not() -> None:
+    """Mean gains: 30 / 6 of GAINS, 9 / 6 of UNCLEAR."""
+    runs = [*series(GAINS, **AGAINST_NOISE), *series(UNCLEAR, **AGAINST_RANDOM)]
+    (comparison,) = compare(loaded([*baselines(), *runs]))
+    assert answer(find(comparison)) == (
+        "gsc_randsplit, test minus the baseline's: anti-transfer against noisyspeech +5.0 points; "
+        "anti-transfer against a random network (control) +1.5 points (not shown)."
+    )
