@@ -6,6 +6,7 @@ launcher = ray reaches for it.
 
 import logging
 import os
+import signal
 import socket
 from typing import Any
 
@@ -37,6 +38,7 @@ def connect(cluster: Cluster) -> Any:
         ) from None
     address = cluster.address or None
     options: dict[str, Any] = {} if address else {"include_dashboard": False}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         check_reachable(cluster.address)
         ray.init(
@@ -45,6 +47,7 @@ def connect(cluster: Cluster) -> Any:
             logging_level=logging.ERROR,
             **options,
         )
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put a handler of its own there
     except (RuntimeError, ValueError, OverflowError, OSError, ray.exceptions.RayError) as error:
         reason = printable(" ".join(str(error).split())[:LONGEST_REASON])
         raise UserError(

@@ -1,18 +1,20 @@
 """Runs on a small Ray cluster of this machine, one node of which dies; a head that is lost."""
 
 import os
-import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from config.errors import UserError
 from tests.training.sweep.commands import (
     CPU,
     LONG,
+    PATIENCE,
     assert_as_run_in_order,
     command,
+    leftovers,
     runs_of,
     states,
     write_three,
@@ -69,8 +71,13 @@ def test_runs_go_on_elsewhere_when_a_node_dies(cluster: Cluster, suite: "Suite")
     assert_as_run_in_order(suite)
 
 
-def test_a_lost_cluster_ends_the_command_in_one_line(cluster: Cluster, suite: "Suite") -> None:
+def test_a_cluster_that_has_no_room_or_is_lost_ends_the_command_in_one_line(
+    cluster: Cluster, suite: "Suite"
+) -> None:
     write_three(suite, **LONG)
+    with command(suite, "[1]", "-1", *cluster.options) as manager:
+        assert manager.code() == 2
+        assert "no node of the Ray cluster has what a run takes: 1 cores" in manager.text
     cluster.add_node()
     with command(suite, "[1,2]", "-1", *cluster.options) as manager:
         manager.wait_until(lambda: states(suite))
@@ -80,21 +87,18 @@ def test_a_lost_cluster_ends_the_command_in_one_line(cluster: Cluster, suite: "S
         assert "Traceback" not in manager.text
 
 
-def test_a_cluster_without_room_is_an_error_of_one_line(cluster: Cluster, suite: "Suite") -> None:
-    write_three(suite)
-    with command(suite, "[1]", "-1", *cluster.options) as manager:
-        assert manager.code() == 2
-        assert "no node of the Ray cluster has what a run takes: 1 cores" in manager.text
-
-
-def test_no_cluster_at_the_address_is_an_error_of_one_line(suite: "Suite") -> None:
-    write_three(suite)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]  # nobody's, once it is closed
-    with command(suite, "[1]", "-1", "--address", f"127.0.0.1:{port}") as manager:
-        assert manager.code() == 2
-        (line,) = [line for line in manager.text.splitlines() if line.startswith("error: ")]
-        assert f"[cluster] address = 127.0.0.1:{port}: no Ray cluster can be joined" in line
+def test_sigterm_ends_all_in_order(suite: "Suite") -> None:
+    """On a cluster that the command itself starts; so a batch system ends a job."""
+    write_three(suite, **LONG)
+    with command(suite, "[1,2]", "-1", "--launcher", "ray") as manager:
+        manager.wait_until(lambda: states(suite))
+        children = manager.children
+        manager.process.terminate()
+        assert manager.code() == 143, manager.text
+        assert manager.text.endswith("the same command continues where this stopped\n")
+        assert leftovers(suite) == ["unfinished"]
+        _, alive = psutil.wait_procs(children, PATIENCE)
+        assert not alive
 
 
 def test_a_node_that_does_not_see_the_results_folder_says_so(suite: "Suite") -> None:
