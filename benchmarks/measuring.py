@@ -7,6 +7,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,42 +67,50 @@ def median_ratio(times: Mapping[str, Sequence[float]], one: str, other: str) -> 
     return statistics.median(times[one]) / statistics.median(times[other])
 
 
-def matmul_rates(device: "torch.device", repetitions: int = 5) -> dict[str, float]:
-    """Measure products of square matrices in each kind of numbers, each of its best size.
+@dataclass(frozen=True)
+class Product:
+    """A product of square matrices, repeated so that it takes long enough to be timed.
 
-    Returns:
-        TFLOP/s of float32, bfloat16 and, on a GPU, TF32.
+    Attributes:
+        operations: floating-point additions and multiplications of a run.
     """
-    rates: dict[str, float] = {}
+
+    run: Callable[[], object]
+    operations: int
+
+
+def fastest_product(device: "torch.device", numbers: str) -> Product:
+    """Find the size of which a device multiplies matrices at the highest rate.
+
+    To be timed beside what it is compared with: the rate of a machine that others use changes.
+
+    Args:
+        numbers: float32, bfloat16 or, on a GPU, tf32.
+    """
+    rates, found = {}, {}
     for size in MATRIX_SIZES[device.type]:
-        subjects = _products(size, device)
-        first = interleaved(subjects, repetitions=1)
-        counts = {name: math.ceil(SECONDS_OF_PRODUCTS / first[name][0]) for name in subjects}
-        runs = {name: _repeated(run, counts[name]) for name, run in subjects.items()}
-        for name, seconds in interleaved(runs, repetitions, warm_up=0).items():
-            rate = 2 * size**3 * counts[name] / statistics.median(seconds) / 1e12
-            rates[name] = max(rate, rates.get(name, 0.0))
-    return rates
+        one = _product(size, numbers, device)
+        (first,) = interleaved({"one": one}, repetitions=1)["one"]
+        count = math.ceil(SECONDS_OF_PRODUCTS / first)
+        found[size] = Product(_repeated(one, count), 2 * size**3 * count)
+        (seconds,) = interleaved({"all": found[size].run}, repetitions=1, warm_up=0)["all"]
+        rates[size] = found[size].operations / seconds
+    return found[max(rates, key=lambda size: rates[size])]
 
 
-def _products(size: int, device: "torch.device") -> dict[str, Callable[[], object]]:
+def _product(size: int, numbers: str, device: "torch.device") -> Callable[[], object]:
     import torch
 
-    one, other = (torch.randn(size, size, device=device) for _ in range(2))
+    dtype = torch.bfloat16 if numbers == "bfloat16" else torch.float32
+    one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     result = torch.empty_like(one)
-    one16, other16 = one.bfloat16(), other.bfloat16()
-    result16 = torch.empty_like(one16)
 
-    def in_tf32() -> None:
-        torch.set_float32_matmul_precision("high")
+    def run() -> None:
+        torch.set_float32_matmul_precision("high" if numbers == "tf32" else "highest")
         torch.mm(one, other, out=result)
         torch.set_float32_matmul_precision("highest")
 
-    subjects: dict[str, Callable[[], object]] = {
-        "float32": lambda: torch.mm(one, other, out=result),
-        "bfloat16": lambda: torch.mm(one16, other16, out=result16),
-    }
-    return subjects | ({"tf32": in_tf32} if device.type == "cuda" else {})
+    return run
 
 
 def _repeated(run: Callable[[], object], count: int) -> Callable[[], None]:

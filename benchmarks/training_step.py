@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measuring import interleaved, matmul_rates, median_ratio, report
+from benchmarks.measuring import Product, fastest_product, interleaved, median_ratio, report
 from config.process import keep_freed_memory
 from config.text import PROJECT_FOLDER
 from training import AntiTransferLoss
@@ -124,31 +124,26 @@ def _batch_gram(activation: Tensor) -> Tensor:
     return rows @ rows.T / activation.numel()
 
 
-def measure_layer(
-    bench: Bench, layer: int, repetitions: int, rates: dict[str, float]
-) -> dict[str, Any]:
+def measure_layer(bench: Bench, layer: int, repetitions: int, product: Product) -> dict[str, Any]:
     """Compare the kinds of step at one layer.
-
-    Args:
-        rates: of matrix products, in TFLOP/s, by kind of numbers.
 
     Returns:
         A row of the table. The share is of the rate of products in the step's own numbers.
     """
     batch_size = len(bench.inputs)
-    numbers = numbers_of_step(bench.precision, bench.device)
     with AntiTransferLoss(bench.tapped, bench.frozen, [layer]) as penalty:
         steps = bench.steps(penalty, layer)
         operations = {kind: count_operations(steps[kind]) for kind in KINDS}
-        times = interleaved(steps, repetitions)
-    row: dict[str, Any] = {"layer": layer, "numbers": numbers}
-    for kind, seconds in times.items():
-        row[f"{kind} examples/s"] = batch_size / statistics.median(seconds)
+        times = interleaved({**steps, "product": product.run}, repetitions)
+    row: dict[str, Any] = {"layer": layer, "precision": bench.precision}
+    for kind in steps:
+        row[f"{kind} examples/s"] = batch_size / statistics.median(times[kind])
     for one, other in RATIOS:
         row[f"{one}/{other}"] = median_ratio(times, one, other)
     for kind, count in operations.items():
-        row[f"{kind} share"] = count / statistics.median(times[kind]) / 1e12 / rates[numbers]
-    return row
+        row[f"{kind} share"] = count / product.operations * median_ratio(times, "product", kind)
+    rate = product.operations / statistics.median(times["product"]) / 1e12
+    return row | {"product TFLOP/s": rate}
 
 
 def numbers_of_step(precision: str, device: torch.device) -> str:
@@ -165,27 +160,26 @@ def count_operations(step: Step) -> int:
     return int(counter.get_total_flops())
 
 
-def plain_steps(bench: Bench, repetitions: int) -> dict[str, float]:
-    """Measure steps without a penalty: seconds, page faults and operations of one."""
+def plain_steps(bench: Bench, repetitions: int, product: Product) -> dict[str, float]:
+    """Measure steps without a penalty: seconds and page faults of one, share of the rate."""
     operations = count_operations(bench.plain_step)
-    (seconds,) = interleaved({"plain": bench.plain_step}, repetitions).values()
+    times = interleaved({"plain": bench.plain_step, "product": product.run}, repetitions)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     bench.plain_step()
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
     return {
-        "seconds": statistics.median(seconds),
+        "seconds": statistics.median(times["plain"]),
         "page faults": faults,
-        "operations": operations,
+        "share": operations / product.operations * median_ratio(times, "product", "plain"),
     }
 
 
-def compare_memory(words: list[str], rounds: int, rate: float) -> list[dict[str, Any]]:
+def compare_memory(words: list[str], rounds: int) -> list[dict[str, Any]]:
     """Compare steps in processes that keep freed memory with steps in processes that do not.
 
     Args:
         words: options of this command for all processes.
         rounds: in each, one process of either kind.
-        rate: of matrix products, in TFLOP/s.
     """
     found: dict[str, list[dict[str, float]]] = {"kept": [], "default": []}
     for _ in range(rounds):
@@ -204,9 +198,7 @@ def compare_memory(words: list[str], rounds: int, rate: float) -> list[dict[str,
         {
             "memory": memory,
             "time / default": median_ratio(times, memory, "default"),
-            "ms": 1000 * statistics.median(times[memory]),
-            "share": runs[0]["operations"] / statistics.median(times[memory]) / 1e12 / rate,
-            "page faults": statistics.median(run["page faults"] for run in runs),
+            **{key: statistics.median(run[key] for run in runs) for key in runs[0]},
         }
         for memory, runs in found.items()
     ]
@@ -236,26 +228,24 @@ def main(words: list[str]) -> None:
     arguments = build_parser().parse_args(words)
     device = torch.device(arguments.device)
     precisions = arguments.precisions or [choose_precision("auto", device)]
-    if arguments.plain_alone != "default":
-        keep_freed_memory()
-    if arguments.plain_alone:
-        print(json.dumps(plain_steps(Bench(arguments, precisions[0]), arguments.repetitions)))
-        return
     name = f"width{arguments.width:g}_batch{arguments.batch_size}"
     name += f"_{arguments.frames}x{arguments.bins}"
-    rates = matmul_rates(device)
-    print("matrix products, TFLOP/s:", *(f"{key} {rate:.3g}" for key, rate in rates.items()))
-    print("share: of that rate, by a step's convolutions and matrix products")
-    if arguments.compare_memory:
-        rate = rates[numbers_of_step(precisions[0], device)]
-        rows = compare_memory(words, arguments.compare_memory, rate)
+    if arguments.plain_alone != "default":
+        keep_freed_memory()
+    if arguments.compare_memory and not arguments.plain_alone:
+        rows = compare_memory(words, arguments.compare_memory)
         report(f"memory_{name}", rows, arguments.write)
         return
     rows = []
     for precision in precisions:
         bench = Bench(arguments, precision)
+        product = fastest_product(device, numbers_of_step(precision, device))
+        if arguments.plain_alone:
+            print(json.dumps(plain_steps(bench, arguments.repetitions, product)))
+            return
         for layer in arguments.layers:
-            rows.append(measure_layer(bench, layer, arguments.repetitions, rates))
+            rows.append(measure_layer(bench, layer, arguments.repetitions, product))
+    print("share: by a step's convolutions and matrix products, of the rate of matrix products")
     report(f"training_step_{name}", rows, arguments.write)
 
 
