@@ -94,6 +94,7 @@ def test_every_script_of_the_original_is_in_the_readme() -> None:
     }
 
 
+@pytest.mark.timeout(900)
 def test_commands_run_in_their_order(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for words in readme_commands():
         if "my.ini" in words:  # the example of --config and --set, not a step
