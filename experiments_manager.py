@@ -23,8 +23,8 @@ from config.command_line import (
 from config.experiments import Experiment, load_experiments, select_experiments
 from config.extractors import EXTRACTORS
 from config.selection import METAVAR, add_experiments_option, parse_selection, require_gpus
-from config.settings import RANDOM, display_path
-from config.text import aligned
+from config.settings import RANDOM
+from config.text import aligned, display_path
 from training.engine.distributed import is_main, only_main_speaks
 from training.results.loading import ResultReader, count_failed, count_finished, load_results
 from training.sweep.inputs import (

@@ -33,8 +33,8 @@ def written_aside(path: Path) -> Iterator[Path]:
         OSError: the disk does not take the file; names it, whichever error of its own the library
             raised that wrote it.
     """
-    make_folder(path.parent)
-    aside = aside_of(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = _aside_of(path)
     try:
         yield aside
         with aside.open("rb+") as file:
@@ -50,7 +50,7 @@ def written_aside(path: Path) -> Iterator[Path]:
             aside.unlink(missing_ok=True)
 
 
-def aside_of(path: Path) -> Path:
+def _aside_of(path: Path) -> Path:
     """Return where this process writes what will become the file of that name."""
     return path.with_name(f".{path.stem}.{os.getpid()}@{_host()}.partial{path.suffix}")
 
@@ -69,11 +69,6 @@ def _probe(aside: Path) -> OSError | None:
     except OSError as refusal:
         return refusal
     return None
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, unless they are there."""
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def remove_partial_files(folder: Path) -> None:
@@ -123,7 +118,7 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, **_former: object) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """Return the dictionary that a JSON file holds.
 
     Raises:
@@ -146,7 +141,7 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON number")
 
 
-def require_file(path: Path, **_former: object) -> None:
+def require_file(path: Path) -> None:
     """Refuse a file that is missing.
 
     Raises:

@@ -1,4 +1,3 @@
-# ruff: noqa: PLC0414
 """Everything a user can set, as typed, frozen sections; every range and choice is declared here.
 
 config.ini holds the defaults and says what each key means; the classes hold neither.
@@ -7,7 +6,7 @@ config.ini holds the defaults and says what each key means; the classes hold nei
 import re
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -18,17 +17,8 @@ from pydantic import (
     model_validator,
 )
 
-from config.text import PROJECT_FOLDER as PROJECT_FOLDER
-from config.text import display_path as display_path
-from config.text import hint as hint
-from config.text import printable as printable
-from training.similarity.aggregations import POOL
-from training.similarity.distances import WITHIN_CLASS
-
-if TYPE_CHECKING:
-    from config.ini_files import DEFAULTS_FILE as DEFAULTS_FILE
-    from config.ini_files import load_settings as load_settings
-    from config.ini_files import read_ini as read_ini
+from config.text import PROJECT_FOLDER
+from training.similarity.distances import known_pair
 
 NUM_CONVOLUTIONS = 13
 # As at_dataset: a frozen network whose weights nothing trained, the control.
@@ -258,10 +248,10 @@ class TrainingDefaults(Section):
             if len(groups) not in (1, networks):
                 reason = f"must be one value for all, or {networks} separated by ; "
                 raise ContradictionError(key, f"{reason}(one for each network of at_dataset)")
-        if (self.at_aggregation == POOL) != (self.at_distance == WITHIN_CLASS):
-            key = "at_aggregation" if self.at_aggregation == POOL else "at_distance"
-            reason = f"at_aggregation = {POOL} and at_distance = {WITHIN_CLASS} belong together"
-            raise ContradictionError(key, reason)
+        try:
+            known_pair(self.at_aggregation, self.at_distance)
+        except ValueError as error:
+            raise ContradictionError("at_distance", str(error)) from None
         return self
 
     @model_validator(mode="after")
@@ -335,12 +325,3 @@ SECTIONS: dict[str, type[Section]] = {
     for name, field in Settings.model_fields.items()
     if isinstance(field.annotation, type)
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Give what has moved to config.ini_files; goes when nobody imports it from here."""
-    if name in ("DEFAULTS_FILE", "load_settings", "read_ini"):
-        from config import ini_files
-
-        return getattr(ini_files, name)
-    raise AttributeError(name)

@@ -97,7 +97,10 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
         ("anti_transfer=True & at_dataset=a,a & at_layer=3", "at_dataset = a,a: is given twice"),
         ("anti_transfer=True & at_dataset=a,b & at_layer=1;2;3", "or 2 separated by ;"),
         ("anti_transfer=True & at_dataset=a & at_layer=1 & at_beta=1;2", "at_beta = 1;2: must"),
-        ("anti_transfer=True & at_dataset=a & at_layer=1 & at_aggregation=pool", "belong together"),
+        (
+            "anti_transfer=True & at_dataset=a & at_layer=1 & at_aggregation=pool",
+            "cka_within_class go t",
+        ),
         ("gradient_reversal_label=speaker", "gradient_reversal_layer = : gradient_reversal_label"),
         ("gradient_reversal_layer=3", "gradient_reversal_label = : gradient_reversal_label"),
     ],

@@ -52,7 +52,7 @@ def test_a_full_disk_is_named_whatever_the_library_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "model.pt"
-    monkeypatch.setattr("config.files.aside_of", lambda _path: Path("/dev/full"))
+    monkeypatch.setattr("config.files._aside_of", lambda _path: Path("/dev/full"))
     monkeypatch.setattr(Path, "unlink", lambda *_arguments, **_options: None)
     with (
         pytest.raises(OSError, match=r"No space left on device.*model\.pt"),

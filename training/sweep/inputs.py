@@ -14,7 +14,8 @@ from config.errors import UserError
 from config.experiments import Experiment
 from config.extractors import EXTRACTORS, TRAINING_AUDIO
 from config.selection import CPU, EXPERIMENTS_FOLDER, MANAGER
-from config.settings import RANDOM, Settings, TrainingDefaults, display_path
+from config.settings import RANDOM, Settings, TrainingDefaults
+from config.text import display_path
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import (
     Matrices,

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from config.errors import UserError
 from config.experiments import Instance
-from config.files import write_json
-from config.json_files import read_json
-from config.settings import RANDOM, Settings, TrainingDefaults, display_path
+from config.files import read_json, write_json
+from config.settings import RANDOM, Settings, TrainingDefaults
+from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_name, open_matrices
 from preprocessing.pipeline.splits import Split
 from training.data.frozen_cache import FeatureStore

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from config.cluster import check_reachable, connect
 from config.errors import UserError
-from config.files import make_folder
 from config.process import prepare_process
 from config.selection import CPU
-from config.settings import Cluster, display_path
+from config.settings import Cluster
+from config.text import display_path
 from training.sweep.execute import RunResult, RunTask
 from training.sweep.launchers import (
     CLOSING_SECONDS,
@@ -57,7 +57,7 @@ class RayLauncher(Launcher):
                 f"no node of the Ray cluster has what a run takes: {cluster.cpus_per_run} cores "
                 f"and {num_gpus:g} GPUs ([cluster] cpus_per_run, gpus_per_run; GPU -1 takes none)"
             )
-        make_folder(results_folder)
+        results_folder.mkdir(parents=True, exist_ok=True)
         self._mark = results_folder / f".shared_with_nodes_{uuid.uuid4().hex}"
         self._mark.touch()
         self._task = self._ray.remote(_execute_on_node).options(

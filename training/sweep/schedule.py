@@ -17,7 +17,8 @@ from config.command_line import EXIT_FAILED_RUNS
 from config.errors import UserError
 from config.files import Identity, identity_of, remove_partial_files, write_json, write_text
 from config.locks import locked
-from config.settings import Cluster, display_path
+from config.settings import Cluster
+from config.text import display_path
 from training.engine.distributed import is_distributed, is_main, join_processes, leave_processes
 from training.results.dictionary import InstanceFiles, differences
 from training.results.loading import ResultReader

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from config.settings import load_settings
+from config.ini_files import load_settings
 from tests.training.sweep.commands import (
     LONG,
     PATIENCE,
