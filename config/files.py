@@ -141,17 +141,6 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON number")
 
 
-def require_file(path: Path) -> None:
-    """Refuse a file that is missing.
-
-    Raises:
-        UserError: there is none, or something else has its name.
-    """
-    if not path.is_file():
-        reason = "is no file" if path.exists() else "cannot be read: No such file or directory"
-        raise UserError(f"{display_path(path)}: {reason}")
-
-
 def require_fields(content: Any, model: type[BaseModel], place: str) -> None:
     """Check the types and ranges of what a file holds.
 
