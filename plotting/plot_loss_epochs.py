@@ -27,7 +27,7 @@ from plotting.figures import (
     new_figure,
 )
 from plotting.published import load_published
-from training.results.loading import CURVE_SETS, Fold, load_result
+from training.results.loading import CURVE_SETS, FoldResult, load_result
 
 FIGURE_NAME = "loss_epochs"
 # The wider line is drawn first, so that both are seen where they coincide.
@@ -40,7 +40,7 @@ LEAST_LOG_RANGE = 2
 PUBLISHED_TITLE = "IEMOCAP, random split: anti-transfer at layer 5 (as published)"
 
 
-def draw_history(history: Fold, title: str) -> Figure:
+def draw_history(history: FoldResult, title: str) -> Figure:
     """Draw panels for loss, similarity term and accuracy, as far as a fold's history has them."""
     kinds = [kind for kind in ("loss", "feature_loss", "acc") if history.has(kind)]
     figure, panels = new_figure(max(PANEL_WIDTH * len(kinds), 4.5), PANEL_HEIGHT, len(kinds))
@@ -57,11 +57,11 @@ def draw_history(history: Fold, title: str) -> Figure:
     return figure
 
 
-def _has_both_losses(history: Fold) -> bool:
+def _has_both_losses(history: FoldResult) -> bool:
     return history.has("task_loss") and history.has("feature_loss")
 
 
-def _draw_curves(panel: Axes, history: Fold, kind: str, dashed: bool = False) -> None:
+def _draw_curves(panel: Axes, history: FoldResult, kind: str, dashed: bool = False) -> None:
     epochs = range(1, history.num_epochs + 1)
     has_markers = not dashed and history.num_epochs <= NUM_MARKED_EPOCHS
     for set_name in CURVE_SETS:
@@ -77,14 +77,14 @@ def _draw_curves(panel: Axes, history: Fold, kind: str, dashed: bool = False) ->
         )
 
 
-def _mark_best_epoch(panel: Axes, history: Fold) -> None:
+def _mark_best_epoch(panel: Axes, history: FoldResult) -> None:
     epoch = history.best_epoch + 1
     panel.axvline(
         epoch, color=GREY, linestyle=":", zorder=1.5, label=f"best epoch ({epoch}), weights kept"
     )
 
 
-def _label(panel: Axes, history: Fold, kind: str) -> None:
+def _label(panel: Axes, history: FoldResult, kind: str) -> None:
     panel.set_xlabel("Epoch")
     panel.set_xlim(0.5, history.num_epochs + 0.5)
     panel.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
@@ -110,7 +110,7 @@ def _explain_lines(panel: Axes) -> None:
     panel.legend([task, total], ["task alone", "with similarity term"], loc="best")
 
 
-def _scale_similarity(panel: Axes, history: Fold) -> None:
+def _scale_similarity(panel: Axes, history: FoldResult) -> None:
     """Make the axis logarithmic where the term allows it: it falls by orders of magnitude."""
     values = [
         value
@@ -132,7 +132,7 @@ def published_figures() -> dict[str, Figure]:
     """Draw the paper's figure; return it by its name."""
     published = load_published()["loss_epochs"]
     print(f"published run: {published['run']}")
-    return {FIGURE_NAME: draw_history(Fold(**published["history"]), PUBLISHED_TITLE)}
+    return {FIGURE_NAME: draw_history(FoldResult(**published["history"]), PUBLISHED_TITLE)}
 
 
 def own_figures(path: Path, number: int | None = None) -> dict[str, Figure]:

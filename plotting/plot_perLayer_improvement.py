@@ -82,7 +82,7 @@ def layer_improvement(
     by_layer: dict[int, list[float]] = {}
     for result in experiment:
         improvement = result.value(set_name) - fmean(accuracies)
-        by_layer.setdefault(layer_of(result), []).append(improvement)
+        by_layer.setdefault(convolution_of(result), []).append(improvement)
     return LayerImprovement(by_layer, stdev(accuracies) if len(accuracies) > 1 else None)
 
 
@@ -220,7 +220,7 @@ def _check_alike(results: Sequence[Result]) -> None:
         raise UserError(f"{first.stem}: this figure needs classification results")
 
 
-def layer_of(result: Result) -> int:
+def convolution_of(result: Result) -> int:
     """Return the convolution (1-13) that an instance applied anti-transfer to.
 
     Raises:

@@ -256,10 +256,12 @@ def _draw_history(metrics: Mapping[str, Any], extractor: Extractor, folder: Path
     """Draw the curves of the training; a figure that cannot be drawn costs no extractor."""
     from plotting.figures import write_figures
     from plotting.plot_loss_epochs import draw_history
-    from training.results.loading import Fold
+    from training.results.loading import FoldResult
 
     try:
-        figure = draw_history(Fold(**metrics), f"Pre-training {extractor.name}: {extractor.task}")
+        figure = draw_history(
+            FoldResult(**metrics), f"Pre-training {extractor.name}: {extractor.task}"
+        )
         write_figures({"history": figure}, folder)
     except Exception as error:  # of matplotlib, its fonts, its cache, the disk
         print(f"warning: no figure of the training: {type(error).__name__}: {error}")

@@ -67,7 +67,7 @@ def describe(comparison: Comparison) -> str:
     return "; ".join(facts)
 
 
-class Row(NamedTuple):
+class MethodRow(NamedTuple):
     """A line of the tables of methods and layers."""
 
     name: str
@@ -115,7 +115,7 @@ def collapsed_text(group: Group) -> str:
     return f"{group.num_collapsed} of {len(group.results)}" if group.num_collapsed else ""
 
 
-def _test_interval(row: Row) -> Cell:
+def _test_interval(row: MethodRow) -> Cell:
     """Return the interval of the mean, within what the metric can be."""
     interval = mean_interval(row.group.values())
     largest = row.group.metric.largest
@@ -125,7 +125,7 @@ def _test_interval(row: Row) -> Cell:
 def _method_columns(metric: Metric) -> list[Column]:
     digits, hint = metric.digits, f"{metric.difference_unit}, same seeds"
 
-    def paired(row: Row, attribute: str) -> Cell:
+    def paired(row: MethodRow, attribute: str) -> Cell:
         cell: Cell = getattr(row.finding.difference, attribute, None)
         return cell
 
@@ -148,9 +148,9 @@ def _method_columns(metric: Metric) -> list[Column]:
 def main_table(findings: Findings, prefix: str = "") -> Table:
     """Return baseline and methods, each at the layer that was chosen on validation."""
     baseline = findings.comparison.baseline
-    rows = [Row(each.method.label, each.chosen) for each in findings.methods]
+    rows = [MethodRow(each.method.label, each.chosen) for each in findings.methods]
     if baseline is not None:
-        rows.insert(0, Row("baseline", Finding(baseline, None, findings.metric)))
+        rows.insert(0, MethodRow("baseline", Finding(baseline, None, findings.metric)))
     notes = (CHOICE_NOTE, *_incomplete_notes(findings.methods), INTERVAL_NOTE)
     return make_table(
         file_name(prefix, "methods"),
@@ -174,7 +174,7 @@ def _incomplete_notes(methods: Sequence[MethodFinding]) -> list[str]:
 def layer_table(found: MethodFinding, findings: Findings, prefix: str = "") -> Table:
     """Return a method at each of its layers; without rows if it has one layer only."""
 
-    def mark(row: Row) -> str:
+    def mark(row: MethodRow) -> str:
         marks = {"on validation": found.chosen, "oracle (best on test)": found.oracle}
         return " and ".join(text for text, each in marks.items() if each is row.finding)
 
@@ -183,7 +183,7 @@ def layer_table(found: MethodFinding, findings: Findings, prefix: str = "") -> T
         file_name(prefix, "layers", found.method.label),
         f"Layer by layer: {found.method.label}",
         [layer, Column("chosen", mark), *others],
-        [Row("", finding) for finding in found.layers if len(found.layers) > 1],
+        [MethodRow("", finding) for finding in found.layers if len(found.layers) > 1],
         (*_incomplete_notes([found]), INTERVAL_NOTE, *DIFFERENCE_NOTES),
         describe(findings.comparison),
     )

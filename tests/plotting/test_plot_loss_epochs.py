@@ -13,7 +13,7 @@ from config.text import PROJECT_FOLDER
 from plotting.plot_loss_epochs import draw_history, main, own_figures
 from plotting.published import load_published
 from tests.synthetic_results import TRANSFER_HISTORY, make_result, write_result
-from training.results.loading import Fold
+from training.results.loading import FoldResult
 
 SCRIPT = PROJECT_FOLDER / "plotting" / "plot_loss_epochs.py"
 
@@ -24,7 +24,7 @@ CurvesOf = Callable[[Axes], list[tuple[list[float], list[float]]]]
 def test_published_run_has_three_panels_and_its_best_epoch_is_the_eighth(
     curves_of: CurvesOf,
 ) -> None:
-    history = Fold(**load_published()["loss_epochs"]["history"])
+    history = FoldResult(**load_published()["loss_epochs"]["history"])
     assert history.best_epoch == 7
     loss, similarity, accuracy = draw_history(history, "title").axes
     epochs, train_loss = curves_of(loss)[0]
@@ -38,7 +38,7 @@ def test_published_run_has_three_panels_and_its_best_epoch_is_the_eighth(
 
 
 def test_task_loss_is_drawn_beside_the_total(curves_of: CurvesOf) -> None:
-    loss, *_ = draw_history(Fold(**TRANSFER_HISTORY), "title").axes
+    loss, *_ = draw_history(FoldResult(**TRANSFER_HISTORY), "title").axes
     assert sorted(values for _, values in curves_of(loss)) == [
         [1.5, 1.05, 0.68],
         [1.5, 1.34, 1.57],
@@ -49,13 +49,13 @@ def test_task_loss_is_drawn_beside_the_total(curves_of: CurvesOf) -> None:
 
 def test_similarity_that_is_negative_has_a_linear_axis() -> None:
     history = {**TRANSFER_HISTORY, "train_feature_loss_hist": [-0.5, -0.6, -0.9]}
-    _, similarity, _ = draw_history(Fold(**history), "title").axes
+    _, similarity, _ = draw_history(FoldResult(**history), "title").axes
     assert similarity.get_yscale() == "linear"
 
 
 def test_regression_without_anti_transfer_shows_the_loss_alone() -> None:
     kept = ("train_loss_hist", "val_loss_hist", "best_epoch")
-    fold = Fold(**{key: TRANSFER_HISTORY[key] for key in kept})
+    fold = FoldResult(**{key: TRANSFER_HISTORY[key] for key in kept})
     figure = draw_history(fold, "title")
     assert [panel.get_title() for panel in figure.axes] == ["Loss"]
 

@@ -151,7 +151,7 @@ class _Stored(BaseModel):
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
 
-class Fold(_Stored):
+class FoldResult(_Stored):
     """What is reported and drawn of one fold.
 
     Attributes:
@@ -184,7 +184,7 @@ class Fold(_Stored):
         }
 
     @model_validator(mode="after")
-    def _check(self) -> "Fold":
+    def _check(self) -> "FoldResult":
         if len({len(curve) for curve in self.curves.values()}) > 1:
             raise ValueError("the histories (train_loss_hist, ...) differ in length")
         if self.curves and not {"train_loss_hist", "val_loss_hist"} <= self.curves.keys():
@@ -252,7 +252,7 @@ class Result(_Stored):
     network: Network = Field(alias="model")
     inputs: dict[str, Any] = {}
     summary: dict[str, dict[str, float | None]]
-    folds: list[Fold]
+    folds: list[FoldResult]
 
     @model_validator(mode="before")
     @classmethod

@@ -11,7 +11,7 @@ import pytest
 
 from config.errors import UserError
 from tests.synthetic_results import HISTORY, make_result, write_result
-from training.results.loading import Fold, as_result, load_result, load_results
+from training.results.loading import FoldResult, as_result, load_result, load_results
 
 
 def test_a_result_is_read_with_its_metric_in_percent(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_damaged_history_is_one_line(changes: dict[str, Any], problem: str) ->
 
 
 def test_the_best_epoch_is_found_where_it_is_not_told() -> None:
-    fold = Fold(**{**HISTORY, "best_epoch": None, "val_loss_hist": [None, 2.0, 1.0]})
+    fold = FoldResult(**{**HISTORY, "best_epoch": None, "val_loss_hist": [None, 2.0, 1.0]})
     assert fold.best_epoch == 2
     assert math.isnan(fold.curve("validation", "loss")[0])
     assert fold.curve("train", "acc") == pytest.approx([30, 55, 80])
