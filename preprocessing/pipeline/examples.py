@@ -1,10 +1,9 @@
 """A block of clips becomes examples: read, alter, take features, cut. Worked on by one process."""
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +29,7 @@ SILENT = "silent: no sample above 0.05"
 # hash of the clip's samples
 Row = tuple[int, int, int, int, str]
 LeftOut = tuple[int, str]  # clip number, reason
+Block = list[tuple[int, Clip]]  # neighbouring clips of a corpus, with their numbers in it
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,8 @@ class Recipe:
     seed: int
 
 
-@dataclass(frozen=True)
-class Block:
-    """Neighbouring clips of a corpus; first_number is the first one's number in it."""
-
-    first_number: int
-    clips: list[Clip]
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-
-@dataclass(frozen=True)
-class Version:
-    """A clip as it is (copy 0) or altered, ready for its features."""
+class Version(NamedTuple):
+    """A clip as it is (copy 0) or altered, ready for its features; content: hash of the clip."""
 
     number: int
     copy: int
@@ -64,9 +52,8 @@ class Version:
     samples: Samples
 
 
-@dataclass(frozen=True)
-class Audio:
-    """The decoded versions of a block's clips, and the clips left out, with the reason."""
+class Audio(NamedTuple):
+    """The decoded versions of a block's clips, and the clips left out."""
 
     versions: list[Version]
     left_out: list[LeftOut]
@@ -87,14 +74,16 @@ class Examples:
     digest: str
 
 
-def blocks_of(clips: list[Clip]) -> Iterator[Block]:
+def blocks_of(clips: list[Clip]) -> list[Block]:
     """Divide clips into blocks of 32 or a few more: neighbours in one file stay together."""
-    first = 0
-    for number in range(1, len(clips) + 1):
-        is_full = number - first >= BLOCK_CLIPS
-        if number == len(clips) or (is_full and clips[number - 1].path != clips[number].path):
-            yield Block(first, clips[first:number])
-            first = number
+    blocks: list[Block] = []
+    path = None
+    for number, clip in enumerate(clips):
+        if not blocks or (len(blocks[-1]) >= BLOCK_CLIPS and clip.path != path):
+            blocks.append([])
+        blocks[-1].append((number, clip))
+        path = clip.path
+    return blocks
 
 
 def extract_block(block: Block, recipe: Recipe) -> Examples:
@@ -107,7 +96,7 @@ def read_block(block: Block, recipe: Recipe) -> Audio:
     versions: list[Version] = []
     left_out: list[LeftOut] = []
     decode_once = lru_cache(maxsize=1)(decode)
-    for number, clip in zip(count(block.first_number), block.clips, strict=False):
+    for number, clip in block:
         try:
             recording = decode_once(clip.path)
             samples = cut(recording, recipe.sample_rate, clip.start, clip.duration)

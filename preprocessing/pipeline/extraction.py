@@ -154,7 +154,7 @@ def _write_examples(
     on_gpu = recipe.features.features_backend == "torchaudio"
     results: Generator[Any, None, None] = map_in_order(
         partial(read_block if on_gpu else extract_block, recipe=recipe),
-        list(blocks_of(clips)),
+        blocks_of(clips),
         settings.preprocessing.workers,
         description=name,
         unit="clip",
