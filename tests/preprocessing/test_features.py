@@ -143,16 +143,6 @@ class TestOtherTypes:
         place = difference.argmax() / len(difference)
         assert 0.68 < place < 0.82
 
-    @pytest.mark.parametrize("features_type", TYPES)
-    @pytest.mark.parametrize("length", [1, 200, 300])
-    def test_shortest_clips_have_features_of_the_same_width(
-        self, features_type: str, length: int
-    ) -> None:
-        features = features_of(np.full(length, 0.1), features_type)
-        assert features.shape[1] == features_of(np.zeros(RATE), features_type).shape[1]
-        assert len(features) >= 1
-        assert np.isfinite(features).all()
-
 
 class TestBatches:
     """Clips that are computed together have the features that each has alone."""
@@ -212,10 +202,6 @@ class TestPowerLaw:
 
 
 class TestSettings:
-    @pytest.mark.parametrize("features_type", TYPES)
-    def test_defaults_are_accepted(self, features_type: str) -> None:
-        check_feature_settings(load_settings(overrides={"features_type": features_type}))
-
     @pytest.mark.parametrize(
         "overrides",
         [

@@ -4,8 +4,6 @@ import gzip
 import hashlib
 import io
 import re
-import runpy
-import sys
 import tarfile
 import threading
 import zipfile
@@ -19,7 +17,6 @@ import pytest
 
 from config.errors import UserError
 from config.ini_files import load_settings
-from config.text import PROJECT_FOLDER
 from preprocessing.corpora import all_corpora
 from preprocessing.get_corpus import get_corpus
 from preprocessing.pipeline.dataset import Corpus
@@ -120,20 +117,6 @@ class TestDownload:
         assert path.read_bytes() == CONTENT
         assert [entry.name for entry in path.parent.iterdir()] == ["corpus.bin"]
         assert server.asked == [("/corpus.bin?download=1", None)]
-
-    def test_what_is_there_is_not_fetched_again(self, server: Server, tmp_path: Path) -> None:
-        archive = Archive(server.url("corpus.bin"), SHA256)
-        download(archive, tmp_path)
-        download(archive, tmp_path)
-        assert len(server.asked) == 1
-
-    def test_without_a_published_checksum_the_computed_one_is_shown(
-        self, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        download(Archive(server.url("corpus.bin"), None), tmp_path)
-        printed = capsys.readouterr().out
-        assert "no published checksum" in printed
-        assert SHA256.removeprefix("sha256:") in printed
 
     def test_wrong_checksum_leaves_nothing(self, server: Server, tmp_path: Path) -> None:
         wrong = "sha256:" + "0" * 64
@@ -304,18 +287,6 @@ class TestCorpora:
         assert f"input_librispeech_folder = {tmp_path / 'LibriSpeech'}" in printed
         assert "Then do the rest." in printed
 
-    def test_goes_on_with_what_is_missing(
-        self, corpus: Corpus, server: Server, tmp_path: Path
-    ) -> None:
-        second = server.files.pop("two.zip")
-        with pytest.raises(UserError, match="404"):
-            get_corpus(corpus, tmp_path)
-        server.files["two.zip"] = second
-        server.asked.clear()
-        get_corpus(corpus, tmp_path)
-        assert server.asked == [("/two.zip", None)]
-        assert len(files_below(tmp_path / "LibriSpeech")) == 2
-
     @pytest.mark.parametrize("name", sorted(all_corpora()))
     def test_table_names_real_keys_and_checksums(self, name: str) -> None:
         corpus = all_corpora()[name]
@@ -329,16 +300,3 @@ class TestCorpora:
             assert archive.file.endswith((".tar.gz", ".zip"))
             if archive.checksum:
                 assert re.fullmatch(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", archive.checksum)
-
-    def test_iemocap_says_how_to_apply(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        script = PROJECT_FOLDER / "preprocessing" / "get_corpus.py"
-        monkeypatch.setattr(sys, "argv", [str(script), "iemocap"])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(script), run_name="__main__")
-        assert ended.value.code == 0
-        printed = capsys.readouterr().out
-        assert "https://sail.usc.edu/iemocap/" in printed
-        assert "form" in printed
-        assert "input_iemocap_folder" in printed

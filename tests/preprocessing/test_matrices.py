@@ -141,18 +141,6 @@ class TestOpening:
         np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
         assert "is no usable matrix" in message_of(lambda: open_matrices(folder, NAME))
 
-    def test_files_may_be_links_to_a_larger_disk(self, folder: Path, tmp_path: Path) -> None:
-        disk = tmp_path / "large disk"
-        disk.mkdir()
-        for part in ("predictors", "index", "info"):
-            path = part_path(folder, NAME, part)
-            path.rename(disk / path.name)
-            path.symlink_to(disk / path.name)
-        (tmp_path / "linked").symlink_to(folder, target_is_directory=True)
-        matrices = open_matrices(tmp_path / "linked", NAME)
-        matrices.check()
-        np.testing.assert_array_equal(matrices.predictors, examples(11))
-
 
 class TestDescription:
     def test_labels_without_a_class_are_refused(self, folder: Path) -> None:
@@ -178,16 +166,9 @@ class TestIndex:
         assert message.endswith("prepare it again: python preprocessing/preprocessing_TINY.py")
         return message
 
-    def test_fewer_rows(self, folder: Path) -> None:
-        message = self.change(folder, lambda rows: rows.pop())
-        assert "its labels are not those of target.npy" in message
-
     def test_a_missing_column(self, folder: Path) -> None:
         message = self.change(folder, lambda rows: [row.pop(3) for row in rows])
         assert "has no column group" in message
-
-    def test_hashes_of_digits_stay_texts(self, folder: Path) -> None:
-        assert open_matrices(folder, NAME).contents_of(["clip0"]) == {"0000"}
 
 
 class TestSplits:

@@ -14,7 +14,7 @@ from config.errors import UserError
 from config.settings import Settings
 from preprocessing.pipeline import noise_mixing
 from preprocessing.pipeline.audio import write_audio
-from preprocessing.pipeline.manifests import begin, is_complete, read_manifest
+from preprocessing.pipeline.manifests import read_manifest
 from preprocessing.pipeline.noise_mixing import (
     Mixture,
     scale_to_snr,
@@ -277,18 +277,3 @@ class TestFolders:
 
         others = [replace(m, speech=moved(m.speech), noise=moved(m.noise)) for m in mixtures]
         assert contents(write(others)) == before
-
-
-class TestManifests:
-    def test_missing_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match=r"manifest\.csv: does not exist; run python x\.py"):
-            read_manifest(tmp_path / "none", "python x.py")
-
-    def test_a_new_plan_takes_over_a_folder_without_audio(self, tmp_path: Path) -> None:
-        """An old manifest must not make an unfinished new plan look complete."""
-        begin(tmp_path, "old plan", {})
-        (tmp_path / "manifest.csv").write_text("file\n")
-        assert is_complete(tmp_path, "old plan")
-        begin(tmp_path, "new plan", {})
-        assert not is_complete(tmp_path, "new plan")
-        assert not is_complete(tmp_path, "old plan")

@@ -63,11 +63,6 @@ def test_folds_start_at_the_floor_of_i_n_over_k() -> None:
     assert (second.validation, second.test) == ([10, 11], [0, 1])
 
 
-def test_other_fractions() -> None:
-    (fold,) = split_groups(range(10), fractions=(0.5, 0.25, 0.25))
-    assert fold == Split([0, 1, 2, 3, 4], [5, 6], [7, 8, 9])
-
-
 def test_repeated_groups_count_once_and_keep_their_order() -> None:
     (fold,) = split_groups(["c", "a", "c", "b", "a"])
     assert fold == Split(["c"], ["a"], ["b"])
