@@ -1,5 +1,6 @@
 """How far a sweep is: one bar over all runs with the time left; in a log, a line for each run."""
 
+import os
 import sys
 from types import TracebackType
 from typing import Self
@@ -34,6 +35,9 @@ class Progress:
         )
 
     def __enter__(self) -> Self:
+        # In a log, bars of single runs would stand between the lines.
+        self._disabled = os.environ.get("TQDM_DISABLE", "")
+        os.environ["TQDM_DISABLE"] = "1" if self._is_log else self._disabled
         return self
 
     def __exit__(
@@ -42,6 +46,7 @@ class Progress:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
+        os.environ["TQDM_DISABLE"] = self._disabled
         self._bar.close()
 
     def say(self, line: str, is_error: bool = False) -> None:
