@@ -15,8 +15,7 @@ from config.cluster import check_reachable, connect
 from config.errors import UserError
 from config.process import prepare_process
 from config.selection import CPU
-from config.settings import Cluster
-from config.text import display_path
+from config.settings import Cluster, display_path
 from training.sweep.execute import RunResult, RunTask
 from training.sweep.launchers import (
     CLOSING_SECONDS,
@@ -45,30 +44,20 @@ class RayLauncher(Launcher):
 
     def __init__(self, cluster: Cluster, on_cpu: bool, results_folder: Path) -> None:
         self._ray = connect(cluster)
-        num_gpus = 0.0 if on_cpu else cluster.gpus_per_run
-        if not any(
-            node["Alive"]
-            and node["Resources"].get("CPU", 0) >= cluster.cpus_per_run
-            and node["Resources"].get("GPU", 0) >= num_gpus
-            for node in self._ray.nodes()
-        ):
-            self._ray.shutdown()
-            raise UserError(
-                f"no node of the Ray cluster has what a run takes: {cluster.cpus_per_run} cores "
-                f"and {num_gpus:g} GPUs ([cluster] cpus_per_run, gpus_per_run; GPU -1 takes none)"
-            )
+        self._address = self._ray.get_runtime_context().gcs_address
+        self._needs = {"CPU": cluster.cpus_per_run, "GPU": 0.0 if on_cpu else cluster.gpus_per_run}
+        self._references: dict[Future[RunResult], object] = {}
+        self.check()
         results_folder.mkdir(parents=True, exist_ok=True)
         self._mark = results_folder / f".shared_with_nodes_{uuid.uuid4().hex}"
         self._mark.touch()
         self._task = self._ray.remote(_execute_on_node).options(
-            num_cpus=cluster.cpus_per_run,
-            num_gpus=num_gpus,
+            num_cpus=self._needs["CPU"],
+            num_gpus=self._needs["GPU"],
             max_retries=MAX_RETRIES,
             scheduling_strategy="SPREAD",
         )
         self._options = (self._mark, CPU if on_cpu else FIRST_GPU, cluster.cpus_per_run)
-        self._address = self._ray.get_runtime_context().gcs_address
-        self._references: dict[Future[RunResult], object] = {}
 
     def submit(self, task: RunTask) -> "Future[RunResult]":
         """Let the cluster begin a task."""
@@ -81,7 +70,7 @@ class RayLauncher(Launcher):
         """See whether the cluster is there: Ray would end this process a minute after its loss.
 
         Raises:
-            UserError: it is not.
+            UserError: it is not, or none of its nodes has what a run takes.
         """
         try:
             check_reachable(self._address)
@@ -91,6 +80,16 @@ class RayLauncher(Launcher):
                 f"the Ray cluster at {self._address} was lost ({error}); when it is back, the same "
                 "command goes on from there"
             ) from None
+        if not any(
+            node["Alive"]
+            and all(node["Resources"].get(name, 0) >= need for name, need in self._needs.items())
+            for node in self._ray.nodes()
+        ):
+            raise UserError(
+                f"no node of the Ray cluster has what a run takes: {self._needs['CPU']} cores and "
+                f"{self._needs['GPU']:g} GPUs ([cluster] cpus_per_run, gpus_per_run; GPU -1 takes "
+                "none)"
+            )
 
     def close(self) -> None:
         """Cancel what is at work, and give it a moment to leave everything in order."""
