@@ -15,7 +15,8 @@ from config.cluster import check_reachable, connect
 from config.errors import UserError
 from config.process import prepare_process
 from config.selection import CPU
-from config.settings import Cluster, display_path
+from config.settings import Cluster
+from config.text import display_path
 from training.sweep.execute import RunResult, RunTask
 from training.sweep.launchers import (
     CLOSING_SECONDS,
