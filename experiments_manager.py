@@ -72,7 +72,9 @@ def print_summary(experiments: Sequence[Experiment], results_folder: Path) -> No
     """Print the report's table, what may be concluded, and where the files are."""
     from plotting.reporting.summary import summary_text
 
-    results = [each for one in experiments for each in load_results(results_folder, one.id)]
+    # By ID, as in the report: the order in which experiments run decides no order of methods.
+    identifiers = sorted(each.id for each in experiments)
+    results = [each for one in identifiers for each in load_results(results_folder, one)]
     if not results:
         print("none of these experiments has a finished instance")
         return
