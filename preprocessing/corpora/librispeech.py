@@ -65,27 +65,19 @@ def list_words(settings: Settings) -> list[Clip]:
     Raises:
         UserError: the corpus or its word labels are missing or not as expected.
     """
-    root = _root(settings)
+    words = CORPUS.folder(settings, "word_labels")
     num_words = settings.pretraining.num_classes_librispeech
-    labels = _read_words(root / "word_labels" / f"{num_words}-mostfreq", num_words)
+    labels = _read_words(words / f"{num_words}-mostfreq", num_words)
     clips: list[Clip] = []
-    for folder, part in _find_sets(root / "split"):
+    for folder, part in _find_sets(CORPUS.folder(settings, "split")):
         if folder.name in NUM_UTTERANCES:
             expected = NUM_UTTERANCES[folder.name]
             found = sum(1 for _ in folder.glob("*/*/*.flac"))
             CORPUS.expect(f"utterances in {folder.name}", expected, found)
-        path = root / "word_labels" / f"{folder.name}-selected-{num_words}.txt"
+        path = words / f"{folder.name}-selected-{num_words}.txt"
         clips += _words_of_set(folder, part, _read_occurrences(path, labels), labels)
-    _refuse_unheard_words(root, labels, clips)
+    _refuse_unheard_words(words, labels, clips)
     return clips
-
-
-def _root(settings: Settings) -> Path:
-    root = CORPUS.folder(settings)
-    for name in ("split", "word_labels"):
-        if not (root / name).is_dir():
-            raise CORPUS.wrong_folder(root, f"holds no folder {name}")
-    return root
 
 
 def _find_sets(split: Path) -> list[tuple[Path, str]]:
@@ -110,8 +102,6 @@ def _read_lines(path: Path) -> list[str]:
             f"{display_path(path)}: no such file; the word labels come from {LABELS_SOURCE}, and "
             "[pretraining] num_classes_librispeech is the number in their names"
         ) from None
-    except UnicodeDecodeError:
-        raise UserError(f"{display_path(path)}: is not UTF-8 text") from None
 
 
 def _read_words(path: Path, num_words: int) -> dict[str, int]:
@@ -173,12 +163,12 @@ def _words_of_set(
             )
 
 
-def _refuse_unheard_words(root: Path, labels: dict[str, int], clips: list[Clip]) -> None:
+def _refuse_unheard_words(words: Path, labels: dict[str, int], clips: list[Clip]) -> None:
     heard = {clip.label for clip in clips}
     unheard = [word for word, label in labels.items() if label not in heard]
     if unheard:
         raise UserError(
-            f"{display_path(root / 'word_labels')}: no occurrence of {len(unheard)} of "
+            f"{display_path(words)}: no occurrence of {len(unheard)} of "
             f"{len(labels)} words in the sets of split: {', '.join(unheard[:20])}"
         )
 

@@ -59,7 +59,7 @@ def find_noises(settings: Settings, num_types: int = len(NOISE_TYPES)) -> list[t
     Raises:
         UserError: the folder of the clone is not set, or holds fewer types than are needed.
     """
-    folder = _part(settings, "noise_train")
+    folder = CORPUS.folder(settings, "noise_train")
     named = [(path, path.stem.partition("_")[0]) for path in sorted(folder.glob("*.wav"))]
     noises = [(path, kind) for path, kind in named if kind in NOISE_TYPES]
     found = {kind for _, kind in noises}
@@ -77,9 +77,10 @@ def plan_mixtures(settings: Settings) -> list[Mixture]:
     extended by the files that follow it; noise that is too short, by others of its own type (the
     released mixer takes whatever file comes next, which gives a mixture of two types one label).
     """
-    speech = sorted(_part(settings, "clean_train").glob("*.wav"))
+    folder = CORPUS.folder(settings, "clean_train")
+    speech = sorted(folder.glob("*.wav"))
     if not speech:
-        raise CORPUS.wrong_folder(_part(settings, "clean_train"), "holds no .wav files")
+        raise CORPUS.wrong_folder(folder, "holds no .wav files")
     noises = find_noises(settings)
     rate = settings.sampling.sr_target
     length_of = cache(partial(_usable_seconds, sample_rate=rate))
@@ -112,13 +113,6 @@ def write_noisyspeech(settings: Settings) -> None:
     """Write total_hours of mixtures into generated_noisyspeech_folder."""
     folder = settings.preprocessing.generated_noisyspeech_folder
     write_mixtures(plan_mixtures(settings), folder, settings)
-
-
-def _part(settings: Settings, name: str) -> Path:
-    folder = CORPUS.folder(settings) / name
-    if not folder.is_dir():
-        raise CORPUS.wrong_folder(folder, "there is no such folder")
-    return folder
 
 
 def _usable_seconds(path: Path, sample_rate: int) -> float:

@@ -59,11 +59,11 @@ class Corpus:
     archives: tuple[Archive, ...] = ()
     by_hand: str = ""
 
-    def folder(self, settings: Settings) -> Path:
-        """Return the folder that the settings name.
+    def folder(self, settings: Settings, part: str = ".") -> Path:
+        """Return the folder that the settings name, or a part of it.
 
         Raises:
-            UserError: the key is empty, or names no folder.
+            UserError: the key is empty, or there is no such folder.
         """
         folder: Path | None = getattr(settings.preprocessing, self.key.replace("-", "_"))
         if folder is None:
@@ -71,9 +71,9 @@ class Corpus:
                 f"[preprocessing] {self.key} is empty: get {self.title} from {self.page} and put "
                 f"the path of {self.layout} there, or pass --set {self.key}=FOLDER"
             )
-        if not folder.is_dir():
-            raise self.wrong_folder(folder, "there is no such folder")
-        return folder
+        if not (folder / part).is_dir():
+            raise self.wrong_folder(folder / part, "there is no such folder")
+        return folder / part
 
     def wrong_folder(self, place: Path, problem: str) -> UserError:
         """Return the error for a folder that is not the corpus."""

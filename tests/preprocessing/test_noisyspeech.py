@@ -123,7 +123,7 @@ class TestDataset:
 
 class TestWrongFolders:
     def test_missing(self, make_settings: MakeSettings, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match="MS-SNSD: there is no such folder"):
+        with pytest.raises(UserError, match="clean_train: there is no such folder"):
             plan_mixtures(make_settings())
         (tmp_path / "MS-SNSD" / "clean_train").mkdir(parents=True)
         with pytest.raises(UserError, match=r"clean_train: holds no \.wav files"):
