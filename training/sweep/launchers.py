@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from functools import cache
@@ -99,8 +100,12 @@ class ProcessLauncher(Launcher):
 
     def submit(self, task: RunTask) -> "Future[RunResult]":
         """Hand the task to a process that is free."""
-        with _ctrl_c_ignored():  # by the processes that this starts
-            future = self._pool.submit(_execute_in_worker, task)
+        future: Future[RunResult] = Future()
+        try:
+            with _ctrl_c_ignored():  # by the processes that this starts
+                future = self._pool.submit(_execute_in_worker, task)
+        except BrokenProcessPool as error:  # one of them ended between two runs
+            future.set_exception(error)
         self._futures.append(future)
         return future
 
