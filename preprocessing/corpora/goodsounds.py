@@ -16,8 +16,7 @@ from config.errors import UserError
 from config.settings import Settings
 from config.text import display_path
 from preprocessing.corpora import register
-from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Corpus, Dataset
-from preprocessing.pipeline.downloads import Archive
+from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Archive, Clip, Corpus, Dataset
 
 # The checksum is that of Zenodo (as in mirdata).
 CORPUS = Corpus(

@@ -18,8 +18,7 @@ from config.settings import Settings
 from config.text import display_path
 from preprocessing.corpora import register
 from preprocessing.corpora.noisyspeech import find_noises
-from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Corpus, Dataset
-from preprocessing.pipeline.downloads import Archive
+from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Archive, Clip, Corpus, Dataset
 from preprocessing.pipeline.manifests import (
     MANIFEST,
     begin,

@@ -16,8 +16,7 @@ from config.errors import UserError
 from config.settings import Settings
 from config.text import display_path, printable
 from preprocessing.corpora import register
-from preprocessing.pipeline.dataset import OWN_SPLIT, Clip, Corpus, Dataset
-from preprocessing.pipeline.downloads import Archive
+from preprocessing.pipeline.dataset import OWN_SPLIT, Archive, Clip, Corpus, Dataset
 
 LABELS_SOURCE = "https://github.com/bepierre/SpeechVGG"
 OPENSLR = "https://www.openslr.org/resources/12"

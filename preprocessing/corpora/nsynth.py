@@ -13,8 +13,7 @@ from config.errors import UserError
 from config.settings import Settings
 from config.text import display_path
 from preprocessing.corpora import register
-from preprocessing.pipeline.dataset import OWN_SPLIT, Clip, Corpus, Dataset
-from preprocessing.pipeline.downloads import Archive
+from preprocessing.pipeline.dataset import OWN_SPLIT, Archive, Clip, Corpus, Dataset
 
 MAGENTA = "http://download.magenta.tensorflow.org/datasets/nsynth"
 CORPUS = Corpus(

@@ -7,7 +7,6 @@ from pathlib import Path
 from config.errors import UserError
 from config.settings import Settings
 from config.text import display_path
-from preprocessing.pipeline.downloads import Archive
 
 SETS = ("train", "validation", "test")
 RANDOM_BY_CLIP = "random by clip"
@@ -34,6 +33,26 @@ class Clip:
     start: float = 0.0
     duration: float | None = None
     fixed_set: str | None = None
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A .tar.gz or .zip file of a corpus.
+
+    checksum: as published, md5:... or sha256:...; None: none is.
+    folder: where its content belongs, in the corpus's folder.
+    inner_folder: the folder that all its content lies in and that is left out.
+    """
+
+    url: str
+    checksum: str | None
+    folder: str = "."
+    inner_folder: str = ""
+
+    @property
+    def file(self) -> str:
+        """Its name, without the host and the query."""
+        return self.url.partition("?")[0].rpartition("/")[2]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import os
 import tarfile
 import zipfile
 import zlib
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from config.errors import UserError
 from config.files import write_text
 from config.text import display_path, printable
+from preprocessing.pipeline.dataset import Archive
 
 if TYPE_CHECKING:
     import requests
@@ -26,26 +26,6 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 16  # a cut connection loses what has arrived of one
 TIMEOUTS = (30, 60)  # to connect, and between two pieces, in s
 GO_ON = "the same command goes on from there"
-
-
-@dataclass(frozen=True)
-class Archive:
-    """A .tar.gz or .zip file of a corpus.
-
-    checksum: as published, md5:... or sha256:...; None: none is.
-    folder: where its content belongs, in the corpus's folder.
-    inner_folder: the folder that all its content lies in and that is left out.
-    """
-
-    url: str
-    checksum: str | None
-    folder: str = "."
-    inner_folder: str = ""
-
-    @property
-    def file(self) -> str:
-        """Its name, without the host and the query."""
-        return self.url.partition("?")[0].rpartition("/")[2]
 
 
 def download(archive: Archive, folder: Path) -> Path:

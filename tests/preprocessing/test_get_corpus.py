@@ -19,8 +19,8 @@ from config.errors import UserError
 from config.ini_files import load_settings
 from preprocessing.corpora import all_corpora
 from preprocessing.get_corpus import get_corpus
-from preprocessing.pipeline.dataset import Corpus
-from preprocessing.pipeline.downloads import Archive, download, unpack
+from preprocessing.pipeline.dataset import Archive, Corpus
+from preprocessing.pipeline.downloads import download, unpack
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
