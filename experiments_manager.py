@@ -26,7 +26,8 @@ from config.selection import METAVAR, add_experiments_option, parse_selection, r
 from config.settings import RANDOM
 from config.text import aligned, display_path
 from training.engine.distributed import is_main, only_main_speaks
-from training.results.loading import ResultReader, count_failed, count_finished, load_results
+from training.results.loading import count_failed, count_finished, load_results
+from training.sweep.input_cache import InputCache
 from training.sweep.inputs import (
     describe_inputs,
     find_missing,
@@ -133,25 +134,25 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     selection = parse_selection(arguments.words)
     chosen = in_order(select_experiments(experiments, selection.wanted))
-    reader = ResultReader()
     if arguments.summary:
         print_summary(chosen, results_folder)
         return 0
     runs = choose_runs(chosen, selection)
-    missing = find_missing(runs, arguments.force)
+    inputs = InputCache()
+    missing = find_missing(runs, arguments.force, inputs)
     for each in missing if is_main() else ():
         command = with_options(each.command, arguments, selection.gpu)
         print(f"missing: {each.problem}\n    make it with: {command}", file=sys.stderr)
     if missing:
         return EXIT_USER_ERROR
-    describe_inputs(runs, selection.gpu)
+    describe_inputs(runs, inputs)
     if arguments.check:
         print(f"everything is there for {len(runs)} instances")
         return 0
     gpus = require_gpus(selection)
     from training.sweep.schedule import run_sweep
 
-    code = run_sweep(runs, gpus, some_settings.cluster, arguments.overwrite, reader)
+    code = run_sweep(runs, gpus, some_settings.cluster, arguments.overwrite, inputs)
     if is_main():
         print_summary(chosen, results_folder)
     return code

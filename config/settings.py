@@ -79,6 +79,15 @@ def _pretraining_source(value: str | None) -> str | None:
     return value
 
 
+def _cache_mode(value: Any) -> Any:
+    if value == "disk":
+        raise ValueError(
+            "must be 'auto' or 'off': features are no longer kept in files, auto keeps them on the "
+            "device or in main memory"
+        )
+    return value
+
+
 def _cluster_address(value: str) -> str:
     if value in ("", "auto") or re.fullmatch(r"[\w.\-\[\]:]+:[0-9]{1,5}", value):
         return value
@@ -214,7 +223,7 @@ class TrainingDefaults(Section):
     at_goodsounds_model_path: ExtractorFolder
     at_nsynth_model_path: ExtractorFolder
     at_noisyspeech_model_path: ExtractorFolder
-    at_cache: Literal["auto", "disk", "off"]
+    at_cache: Annotated[Literal["auto", "off"], BeforeValidator(_cache_mode)]
     gradient_reversal_label: Annotated[Name | None, EMPTY_IS_NONE]
     gradient_reversal_layer: Annotated[Layer | None, EMPTY_IS_NONE]
     gradient_reversal_weight: NonNegative
@@ -291,7 +300,6 @@ class Results(Section):
     results_folder: Folder
     figures_folder: Folder
     pretraining_folder: Folder
-    cache_folder: Folder
 
 
 class Cluster(Section):

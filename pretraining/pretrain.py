@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +109,7 @@ def pretrain(
         "features_type": settings.feature_extraction.features_type,
         "data": matrices.fingerprint,
         **vars(options),
+        "task": "classification",
         **settings.training_defaults.model_dump(mode="json", include=FINGERPRINTED),
     }
     unfinished = folder / "unfinished_state.pt"
@@ -189,8 +191,15 @@ def _train(
         fingerprint: of everything that decides the outcome.
     """
     from training.engine.checkpoints import Checkpoint
-    from training.engine.fit import Streams
-    from training.engine.folds import load_fold, require_classes, train_fold
+    from training.engine.folds import (
+        Trained,
+        build_learner,
+        load_fold,
+        require_classes,
+        train_fold,
+        train_in_memory,
+    )
+    from training.engine.seeds import RngSeeds
     from training.models.networks import to_device
     from training.models.registry import architecture_of, build_network
 
@@ -199,19 +208,19 @@ def _train(
     warning = require_classes(fold, matrices)
     if warning:
         print(warning)
-    streams = Streams.from_seed(training.seed, 0)
     architecture = architecture_of(len(matrices.classes), training.width)
-    metrics, state = train_fold(
-        to_device(build_network(architecture, streams.initialization), device),
-        [],
-        fold,
-        options,
-        training,
-        streams,
-        settings.results.pretraining_folder / "tracking",
-        f"pre-training {extractor.name}",
-        checkpoint=Checkpoint(unfinished, fingerprint),
-    )
+    log_folder = settings.results.pretraining_folder / "tracking"
+    title = f"pre-training {extractor.name}"
+
+    def train(batch_size: int) -> Trained:
+        seeds = RngSeeds.from_seed(training.seed, 0)
+        model = to_device(build_network(architecture, seeds.initialization), device)
+        learner = build_learner(model, [], "classification", training, log_folder, title)
+        checkpoint = Checkpoint(unfinished, fingerprint, batch_size)
+        own_options = replace(options, batch_size=batch_size)
+        return train_fold(learner, fold, own_options, seeds, title, checkpoint)
+
+    metrics, state = train_in_memory(train, options.batch_size, title)
     return metrics, state, architecture
 
 

@@ -195,11 +195,12 @@ class Suite:
         """Train an instance on the CPU; returns its JSON twin's content."""
         import torch
 
-        from training.sweep.instance import Workshop, run_instance
+        from training.sweep.instance import run_instance
+        from training.sweep.run_context import RunContext
 
         instance = self.instance(identifier, number, **overrides)
-        workshop = Workshop(torch.device("cpu"))
-        return run_instance(instance, self.files(identifier, number), workshop, "test")
+        context = RunContext(torch.device("cpu"))
+        return run_instance(instance, self.files(identifier, number), context, "test")
 
     def files(self, identifier: int, number: int = 1) -> Any:
         """The names of an instance's files."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,13 +16,15 @@ import torch
 import experiments_manager
 from config.ini_files import DEFAULTS_FILE, read_ini
 from training.results.dictionary import instance_fingerprint
-from training.sweep.instance import Workshop, run_instance
+from training.sweep.instance import run_instance
+from training.sweep.run_context import RunContext
 
 if TYPE_CHECKING:
     from tests.conftest import Suite
 
 ROOT = Path(experiments_manager.__file__).parent
 AGAINST_NOISE = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": "5"}
+EXTRACTOR_PATH_KEY = re.compile(r"at_\w+_model_path")
 PATIENCE = 240.0  # s; the machine may be busy
 # Each key of [training_defaults] that decides a result, with another value than it has in these
 # tests; where the splits must still make 1, with that of a second key.
@@ -64,7 +67,6 @@ ELSEWHERE: dict[str, Any] = {
     "results.results_folder": "elsewhere",
     "results.figures_folder": "elsewhere",
     "results.pretraining_folder": "elsewhere",
-    "results.cache_folder": "elsewhere",
     "preprocessing.output_folder": "elsewhere",
     "preprocessing.workers": 3,
 }
@@ -82,10 +84,10 @@ def prepared(suite: "Suite", **training: Any) -> "Suite":
 
 
 def run_in_order(suite: "Suite", order: Sequence[int]) -> None:
-    """In one process, with one Workshop, as the manager does."""
-    workshop = Workshop(torch.device("cpu"))
+    """In one process, with one context, as the manager does."""
+    context = RunContext(torch.device("cpu"))
     for identifier in order:
-        run_instance(suite.instance(identifier), suite.files(identifier), workshop, "test")
+        run_instance(suite.instance(identifier), suite.files(identifier), context, "test")
 
 
 def outcome(suite: "Suite", identifier: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -125,18 +127,6 @@ def test_the_order_of_instances_does_not_matter(make_suite: Callable[[], "Suite"
     run_in_order(first, [1, 2, 3])
     run_in_order(second, [3, 2, 1])
     assert_same(first, second, [1, 2, 3])
-
-
-def test_what_a_process_did_before_does_not_matter(make_suite: Callable[[], "Suite"]) -> None:
-    """Random streams, modes and flags that something else left behind."""
-    first, second = prepared(make_suite()), prepared(make_suite())
-    run_in_order(first, [3])
-    torch.manual_seed(1234)
-    torch.rand(7)
-    run_in_order(second, [2, 1])
-    with torch.random.fork_rng(devices=[]):
-        run_in_order(second, [3])
-    assert_same(first, second, [3])
 
 
 def test_neither_process_nor_number_of_threads_matters(make_suite: Callable[[], "Suite"]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from preprocessing.pipeline.matrices import Predictors
-from training.engine.device_memory import free_bytes
-from training.engine.memory_limits import RESIDENT_SHARE, room_for_speed
+from training.data.device_memory import has_room
 
 Rows = npt.NDArray[np.int64]
 Job = TypeVar("Job")
@@ -49,26 +48,6 @@ class Batch:
     inputs: Tensor
     labels: Tensor
     rows: Tensor
-
-
-class ResidentBudget:
-    """Memory for sets that lie on a device: RESIDENT_SHARE of what is free there now.
-
-    The sets of a fold share one, so that together they leave the rest to the training.
-
-    Args:
-        needed_bytes: what the training needs on the device, which is left to it in any case.
-    """
-
-    def __init__(self, device: torch.device, needed_bytes: int = 0) -> None:
-        self._num_bytes = room_for_speed(free_bytes(device), needed_bytes, RESIDENT_SHARE)
-
-    def take(self, num_bytes: int) -> bool:
-        """Whether so many bytes are left; if so, they are taken."""
-        if num_bytes >= self._num_bytes:
-            return False
-        self._num_bytes -= num_bytes
-        return True
 
 
 def training_statistics(predictors: Predictors, rows: Rows) -> Normalization:
@@ -141,25 +120,22 @@ class ExampleSet:
 
     Args:
         predictors: (examples, frames, bins).
-        target: labels, (examples,).
+        target: class numbers, or values for a regression, (examples,).
         rows: which of them belong to the set.
         normalization: of the training set.
         device: where batches are wanted.
         free_frames: zeros at the end of each example, (examples,); if given, training batches
             place each example at a random offset in them, drawn anew each time.
-        budget: what the sets of a fold may take of the device's memory; a set that is given none
-            decides alone.
     """
 
     def __init__(
         self,
         predictors: Predictors,
-        target: npt.NDArray[np.int64],
+        target: npt.NDArray[Any],
         rows: Rows,
         normalization: Normalization,
         device: torch.device,
         free_frames: npt.NDArray[np.int64] | None = None,
-        budget: ResidentBudget | None = None,
     ) -> None:
         self.rows = rows
         self.normalization = normalization
@@ -167,7 +143,7 @@ class ExampleSet:
         self.labels = torch.from_numpy(target[rows]).to(device)
         self._predictors = predictors
         self._free_frames = None if free_frames is None else torch.from_numpy(free_frames[rows])
-        fits = (budget or ResidentBudget(device)).take(_num_bytes(predictors, len(rows)))
+        fits = has_room(device, _num_bytes(predictors, len(rows)))
         self._resident = self._load() if fits else None
 
     def __len__(self) -> int:

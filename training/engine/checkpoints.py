@@ -13,6 +13,8 @@ from config.text import display_path
 # A state is about four times the network's weights; on a fast GPU an epoch may take no longer than
 # writing it. A run goes on from an older state with the same outcome, it only computes more again.
 SAVING_SHARE = 0.1
+# Of what the file holds; a state of an earlier version of the suite is not taken.
+FORM = 2
 
 
 class Checkpoint:
@@ -22,13 +24,22 @@ class Checkpoint:
         path: of the file.
         fingerprint: of everything that decides the training's outcome; the state of another
             training is not taken.
+        batch_size: that it runs with, for want of memory perhaps another one than asked for.
     """
 
-    def __init__(self, path: Path, fingerprint: str) -> None:
+    def __init__(self, path: Path, fingerprint: str, batch_size: int | None = None) -> None:
         self.path = path
-        self.fingerprint = fingerprint
+        self.fingerprint: dict[str, Any] = {
+            "training": fingerprint,
+            "batch_size": batch_size,
+            "form": FORM,
+        }
         self._saved_at = time.monotonic()
         self._save_seconds = 0.0
+
+    def of_batch_size(self, batch_size: int) -> "Checkpoint":
+        """Return the checkpoint of the same training with a batch size, in the same file."""
+        return Checkpoint(self.path, self.fingerprint["training"], batch_size)
 
     def read(self) -> dict[str, Any] | None:
         """The last state, on the CPU; None if there is none of this training."""

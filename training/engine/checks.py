@@ -1,17 +1,21 @@
 """What is wrong with a training, named: before it starts, and after each epoch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from config.errors import UserError
 from training.data.batches import ExampleSet
 from training.engine.distributed import broadcast
-from training.engine.gradient_proof import layers_without_gradient
-from training.engine.step import Learner, network_of
+from training.engine.step import Learner
+from training.methods.anti_transfer import AntiTransferLoss
 from training.similarity.aggregations import POOL
+from training.similarity.taps import unwrap
 
 # A proof runs the whole network there and back, in full width for seconds.
 PROOF_EXAMPLES = 2
@@ -34,42 +38,111 @@ def prove_gradients(learner: Learner, training: ExampleSet) -> None:
     Raises:
         TrainingError: names the layers that receive no gradient.
     """
-    for penalty in (penalty for penalty in learner.penalties if penalty.beta > 0):
-        is_pooled = penalty.aggregation == POOL
+    for similarity in (each for each in learner.similarities if each.beta > 0):
+        is_pooled = similarity.aggregation == POOL
         batch = next(training.batches(POOLED_PROOF_EXAMPLES if is_pooled else PROOF_EXAMPLES))
-        dead = layers_without_gradient(learner.model, penalty, batch.inputs, batch.labels)
-        names = broadcast(", ".join(gradient.name for gradient in dead))
+        gradients = layer_gradients(learner.model, similarity, batch.inputs, batch.labels)
+        names = broadcast(", ".join(each.name for each in gradients if not each.arrives))
         if names:
             raise TrainingError(  # in all processes, so that other runs go on
-                f"anti-transfer cannot act on {names}: no gradient arrives at its {penalty.tap} "
+                f"anti-transfer cannot act on {names}: no gradient arrives at its {similarity.tap} "
                 "(the input of convolution 1 is the spectrum itself); choose another layer or tap"
             )
 
 
-def activation_norms(learner: Learner, training: ExampleSet) -> dict[str, float]:
-    """Root mean square of each penalised layer's activation, on a few examples.
+@dataclass(frozen=True)
+class LayerGradient:
+    """Euclidean norms of one layer's term differentiated by its activation and by the parameters.
 
-    The penalties must be open. The similarity of two Gram matrices also falls when activations
+    Attributes:
+        name: the term's, such as noisyspeech_layer13.
+        activation: 0 if the activation depends on nothing that is trained.
+        parameters: over all of the model's parameters.
+    """
+
+    name: str
+    activation: float
+    parameters: float
+
+    @property
+    def arrives(self) -> bool:
+        """Tell whether training can act on the term."""
+        norms = (self.activation, self.parameters)
+        return all(isfinite(norm) and norm > 0 for norm in norms)
+
+
+def layer_gradients(
+    model: nn.Module, similarity: AntiTransferLoss, inputs: Tensor, classes: Tensor | None = None
+) -> list[LayerGradient]:
+    """Measure the gradient of each penalised layer's term, on one batch in evaluation mode.
+
+    Parameters' `.grad`, random states, running statistics, the model's mode and the method's terms
+    are afterwards as before.
+
+    Args:
+        model: the network that the similarity was made for.
+        similarity: open or not.
+        inputs: one batch, `(batch, channels, frames, bins)`.
+        classes: its labels, `(batch,)`, for a similarity that needs them.
+    """
+    model = unwrap(model)
+    parameters = [each for each in model.parameters() if each.requires_grad]
+    modes = {module: module.training for module in model.modules()}
+    state = similarity.generator.get_state()
+    try:
+        model.eval()
+        with nullcontext() if similarity.is_open else similarity, torch.enable_grad():
+            model(inputs)
+            activations = similarity.taps.take()
+            terms = similarity.layer_losses(
+                activations, similarity.frozen_aggregates(inputs), classes
+            )
+        return [
+            LayerGradient(
+                similarity.term_name(layer), *_norms(term, activations[layer], parameters)
+            )
+            for layer, term in terms.items()
+        ]
+    finally:
+        similarity.generator.set_state(state)
+        for module, training in modes.items():
+            module.training = training
+
+
+def _norms(term: Tensor, activation: Tensor, parameters: Sequence[Tensor]) -> tuple[float, float]:
+    if not (term.requires_grad and activation.requires_grad):
+        return 0.0, 0.0
+    first, *others = torch.autograd.grad(
+        term, [activation, *parameters], retain_graph=True, allow_unused=True
+    )
+    return _norm([first]), _norm(others)
+
+
+def _norm(gradients: Iterable[Tensor | None]) -> float:
+    squares = (float(each.double().square().sum()) for each in gradients if each is not None)
+    return float(sum(squares) ** 0.5)
+
+
+def activation_norms(learner: Learner, training: ExampleSet) -> dict[str, float]:
+    """Return the root mean square of each penalised layer's activation, on a few examples.
+
+    The methods must be open. The similarity of two Gram matrices also falls when activations
     vanish, and then says nothing about what the network has unlearnt.
     """
-    if not learner.penalties:
+    if not learner.similarities:
         return {}
-    network = network_of(learner)
+    network = learner.network
     was_training = network.training
     batch = next(training.batches(NORM_EXAMPLES))
     with torch.no_grad():
         network.eval()(batch.inputs)
         network.train(was_training)
         norms = {
-            penalty.term_name(layer): _root_mean_square(activation)
-            for penalty in learner.penalties
-            for layer, activation in penalty.taps.take().items()
+            similarity.term_name(layer): float(activation.double().square().mean().sqrt())
+            for similarity in learner.similarities
+            for layer, activation in similarity.taps.take().items()
         }
     return broadcast(norms)
-
-
-def _root_mean_square(values: Tensor) -> float:
-    return float(values.double().square().mean().sqrt())
 
 
 def refuse_vanished(norms: Mapping[str, float], at_start: Mapping[str, float]) -> None:
@@ -88,8 +161,8 @@ def refuse_vanished(norms: Mapping[str, float], at_start: Mapping[str, float]) -
 
 
 def refuse_divergence(
-    train_figures: Mapping[str, float],
-    val_figures: Mapping[str, float],
+    train_metrics: Mapping[str, float],
+    val_metrics: Mapping[str, float],
     first_task_loss: float | None,
     epoch: int,
 ) -> None:
@@ -103,20 +176,14 @@ def refuse_divergence(
         TrainingError: says which loss became what.
     """
     advice = "a smaller learning_rate or at_beta may help"
-    for name, figures in (("training", train_figures), ("validation", val_figures)):
-        if not np.isfinite(figures["loss"]):
+    for name, metrics in (("training", train_metrics), ("validation", val_metrics)):
+        if not np.isfinite(metrics["loss"]):
             raise TrainingError(
-                f"the {name} loss became {figures['loss']} in epoch {epoch + 1}; {advice}"
+                f"the {name} loss became {metrics['loss']} in epoch {epoch + 1}; {advice}"
             )
-    loss = train_figures["task_loss"]
+    loss = train_metrics["task_loss"]
     if first_task_loss is not None and loss > EXPLOSION * max(first_task_loss, 1.0):
         raise TrainingError(
             f"the training loss exploded from {first_task_loss:.3g} after the first epoch to "
             f"{loss:.3g} after epoch {epoch + 1}; {advice}"
         )
-
-
-def missing_classes(labels: Tensor, num_classes: int) -> list[int]:
-    """Classes that no example of a set has."""
-    counts = torch.bincount(labels.cpu(), minlength=num_classes)
-    return [label for label, count in enumerate(counts.tolist()) if count == 0]

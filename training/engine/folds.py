@@ -1,7 +1,7 @@
 """One fold: its three sets, and a network trained on them and measured with its best weights."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,29 @@ from config.fingerprints import fingerprint_of
 from config.settings import TrainingDefaults
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
-from training.data.batches import ExampleSet, Normalization, ResidentBudget, training_statistics
-from training.data.frozen_cache import FeatureStore
+from training.data.batches import ExampleSet, Normalization, training_statistics
 from training.engine.checkpoints import Checkpoint
-from training.engine.checks import missing_classes
+from training.engine.checks import TrainingError
 from training.engine.devices import build_accelerator, choose_precision, compiled
-from training.engine.fit import FitOptions, Streams, fit
-from training.engine.metrics import SET_METRICS, chance_level, collapse, confusion
-from training.engine.step import Learner, build_optimizer, evaluate, listening
+from training.engine.distributed import num_processes
+from training.engine.evaluation import evaluate
+from training.engine.fit import FitOptions, fit
+from training.engine.metrics import SET_METRICS, Task, chance_level, collapse, confusion
+from training.engine.seeds import RngSeeds
+from training.engine.step import Learner, build_optimizer, hooks_enabled
 from training.engine.tracking import start_tracking
-from training.methods.anti_transfer import AntiTransferLoss
-from training.methods.gradient_reversal import GradientReversal
+from training.methods import Method
 from training.results.dictionary import GROUP_KEYS, SETS
+
+Trained = tuple[dict[str, Any], dict[str, Tensor]]
+# In errors of the CPU's allocator, of C++ and of CUDA's libraries; CUDA itself has a type.
+OUT_OF_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "defaultcpuallocator",
+    "alloc_failed",
+    "bad_alloc",
+)
 
 
 @dataclass(frozen=True)
@@ -50,13 +61,11 @@ def load_fold(
     split: Split[str],
     device: torch.device,
     random_offset: bool,
-    needed_bytes: int = 0,
 ) -> Fold:
     """The sets of a split, normalised by the training set's statistics.
 
     Args:
         random_offset: training examples shorter than the others move in their padding.
-        needed_bytes: what the training needs on the device, which is left to it.
 
     Raises:
         UserError: a set is empty, or the training set cannot be normalised.
@@ -74,7 +83,6 @@ def load_fold(
     if random_offset:
         num_frames = matrices.predictors.shape[1]
         free_frames = num_frames - matrices.index["num_frames"].to_numpy(dtype=np.int64)
-    budget = ResidentBudget(device, needed_bytes)
     sets = {
         name: ExampleSet(
             matrices.predictors,
@@ -83,7 +91,6 @@ def load_fold(
             normalization,
             device,
             free_frames if name == "training" else None,
-            budget,
         )
         for name, numbers in rows.items()
     }
@@ -98,8 +105,8 @@ def require_classes(fold: Fold, matrices: Matrices) -> str:
     """
     warnings = []
     for name, examples in fold.sets.items():
-        labels = missing_classes(examples.labels, len(matrices.classes))
-        missing = [matrices.classes[label] for label in labels]
+        counts = torch.bincount(examples.labels.cpu(), minlength=len(matrices.classes)).tolist()
+        missing = [name for name, count in zip(matrices.classes, counts, strict=True) if not count]
         if not missing:
             continue
         found = f"no example of {len(missing)} of {len(matrices.classes)} classes"
@@ -121,100 +128,89 @@ def _fingerprint(
     return fingerprint_of([matrices.fingerprint, state, used, *vars(normalization).values()])
 
 
-def train_fold(
+def build_learner(
     model: nn.Module,
-    penalties: Sequence[AntiTransferLoss],
-    fold: Fold,
-    options: FitOptions,
+    methods: Sequence[Method],
+    task: Task,
     training: TrainingDefaults,
-    streams: Streams,
     log_folder: Path,
     title: str,
-    store: FeatureStore | None = None,
-    checkpoint: Checkpoint | None = None,
-    needed_bytes: int = 0,
-    adversary: GradientReversal | None = None,
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Train a network on a fold, and measure its best weights on all three sets.
-
-    Processes that have joined train one network together, and return the same.
+) -> Learner:
+    """Put optimizer, precision, several processes, compilation and tracker around a network.
 
     Args:
-        model: on the device where it is trained; holds the best weights afterwards.
-        training: optimizer, precision, compilation and tracker.
+        model: on the device where it is trained.
         log_folder: where the tracker writes.
-        title: what the progress bar shows.
-        store: keeps what the frozen networks give; None: they run in each step.
-        checkpoint: where the training's state is kept until it is finished.
-        needed_bytes: what the training needs on the device, which the store leaves to it.
-        adversary: of gradient reversal.
-
-    Returns:
-        The fold's entry of the result dictionary, and the best weights.
+        title: of the run, for the tracker.
     """
     device = next(model.parameters()).device
     precision = choose_precision(training.precision, device)
     accelerator = build_accelerator(device, precision, training.tracker, log_folder)
     start_tracking(accelerator, title, training)
-    of_adversary = adversary.head.parameters() if adversary else ()
+    of_methods = [parameter for method in methods for parameter in method.parameters()]
     optimizer = build_optimizer(
         training.choose_optimizer,
-        [*model.parameters(), *of_adversary],
+        [*model.parameters(), *of_methods],
         training.learning_rate,
         training.regularization_lambda,
     )
     prepared, optimizer = accelerator.prepare(model, optimizer)
     if training.torch_compile:
         prepared = compiled(prepared, device)
+    return Learner(prepared, optimizer, methods, accelerator, task, training.at_ramp)
+
+
+def train_fold(
+    learner: Learner,
+    fold: Fold,
+    options: FitOptions,
+    seeds: RngSeeds,
+    title: str,
+    checkpoint: Checkpoint | None = None,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Train a network on a fold, and measure its best weights on all three sets.
+
+    Processes that have joined train one network together, and return the same.
+
+    Args:
+        learner: holds the best weights afterwards.
+        title: what the progress bar shows.
+        checkpoint: where the training's state is kept until it is finished.
+
+    Returns:
+        The fold's entry of the result dictionary, and the best weights.
+    """
     sets = fold.sets
-    features = [
-        store.features(
-            penalty, sets, fold.fingerprint, precision, accelerator.autocast, needed_bytes
-        )
-        for penalty in penalties
-        if store is not None
-    ]
-    learner = Learner(
-        prepared,
-        optimizer,
-        penalties,
-        accelerator,
-        options.task,
-        features,
-        adversary,
-        training.at_ramp,
-    )
-    # A compiled network keeps the hooks it was first run with, so the penalties stay open.
-    with listening(learner.listeners):
+    # A compiled network keeps the hooks it was first run with, so the methods stay open.
+    with hooks_enabled(learner.methods):
         result = fit(
-            learner, sets["training"], sets["validation"], options, streams, title, checkpoint
+            learner, sets["training"], sets["validation"], options, seeds, title, checkpoint
         )
         # Not end_training: Accelerate would end the process group as well.
-        for tracker in accelerator.trackers:
+        for tracker in learner.accelerator.trackers:
             tracker.finish()
-        model.load_state_dict(result.best_state)
-        figures = _final_figures(learner, sets, options.batch_size, title)
+        learner.network.load_state_dict(result.best_state)
+        metrics = _final_metrics(learner, sets, options.batch_size, title)
     values: dict[str, Any] = {
-        **figures,
+        **metrics,
         **result.history,
         "best_epoch": result.best_epoch,
-        "numeric_precision": precision,
+        "numeric_precision": learner.precision,
     }
-    if adversary is not None:
-        # The schedule is of all epochs: an early best epoch had little of the reversed gradient.
-        values["reversal_weight"] = adversary.weight_after(result.best_epoch, options.num_epochs)
+    for method in learner.methods:
+        values |= method.results((result.best_epoch + 1) / options.num_epochs)
     for set_name, key in GROUP_KEYS.items():
         values[key] = fold.groups[set_name]
     return values, result.best_state
 
 
-def _final_figures(
+def _final_metrics(
     learner: Learner,
     sets: Mapping[str, ExampleSet],
     batch_size: int,
     title: str,
 ) -> dict[str, Any]:
-    """Figures of the best weights on each set, under the names of the original.
+    """Measure the best weights on each set, under the names of the original.
 
     A training that has collapsed is said to have, here and on the terminal.
     """
@@ -222,8 +218,8 @@ def _final_figures(
     for set_name, prefix in SETS.items():
         evaluation = evaluate(learner, sets[set_name], batch_size)
         for metric in (*SET_METRICS[learner.task], "task_loss", "feature_loss"):
-            if metric in evaluation.figures:
-                values[f"{prefix}_{metric}"] = evaluation.figures[metric]
+            if metric in evaluation.metrics:
+                values[f"{prefix}_{metric}"] = evaluation.metrics[metric]
         if learner.task == "classification":
             values[f"{prefix}_chance"] = chance_level(evaluation.labels)
             if set_name == "validation":
@@ -237,3 +233,53 @@ def _final_figures(
                 )
         values[f"{prefix}_examples"] = len(evaluation.labels)
     return values
+
+
+def train_in_memory(
+    train: Callable[[int], Trained],
+    batch_size: int,
+    title: str,
+    forget: Callable[[], None] = lambda: None,
+) -> Trained:
+    """Train with a batch size, or from the start with half of it as often as memory runs out.
+
+    Args:
+        train: trains a fold from its start with a batch size; returns its entry of the result
+            dictionary and its best weights.
+        forget: gives back what is kept for speed alone.
+
+    Returns:
+        What train returned; the entry says batch_size_used if that is another one.
+
+    Raises:
+        TrainingError: there is not even memory for single examples.
+        UserError: several processes train together, of which the others still wait.
+    """
+    used = batch_size
+    while True:
+        try:
+            values, state = train(used)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return values | ({} if used == batch_size else {"batch_size_used": used}), state
+        # Out here nothing of the failed attempt is held by the error any more.
+        forget()
+        if num_processes() > 1:
+            raise UserError(f"{title}: out of memory with batch_size = {used}; set a smaller one")
+        if used == 1:
+            raise TrainingError(
+                "out of memory even with batch_size = 1; a smaller width, fewer networks in "
+                "at_dataset, or a device with more memory may help"
+            )
+        print(f"{title}: out of memory with batch_size = {used}; begins again with {used // 2}")
+        used //= 2
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether torch, a library of CUDA, or NumPy could not get memory."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in text for words in OUT_OF_MEMORY
+    )

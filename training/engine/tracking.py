@@ -16,7 +16,7 @@ from config.errors import UserError
 from config.text import printable
 from training.data.batches import Batch, ExampleSet
 from training.engine.distributed import is_main
-from training.engine.step import Learner, network_of, task_loss_of
+from training.engine.step import Learner, task_loss_of
 
 if TYPE_CHECKING:
     from config.settings import TrainingDefaults
@@ -34,7 +34,7 @@ def start_tracking(accelerator: Accelerator, title: str, training: "TrainingDefa
     """
     if training.tracker == "none":
         return
-    parameters = training.model_dump(exclude={"extractor_paths"})
+    parameters = training.model_dump()
     plain = {
         key: value if isinstance(value, bool | int | float | str) else str(value)
         for key, value in parameters.items()
@@ -70,40 +70,40 @@ def track_epoch(
     """
     if not learner.accelerator.log_with or not is_main():
         return
-    figures = {_tracked_name(name): values[-1] for name, values in history.items()}
-    figures["learning_rate"] = float(learner.optimizer.param_groups[0]["lr"])
-    figures["examples_per_second"] = len(training) / max(seconds, 1e-9)
-    figures |= gradient_norms(learner, training, batch_size)
+    metrics = {_tracked_name(name): values[-1] for name, values in history.items()}
+    metrics["learning_rate"] = float(learner.optimizer.param_groups[0]["lr"])
+    metrics["examples_per_second"] = len(training) / max(seconds, 1e-9)
+    metrics |= gradient_norms(learner, training, batch_size)
     num_epochs = max(map(len, history.values()))
-    learner.accelerator.log(figures, step=num_epochs - 1)
+    learner.accelerator.log(metrics, step=num_epochs - 1)
 
 
 def _tracked_name(key: str) -> str:
-    """train_task_loss_hist -> task_loss/train: trackers draw what begins alike together."""
-    set_name, _, figure = key.removesuffix("_hist").partition("_")
-    return f"{figure}/{set_name}"
+    """Turn train_task_loss_hist into task_loss/train: trackers draw what begins alike together."""
+    set_name, _, metric = key.removesuffix("_hist").partition("_")
+    return f"{metric}/{set_name}"
 
 
 def gradient_norms(learner: Learner, training: ExampleSet, batch_size: int) -> dict[str, float]:
-    """How strongly the task and each penalty pull at the tapped activations.
+    """Measure how strongly the task and each similarity pull at the tapped activations.
 
     Euclidean norms over the first batch of the training set, in evaluation mode, so that nothing
-    random is drawn from the training's streams. Empty without a penalty; penalties must be open.
+    random is drawn from the training's streams. Empty without a similarity; methods must be open.
     """
-    if not learner.penalties:
+    similarities = learner.similarities
+    if not similarities:
         return {}
-    network = network_of(learner)
-    states = [penalty.generator.get_state() for penalty in learner.penalties]
+    network = learner.network
+    states = [similarity.generator.get_state() for similarity in similarities]
     was_training = network.training
     try:
         network.eval()
         return _pulls(learner, network, next(training.batches(batch_size)))
     finally:
         network.train(was_training)
-        for penalty, state in zip(learner.penalties, states, strict=True):
-            penalty.generator.set_state(state)
-        for listener in learner.listeners:
-            listener.taps.clear()
+        for similarity, state in zip(similarities, states, strict=True):
+            similarity.generator.set_state(state)
+            similarity.taps.clear()
 
 
 def _pulls(learner: Learner, network: nn.Module, batch: Batch) -> dict[str, float]:
@@ -111,19 +111,19 @@ def _pulls(learner: Learner, network: nn.Module, batch: Batch) -> dict[str, floa
     with torch.enable_grad(), learner.accelerator.autocast():
         outputs = network(batch.inputs)
         task_loss = task_loss_of(outputs.float(), batch.labels, learner.task)
-        for penalty in learner.penalties:
-            activations = penalty.taps.take()
-            frozen = penalty.frozen_aggregates(batch.inputs)
-            terms = penalty.layer_losses(activations, frozen, batch.labels)
+        for similarity in learner.similarities:
+            activations = similarity.taps.take()
+            frozen = similarity.frozen_aggregates(batch.inputs)
+            terms = similarity.layer_losses(activations, frozen, batch.labels)
             for layer, term in terms.items():
-                name = penalty.term_name(layer)
+                name = similarity.term_name(layer)
                 for what, value in (("penalty", term), ("task", task_loss)):
                     pulls[f"gradient_norm/{what}_{name}"] = _pull(value, activations[layer])
     return pulls
 
 
 def _pull(value: Tensor, activation: Tensor) -> float:
-    """The gradient's norm; 0 where the value does not depend on the activation."""
+    """Return the gradient's norm; 0 where the value does not depend on the activation."""
     gradient = None
     if value.requires_grad and activation.requires_grad:
         (gradient,) = torch.autograd.grad(value, activation, retain_graph=True, allow_unused=True)

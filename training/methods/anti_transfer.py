@@ -4,7 +4,8 @@ Source: Guizzo, Weyde, Tarroni, "Anti-transfer learning for task invariance in c
 networks for speech processing", arXiv 2006.06494.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,9 @@ from training.similarity.taps import (
     last_linear,
     unwrap,
 )
+
+if TYPE_CHECKING:
+    from training.data.batches import Batch
 
 
 class AntiTransferLoss(TappedLoss):
@@ -52,6 +56,8 @@ class AntiTransferLoss(TappedLoss):
     Attributes:
         terms: each layer's weighted term in the last call, detached, as in
             `{"noisyspeech_layer13": tensor(0.41)}`; they add up to the penalty.
+        kept: gives the frozen aggregates of some rows of the data; None: `loss` runs the frozen
+            network.
 
     Raises:
         UserError: a layer is unknown in one of the networks, or stands twice, or there is none.
@@ -82,12 +88,29 @@ class AntiTransferLoss(TappedLoss):
         self.name = name
         self.generator = generator or torch.Generator().manual_seed(0)
         self.terms: dict[str, Tensor] = {}
+        self.kept: Callable[[Tensor], Mapping[Layer, Tensor]] | None = None
         self.taps = Taps(model, self.layers, tap)
         self.frozen_layers = self.layers if self.aggregation != POOL else (last_linear(frozen),)
         self.frozen_tap: Tap = tap if self.aggregation != POOL else "input"
         # An unknown layer is an error now, not in the first step.
         Taps(frozen, self.frozen_layers, self.frozen_tap)
         self.frozen = unwrap(frozen).eval().requires_grad_(False)
+
+    in_loss = True
+
+    def loss(self, batch: "Batch", progress: float) -> Tensor:  # noqa: ARG002
+        """Return the penalty, from frozen aggregates that were kept if there are any."""
+        if self.kept is None:
+            return self(batch.inputs, batch.labels)
+        return self.penalty(self.kept(batch.rows), batch.labels)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return nothing: the frozen network does not learn."""
+        return []
+
+    def results(self, progress: float) -> dict[str, float]:  # noqa: ARG002
+        """Return nothing: its settings say all."""
+        return {}
 
     def __call__(self, inputs: Tensor, classes: Tensor | None = None) -> Tensor:
         """The penalty for the model's last forward pass, which must have had the same inputs.

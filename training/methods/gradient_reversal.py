@@ -4,7 +4,7 @@ Source: Ganin et al., "Domain-adversarial training of neural networks", JMLR 17 
 """
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from torch.nn import functional
 from config.errors import UserError
 from preprocessing.pipeline.matrices import Matrices
 from training.similarity.taps import TappedLoss, Taps, unwrap
+
+if TYPE_CHECKING:
+    from training.data.batches import Batch
 
 HIDDEN_UNITS = 100  # of the adversary, as in the source's smaller networks
 STEEPNESS = 10.0  # of the schedule, gamma in the source
@@ -66,6 +69,20 @@ class GradientReversal(TappedLoss):
         self.weight = weight
         self.terms: dict[str, Tensor] = {}
 
+    in_loss = False
+
+    def loss(self, batch: "Batch", progress: float) -> Tensor:
+        """Return the adversary's cross-entropy; see `__call__`."""
+        return self(batch.rows, progress)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return the adversary's."""
+        return list(self.head.parameters())
+
+    def results(self, progress: float) -> dict[str, float]:
+        """Return the reversed gradient's weight: an early best epoch had little of it."""
+        return {"reversal_weight": self.weight * reversal_weight(progress)}
+
     def __call__(self, rows: Tensor, progress: float) -> Tensor:
         """The adversary's cross-entropy for the model's last forward pass.
 
@@ -94,10 +111,6 @@ class GradientReversal(TappedLoss):
         # Without known labels there is no figure; 0 would look like a perfect adversary.
         self.terms = {f"{self.name}_adversary": loss.detach()} if num_known else {}
         return loss
-
-    def weight_after(self, epoch: int, num_epochs: int) -> float:
-        """The reversed gradient's weight at the end of an epoch, counted from 0."""
-        return self.weight * reversal_weight((epoch + 1) / num_epochs)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.weight:g} * {self.name} at layer{self.layer})"

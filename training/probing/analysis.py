@@ -21,7 +21,7 @@ from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_name, open_matrices
 from preprocessing.pipeline.splits import Split
 from training.data.batches import ExampleSet, training_statistics
-from training.engine.fit import Streams
+from training.engine.seeds import RngSeeds
 from training.models.networks import load_extractor, load_whole, to_device
 from training.models.registry import architecture_of, build_network
 from training.models.weights import load_weights, read_description
@@ -291,7 +291,7 @@ class Analyst:
         """Return an extractor, kept; or the random network that the instance's seed stands for."""
         settings = finished.run.instance.settings
         if name == RANDOM:
-            seed = Streams.from_seed(finished.parameters["seed"], number).random_network
+            seed = RngSeeds.from_seed(finished.parameters["seed"], number).random_network
             return to_device(build_network(_architecture(finished), seed), self._device)
         key = (settings.extractor_folder(name), settings.training_defaults.width)
         if key not in self._extractors:

@@ -162,6 +162,11 @@ class TappedLoss:
 
     taps: Taps
 
+    @property
+    def is_open(self) -> bool:
+        """Tell whether forward passes are being listened to."""
+        return self.taps.is_open
+
     def __enter__(self) -> Self:
         self.taps.__enter__()
         return self

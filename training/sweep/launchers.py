@@ -25,12 +25,12 @@ from config.command_line import EXIT_TERMINATED
 from config.process import prepare_process
 from config.selection import CPU
 from config.settings import Cluster
-from training.results.loading import ResultReader
 from training.sweep.execute import RunResult, RunTask, execute
 from training.sweep.runs import Run
 
 if TYPE_CHECKING:
-    from training.sweep.instance import Workshop
+    from training.sweep.input_cache import InputCache
+    from training.sweep.run_context import RunContext
 
 # A forked process cannot use a GPU that its parent has used, and torch's threads are not in it.
 SPAWN = multiprocessing.get_context("spawn")
@@ -46,7 +46,7 @@ class Launcher:
 
     num_slots: float = 1
 
-    def __init__(self, context: "Workshop") -> None:
+    def __init__(self, context: "RunContext") -> None:
         self._context = context
 
     def submit(self, task: RunTask) -> "Future[RunResult]":
@@ -74,7 +74,7 @@ class Launcher:
         """End what is at work; runs keep what their last epochs left."""
 
 
-def train_run(run: Run, context: "Workshop") -> None:
+def train_run(run: Run, context: "RunContext") -> None:
     """Train a run's instance and write its result."""
     from training.sweep.instance import run_instance
 
@@ -134,7 +134,7 @@ def _ctrl_c_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-_worker_context: "list[Workshop]" = []
+_worker_context: "list[RunContext]" = []
 
 
 def _begin_worker(gpus: "multiprocessing.SimpleQueue[int]", num_threads: int) -> None:
@@ -172,33 +172,33 @@ def execute_silently(task: RunTask, action: Callable[[Run], object]) -> RunResul
 
 
 @cache
-def context_on(gpu: int, num_threads: int) -> "Workshop":
+def context_on(gpu: int, num_threads: int) -> "RunContext":
     """Return what the runs of a process share, on a GPU, others computing beside."""
     import torch
 
     from training.engine.devices import choose_device
-    from training.sweep.instance import Workshop
+    from training.sweep.run_context import RunContext
 
     torch.set_num_threads(num_threads)
-    return Workshop(device=choose_device(gpu))
+    return RunContext(choose_device(gpu))
 
 
 def launch_here(
-    gpus: Sequence[int], cluster: Cluster, _runs: Sequence[Run], reader: ResultReader
+    gpus: Sequence[int], cluster: Cluster, _runs: Sequence[Run], inputs: "InputCache"
 ) -> Launcher:
     """Return the launcher of this machine: this process, or one for each run at a time."""
     from training.engine.devices import choose_device
-    from training.sweep.instance import Workshop
+    from training.sweep.run_context import RunContext
 
     devices = [choose_device(gpu) for gpu in gpus]
     slots = slots_of(gpus, cluster)
     if len(slots) > 1:
         return ProcessLauncher(slots, cluster.cpus_per_run)
-    return Launcher(Workshop(device=devices[0], results=reader))
+    return Launcher(RunContext(devices[0], inputs))
 
 
 def launch_on_ray(
-    gpus: Sequence[int], cluster: Cluster, runs: Sequence[Run], _reader: ResultReader
+    gpus: Sequence[int], cluster: Cluster, runs: Sequence[Run], _inputs: "InputCache"
 ) -> Launcher:
     """Return the launcher of a Ray cluster, which gives each run a GPU of its own choice."""
     from training.sweep.ray_launcher import RayLauncher
@@ -207,7 +207,7 @@ def launch_on_ray(
 
 
 # By [cluster] launcher.
-LAUNCHERS: dict[str, Callable[[Sequence[int], Cluster, Sequence[Run], ResultReader], Launcher]] = {
+LAUNCHERS: "dict[str, Callable[[Sequence[int], Cluster, Sequence[Run], InputCache], Launcher]]" = {
     "local": launch_here,
     "ray": launch_on_ray,
 }

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from config.command_line import EXIT_FAILED_RUNS
 from config.errors import UserError
@@ -24,12 +23,11 @@ from training.results.dictionary import InstanceFiles, differences
 from training.results.loading import ResultReader
 from training.results.spreadsheet import is_outdated, update_spreadsheet
 from training.sweep.execute import RunResult, RunTask, attempt, reason_of, tidy
+from training.sweep.input_cache import InputCache
+from training.sweep.inputs import input_fingerprints
 from training.sweep.launchers import LAUNCHERS, Launcher
 from training.sweep.progress import Progress
 from training.sweep.runs import Run, dependencies, files_of
-
-if TYPE_CHECKING:
-    pass
 
 POLL_SECONDS = 2.0
 # An experiment's spreadsheet is written at most so often, and in the end.
@@ -41,7 +39,7 @@ def run_sweep(
     gpus: Sequence[int],
     cluster: Cluster,
     overwrite: bool,
-    reader: ResultReader,
+    inputs: InputCache,
 ) -> int:
     """Run what is not finished, where [cluster] says; return the exit code.
 
@@ -54,11 +52,11 @@ def run_sweep(
             what executes the runs is lost.
     """
     replaced = {run: identity_of(run.files.json_path) for run in runs} if overwrite else {}
-    todo = find_unfinished(runs, replaced, reader) if is_main() else []
+    todo = find_unfinished(runs, replaced, inputs) if is_main() else []
     if is_distributed():
-        return _run_together(runs, todo, gpus, cluster, reader)
-    launcher = LAUNCHERS[cluster.launcher](gpus, cluster, runs, reader)
-    return execute_all(runs, todo, launcher, reader)
+        return _run_together(runs, todo, gpus, cluster, inputs)
+    launcher = LAUNCHERS[cluster.launcher](gpus, cluster, runs, inputs)
+    return execute_all(runs, todo, launcher, inputs.results)
 
 
 def _run_together(
@@ -66,7 +64,7 @@ def _run_together(
     todo: Sequence[RunTask],
     gpus: Sequence[int],
     cluster: Cluster,
-    reader: ResultReader,
+    inputs: InputCache,
 ) -> int:
     """Run in each of several processes, which train every run together."""
     if cluster.launcher != "local":
@@ -74,13 +72,13 @@ def _run_together(
             f"[cluster] launcher = {cluster.launcher}: runs that several processes train together "
             "are launched by torchrun or accelerate alone"
         )
-    from training.sweep.instance import Workshop
+    from training.sweep.run_context import RunContext
     from training.sweep.together import LeadingLauncher, follow
 
-    context = Workshop(device=join_processes(gpus), results=reader)
+    context = RunContext(join_processes(gpus), inputs)
     code = 0
     if is_main():
-        code = execute_all(runs, todo, LeadingLauncher(runs, context), reader)
+        code = execute_all(runs, todo, LeadingLauncher(runs, context), inputs.results)
     else:
         follow(runs, context)
     leave_processes()
@@ -88,26 +86,22 @@ def _run_together(
 
 
 def find_unfinished(
-    runs: Sequence[Run], replaced: Mapping[Run, Identity | None], reader: ResultReader
+    runs: Sequence[Run], replaced: Mapping[Run, Identity | None], inputs: InputCache
 ) -> list[RunTask]:
     """Return tasks for the runs without a result, or with one that is to be replaced.
 
     Raises:
         UserError: a result is there that was made with other parameters or inputs.
     """
-    import torch
 
-    from training.sweep.instance import Workshop, input_fingerprints
-
-    context = Workshop(device=torch.device("cpu"), results=reader)
     tasks = []
     for run in runs:
-        result = None if run in replaced else reader.find(run.files.json_path)
+        result = None if run in replaced else inputs.results.find(run.files.json_path)
         if result is None:
             tasks.append(RunTask(run, replaced.get(run)))
             continue
-        inputs = input_fingerprints(run.instance, context)
-        different = differences(result, run.instance.parameters, inputs)
+        found = input_fingerprints(run.instance, inputs)
+        different = differences(result, run.instance.parameters, found)
         if different:
             raise UserError(
                 f"{display_path(run.files.json_path)}: was produced with different settings "

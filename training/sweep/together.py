@@ -16,13 +16,13 @@ from training.sweep.launchers import Launcher, train_run
 from training.sweep.runs import Run
 
 if TYPE_CHECKING:
-    from training.sweep.instance import Workshop
+    from training.sweep.run_context import RunContext
 
 
 class LeadingLauncher(Launcher):
     """Executes each run while it is submitted, in this process and those that follow it."""
 
-    def __init__(self, runs: Sequence[Run], context: "Workshop") -> None:
+    def __init__(self, runs: Sequence[Run], context: "RunContext") -> None:
         super().__init__(context)
         self._runs = list(runs)
         self._others_wait = True
@@ -50,7 +50,7 @@ class LeadingLauncher(Launcher):
             broadcast(None)
 
 
-def follow(runs: Sequence[Run], context: "Workshop") -> None:
+def follow(runs: Sequence[Run], context: "RunContext") -> None:
     """Train the runs that the main process names by their index, until it names no more."""
     number: int | None = broadcast(None)
     while number is not None:

@@ -1,7 +1,6 @@
 """Batches: normalisation, random offsets, the order; in memory and read ahead from the disk."""
 
 import threading
-import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,16 +11,14 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from preprocessing.pipeline.matrices import open_matrices
 from training.data.batches import (
     BATCHES_AHEAD,
     ExampleSet,
     Normalization,
-    ResidentBudget,
     read_ahead,
     training_statistics,
 )
-from training.engine.folds import load_fold
+from training.data.device_memory import has_room
 from training.models.weights import load_weights
 
 if TYPE_CHECKING:
@@ -78,7 +75,7 @@ def resident_and_mapped(
     common = (target, np.array(rows, dtype=np.int64), Normalization(0.2, 0.7), device, free_frames)
     resident = ExampleSet(predictors, *common)
     with monkeypatch.context() as patch:
-        patch.setattr("training.data.batches.RESIDENT_SHARE", 0)
+        patch.setattr("training.data.batches.has_room", lambda *_: False)
         mapped = ExampleSet(np.load(path, mmap_mode="r"), *common)
     assert (resident.is_resident, mapped.is_resident) == (True, False)
     return resident, mapped
@@ -120,47 +117,6 @@ def test_statistics_of_a_set_that_cannot_be_normalised(value: float) -> None:
     predictors = np.full((4, 5, 3), value, dtype=np.float32)
     with pytest.raises(ValueError, match="all the same, or not finite"):
         training_statistics(predictors, np.arange(4))
-
-
-class Reads:
-    """Stands for a memory map; notes which examples are asked for together."""
-
-    def __init__(self, values: npt.NDArray[np.float32]) -> None:
-        self.values = values
-        self.shape, self.itemsize = values.shape, values.itemsize
-        self.chunks: list[list[int]] = []
-
-    def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        self.chunks.append(rows.tolist())
-        return self.values[rows]
-
-
-@pytest.mark.parametrize(("num_bytes", "longest"), [(7 * 96, 7), (7 * 96 + 95, 7), (1, 1)])
-def test_statistics_read_a_file_from_its_start_to_its_end_in_small_parts(
-    monkeypatch: pytest.MonkeyPatch, num_bytes: int, longest: int
-) -> None:
-    monkeypatch.setattr("training.data.batches.CHUNK_BYTES", num_bytes)
-    reads: Any = Reads(numbered(40))
-    rows = np.random.default_rng(1).permutation(40)[:25]
-    found = training_statistics(reads, rows)
-    assert [row for chunk in reads.chunks for row in chunk] == sorted(rows.tolist())
-    assert max(map(len, reads.chunks)) == longest
-    assert found.std == pytest.approx(numbered(40)[rows].std(dtype=np.float64), rel=1e-12)
-
-
-def test_statistics_need_no_more_memory_for_more_examples(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("training.data.batches.CHUNK_BYTES", 2**16)
-    np.save(tmp_path / "a.npy", numbered(500, 64, 64))
-    predictors = np.load(tmp_path / "a.npy", mmap_mode="r")
-    assert predictors.nbytes > 100 * 2**16
-    tracemalloc.start()
-    try:
-        training_statistics(predictors, np.arange(500))
-        assert tracemalloc.get_traced_memory()[1] < 8 * 2**16
-    finally:
-        tracemalloc.stop()
 
 
 def test_all_sets_are_normalised_by_the_same_statistics(bands: "Examples") -> None:
@@ -216,13 +172,6 @@ def test_examples_read_from_the_disk_are_those_that_lie_in_memory(
     assert torch.equal(*states)
 
 
-def test_mapped_examples_are_normalised_in_single_precision(pair: Pair) -> None:
-    expected = (numbered(12)[2:11] - np.float32(0.2)) / np.float32(0.7)
-    for examples in pair:
-        inputs = torch.cat([batch.inputs for batch in examples.batches(4)])
-        np.testing.assert_array_equal(inputs[:, 0].cpu(), expected)
-
-
 @pytest.mark.parametrize("number", [0, 1])
 def test_rows_name_each_example_of_a_shuffled_batch(pair: Pair, number: int) -> None:
     examples = pair[number]
@@ -235,11 +184,6 @@ def test_rows_name_each_example_of_a_shuffled_batch(pair: Pair, number: int) -> 
         assert batch.labels.tolist() == (100 + batch.rows).tolist()
         seen += batch.rows.tolist()
     assert seen != sorted(seen) == list(range(2, 11)) == examples.rows.tolist()
-
-
-def test_a_set_is_random_if_its_examples_may_move() -> None:
-    assert not set_of(numbered(3)).is_random
-    assert set_of(numbered(3), free_frames=[0, 2, 0]).is_random
 
 
 def open_files_and_threads() -> tuple[int, int]:
@@ -272,17 +216,6 @@ def test_threads_and_files_are_gone_however_an_epoch_ends(
     for _ in range(20):
         stop(pair[1])
     assert open_files_and_threads() == before
-
-
-def test_only_mapped_sets_have_a_thread_and_only_while_they_are_read(pair: Pair) -> None:
-    before = threading.active_count()
-    for examples, expected in zip(pair, (0, 1), strict=True):
-        batches: Any = examples.batches(2)
-        assert threading.active_count() == before
-        next(batches)
-        assert threading.active_count() == before + expected
-        batches.close()
-        assert threading.active_count() == before
 
 
 def test_the_next_batches_are_read_while_one_is_used() -> None:
@@ -318,49 +251,25 @@ def test_a_failed_read_ends_the_epoch_with_its_error(
     assert threading.active_count() == before
 
 
-def test_a_file_without_its_name_is_still_read(pair: Pair) -> None:
-    memory_map = pair[1]._predictors
-    assert isinstance(memory_map, np.memmap)
-    Path(str(memory_map.filename)).unlink()
-    for first, second in zip(*(each.batches(4) for each in pair), strict=True):
-        assert torch.equal(first.inputs, second.inputs)
-
-
 def test_a_training_is_the_same_from_memory_and_from_the_disk(
     monkeypatch: pytest.MonkeyPatch, suite: "Suite"
 ) -> None:
     suite.write_matrices()
     suite.write_experiment(1)
-    shares_that_read_ahead = set()
+    read_ahead_with = set()
     states = []
-    for share in (0.4, 0.0):
+    for fits in (True, False):
 
-        def noting(*arguments: Any, share: float = share) -> Any:
-            shares_that_read_ahead.add(share)
+        def noting(*arguments: Any, fits: bool = fits) -> Any:
+            read_ahead_with.add(fits)
             return read_ahead(*arguments)
 
-        monkeypatch.setattr("training.data.batches.RESIDENT_SHARE", share)
+        monkeypatch.setattr("training.data.batches.has_room", lambda *_, fits=fits: fits)
         monkeypatch.setattr("training.data.batches.read_ahead", noting)
         suite.run(1)
         states.append(load_weights(suite.files(1).model(0)))
-    assert shares_that_read_ahead == {0.0}
+    assert read_ahead_with == {False}
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-
-
-def test_a_set_that_is_loaded_in_parts_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.data.batches.CHUNK_BYTES", 3 * 96)
-    rows = [7, 2, 5, 0, 9, 1, 3]
-    inputs = next(set_of(numbered(10), rows).batches(7)).inputs[:, 0]
-    np.testing.assert_array_equal(inputs, numbered(10)[rows])
-
-
-def test_a_set_leaves_the_matrices_as_they_are(bands: "Examples") -> None:
-    before = bands.predictors.copy()
-    examples = ExampleSet(
-        bands.predictors, bands.target, np.arange(60), Normalization(5.0, 3.0), CPU
-    )
-    list(examples.batches(10))
-    np.testing.assert_array_equal(bands.predictors, before)
 
 
 def test_an_epoch_holds_every_example_once_in_an_order_of_its_generator() -> None:
@@ -372,20 +281,6 @@ def test_an_epoch_holds_every_example_once_in_an_order_of_its_generator() -> Non
     np.testing.assert_array_equal(inputs, numbered(23))
     assert epoch(examples, 5, seed=1)[0] == first
     assert epoch(examples, 5, seed=2)[0] != first
-
-
-def test_epochs_of_one_generator_differ_in_their_order() -> None:
-    examples, generator = set_of(numbered(23)), torch.Generator().manual_seed(3)
-    orders = [
-        [batch.labels.tolist() for batch in examples.training_batches(5, True, generator)]
-        for _ in range(2)
-    ]
-    assert orders[0] != orders[1]
-
-
-def test_without_shuffling_an_epoch_has_the_stored_order() -> None:
-    labels, _ = epoch(set_of(numbered(11)), 4, seed=1, shuffle=False)
-    assert labels == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
 
 
 def test_drawing_an_epoch_leaves_torchs_own_random_state_alone(pair: Pair) -> None:
@@ -423,26 +318,6 @@ def test_random_offsets_stay_within_the_free_frames_and_lose_nothing() -> None:
     assert seen == [set(range(frames + 1)) for frames in free]
 
 
-def test_offsets_are_drawn_anew_in_each_epoch_and_for_each_example() -> None:
-    free = [8] * 20
-    examples = set_of(padded(20, 12, free), free_frames=free)
-    generator = torch.Generator().manual_seed(0)
-    starts = []
-    for _ in range(2):
-        batches = list(examples.training_batches(20, False, generator))
-        inputs = batches[0].inputs[:, 0]
-        starts.append([int((example != 0).any(dim=1).nonzero()[0]) for example in inputs])
-    assert starts[0] != starts[1]
-    assert len(set(starts[0])) > 3
-
-
-def test_only_training_batches_are_moved() -> None:
-    free = [8] * 5
-    values = padded(5, 12, free)
-    batch = next(set_of(values, free_frames=free).batches(5))
-    np.testing.assert_array_equal(batch.inputs[:, 0], values)
-
-
 def test_free_frames_belong_to_the_rows_of_the_set() -> None:
     free = [0, 8, 0, 8]
     values = padded(4, 12, free)
@@ -453,36 +328,7 @@ def test_free_frames_belong_to_the_rows_of_the_set() -> None:
         np.testing.assert_array_equal(batch.inputs[:, 0], values[[2, 0]])
 
 
-def test_sets_of_one_budget_take_no_more_than_its_share_together(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # An example has 96 bytes, so the share is that of 10 examples and a half.
-    monkeypatch.setattr("training.data.batches.free_bytes", lambda _device: 10.5 * 96 / 0.4)
-    values = numbered(20)
-
-    def resident(sizes: list[int], budget: ResidentBudget | None) -> list[bool]:
-        target = np.zeros(20, dtype=np.int64)
-        return [
-            ExampleSet(values, target, np.arange(size), UNCHANGED, CPU, budget=budget).is_resident
-            for size in sizes
-        ]
-
-    assert resident([6, 6, 4, 1], ResidentBudget(CPU)) == [True, False, True, False]
-    assert resident([11, 10], ResidentBudget(CPU)) == [False, True]
-    assert resident([6, 6, 11], None) == [True, True, False]
-
-
-def test_the_sets_of_a_fold_have_one_budget(
-    monkeypatch: pytest.MonkeyPatch, suite: "Suite"
-) -> None:
-    suite.write_matrices()
-    matrices = open_matrices(suite.matrices, "tiny")
-    (split,) = matrices.folds((0.7, 0.2, 0.1), 1)
-    example_bytes = 4 * 40 * 33
-    # Enough for the 42 training examples and the 6 of the test, but not for the other 12.
-    monkeypatch.setattr(
-        "training.data.batches.free_bytes", lambda _device: 50 * example_bytes / 0.4
-    )
-    fold = load_fold(matrices, split, CPU, random_offset=False)
-    found = {name: (len(each), each.is_resident) for name, each in fold.sets.items()}
-    assert found == {"training": (42, True), "validation": (12, False), "test": (6, True)}
+def test_what_is_a_small_part_of_the_free_memory_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.data.device_memory.free_bytes", lambda _device: 1000)
+    assert has_room(CPU, 399)
+    assert not has_room(CPU, 400)

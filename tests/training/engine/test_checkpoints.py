@@ -74,15 +74,19 @@ def prepared(suite: "Suite", **training: Any) -> "Suite":
     return suite
 
 
-@pytest.mark.parametrize("aggregation", ["gram", "stochastic_pairwise"])
-@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"at_aggregation": "stochastic_pairwise", "choose_optimizer": "rmsprop"},
+        {"gradient_reversal_label": "class_name", "gradient_reversal_layer": 2},
+    ],
+)
 def test_a_run_that_is_stopped_after_each_epoch_is_the_same_run(
     make_suite: Callable[[], "Suite"],
     monkeypatch: pytest.MonkeyPatch,
-    aggregation: str,
-    optimizer: str,
+    values: dict[str, Any],
 ) -> None:
-    values = {"at_aggregation": aggregation, "choose_optimizer": optimizer, "patience": NUM_EPOCHS}
+    """Random blocks, the optimizer's and the adversary's state, and the histories go on."""
     undisturbed = prepared(make_suite(), **values)
     undisturbed.run(1)
     disturbed = prepared(make_suite(), **values)
@@ -98,22 +102,7 @@ def test_a_run_that_is_stopped_after_each_epoch_is_the_same_run(
     assert list(disturbed.files(1).unfinished.iterdir()) == []
 
 
-def test_a_run_that_early_stopping_ends_is_not_prolonged(
-    make_suite: Callable[[], "Suite"], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    values = {"num_epochs": 20, "learning_rate": 0.02, "patience": 2}
-    undisturbed = prepared(make_suite(), **values)
-    length = len(undisturbed.run(1)["0"]["val_loss_hist"])
-    assert length < 20
-    disturbed = prepared(make_suite(), **values)
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        Interruption(patched, fitting, "_train_epoch", after=length - 1)
-        disturbed.run(1)
-    disturbed.run(1)
-    assert_equal(undisturbed, disturbed)
-
-
-@pytest.mark.parametrize("function", ["save_weights", "write_json", "write_result"])
+@pytest.mark.parametrize("function", ["write_json", "write_result"])
 def test_finished_folds_are_not_trained_again(
     make_suite: Callable[[], "Suite"], monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:
@@ -133,17 +122,13 @@ def test_finished_folds_are_not_trained_again(
     assert_equal(undisturbed, disturbed, num_folds=3)
 
 
-def test_what_another_training_left_is_not_taken(
-    make_suite: Callable[[], "Suite"], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    undisturbed = prepared(make_suite())
-    undisturbed.run(1, seed=4)
-    disturbed = prepared(make_suite())
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        Interruption(patched, fitting, "_train_epoch", after=2)
-        disturbed.run(1, seed=3)
-    disturbed.run(1, seed=4)
-    assert_equal(undisturbed, disturbed)
+def test_a_state_is_of_one_training_and_batch_size(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "state.pt", "this training", 20)
+    checkpoint.save({"epoch": 3})
+    assert checkpoint.read() == {"epoch": 3}
+    assert checkpoint.of_batch_size(20).read() == {"epoch": 3}
+    assert checkpoint.of_batch_size(10).read() is None
+    assert Checkpoint(tmp_path / "state.pt", "another training", 20).read() is None
 
 
 @pytest.mark.parametrize("content", [b"", b"no state", b"\x80\x04\x95"])
@@ -162,7 +147,9 @@ def test_nothing_is_read_from_a_file_that_would_run_code(tmp_path: Path) -> None
             return (Path.touch, (tmp_path / "touched",))
 
     path = tmp_path / "state.pt"
-    torch.save({"fingerprint": "this training", "state": Harmful()}, path)
+    torch.save(
+        {"fingerprint": Checkpoint(path, "this training").fingerprint, "state": Harmful()}, path
+    )
     assert Checkpoint(path, "this training").read() is None
     assert not (tmp_path / "touched").exists()
 

@@ -1,13 +1,20 @@
-"""An Accelerator for a training by itself, whatever an environment says of other processes."""
+"""An Accelerator for a training by itself, and torch_compile."""
 
 import os
+import shutil
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
+from config.errors import UserError
 from training.engine.devices import build_accelerator
 from training.engine.distributed import is_distributed, is_main
+
+if TYPE_CHECKING:
+    from tests.conftest import Suite
 
 
 @pytest.mark.parametrize(
@@ -30,3 +37,38 @@ def test_a_run_by_itself_joins_nobody(
     assert accelerator.num_processes == 1
     assert not torch.distributed.is_initialized()
     assert {name: os.environ[name] for name in variables} == variables
+
+
+AGAINST_NOISE = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": "3"}
+
+
+@pytest.fixture
+def quick_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs are captured and differentiated as by default, but no C++ is written."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+
+
+@pytest.mark.usefixtures("quick_backend")
+def test_a_compiled_training_is_the_same_training(suite: "Suite") -> None:
+    suite.write_matrices()
+    suite.write_extractor()
+    suite.write_experiment(1)
+    suite.write_experiment(2, AGAINST_NOISE)
+    # The baseline comes first: its graph, which has no taps, must not serve the second run.
+    for identifier in (1, 2):
+        compiled = suite.run(identifier, torch_compile=True, num_epochs=1)["0"]
+        plain = suite.run(identifier, num_epochs=1)["0"]
+        histories = [name for name in plain if name.endswith("_hist")]
+        assert ("train_feature_loss_hist" in histories) == (identifier == 2)
+        for name in (*histories, "test_loss", "test_acc"):
+            assert compiled[name] == pytest.approx(plain[name], rel=1e-4)
+        (model,) = (suite.results / f"experiment_{identifier}" / "models").glob("*.pt")
+        assert "features.0.weight" in torch.load(model, weights_only=True)
+
+
+def test_without_a_compiler_it_is_refused(suite: "Suite", monkeypatch: pytest.MonkeyPatch) -> None:
+    suite.write_matrices()
+    suite.write_experiment(1)
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    with pytest.raises(UserError, match=r"torch_compile = True: needs a C\+\+ compiler"):
+        suite.run(1, torch_compile=True)

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.gram import LiveMemory
 from config.errors import UserError
-from training.engine.gradient_proof import layer_gradients
+from training.engine.checks import layer_gradients
 from training.methods.anti_transfer import AntiTransferLoss
 from training.models.vgg import VGG16
 from training.similarity.aggregations import AGGREGATIONS, POOL

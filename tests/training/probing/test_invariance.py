@@ -135,7 +135,7 @@ def test_what_is_in_the_input_is_found_and_what_is_not_is_not(trained: "Suite") 
 def test_the_frozen_network_is_the_one_that_was_used(trained: "Suite") -> None:
     import torch
 
-    from training.engine.fit import Streams
+    from training.engine.seeds import RngSeeds
     from training.models.registry import architecture_of, build_network
     from training.models.vgg import VGG16
 
@@ -143,7 +143,7 @@ def test_the_frozen_network_is_the_one_that_was_used(trained: "Suite") -> None:
     assert networks["random"] == "seed 0"
     # The random network's first layer on the test set, apart from the code that is tested.
     architecture = architecture_of(3, 1 / 32)
-    drawn = build_network(architecture, Streams.from_seed(0, 0).random_network)
+    drawn = build_network(architecture, RngSeeds.from_seed(0, 0).random_network)
     model, frozen = (VGG16(3, width=1 / 32).eval() for _ in range(2))
     frozen.load_state_dict(drawn.state_dict())
     model.load_state_dict(torch.load(trained.files(3).model(0), weights_only=True))

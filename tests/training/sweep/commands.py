@@ -19,7 +19,7 @@ import psutil
 import experiments_manager
 from config.experiments import load_experiments
 from training.models.weights import load_weights
-from training.results.loading import ResultReader
+from training.sweep.input_cache import InputCache
 from training.sweep.runs import Run, files_of
 from training.sweep.schedule import run_sweep
 
@@ -98,7 +98,7 @@ def runs_of(suite: "Suite", **overrides: Any) -> list[Run]:
 def run_here(runs: list[Run], overwrite: bool = False) -> int:
     """One run after the other, in this process."""
     cluster = runs[0].instance.settings.cluster
-    return run_sweep(runs, [CPU], cluster, overwrite, ResultReader())
+    return run_sweep(runs, [CPU], cluster, overwrite, InputCache())
 
 
 def write_three(suite: "Suite", **training: Any) -> None:

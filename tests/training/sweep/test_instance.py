@@ -1,4 +1,4 @@
-"""One instance from matrices to result: its figures recomputed, seeds, frozen networks."""
+"""One instance from matrices to result: its metrics recomputed, seeds, frozen networks."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,10 @@ from training.models.registry import build_network
 from training.models.vgg import CONVOLUTION_INDICES, VGG16
 from training.similarity.layer_loss import aggregate, layer_loss
 from training.sweep import instance as instance_module
-from training.sweep.instance import Workshop, input_fingerprints, run_instance
+from training.sweep.input_cache import InputCache
+from training.sweep.inputs import input_fingerprints
+from training.sweep.instance import run_instance
+from training.sweep.run_context import RunContext
 
 if TYPE_CHECKING:
     from tests.conftest import Examples, Suite
@@ -64,7 +67,7 @@ def set_labels(examples: "Examples", fold: dict[str, Any], prefix: str) -> Any:
     return examples.target[rows_of(fold[SETS[prefix]])]
 
 
-def macro_figures(labels: Any, predictions: Any) -> dict[str, float]:
+def macro_metrics(labels: Any, predictions: Any) -> dict[str, float]:
     """Accuracy and means over classes, counted one by one."""
     rows = []
     for name in sorted({*labels.tolist(), *predictions.tolist()}):
@@ -76,19 +79,6 @@ def macro_figures(labels: Any, predictions: Any) -> dict[str, float]:
     precision, recall, f1 = (sum(column) / len(rows) for column in zip(*rows, strict=True))
     accuracy = sum(labels == predictions) / len(labels)
     return {"acc": accuracy, "precision": precision, "recall": recall, "f1": f1}
-
-
-def assert_plain(value: Any) -> None:
-    """Dictionaries, lists, texts and numbers of Python itself, and nothing else."""
-    if type(value) is dict:
-        assert {type(key) for key in value} <= {str, int}
-        for each in value.values():
-            assert_plain(each)
-    elif type(value) is list:
-        for each in value:
-            assert_plain(each)
-    else:
-        assert value is None or type(value) in (str, int, float, bool), repr(value)
 
 
 @pytest.fixture(scope="module")
@@ -123,39 +113,7 @@ def test_the_dictionary_has_the_published_keys_and_those_added(trained: "Suite")
         assert set(dictionary["summary"][name]) == statistics
 
 
-def test_the_dictionary_holds_plain_values_that_its_twin_repeats(trained: "Suite") -> None:
-    dictionary = load_dictionary(trained, 28)
-    assert_plain(dictionary)
-    twin = json.loads(trained.files(28).json_path.read_text())
-    assert {key: twin[str(key)] for key in dictionary} == dictionary
-    assert twin["parameters"] == dictionary["summary"]["parameters"]
-    instance = trained.instance(
-        28, num_epochs=3, learning_rate=0.003, save_best_model_metric="val_acc"
-    )
-    assert dictionary["summary"]["parameters"] == instance.parameters
-
-
-def test_histories_have_a_value_per_epoch_and_add_up(trained: "Suite") -> None:
-    fold = load_dictionary(trained, 28)[0]
-    histories = {key: np.array(values) for key, values in fold.items() if key.endswith("_hist")}
-    assert {len(values) for values in histories.values()} == {3}
-    for prefix in ("train", "val"):
-        feature = histories[f"{prefix}_feature_loss_hist"]
-        total = histories[f"{prefix}_task_loss_hist"] + feature
-        np.testing.assert_allclose(histories[f"{prefix}_loss_hist"], total, rtol=1e-6)
-        term = histories[f"{prefix}_noisyspeech_layer13_loss_hist"]
-        np.testing.assert_allclose(feature, term, rtol=1e-6)
-
-
-def test_the_sets_hold_every_clip_once(trained: "Suite") -> None:
-    fold = load_dictionary(trained, 28)[0]
-    assert [len(fold[key]) for key in SETS.values()] == [42, 12, 6]
-    assert [fold[f"{prefix}_examples"] for prefix in SETS] == [42, 12, 6]
-    everything = [group for key in SETS.values() for group in fold[key]]
-    assert rows_of(everything) == list(range(60))
-
-
-def test_final_figures_are_those_of_the_stored_best_weights(
+def test_final_metrics_are_those_of_the_stored_best_weights(
     trained: "Suite", bands: "Examples"
 ) -> None:
     fold = load_dictionary(trained, 28)[0]
@@ -179,8 +137,8 @@ def test_final_figures_are_those_of_the_stored_best_weights(
                 )
                 for batch in torch.split(inputs, 10)
             ) / len(inputs)
-        figures = macro_figures(labels, logits.argmax(1).numpy())
-        for metric, value in figures.items():
+        metrics = macro_metrics(labels, logits.argmax(1).numpy())
+        for metric, value in metrics.items():
             assert fold[f"{prefix}_{metric}"] == pytest.approx(value), (prefix, metric)
         assert fold[f"{prefix}_task_loss"] == pytest.approx(task_loss, rel=1e-4)
         assert fold[f"{prefix}_feature_loss"] == pytest.approx(feature_loss, rel=1e-4)
@@ -191,17 +149,6 @@ def test_final_figures_are_those_of_the_stored_best_weights(
         assert fold[f"train_{name}"] == pytest.approx(fold[f"train_{name}_hist"][best], rel=1e-6)
 
 
-def test_parameters_are_written_for_people(trained: "Suite") -> None:
-    text = trained.files(28).parameters.read_text(encoding="utf-8")
-    training, model = text.split("MODEL PARAMETERS:\n")
-    assert training.startswith("TRAINING PARAMETERS:\n")
-    for line in ("learning_rate:0.003", "at_layer:13", "comment_2:layer13", "width:0.03125"):
-        assert f"\n{line}\n" in training
-    weights = stored_weights(trained, 28)
-    assert f"num_parameters:{sum(each.numel() for each in weights.values())}\n" in model
-    assert "example_frames:40\nexample_bins:33\n" in model
-
-
 def test_the_twin_says_what_data_and_extractors_it_was_made_from(trained: "Suite") -> None:
     twin = json.loads(trained.files(28).json_path.read_text())
     extractor = json.loads((trained.extractors / "noisyspeech" / "extractor.json").read_text())
@@ -209,7 +156,7 @@ def test_the_twin_says_what_data_and_extractors_it_was_made_from(trained: "Suite
         "data": "data of tiny",
         "extractor noisyspeech": extractor["weights_fingerprint"],
     }
-    assert twin["inputs"] == input_fingerprints(trained.instance(28), Workshop(CPU))
+    assert twin["inputs"] == input_fingerprints(trained.instance(28), InputCache())
 
 
 class Watched:
@@ -274,22 +221,6 @@ def test_a_repetition_starts_alike_and_sees_the_same_batches_in_every_experiment
     assert not torch.equal(other.inputs[0], baseline.inputs[0])
 
 
-def test_the_same_parameters_give_bit_equal_weights(make_suite: Callable[[], "Suite"]) -> None:
-    runs = []
-    for disturbance in (1, 2):
-        suite = make_suite()
-        suite.write_matrices()
-        suite.write_extractor()
-        suite.write_experiment(28, AGAINST_NOISE)
-        torch.manual_seed(disturbance)
-        runs.append((suite.run(28, num_epochs=1), stored_weights(suite, 28)))
-    (first, first_weights), (second, second_weights) = runs
-    assert first == second
-    assert first_weights.keys() == second_weights.keys()
-    for name, value in first_weights.items():
-        assert torch.equal(value, second_weights[name])
-
-
 def test_several_frozen_networks_each_with_its_layers_and_weight(
     suite: "Suite", bands: "Examples"
 ) -> None:
@@ -336,16 +267,6 @@ def test_several_frozen_networks_each_with_its_layers_and_weight(
         assert stored == pytest.approx(value, rel=1e-4)
         total += value
     assert fold["val_feature_loss"] == pytest.approx(total, rel=1e-4)
-
-
-def test_the_input_of_the_first_convolution_is_refused(suite: "Suite") -> None:
-    suite.write_matrices()
-    suite.write_extractor()
-    suite.write_experiment(28, {**AGAINST_NOISE, "at_layer": 1, "at_tap": "input"})
-    with pytest.raises(UserError, match=r"cannot act on noisyspeech_layer1: no gradient"):
-        suite.run(28)
-    assert not suite.files(28).json_path.exists()
-    assert not suite.files(28).model(0).exists()
 
 
 def test_a_diverging_training_leaves_nothing(suite: "Suite") -> None:
@@ -452,15 +373,26 @@ def test_an_interrupted_second_run_does_not_pass_for_the_first(
 
 def test_instances_share_the_sets_of_a_fold_but_not_those_of_another(suite: "Suite") -> None:
     suite.write_matrices()
-    workshop = Workshop(CPU)
-    matrices = workshop.matrices(suite.settings(), "tiny_spectrum_fast")
-    assert workshop.matrices(suite.settings(), "tiny_spectrum_fast") is matrices
+    context = RunContext(CPU)
+    matrices = context.inputs.matrices(suite.matrices, "tiny_spectrum_fast")
+    assert context.inputs.matrices(suite.matrices, "tiny_spectrum_fast") is matrices
     split = matrices.folds((0.7, 0.2, 0.1), 1)[0]
-    fold = workshop.fold(matrices, split)
-    assert workshop.fold(matrices, split) is fold
+    fold = context.fold(matrices, split)
+    assert context.fold(matrices, split) is fold
     turned = type(split)(split.train, split.test, split.validation)
-    other = workshop.fold(matrices, turned)
+    other = context.fold(matrices, turned)
     assert [len(other.sets[name]) for name in ("training", "validation", "test")] == [42, 6, 12]
+
+
+def test_an_extractor_is_read_once_for_a_sweep(suite: "Suite") -> None:
+    suite.write_extractor()
+    suite.write_experiment(28, AGAINST_NOISE, {"repeat": 2})
+    context = RunContext(CPU)
+    settings = suite.instance(28).settings
+    first = context.extractor(settings, "noisyspeech", keeps_classifier=False)
+    assert context.extractor(suite.instance(28, 2).settings, "noisyspeech", False) is first
+    whole = context.extractor(settings, "noisyspeech", keeps_classifier=True)
+    assert len(list(whole.parameters())) > len(list(first.parameters()))
 
 
 @pytest.mark.parametrize("aggregation", ["gram", "pairwise"])
@@ -488,7 +420,7 @@ def test_the_settings_of_an_instance_decide_its_fit(
     """Every key reaches the loop under its own name."""
     seen = {}
 
-    def noted(model: Any, penalties: Any, fold: Any, options: Any, *_: Any) -> Any:
+    def noted(_learner: Any, _fold: Any, options: Any, *_: Any) -> Any:
         seen.update(vars(options))
         raise UserError("seen")
 
@@ -507,7 +439,7 @@ def test_the_settings_of_an_instance_decide_its_fit(
     for early_stopping, patience in ((True, 3), (False, None)):
         instance = suite.instance(5, early_stopping=early_stopping, **chosen)
         with pytest.raises(UserError, match="seen"):
-            run_instance(instance, files, Workshop(CPU), "test")
+            run_instance(instance, files, RunContext(CPU), "test")
         assert seen == {
             "num_epochs": 7,
             "batch_size": 11,
@@ -515,5 +447,4 @@ def test_the_settings_of_an_instance_decide_its_fit(
             "best_metric": "val_acc",
             "train_metrics": "running",
             "shuffle": False,
-            "task": "classification",
         }

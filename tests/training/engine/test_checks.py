@@ -1,12 +1,14 @@
-"""Trainings that go wrong are named and stopped."""
+"""Trainings that cannot learn or go wrong are named and stopped."""
 
+import copy
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from config.errors import UserError
 from preprocessing.pipeline.splits import split_groups
@@ -14,13 +16,15 @@ from training.data.batches import ExampleSet, Normalization
 from training.engine.checks import (
     TrainingError,
     activation_norms,
-    missing_classes,
+    layer_gradients,
     refuse_divergence,
     refuse_vanished,
 )
 from training.engine.devices import build_accelerator
 from training.engine.step import Learner, build_optimizer
 from training.methods.anti_transfer import AntiTransferLoss
+from training.models.vgg import VGG16
+from training.similarity.layer_loss import aggregate, layer_loss
 
 if TYPE_CHECKING:
     from tests.conftest import Examples, Suite
@@ -43,12 +47,12 @@ def test_a_loss_that_is_no_number(value: float, which: str) -> None:
     [(2.0, 1999.0, False), (2.0, 2001.0, True), (1e-6, 999.0, False), (None, 1e9, False)],
 )
 def test_a_loss_that_explodes(first: float | None, loss: float, is_refused: bool) -> None:
-    figures = {"loss": loss, "task_loss": loss}
+    metrics = {"loss": loss, "task_loss": loss}
     if not is_refused:
-        refuse_divergence(figures, GOOD, first, epoch=5)
+        refuse_divergence(metrics, GOOD, first, epoch=5)
         return
     with pytest.raises(TrainingError, match=r"exploded from 2 .* to 2e\+03 after epoch 6"):
-        refuse_divergence(figures, GOOD, first, epoch=5)
+        refuse_divergence(metrics, GOOD, first, epoch=5)
 
 
 def test_activations_that_vanish() -> None:
@@ -78,11 +82,6 @@ def test_norms_are_root_mean_squares_of_the_first_examples() -> None:
     expected = model[0](inputs).relu().detach().numpy()
     assert found == {"noise_layer1": pytest.approx(np.sqrt((expected.astype(float) ** 2).mean()))}
     assert model.training
-
-
-def test_missing_classes() -> None:
-    assert missing_classes(torch.tensor([0, 3, 3, 5]), 6) == [1, 2, 4]
-    assert missing_classes(torch.tensor([1, 0]), 2) == []
 
 
 def test_a_training_whose_activations_vanish_is_stopped(
@@ -129,3 +128,96 @@ def test_a_class_that_no_test_example_has_is_named(
     suite.run(1, num_epochs=1)
     said = capsys.readouterr().out
     assert "the test set has no example of 1 of 3 classes: class1" in said
+
+
+def small(seed: int = 0, num_classes: int = 3) -> VGG16:
+    torch.manual_seed(seed)
+    return VGG16(num_classes, width=1 / 16)
+
+
+@pytest.fixture
+def inputs() -> Tensor:
+    return torch.randn(3, 1, 32, 40, generator=torch.Generator().manual_seed(5))
+
+
+def without_gradient(model: nn.Module, penalty: AntiTransferLoss, inputs: Tensor) -> list[str]:
+    return [each.name for each in layer_gradients(model, penalty, inputs) if not each.arrives]
+
+
+def num_hooks(*models: nn.Module) -> int:
+    modules = [module for model in models for module in model.modules()]
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules)
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_every_penalised_layer_gets_a_gradient(inputs: Tensor, is_open: bool) -> None:
+    model, frozen = small(0).train(), small(1)
+    penalty = AntiTransferLoss(model, frozen, range(1, 14))
+    if is_open:
+        penalty.__enter__()
+    assert without_gradient(model, penalty, inputs) == []
+    assert [g.name for g in layer_gradients(model, penalty, inputs)] == [
+        f"frozen_layer{layer}" for layer in range(1, 14)
+    ]
+    assert penalty.taps.is_open is is_open
+    penalty.__exit__(None, None, None)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert model.training
+    assert penalty.terms == {}
+    assert num_hooks(model, frozen) == 0
+
+
+def test_gradient_norms(inputs: Tensor) -> None:
+    model, frozen = small(0).eval(), small(1)
+    (found,) = layer_gradients(model, AntiTransferLoss(model, frozen, [3], beta=3), inputs)
+    activation = model.features[:7](inputs)
+    value = 3 * layer_loss(activation, aggregate(frozen.features[:7](inputs)))
+    grads = torch.autograd.grad(value, [activation, *model.features[:7].parameters()])
+    assert found.activation == pytest.approx(float(grads[0].norm()), rel=1e-4)
+    expected = math.sqrt(sum(float(grad.square().sum()) for grad in grads[1:]))
+    assert found.parameters == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_gradient_check_does_not_shift_the_stochastic_blocks(inputs: Tensor) -> None:
+    model, frozen = small(0).eval(), small(1)
+
+    def values(check: bool) -> list[float]:
+        with AntiTransferLoss(model, frozen, [13], "stochastic_pairwise") as penalty:
+            if check:
+                layer_gradients(model, penalty, inputs)
+            result = []
+            for _ in range(6):
+                model(inputs)
+                result.append(float(penalty(inputs).detach()))
+            return result
+
+    assert values(check=True) == values(check=False)
+
+
+def test_the_input_of_the_first_convolution_gets_no_gradient(inputs: Tensor) -> None:
+    model, frozen = small(0), small(1)
+    penalty = AntiTransferLoss(model, frozen, [1, 2], tap="input", name="release")
+    found = layer_gradients(model, penalty, inputs)[0]
+    assert (found.name, found.activation, found.parameters) == ("release_layer1", 0.0, 0.0)
+
+
+def test_a_dead_or_saturated_layer_gets_no_gradient(inputs: Tensor) -> None:
+    model, frozen = small(0), small(1)
+    with torch.no_grad():
+        model.get_parameter("features.10.bias").fill_(-1e6)
+    penalty = AntiTransferLoss(model, frozen, [2, 5])
+    assert without_gradient(model, penalty, inputs) == ["frozen_layer5"]
+    penalty = AntiTransferLoss(model, frozen, [2], "sum", "mse_sigmoid")
+    assert len(without_gradient(model, penalty, 1e3 * inputs)) == 1
+
+
+def test_the_gradient_check_changes_no_running_statistics(inputs: Tensor) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Dropout(0.5))
+    frozen = copy.deepcopy(model)
+    with torch.no_grad():
+        frozen[0].weight.mul_(-1)  # type: ignore[operator]
+    before = copy.deepcopy(model.state_dict())
+    penalty = AntiTransferLoss(model, frozen, [1])
+    assert without_gradient(model, penalty, inputs) == []
+    assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())
+    assert model.training

@@ -1,0 +1,77 @@
+"""What runs read from the disk, each thing read once however many runs need it."""
+
+import csv
+from collections.abc import Collection, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from config.errors import UserError
+from config.extractors import TRAINING_AUDIO
+from config.text import display_path
+from preprocessing.pipeline.matrices import Matrices, matrices_ready, open_matrices, part_path
+from training.models.weights import load_weights, read_description
+from training.results.loading import ResultReader, count_finished
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class InputCache:
+    """Matrices, descriptions of extractors, weights and results, without torch until it is needed.
+
+    Attributes:
+        results: what is read of earlier results.
+        has_matrices: (folder, name) -> whether all files of a dataset's matrices are there.
+        matrices: (folder, name) -> a dataset's matrices, opened.
+        description: (folder) -> an extractor's description.
+        num_finished: (results folder, experiment) -> instances that have a result.
+        training_audio: (folder) -> hashes of an extractor's training clips; None: not known.
+        test_audio: (folder, name, fractions, folds) -> hashes of the clips of all test sets.
+    """
+
+    def __init__(self, results: ResultReader | None = None) -> None:
+        self.results = results or ResultReader()
+        self.has_matrices = cache(matrices_ready)
+        self.matrices = cache(open_matrices)
+        self.description = cache(read_description)
+        self.num_finished = cache(count_finished)
+        self.training_audio = cache(_training_audio)
+        self.test_audio = cache(self._test_audio)
+        self._weights: tuple[Path, Mapping[str, Tensor]] | None = None
+
+    def weights(self, path: Path) -> "Mapping[str, Tensor]":
+        """Read parameters that trainings start from; those of the last file only are kept."""
+        if self._weights is None or self._weights[0] != path:
+            self._weights = None
+            self._weights = path, load_weights(path)
+        return self._weights[1]
+
+    def _test_audio(
+        self, folder: Path, name: str, fractions: tuple[float, float, float], num_folds: int
+    ) -> set[str]:
+        matrices = self.matrices(folder, name)
+        folds = matrices.folds(fractions, num_folds)
+        return _contents_of(matrices, {group for fold in folds for group in fold.test})
+
+
+def _training_audio(folder: Path) -> set[str] | None:
+    path = folder / TRAINING_AUDIO
+    return set(path.read_text(encoding="utf-8").splitlines()) if path.exists() else None
+
+
+def _contents_of(matrices: Matrices, groups: Collection[str]) -> set[str]:
+    """Read the hashes of some groups' clips, without waiting for pandas.
+
+    Raises:
+        UserError: the index of the matrices is broken.
+    """
+    path = part_path(matrices.folder, matrices.name, "index")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.reader(file)
+            header = next(rows, [])
+            group, content = header.index("group"), header.index("content")
+            return {row[content] for row in rows if row[group] in groups}
+    except (OSError, ValueError, IndexError, csv.Error) as error:
+        raise UserError(f"{display_path(path)}: is no usable index: {error}") from None

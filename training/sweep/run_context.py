@@ -1,0 +1,62 @@
+"""What the runs of one process share: the device, opened data, frozen networks."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from config.settings import Settings
+from preprocessing.pipeline.matrices import Matrices
+from preprocessing.pipeline.splits import Split
+from training.data.frozen_cache import FrozenCache
+from training.engine.folds import Fold, load_fold
+from training.models.networks import load_extractor, to_device, without_classifier
+from training.sweep.input_cache import InputCache
+
+
+class RunContext:
+    """The device of a process, and what its runs leave there for the next ones.
+
+    Attributes:
+        device: where runs are trained.
+        inputs: what was read from the disk.
+        frozen_cache: what frozen networks gave for the examples so far.
+    """
+
+    def __init__(self, device: torch.device, inputs: InputCache | None = None) -> None:
+        self.device = device
+        self.inputs = inputs or InputCache()
+        self.frozen_cache = FrozenCache(device)
+        self._fold: tuple[Matrices, Split[str], Fold] | None = None
+        self._extractors: dict[tuple[Path, float, bool], nn.Module] = {}
+        self._said: set[str] = set()
+
+    def fold(self, matrices: Matrices, split: Split[str]) -> Fold:
+        """Load the sets of a fold; those of the last fold only are kept."""
+        if self._fold is None or self._fold[0] is not matrices or self._fold[1] != split:
+            self._fold = None  # before the next one takes its memory
+            self._fold = matrices, split, load_fold(matrices, split, self.device, False)
+        return self._fold[2]
+
+    def extractor(self, settings: Settings, name: str, keeps_classifier: bool) -> nn.Module:
+        """Return a pre-trained network on the device, which no training changes."""
+        key = settings.extractor_folder(name), settings.training_defaults.width, keeps_classifier
+        if key not in self._extractors:
+            network = load_extractor(settings, name)
+            if not keeps_classifier:
+                network = without_classifier(network)
+            self._extractors[key] = to_device(network, self.device)
+        return self._extractors[key]
+
+    def forget(self) -> None:
+        """Give back the memory of what is kept for speed alone; it is made again when needed."""
+        self._fold = None
+        self.frozen_cache.forget()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def say_once(self, text: str) -> None:
+        """Print a line that holds for many runs."""
+        if text and text not in self._said:
+            self._said.add(text)
+            print(text)
