@@ -161,10 +161,8 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """(fold, options) of each training that is started; none is carried out."""
     started: list[Any] = []
 
-    def noted(
-        model: VGG16, penalties: Any, fold: Any, options: Any, *_: Any, checkpoint: Any
-    ) -> None:
-        assert penalties == []
+    def noted(learner: Any, fold: Any, options: Any, *_: Any) -> None:
+        assert learner.methods == []
         started.append((fold, options))
         raise UserError("started")
 

@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from config.text import PROJECT_FOLDER
@@ -21,30 +20,9 @@ def free_port() -> int:
         return port
 
 
-def environments(num_processes: int = NUM_PROCESSES) -> list[dict[str, str]]:
-    """What torchrun tells each process."""
-    common = {
-        **os.environ,
-        "WORLD_SIZE": str(num_processes),
-        "LOCAL_WORLD_SIZE": str(num_processes),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "PYTHONPATH": str(PROJECT_FOLDER),
-        "OMP_NUM_THREADS": "1",
-    }
-    return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(num_processes)]
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A process that has ended."""
-
-    code: int
-    output: str
-    errors: str
-
-
-def run_in_processes(file: str, function: str, argument: Path) -> list[Ended]:
+def run_in_processes(
+    file: str, function: str, argument: Path
+) -> list["subprocess.CompletedProcess[str]"]:
     """Call a function in each process, and wait for all.
 
     Args:
@@ -52,23 +30,33 @@ def run_in_processes(file: str, function: str, argument: Path) -> list[Ended]:
         function: in it, which takes the argument as text.
     """
     code = f"import runpy; runpy.run_path({file!r})[{function!r}]({str(argument)!r})"
+    common = {
+        **os.environ,
+        "WORLD_SIZE": str(NUM_PROCESSES),
+        "LOCAL_WORLD_SIZE": str(NUM_PROCESSES),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "PYTHONPATH": str(PROJECT_FOLDER),
+        "OMP_NUM_THREADS": "1",
+    }
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", code],
-            env=environment,
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=PROJECT_FOLDER,
         )
-        for environment in environments()
+        for rank in range(NUM_PROCESSES)
     ]
     try:
-        outputs = [process.communicate(timeout=TIMEOUT) for process in processes]
+        return [
+            subprocess.CompletedProcess(code, process.wait(), *texts)
+            for process in processes
+            for texts in (process.communicate(timeout=TIMEOUT),)
+        ]
     finally:
         for process in processes:
             process.kill()
             process.wait()
-    return [
-        Ended(process.returncode, *texts) for process, texts in zip(processes, outputs, strict=True)
-    ]

@@ -51,7 +51,7 @@ class Batch:
 
 
 def training_statistics(predictors: Predictors, rows: Rows) -> Normalization:
-    """Mean and standard deviation over the given examples, in one pass over them.
+    """Compute mean and standard deviation over the given examples, in one pass over them.
 
     Args:
         predictors: (examples, frames, bins), a memory map for all that matters here.
@@ -79,7 +79,7 @@ def training_statistics(predictors: Predictors, rows: Rows) -> Normalization:
 
 
 def _chunks(predictors: Predictors, rows: Rows) -> Iterator[Rows]:
-    """The rows in parts, none of which reads more than CHUNK_BYTES (or a single example)."""
+    """Yield the rows in parts, none of which reads more than CHUNK_BYTES (or a single example)."""
     num_examples = CHUNK_BYTES // max(1, _num_bytes(predictors, 1))
     num_examples = min(max(1, num_examples), CHUNK_EXAMPLES)
     for first in range(0, len(rows), num_examples):
@@ -107,7 +107,7 @@ def _request(predictors: Predictors, rows: Rows) -> None:
 
 @contextmanager
 def _descriptor_of(file_name: str | os.PathLike[str]) -> Iterator[int]:
-    """An open file without Python's own buffers."""
+    """Open a file without Python's own buffers."""
     descriptor = os.open(file_name, os.O_RDONLY)
     try:
         yield descriptor
@@ -151,12 +151,12 @@ class ExampleSet:
 
     @property
     def is_random(self) -> bool:
-        """Whether training batches hold other inputs each time: examples shifted at random."""
+        """Tell whether training batches hold other inputs each time: examples shifted at random."""
         return self._free_frames is not None
 
     @property
     def is_resident(self) -> bool:
-        """Whether the set lies on the device as a whole."""
+        """Tell whether the set lies on the device as a whole."""
         return self._resident is not None
 
     def batches(self, batch_size: int, rank: int = 0, num_processes: int = 1) -> Iterator[Batch]:
@@ -193,24 +193,24 @@ class ExampleSet:
             all_inputs = self._inputs(indices_of_batches, reader)
             for indices, inputs in zip(indices_of_batches, all_inputs, strict=True):
                 rows = torch.from_numpy(self.rows[indices.numpy()])
-                batch = Batch(inputs.unsqueeze(1), self.labels[self._moved(indices)], rows)
+                batch = Batch(inputs.unsqueeze(1), self.labels[self._to_device(indices)], rows)
                 if generator is not None and self._free_frames is not None:
                     offsets = _draw_offsets(self._free_frames[indices], generator)
-                    batch = replace(batch, inputs=_shift(batch.inputs, self._moved(offsets)))
+                    batch = replace(batch, inputs=_shift(batch.inputs, self._to_device(offsets)))
                 yield batch
 
     def _inputs(self, indices_of_batches: Sequence[Tensor], reader: Executor) -> Iterator[Tensor]:
         """Yield the inputs of each batch, (batch, frames, bins)."""
         if self._resident is not None:
             for indices in indices_of_batches:
-                yield self._resident[self._moved(indices)]
+                yield self._resident[self._to_device(indices)]
             return
         rows_of_batches = (self.rows[indices.numpy()] for indices in indices_of_batches)
         for values in read_ahead(reader, self._read, rows_of_batches):
-            yield self._normalise(self._moved(values))
+            yield self._normalise(self._to_device(values))
 
     def _read(self, rows: Rows) -> Tensor:
-        """Examples as they are stored, in memory that a GPU can copy from on its own."""
+        """Read examples as they are stored, into memory that a GPU can copy from on its own."""
         shape = (len(rows), *self._predictors.shape[1:])
         values = torch.empty(shape, dtype=torch.float32, pin_memory=self.device.type == "cuda")
         _request(self._predictors, rows)
@@ -218,8 +218,8 @@ class ExampleSet:
         np.take(self._predictors, rows, axis=0, out=values.numpy(), mode="clip")
         return values
 
-    def _moved(self, values: Tensor) -> Tensor:
-        """Values on the device, without waiting for what it computes at the moment."""
+    def _to_device(self, values: Tensor) -> Tensor:
+        """Move values to the device, without waiting for what it computes at the moment."""
         if self.device.type != "cuda":
             return values.to(self.device)
         return values.pin_memory().to(self.device, non_blocking=True)
@@ -249,7 +249,7 @@ def shard(order: Tensor, rank: int, num_processes: int) -> Tensor:
 def read_ahead(
     reader: Executor, read: Callable[[Job], Result], jobs: Iterable[Job]
 ) -> Iterator[Result]:
-    """Results in the order of the jobs; while one is used, the next BATCHES_AHEAD are read."""
+    """Yield results in the order of the jobs; the next BATCHES_AHEAD are read meanwhile."""
     pending: deque[Future[Result]] = deque()
     for job in jobs:
         pending.append(reader.submit(read, job))
@@ -260,7 +260,7 @@ def read_ahead(
 
 
 def _draw_offsets(free_frames: Tensor, generator: torch.Generator) -> Tensor:
-    """For each example an offset from 0 to its free frames, all equally likely."""
+    """Draw for each example an offset from 0 to its free frames, all equally likely."""
     draws = torch.rand(len(free_frames), generator=generator)
     return (draws * (free_frames + 1)).long().clamp(max=free_frames)
 

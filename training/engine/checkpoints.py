@@ -42,7 +42,7 @@ class Checkpoint:
         return Checkpoint(self.path, self.fingerprint["training"], batch_size)
 
     def read(self) -> dict[str, Any] | None:
-        """The last state, on the CPU; None if there is none of this training."""
+        """Read the last state, to the CPU; None if there is none of this training."""
         if not self.path.exists():
             return None
         try:
@@ -67,12 +67,12 @@ class Checkpoint:
         self._save_seconds = self._saved_at - started
 
     def remove(self) -> None:
-        """The training is finished."""
+        """Remove the file of a training that is finished."""
         self.path.unlink(missing_ok=True)
 
 
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    """Torch's own streams, which dropout draws from."""
+    """Return the state of torch's own streams, which dropout draws from."""
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -80,7 +80,7 @@ def random_state(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def set_random_state(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
-    """Go on where the streams were."""
+    """Put torch's own streams back to a state."""
     torch.set_rng_state(states["cpu"])
     if "cuda" in states and device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], device)

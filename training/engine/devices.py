@@ -29,7 +29,7 @@ READ_BY_ACCELERATE = (
 
 
 def choose_device(gpu: int) -> torch.device:
-    """The CPU for -1, else the GPU of that number.
+    """Return the CPU for -1, else the GPU of that number.
 
     Raises:
         UserError: there is no such GPU.
@@ -43,7 +43,7 @@ def choose_device(gpu: int) -> torch.device:
 
 
 def choose_precision(precision: Literal["auto", "fp32", "bf16"], device: torch.device) -> str:
-    """fp32 or bf16; auto takes bf16 where the hardware computes it."""
+    """Return fp32 or bf16; auto takes bf16 where the hardware computes it."""
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -64,7 +64,7 @@ def _cpu_computes_bf16() -> bool:
 def build_accelerator(
     device: torch.device, precision: str, tracker: str, log_folder: Path
 ) -> Accelerator:
-    """An Accelerator for one training; those of earlier trainings in this process are replaced.
+    """Build the Accelerator of one training; it replaces those of earlier ones in this process.
 
     Raises:
         UserError: the tracker's package is not installed.
@@ -96,7 +96,7 @@ def build_accelerator(
 
 @contextmanager
 def _by_itself() -> Iterator[None]:
-    """Within it Accelerate takes no srun or mpirun, nor what a shell still says, for its own."""
+    """Hide srun, mpirun and what a shell still says from Accelerate, within the block."""
     hidden = {name: os.environ.pop(name) for name in READ_BY_ACCELERATE if name in os.environ}
     try:
         yield
@@ -105,7 +105,7 @@ def _by_itself() -> Iterator[None]:
 
 
 def compiled(model: nn.Module, device: torch.device) -> nn.Module:
-    """The network through torch.compile; penalties must be open before its first forward pass.
+    """Compile a network with torch.compile; methods must be open before its first forward pass.
 
     Raises:
         UserError: the CPU is to run it, and there is no C++ compiler.
@@ -121,5 +121,5 @@ def compiled(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def default_gpu() -> int:
-    """GPU 0 if torch sees one, else the CPU."""
+    """Return GPU 0 if torch sees one, else the CPU."""
     return 0 if torch.cuda.is_available() else CPU

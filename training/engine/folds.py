@@ -62,7 +62,7 @@ def load_fold(
     device: torch.device,
     random_offset: bool,
 ) -> Fold:
-    """The sets of a split, normalised by the training set's statistics.
+    """Load the sets of a split, normalised by the training set's statistics.
 
     Args:
         random_offset: training examples shorter than the others move in their padding.
@@ -98,7 +98,7 @@ def load_fold(
 
 
 def require_classes(fold: Fold, matrices: Matrices) -> str:
-    """See that a network can learn every class; returns a warning about the other sets, or "".
+    """Check that a network can learn every class; returns a warning about the other sets, or "".
 
     Raises:
         UserError: the training set has no example of a class.

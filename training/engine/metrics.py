@@ -1,4 +1,4 @@
-"""Figures of a set of predictions, computed once over the whole set."""
+"""Metrics of a set of predictions, computed once over the whole set."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ SET_METRICS: dict[Task, tuple[str, ...]] = {
 def classification_metrics(
     labels: "npt.NDArray[np.int64]", predictions: "npt.NDArray[np.int64]"
 ) -> dict[str, float]:
-    """Accuracy, and F1, precision and recall as unweighted means over the classes that occur.
+    """Compute accuracy, and F1, precision and recall as plain means over the classes that occur.
 
     Args:
         labels: the truth, (examples,).
@@ -41,7 +41,7 @@ def classification_metrics(
 def regression_metrics(
     targets: "npt.NDArray[np.float64]", predictions: "npt.NDArray[np.float64]"
 ) -> dict[str, float]:
-    """Root mean squared error and mean absolute error, in the target's unit."""
+    """Compute root mean squared error and mean absolute error, in the target's unit."""
     import numpy as np
 
     errors = predictions - targets
@@ -52,7 +52,7 @@ def regression_metrics(
 
 
 def chance_level(labels: "Sequence[int] | npt.NDArray[np.int64]") -> float:
-    """Accuracy of always naming the most frequent class."""
+    """Return the accuracy of always naming the most frequent class."""
     import numpy as np
 
     counts = np.bincount(np.asarray(labels))
@@ -60,14 +60,14 @@ def chance_level(labels: "Sequence[int] | npt.NDArray[np.int64]") -> float:
 
 
 def highest_chance_accuracy(chance: float, num_examples: int) -> float:
-    """What a network that learnt nothing reaches on that many examples in 97.5 % of all cases."""
+    """Return what guessing reaches on that many examples in 97.5 % of all cases."""
     return float(chance + 1.96 * math.sqrt(chance * (1 - chance) / max(1, num_examples)))
 
 
 def confusion(
     labels: "npt.NDArray[np.int64]", predictions: "npt.NDArray[np.int64]", num_classes: int
 ) -> list[list[int]]:
-    """How often each class (row) was called each class (column), `(classes, classes)`."""
+    """Count how often each class (row) was called each (column), `(classes, classes)`."""
     from sklearn.metrics import confusion_matrix
 
     counts: list[list[int]] = confusion_matrix(
@@ -77,7 +77,7 @@ def confusion(
 
 
 def collapse(labels: "npt.NDArray[np.int64]", predictions: "npt.NDArray[np.int64]") -> str:
-    """In words, how predictions show that nothing is left of what a network can do; or ""."""
+    """Say how predictions show that nothing is left of what a network can do; or return ""."""
     import numpy as np
 
     chance = chance_level(labels)

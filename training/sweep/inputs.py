@@ -100,7 +100,7 @@ def _matrices_problem(run: Run, inputs: InputCache) -> str | None:
 
 
 def _other_features(run: Run, matrices: Matrices) -> str:
-    """Settings that the matrices were made with and this run has otherwise."""
+    """List the settings that the matrices were produced with and this run has otherwise."""
     settings, info = run.instance.settings, matrices.info
     stored = info.get("feature_extraction", {}) | info.get("preprocessing", {})
     stored |= {"sr_target": info["sample_rate"]} if "sample_rate" in info else {}
@@ -172,7 +172,7 @@ def _missing_experiment(run: Run, inputs: InputCache, chosen: Collection[int]) -
 
 
 def _missing_space(runs: Sequence[Run]) -> list[Missing]:
-    """Whether the disk takes the models of all runs."""
+    """Check that the disk takes the models of all runs."""
     needed: dict[Path, float] = {}
     for run in runs:
         training = run.instance.settings.training_defaults
@@ -198,7 +198,7 @@ def _missing_space(runs: Sequence[Run]) -> list[Missing]:
 
 
 def split_of(experiment: Experiment) -> str:
-    """How an experiment's data are divided, with what the sets share if the data are there."""
+    """Say how an experiment's data are divided, with what the sets share if the data are there."""
     settings = experiment.instances[0].settings
     name = matrices_name(experiment.dataset, settings.feature_extraction.features_type)
     try:
@@ -242,7 +242,7 @@ def describe_inputs(runs: Sequence[Run], inputs: InputCache) -> None:
 
 
 def _warnings(runs: Sequence[Run]) -> list[str]:
-    """What is known to go wrong with settings that are allowed."""
+    """Say what is known to go wrong with settings that are allowed."""
     for run in runs:
         training = run.instance.settings.training_defaults
         layers = [layer for group in training.at_layer for layer in group]
@@ -260,7 +260,7 @@ def _warnings(runs: Sequence[Run]) -> list[str]:
 
 
 def _overlap(extractor_folder: Path, run: Run, inputs: InputCache) -> str:
-    """How many clips of the target's test set the extractor was trained on."""
+    """Say how many clips of the target's test set the extractor was trained on."""
     trained_on = inputs.training_audio(extractor_folder)
     if trained_on is None:
         return "what it was trained on is not known"
@@ -272,7 +272,7 @@ def _overlap(extractor_folder: Path, run: Run, inputs: InputCache) -> str:
 
 
 def with_options(command: str, arguments: argparse.Namespace, gpu: int | None) -> str:
-    """A command as these arguments want it: with their folders and width, on their GPU.
+    """Return a command as these arguments want it: with their folders and width, on their GPU.
 
     Args:
         gpu: the one that was asked for; None: none was.

@@ -135,14 +135,6 @@ def test_all_sets_are_normalised_by_the_same_statistics(bands: "Examples") -> No
     assert training_inputs.std(dtype=float) == pytest.approx(1, abs=1e-5)
 
 
-def test_batches_keep_the_stored_order_and_every_example() -> None:
-    rows = [7, 2, 5, 0, 9]
-    batches = list(set_of(numbered(10), rows).batches(2))
-    assert [batch.labels.tolist() for batch in batches] == [[7, 2], [5, 0], [9]]
-    inputs = torch.cat([batch.inputs for batch in batches])[:, 0]
-    np.testing.assert_array_equal(inputs, numbered(10)[rows])
-
-
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("moved", [False, True])
 def test_examples_read_from_the_disk_are_those_that_lie_in_memory(
@@ -203,12 +195,8 @@ def stop_by_an_error(examples: ExampleSet) -> None:
         loop()
 
 
-def stop_at_the_end(examples: ExampleSet) -> None:
-    list(examples.batches(2))
-
-
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files in /proc")
-@pytest.mark.parametrize("stop", [stop_after_one, stop_by_an_error, stop_at_the_end])
+@pytest.mark.parametrize("stop", [stop_after_one, stop_by_an_error])
 def test_threads_and_files_are_gone_however_an_epoch_ends(
     pair: Pair, stop: Callable[[ExampleSet], None]
 ) -> None:
@@ -316,16 +304,6 @@ def test_random_offsets_stay_within_the_free_frames_and_lose_nothing() -> None:
             assert (inputs[number, last:] == zero).all()
             seen[number].add(first)
     assert seen == [set(range(frames + 1)) for frames in free]
-
-
-def test_free_frames_belong_to_the_rows_of_the_set() -> None:
-    free = [0, 8, 0, 8]
-    values = padded(4, 12, free)
-    for seed in range(20):
-        generator = torch.Generator().manual_seed(seed)
-        examples = set_of(values, rows=[2, 0], free_frames=free)
-        batch = next(examples.training_batches(2, False, generator))
-        np.testing.assert_array_equal(batch.inputs[:, 0], values[[2, 0]])
 
 
 def test_what_is_a_small_part_of_the_free_memory_has_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,19 +84,6 @@ def test_norms_are_root_mean_squares_of_the_first_examples() -> None:
     assert model.training
 
 
-def test_a_training_whose_activations_vanish_is_stopped(
-    suite: "Suite", monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A weight decay that pulls all weights to zero in a few steps."""
-    suite.write_matrices()
-    suite.write_extractor()
-    against = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": "3"}
-    suite.write_experiment(1, against | {"choose_optimizer": "sgd", "num_epochs": 5})
-    with pytest.raises(TrainingError, match="noisyspeech_layer3 shrank"):
-        suite.run(1, regularization_lambda=800.0, learning_rate=0.001)
-    assert not suite.files(1).json_path.exists()
-
-
 def with_labels(examples: "Examples", groups: list[str], label: int) -> "Examples":
     """No example of the groups has the label."""
     target = examples.target.copy()

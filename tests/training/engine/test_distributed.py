@@ -65,21 +65,16 @@ def train_together(path: str) -> None:
     (suite.folder / f"found_{rank()}.json").write_text(json.dumps(found))
 
 
-def noted_weights(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    original = folds.train_fold
-
-    def train_fold(*arguments: Any, **named: Any) -> Any:
-        values, state = original(*arguments, **named)
-        torch.save(state, folder / f"weights_{rank()}.pt")
-        return values, state
-
-    monkeypatch.setattr("training.sweep.instance.train_fold", train_fold)
-
-
 def train_and_note_weights(path: str) -> None:
     """One of the processes."""
+
+    def train_fold(*arguments: Any) -> Any:
+        values, state = folds.train_fold(*arguments)
+        torch.save(state, Path(path) / f"weights_{rank()}.pt")
+        return values, state
+
     with pytest.MonkeyPatch.context() as patched:
-        noted_weights(patched, Path(path))
+        patched.setattr("training.sweep.instance.train_fold", train_fold)
         train_together(path)
 
 
@@ -89,9 +84,9 @@ def test_two_processes_train_one_network(suite: "Suite") -> None:
     suite.write_extractor()
     suite.write_experiment(1, TRAINING)
     ended = run_in_processes(__file__, "train_and_note_weights", suite.folder)
-    assert [each.code for each in ended] == [0, 0], ended
-    assert "trains" in ended[0].output
-    assert ended[1].output == ""
+    assert [each.returncode for each in ended] == [0, 0], ended
+    assert "trains" in ended[0].stdout
+    assert ended[1].stdout == ""
     first, second = (
         json.loads((suite.folder / f"found_{each}.json").read_text())
         for each in range(NUM_PROCESSES)

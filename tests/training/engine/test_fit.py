@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from config.errors import UserError
-from training.data.batches import ExampleSet, Normalization, training_statistics
+from training.data.batches import ExampleSet, training_statistics
 from training.engine import fit as fitting
 from training.engine.checks import TrainingError
 from training.engine.devices import build_accelerator
@@ -163,13 +163,6 @@ def test_the_chosen_metric_decides_which_epoch_is_best(
     assert result.best_epoch == best_epoch
 
 
-def test_it_learns(sets: Sets) -> None:
-    learner = learner_of(small_network(0))
-    result = run_fit(learner, sets, num_epochs=15)
-    assert result.history["val_acc_hist"][-1] == 1.0
-    assert result.history["val_loss_hist"][-1] < 0.5 * result.history["val_loss_hist"][0]
-
-
 def test_its_steps_are_those_of_a_plain_loop(sets: Sets) -> None:
     """Gradient descent by hand on cross-entropy + 0.5 * similarity, five batches, two epochs."""
     model, frozen, by_hand = small_network(0, dropout=0), small_network(9), small_network(0)
@@ -280,16 +273,6 @@ def test_running_metrics_are_means_over_the_batches_as_they_were_trained(
     assert history["train_acc_hist"] == [pytest.approx(correct)]
 
 
-def test_one_forward_pass_of_the_model_in_each_step(
-    sets: Sets, watch: Callable[[nn.Module], Passes]
-) -> None:
-    model = small_network(0)
-    penalty = penalty_of(model)
-    passes = watch(model)
-    run_fit(learner_of(model, [penalty]), sets, num_epochs=2, train_metrics="running")
-    assert sum(training for training, _, _ in passes) == 2 * 5
-
-
 def test_a_penalty_changes_neither_the_batches_nor_the_dropout(
     sets: Sets, watch: Callable[[nn.Module], Passes]
 ) -> None:
@@ -309,15 +292,6 @@ def test_a_penalty_changes_neither_the_batches_nor_the_dropout(
     assert len(inputs[0]) == len(inputs[1]) == len(plain) == len(penalised) == 15
     for first, second in (*zip(*inputs, strict=True), *zip(plain, penalised, strict=True)):
         assert torch.equal(first, second)
-
-
-def test_the_frozen_network_stays_as_it_was_and_hooks_are_removed(sets: Sets) -> None:
-    model = small_network(0)
-    penalty = penalty_of(model)
-    before = {name: tensor.clone() for name, tensor in penalty.frozen.state_dict().items()}
-    run_fit(learner_of(model, [penalty]), sets)
-    assert equal_states(dict(penalty.frozen.state_dict()), before)
-    assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_a_layer_without_gradient_is_refused_before_the_first_step(sets: Sets) -> None:
@@ -361,29 +335,6 @@ def test_regression_is_fitted_by_squared_error(loudness: "Examples") -> None:
     assert evaluation.metrics["RMSE"] < 0.7 * loudness.target.std()
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
-def test_fused_optimizers_step_as_the_plain_ones(name: str) -> None:
-    def weights_after_steps(fused: bool) -> list[Tensor]:
-        model = small_network(0, dropout=0.0)
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = build_optimizer(name, model.parameters(), 0.01, 0.1)
-        if not fused:
-            kind = type(optimizer)
-            arguments: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.1, "foreach": False}
-            optimizer = kind(model.parameters(), **arguments)
-        assert bool(optimizer.defaults["fused"]) == fused
-        generator = torch.Generator().manual_seed(1)
-        for _ in range(3):
-            optimizer.zero_grad()
-            outputs = model(torch.randn(4, 1, 9, 9, generator=generator))
-            torch.autograd.backward(outputs.square().sum())
-            optimizer.step()
-        return list(model.parameters())
-
-    for found, expected in zip(weights_after_steps(True), weights_after_steps(False), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-
-
 def test_seeds_are_those_of_seed_and_fold_and_independent() -> None:
     def numbers(seed: int, fold: int) -> tuple[int, ...]:
         seeds = RngSeeds.from_seed(seed, fold)
@@ -394,24 +345,3 @@ def test_seeds_are_those_of_seed_and_fold_and_independent() -> None:
     assert numbers(3, 0) == numbers(3, 0)
     everything = [number for pair in ((3, 0), (3, 1), (4, 0), (0, 3)) for number in numbers(*pair)]
     assert len(set(everything)) == len(everything)
-
-
-def test_an_example_moved_in_its_padding_reaches_the_network(
-    bands: "Examples", watch: Callable[[nn.Module], Passes]
-) -> None:
-    free = 40 - bands.num_frames
-    training = ExampleSet(
-        bands.predictors, bands.target, TRAINING, Normalization(0.0, 1.0), CPU, free
-    )
-    validation = ExampleSet(
-        bands.predictors, bands.target, VALIDATION, Normalization(0.0, 1.0), CPU
-    )
-    model = small_network(0)
-    passes = watch(model)
-    run_fit(learner_of(model), (training, validation), num_epochs=2)
-
-    def begins_silent(values: Tensor) -> bool:
-        return bool((values[:, 0, 0] == 0).all(dim=1).any())
-
-    assert any(begins_silent(values) for training_mode, values, _ in passes if training_mode)
-    assert not any(begins_silent(values) for mode, values, _ in passes if not mode)

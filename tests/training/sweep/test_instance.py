@@ -12,14 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from config.errors import UserError
-from training.engine.checks import TrainingError
 from training.models.registry import build_network
 from training.models.vgg import CONVOLUTION_INDICES, VGG16
 from training.similarity.layer_loss import aggregate, layer_loss
 from training.sweep import instance as instance_module
 from training.sweep.input_cache import InputCache
 from training.sweep.inputs import input_fingerprints
-from training.sweep.instance import run_instance
 from training.sweep.run_context import RunContext
 
 if TYPE_CHECKING:
@@ -269,14 +267,6 @@ def test_several_frozen_networks_each_with_its_layers_and_weight(
     assert fold["val_feature_loss"] == pytest.approx(total, rel=1e-4)
 
 
-def test_a_diverging_training_leaves_nothing(suite: "Suite") -> None:
-    suite.write_matrices()
-    suite.write_experiment(5, {"choose_optimizer": "sgd", "learning_rate": 1000})
-    with pytest.raises(TrainingError, match=r"loss became (nan|inf)"):
-        suite.run(5, num_epochs=5)
-    assert not suite.files(5).json_path.exists()
-
-
 def test_folds_are_trained_one_after_the_other_and_summarised(suite: "Suite") -> None:
     suite.write_matrices()
     suite.write_experiment(5)
@@ -345,14 +335,6 @@ def test_data_with_other_classes_are_refused(suite: "Suite") -> None:
         suite.run(5)
 
 
-def test_data_that_are_all_the_same_are_refused(suite: "Suite", bands: "Examples") -> None:
-    bands.predictors[:] = 0.5
-    suite.write_matrices(examples=bands)
-    suite.write_experiment(5)
-    with pytest.raises(UserError, match="tiny_spectrum_fast: the training set's values are all"):
-        suite.run(5)
-
-
 def test_an_interrupted_second_run_does_not_pass_for_the_first(
     suite: "Suite", monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,39 +394,3 @@ def test_an_unknown_tracker_package_is_an_error_of_one_line(suite: "Suite") -> N
     suite.write_experiment(5)
     with pytest.raises(UserError, match=r"tracker = wandb: .*pip install wandb"):
         suite.run(5, tracker="wandb")
-
-
-def test_the_settings_of_an_instance_decide_its_fit(
-    suite: "Suite", monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every key reaches the loop under its own name."""
-    seen = {}
-
-    def noted(_learner: Any, _fold: Any, options: Any, *_: Any) -> Any:
-        seen.update(vars(options))
-        raise UserError("seen")
-
-    monkeypatch.setattr(instance_module, "train_fold", noted)
-    suite.write_matrices()
-    suite.write_experiment(5)
-    chosen: dict[str, Any] = {
-        "num_epochs": 7,
-        "batch_size": 11,
-        "patience": 3,
-        "save_best_model_metric": "val_acc",
-        "train_metrics": "running",
-        "shuffle_training_data": False,
-    }
-    files = suite.files(5)
-    for early_stopping, patience in ((True, 3), (False, None)):
-        instance = suite.instance(5, early_stopping=early_stopping, **chosen)
-        with pytest.raises(UserError, match="seen"):
-            run_instance(instance, files, RunContext(CPU), "test")
-        assert seen == {
-            "num_epochs": 7,
-            "batch_size": 11,
-            "patience": patience,
-            "best_metric": "val_acc",
-            "train_metrics": "running",
-            "shuffle": False,
-        }
