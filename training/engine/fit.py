@@ -11,7 +11,7 @@ from torch import Tensor, manual_seed
 from tqdm import tqdm
 
 from config.errors import UserError
-from config.settings import display_path
+from config.text import display_path
 from training.data.batches import ExampleSet
 from training.engine.checkpoints import Checkpoint, random_state, set_random_state
 from training.engine.checks import (
