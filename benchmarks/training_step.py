@@ -160,17 +160,21 @@ def count_operations(step: Step) -> int:
     return int(counter.get_total_flops())
 
 
-def plain_steps(bench: Bench, repetitions: int, product: Product) -> dict[str, float]:
+def plain_steps(bench: Bench, repetitions: int) -> dict[str, float]:
     """Measure steps without a penalty: seconds and page faults of one, share of the rate."""
     operations = count_operations(bench.plain_step)
-    times = interleaved({"plain": bench.plain_step, "product": product.run}, repetitions)
+    (seconds,) = interleaved({"plain": bench.plain_step}, repetitions).values()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     bench.plain_step()
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    # Not before the steps: by default glibc keeps more memory after large blocks were freed.
+    product = fastest_product(bench.device, numbers_of_step(bench.precision, bench.device))
+    (of_product,) = interleaved({"product": product.run}, repetitions).values()
+    step, whole = statistics.median(seconds), statistics.median(of_product)
     return {
-        "seconds": statistics.median(times["plain"]),
+        "seconds": step,
         "page faults": faults,
-        "share": operations / product.operations * median_ratio(times, "product", "plain"),
+        "share": operations / product.operations * whole / step,
     }
 
 
@@ -239,10 +243,10 @@ def main(words: list[str]) -> None:
     rows = []
     for precision in precisions:
         bench = Bench(arguments, precision)
-        product = fastest_product(device, numbers_of_step(precision, device))
         if arguments.plain_alone:
-            print(json.dumps(plain_steps(bench, arguments.repetitions, product)))
+            print(json.dumps(plain_steps(bench, arguments.repetitions)))
             return
+        product = fastest_product(device, numbers_of_step(precision, device))
         for layer in arguments.layers:
             rows.append(measure_layer(bench, layer, arguments.repetitions, product))
     print("share: by a step's convolutions and matrix products, of the rate of matrix products")
