@@ -1,6 +1,5 @@
 """The loss on small networks, its terms against float64 arithmetic in numpy."""
 
-import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.gram import LiveMemory
 from config.errors import UserError
 from training.engine.checks import layer_gradients
 from training.methods.anti_transfer import AntiTransferLoss
@@ -89,17 +87,6 @@ def test_gradient_of_a_step_is_that_of_two_separate_passes(inputs: Tensor, tap: 
     assert all(parameter.grad is None for parameter in frozen.parameters())
 
 
-def test_a_network_is_like_itself_at_every_layer(inputs: Tensor) -> None:
-    model = small(0).eval()
-    with torch.no_grad():
-        for parameter in model.features.parameters():
-            parameter.abs_()  # no channel is dead
-    with AntiTransferLoss(model, copy.deepcopy(model), range(1, 14)) as penalty:
-        model(inputs.abs())
-        penalty(inputs.abs())
-    assert [float(term) for term in penalty.terms.values()] == pytest.approx([1] * 13, rel=1e-5)
-
-
 def test_one_forward_pass_of_the_model_and_a_short_one_of_the_frozen(inputs: Tensor) -> None:
     model, frozen = small(0), small(1)
     calls: list[tuple[str, str]] = []
@@ -144,16 +131,6 @@ def test_a_frozen_aggregate_kept_per_example_gives_the_same_penalty(inputs: Tens
     assert torch.allclose(direct, cached, rtol=1e-5)
 
 
-def test_the_gram_penalty_takes_no_more_than_two_gram_matrices(inputs: Tensor) -> None:
-    model, frozen = small(0).eval(), small(1)
-    with AntiTransferLoss(model, frozen, [9]) as penalty:
-        aggregates = penalty.frozen_aggregates(inputs)
-        model(inputs)
-        with LiveMemory(aggregates.values(), [32]) as live:
-            torch.autograd.backward(penalty.penalty(aggregates))
-    assert 0 < live.peak_gram_bytes <= 3 * 32 * 32 * 4
-
-
 @pytest.mark.parametrize("tap", ["output", "input"])
 @pytest.mark.parametrize(
     "mode", [nullcontext, torch.no_grad, torch.inference_mode, partial(torch.autocast, "cpu")]
@@ -182,17 +159,6 @@ def test_aggregates_from_any_mode_train_every_aggregation_and_distance(
                 torch.autograd.backward(penalty.penalty(aggregates, torch.zeros(len(inputs))))
     assert modes
     assert all(modes)
-
-
-def test_evaluation_without_gradient_gives_the_value_of_training(inputs: Tensor) -> None:
-    model, frozen = small(0).eval(), small(1)
-    values = []
-    for mode in (torch.enable_grad, torch.no_grad, torch.inference_mode):
-        with AntiTransferLoss(model, frozen, [2, 13]) as penalty, mode():
-            model(inputs)
-            values.append(penalty(inputs))
-    assert [value.requires_grad for value in values] == [True, False, False]
-    assert values[0].item() == values[1].item() == values[2].item()
 
 
 def test_each_forward_pass_serves_one_penalty(inputs: Tensor) -> None:
@@ -227,20 +193,6 @@ def test_several_frozen_networks_on_one_pass(inputs: Tensor) -> None:
         sum(float(term) for term in terms.values()), rel=1e-5
     )
     assert num_hooks(model, first, second) == 0
-
-
-def test_unusable_arguments() -> None:
-    model, frozen = small(0), small(1)
-    for layers in ([], [3, 3]):
-        with pytest.raises(UserError, match="layers must be"):
-            AntiTransferLoss(model, frozen, layers)
-    with pytest.raises(UserError, match="allowed: 1 to 13"):
-        AntiTransferLoss(model, frozen, [14])
-    with pytest.raises(ValueError, match="share parameters"):
-        AntiTransferLoss(model, model, [1])
-    with pytest.raises(ValueError, match="is not one of"):
-        AntiTransferLoss(model, frozen, [1], "grams")
-    assert all(parameter.requires_grad for parameter in frozen.parameters())
 
 
 def test_a_frozen_network_of_another_width_is_named(inputs: Tensor) -> None:
@@ -285,15 +237,18 @@ def test_pool_compares_with_the_penultimate_features_of_the_frozen_network(input
     assert penalty.frozen_label(5) == "classifier.6"
 
 
-def test_pool_needs_classes_and_its_own_distance(inputs: Tensor) -> None:
+def test_unusable_arguments(inputs: Tensor) -> None:
     model, frozen = small(0), small(1)
-    with AntiTransferLoss(model, frozen, [5], POOL, WITHIN_CLASS) as penalty:
-        model(inputs)
-        with pytest.raises(ValueError, match="needs the classes"):
-            penalty(inputs)
-    for pair in ((POOL, "cos_squared"), ("gram", WITHIN_CLASS)):
-        with pytest.raises(ValueError, match="go together alone"):
-            AntiTransferLoss(model, frozen, [5], *pair)
+    for layers in ([], [3, 3]):
+        with pytest.raises(UserError, match="layers must be"):
+            AntiTransferLoss(model, frozen, layers)
+    with pytest.raises(ValueError, match="is not one of"):
+        AntiTransferLoss(model, frozen, [1], "grams")
     without_linear = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
     with pytest.raises(UserError, match="no linear layer"):
         AntiTransferLoss(model, without_linear, [1], POOL, WITHIN_CLASS)
+    assert all(parameter.requires_grad for parameter in frozen.parameters())
+    with AntiTransferLoss(model, frozen, [5], POOL, WITHIN_CLASS) as penalty:
+        model(inputs)
+        with pytest.raises(ValueError, match=r"frozen_layer5: .* needs the classes"):
+            penalty(inputs)

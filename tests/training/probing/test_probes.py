@@ -1,7 +1,5 @@
 """Probes on made-up features of which it is known what can be read from them."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -12,7 +10,6 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from training.probing.probes import (
     NoProbeError,
-    ProbePlan,
     joined_recordings,
     plan_probe,
     probe_accuracy,
@@ -145,16 +142,3 @@ def test_a_rare_class_and_unknown_labels_take_no_part() -> None:
 def test_what_cannot_be_probed_says_why(values: list[str], message: str) -> None:
     with pytest.raises(NoProbeError, match=message):
         plan_probe(values, {"clip": clips()})
-
-
-def test_features_are_standardised_by_the_training_side_alone() -> None:
-    training, held_out = np.arange(60), np.arange(60, NUM_EXAMPLES)
-    codes = np.arange(NUM_EXAMPLES) % 2
-    plan = ProbePlan(
-        np.arange(NUM_EXAMPLES), codes, codes, ("a", "b"), (), "clip", ((training, held_out),)
-    )
-    features = noise(0, 1) * 0.1 + codes[:, None] * 2.0
-    features[held_out] += 10
-    # Far away from all that was trained on, everything lies on one side.
-    assert probe_accuracy(features, plan) == pytest.approx(30 / NUM_EXAMPLES)
-    assert probe_accuracy(features, replace(plan, folds=((held_out, training),))) == 0.25
