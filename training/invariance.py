@@ -48,7 +48,7 @@ class Reports:
 def find_finished(
     runs: Sequence[Run], reader: ResultReader, report: Reports
 ) -> list[tuple[Run, dict[str, Any]]]:
-    """The instances that have a result.
+    """Return the instances that have a result.
 
     Raises:
         UserError: there is none.
@@ -72,7 +72,7 @@ def find_finished(
 
 
 def frozen_names(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
-    """The frozen networks that any of the runs on a dataset uses, by the dataset's name."""
+    """Return the frozen networks that any of the runs on a dataset uses, by the dataset's name."""
     names: dict[str, dict[str, None]] = {}
     for run in runs:
         training = run.instance.settings.training_defaults
@@ -83,7 +83,7 @@ def frozen_names(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Build the command line."""
     parser = settings_parser(str(__doc__))
     parser.add_argument("words", nargs="*", metavar=METAVAR, help="as of the experiments manager")
     parser.add_argument(

@@ -36,7 +36,7 @@ class ProbedLabels:
 
 
 def labels_of(names: Iterable[str], index: "pd.DataFrame") -> ProbedLabels:
-    """How labels are probed.
+    """Plan how labels are probed.
 
     Args:
         names: columns of the index.
@@ -66,7 +66,7 @@ def labels_of(names: Iterable[str], index: "pd.DataFrame") -> ProbedLabels:
 
 
 def _recordings(values: Sequence[str], name: str, index: "pd.DataFrame") -> tuple[str, ...]:
-    """Those of the label, or of one that has the same values under another name."""
+    """Return those of the label, or of one that has the same values under another name."""
     for label, columns in RECORDINGS.items():
         same = label in index.columns and index[label].astype(str).tolist() == list(values)
         if label == name or same:
@@ -75,7 +75,7 @@ def _recordings(values: Sequence[str], name: str, index: "pd.DataFrame") -> tupl
 
 
 def described(name: str, role: str, folds: Sequence[ProbedLabels]) -> dict[str, Any]:
-    """What a file says of a label, over all folds."""
+    """Describe a label for the file, over all folds."""
     plans = [fold.plans[name] for fold in folds]
     recordings = folds[0].recordings[name]
     apart = all(plan.grouped_by in recordings for plan in plans)

@@ -107,7 +107,7 @@ def plan_probe(
 
 
 def joined_recordings(values: Sequence[str]) -> list[str]:
-    """One name for all values that have a recording in common, directly or through others.
+    """Give one name to all values that have a recording in common, directly or through others.
 
     Args:
         values: names of recordings, several separated by ";"; "" where they are not known.
@@ -127,7 +127,7 @@ def joined_recordings(values: Sequence[str]) -> list[str]:
 
 
 def _folds(codes: Numbers, groups: Texts, seed: int) -> tuple[tuple[Numbers, Numbers], ...] | None:
-    """Folds in which every class is trained on; None if none were found."""
+    """Divide into folds in which every class is trained on; None if none were found."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     num_classes = len(np.unique(codes))
@@ -147,7 +147,7 @@ def _folds(codes: Numbers, groups: Texts, seed: int) -> tuple[tuple[Numbers, Num
 
 
 def probe_accuracy(features: Features, plan: ProbePlan, shuffled: bool = False) -> float:
-    """Share of the examples that a linear probe names rightly when their group is held out.
+    """Return the share of examples that a linear probe names rightly when their group is held out.
 
     Multinomial logistic regression with a squared penalty, on features standardised by the
     training side of each fold. The same arguments give the same figure.

@@ -11,7 +11,7 @@ NUM_ROUNDINGS = 16
 
 
 def debiased_linear_cka(first: Tensor, second: Tensor, classes: Tensor | None = None) -> Tensor:
-    """Linear CKA whose expectation is 0 for independent features, however few the examples.
+    """Compute linear CKA that is 0 on average for independent features, however few the examples.
 
     With X and Y the centred features, r the examples less the groups centred in (degrees of
     freedom), and T_xy = ||X'Y||^2 - tr(XX') tr(YY') / r, this is T_xy / sqrt(T_xx T_yy): 1 for
@@ -89,7 +89,7 @@ class _Residuals:
 
 
 def _excess(product: Tensor, degrees: Tensor) -> Tensor:
-    """The product less its least value, 1 / degrees; 0 where no more than roundings is left."""
+    """Subtract its least value from the product, 1 / degrees; 0 if only roundings are left."""
     excess = product - 1 / degrees
     floor = NUM_ROUNDINGS * torch.finfo(product.dtype).eps * product.detach()
     return torch.where(excess <= floor, 0.0, excess)

@@ -71,7 +71,7 @@ class Taps:
         self._close()
 
     def __getitem__(self, layer: Layer) -> Tensor:
-        """The layer's activation in the last forward pass.
+        """Return the layer's activation in the last forward pass.
 
         Raises:
             KeyError: there was no forward pass, or it did not reach the layer.
@@ -92,7 +92,7 @@ class Taps:
         return [layer for layer in self.layers if layer not in self._captured]
 
     def take(self) -> dict[Layer, Tensor]:
-        """All activations of the last forward pass, and forget them.
+        """Return all activations of the last forward pass, and forget them.
 
         Raises:
             KeyError: there was no forward pass since they were last taken.
@@ -208,7 +208,7 @@ def activations_until(
 
 
 def last_linear(model: nn.Module) -> str:
-    """The name of a network's last linear layer; what enters it are the penultimate features.
+    """Name a network's last linear layer; what enters it are the penultimate features.
 
     Raises:
         UserError: it has none.
@@ -221,7 +221,7 @@ def last_linear(model: nn.Module) -> str:
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The network inside torch.compile and DistributedDataParallel."""
+    """Return the network inside torch.compile and DistributedDataParallel."""
     compiled = getattr(model, "_orig_mod", None)
     if isinstance(compiled, nn.Module):
         return unwrap(compiled)
@@ -232,7 +232,7 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def label(layer: Layer) -> str:
-    """A layer's short name: layer13, or the module's own."""
+    """Return a layer's short name: layer13, or the module's own."""
     return f"layer{layer}" if isinstance(layer, int) else layer
 
 
@@ -258,7 +258,7 @@ def _find_named(model: nn.Module, name: str) -> nn.Module:
 
 
 def _following_relu(model: nn.Module, convolution: nn.Module) -> nn.ReLU | None:
-    """The first ReLU after it in its Sequential, before the next convolution."""
+    """Find the first ReLU after it in its Sequential, before the next convolution."""
     for parent in model.modules():
         members = list(parent) if isinstance(parent, nn.Sequential) else []
         if convolution not in members:
