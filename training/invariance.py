@@ -110,8 +110,9 @@ def main(arguments: argparse.Namespace) -> int:
     labels = tuple(filter(None, (name.strip() for name in arguments.labels.split(","))))
     from training.engine.devices import choose_device
     from training.probing.analysis import Analyst, Finished
+    from training.sweep.run_context import RunContext
 
-    analyst = Analyst(choose_device(gpu), labels, frozen_names(runs), report)
+    analyst = Analyst(RunContext(choose_device(gpu)), labels, frozen_names(runs), report)
     found = analyst.analyse_all(list(starmap(Finished, finished)), arguments.overwrite)
     if found:
         print(f"\n{table(found)}\n")

@@ -1,45 +1,91 @@
-"""Ways of training a network away from what it should not use."""
+"""Ways of training a network away from what it should not use.
 
-from typing import TYPE_CHECKING, Protocol, Self
+Each is one file: a class that is a `Method`, a function that builds it where the settings ask for
+it, and one line of `training.methods.registry`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Generator, Tensor, nn
 
+    from config.settings import TrainingDefaults
+    from preprocessing.pipeline.matrices import Matrices
     from training.data.batches import Batch
+    from training.similarity.taps import Taps
 
 
-class Method(Protocol):
-    """What the training loop asks of a way of training away, one file of this folder each.
+class Method(ABC):
+    """What acts on a network in training besides its task.
 
-    A context manager: within its block it sees the activations of each forward pass.
+    While it is open as a context manager it receives activations of the network; each forward pass
+    serves one call of `loss`, in training and in evaluation.
 
     Attributes:
-        in_loss: whether its terms belong to the loss that is reported and watched, and rise with
-            at_ramp, as the published similarity's do; an adversary's only train.
-        terms: its terms in the last call of `loss`, detached, by their names in logs.
+        taps: where it receives them.
+        in_loss: whether its loss belongs to the one that is reported and watched, and rises with
+            at_ramp, as the published similarity does; an adversary's only trains.
+        terms: parts of its loss for the last batch, detached, by their names in the history, less
+            "_loss".
     """
 
-    in_loss: bool
+    taps: "Taps"
+    in_loss: bool = True
     terms: "dict[str, Tensor]"
+
+    def __enter__(self) -> Self:
+        self.taps.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.taps.__exit__(*error)
 
     @property
     def is_open(self) -> bool:
-        """Tell whether forward passes are being listened to."""
+        """Whether forward passes are being listened to."""
+        return self.taps.is_open
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *error: object) -> None: ...
-
+    @abstractmethod
     def loss(self, batch: "Batch", progress: float) -> "Tensor":
-        """Return what it adds to the training loss after the model's forward pass, a scalar.
+        """Compute what is added to the task loss of a batch that the network has just been given.
 
         Args:
-            batch: what the model was given.
             progress: how much of the training is over, 0 to 1.
         """
 
     def parameters(self) -> "list[nn.Parameter]":
-        """Return what it has to learn itself, besides the network."""
+        """Return what it trains besides the network."""
+        return []
 
-    def results(self, progress: float) -> dict[str, float]:
+    def results(self, progress: float) -> dict[str, float]:  # noqa: ARG002
         """Return what the result says of it, if the best epoch ended at this progress."""
+        return {}
+
+
+@dataclass(frozen=True)
+class MethodInputs:
+    """What a method can be built from.
+
+    Attributes:
+        model: the network that will be trained, on its device.
+        training: the run's settings.
+        matrices: the dataset, with the columns of its index.
+        rows: of the training set in the matrices.
+        frozen_network: (name, number) -> a network of at_dataset, on the device; number: which of
+            several random ones.
+        generator: what a loss draws from.
+        seed: of what is trained besides the network.
+    """
+
+    model: "nn.Module"
+    training: "TrainingDefaults"
+    matrices: "Matrices"
+    rows: "npt.NDArray[np.int64]"
+    frozen_network: "Callable[[str, int], nn.Module]"
+    generator: "Generator"
+    seed: int

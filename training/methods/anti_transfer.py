@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from config.errors import UserError
-from training.similarity.aggregations import POOL
+from training.methods import Method, MethodInputs
+from training.similarity.aggregations import AGGREGATIONS
 from training.similarity.distances import known_pair
 from training.similarity.layer_loss import aggregate, layer_loss
 from training.similarity.taps import (
     Layer,
     Tap,
-    TappedLoss,
     Taps,
     activations_until,
     label,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from training.data.batches import Batch
 
 
-class AntiTransferLoss(TappedLoss):
+class AntiTransferLoss(Method):
     """The weighted similarity of a network's layers to a frozen network's, summed over layers.
 
         with AntiTransferLoss(model, frozen, layers=[13]) as penalty:
@@ -44,10 +44,10 @@ class AntiTransferLoss(TappedLoss):
         frozen: the network to move away from, on the model's device. It is put into evaluation
             mode and its parameters stop requiring gradients, and it stays so afterwards.
         layers: convolution numbers or module names, the same in both networks.
-        aggregation: a key of AGGREGATIONS.
-        distance: a key of DISTANCES, or (with aggregation pool alone) cka_within_class: the
-            layer's average-pooled activations against the frozen network's penultimate features,
-            within each class; experimental, and not the paper's.
+        aggregation: a key of `training.similarity.aggregations.AGGREGATIONS`.
+        distance: a key of `training.similarity.distances.DISTANCES`; cka_within_class (with
+            aggregation pool alone) compares the layer's average-pooled activations with the frozen
+            network's penultimate features, within each class; experimental, and not the paper's.
         beta: weight of each layer's term.
         tap: "output" or "input" of the layers; see `training.similarity.taps.Taps`.
         name: the frozen network's, for the names of the terms.
@@ -56,8 +56,7 @@ class AntiTransferLoss(TappedLoss):
     Attributes:
         terms: each layer's weighted term in the last call, detached, as in
             `{"noisyspeech_layer13": tensor(0.41)}`; they add up to the penalty.
-        kept: gives the frozen aggregates of some rows of the data; None: `loss` runs the frozen
-            network.
+        kept: gives the frozen network's aggregates for rows of the data; None: `loss` runs it.
 
     Raises:
         UserError: a layer is unknown in one of the networks, or stands twice, or there is none.
@@ -87,33 +86,20 @@ class AntiTransferLoss(TappedLoss):
         self.tap = tap
         self.name = name
         self.generator = generator or torch.Generator().manual_seed(0)
-        self.terms: dict[str, Tensor] = {}
+        self.terms = {}
         self.kept: Callable[[Tensor], Mapping[Layer, Tensor]] | None = None
         self.taps = Taps(model, self.layers, tap)
-        self.frozen_layers = self.layers if self.aggregation != POOL else (last_linear(frozen),)
-        self.frozen_tap: Tap = tap if self.aggregation != POOL else "input"
+        self.compares_features = AGGREGATIONS[self.aggregation].gives_features
+        self.frozen_layers: tuple[Layer, ...] = self.layers
+        self.frozen_tap: Tap = tap
+        if self.compares_features:
+            self.frozen_layers, self.frozen_tap = (last_linear(frozen),), "input"
         # An unknown layer is an error now, not in the first step.
         Taps(frozen, self.frozen_layers, self.frozen_tap)
         self.frozen = unwrap(frozen).eval().requires_grad_(False)
 
-    in_loss = True
-
-    def loss(self, batch: "Batch", progress: float) -> Tensor:  # noqa: ARG002
-        """Return the penalty, from frozen aggregates that were kept if there are any."""
-        if self.kept is None:
-            return self(batch.inputs, batch.labels)
-        return self.penalty(self.kept(batch.rows), batch.labels)
-
-    def parameters(self) -> list[nn.Parameter]:
-        """Return nothing: the frozen network does not learn."""
-        return []
-
-    def results(self, progress: float) -> dict[str, float]:  # noqa: ARG002
-        """Return nothing: its settings say all."""
-        return {}
-
     def __call__(self, inputs: Tensor, classes: Tensor | None = None) -> Tensor:
-        """The penalty for the model's last forward pass, which must have had the same inputs.
+        """Compute the penalty for the model's last forward pass, which had the same inputs.
 
         Args:
             inputs: what the model was given, `(batch, channels, frames, bins)`.
@@ -129,19 +115,25 @@ class AntiTransferLoss(TappedLoss):
         self._check_captured()
         return self.penalty(self.frozen_aggregates(inputs), classes)
 
+    def loss(self, batch: "Batch", progress: float) -> Tensor:  # noqa: ARG002
+        """Compute the penalty for a batch, from aggregates that were kept if there are any."""
+        if self.kept is None:
+            return self(batch.inputs, batch.labels)
+        return self.penalty(self.kept(batch.rows), batch.labels)
+
     def frozen_activations(self, inputs: Tensor) -> dict[Layer, Tensor]:
-        """What of the frozen network each layer is compared with, before aggregation."""
+        """Return what of the frozen network each layer is compared with, before aggregation."""
         found = activations_until(self.frozen, inputs, self.frozen_layers, self.frozen_tap)
-        if self.aggregation == POOL:
+        if self.compares_features:
             return dict.fromkeys(self.layers, found[self.frozen_layers[0]])
         return found
 
     def frozen_label(self, layer: Layer) -> str:
-        """The name of the place in the frozen network that a layer is compared with."""
-        return label(self.frozen_layers[0] if self.aggregation == POOL else layer)
+        """Name the place in the frozen network that a layer is compared with."""
+        return label(self.frozen_layers[0] if self.compares_features else layer)
 
     def frozen_aggregates(self, inputs: Tensor) -> dict[Layer, Tensor]:
-        """What `penalty` compares with: the frozen network is run as far as its last tapped layer.
+        """Run the frozen network as far as its last tapped layer; what `penalty` compares with.
 
         For every aggregation but gram_batch the first axis is the batch, and each example's entry
         depends on that example alone. None of them requires a gradient.
@@ -157,19 +149,17 @@ class AntiTransferLoss(TappedLoss):
             }
 
     def penalty(
-        self,
-        frozen_aggregates: Mapping[Layer, Tensor],
-        classes: Tensor | None = None,
+        self, frozen_aggregates: Mapping[Layer, Tensor], classes: Tensor | None = None
     ) -> Tensor:
-        """The penalty for the model's last forward pass, given the frozen network's aggregates.
+        """Compute the penalty for the model's last pass, given the frozen network's aggregates.
 
         Raises:
             RuntimeError, ValueError: as a call of the loss.
         """
         self._check_captured()
-        terms = self.layer_losses(self.taps.take(), frozen_aggregates, classes)
-        self.terms = {self.term_name(layer): term.detach() for layer, term in terms.items()}
-        return torch.stack(list(terms.values())).sum()
+        losses = self.layer_losses(self.taps.take(), frozen_aggregates, classes)
+        self.terms = {self.term_name(layer): each.detach() for layer, each in losses.items()}
+        return torch.stack(list(losses.values())).sum()
 
     def layer_losses(
         self,
@@ -177,15 +167,15 @@ class AntiTransferLoss(TappedLoss):
         frozen_aggregates: Mapping[Layer, Tensor],
         classes: Tensor | None = None,
     ) -> dict[Layer, Tensor]:
-        """Each layer's weighted term, for activations of the model.
+        """Compute each layer's weighted term, for activations of the model.
 
         Raises:
             ValueError: the two networks' aggregates differ in shape, or the classes are missing.
         """
-        terms = {}
+        losses = {}
         for layer in self.layers:
             try:
-                terms[layer] = layer_loss(
+                losses[layer] = layer_loss(
                     activations[layer],
                     frozen_aggregates[layer],
                     self.aggregation,
@@ -196,10 +186,10 @@ class AntiTransferLoss(TappedLoss):
                 )
             except ValueError as error:
                 raise ValueError(f"{self.term_name(layer)}: {error}") from None
-        return terms
+        return losses
 
     def term_name(self, layer: Layer) -> str:
-        """The layer's name in logs, such as noisyspeech_layer13."""
+        """Name a layer's term in logs, such as noisyspeech_layer13."""
         return f"{self.name}_{label(layer)}"
 
     def __repr__(self) -> str:
@@ -224,3 +214,29 @@ class AntiTransferLoss(TappedLoss):
 
 def _ordinary(values: Tensor) -> Tensor:
     return values.clone() if values.is_inference() else values.detach()
+
+
+def build(inputs: MethodInputs) -> list[AntiTransferLoss]:
+    """Build one loss for each network of at_dataset, each with its own layers and beta."""
+    training = inputs.training
+    if not training.anti_transfer:
+        return []
+    names = training.at_dataset
+    layers = training.at_layer * (len(names) if len(training.at_layer) == 1 else 1)
+    betas = training.at_beta * (len(names) if len(training.at_beta) == 1 else 1)
+    losses = []
+    for number, name in enumerate(names):
+        earlier = names[:number].count(name)  # only of random ones there are several
+        loss = AntiTransferLoss(
+            inputs.model,
+            inputs.frozen_network(name, earlier),
+            layers=layers[number],
+            aggregation=training.at_aggregation,
+            distance=training.at_distance,
+            beta=betas[number],
+            tap=training.at_tap,
+            name=f"{name}{earlier + 1}" if earlier else name,
+            generator=inputs.generator,
+        )
+        losses.append(loss)
+    return losses

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from config.errors import UserError
-from preprocessing.pipeline.matrices import Matrices
-from training.similarity.taps import TappedLoss, Taps, unwrap
+from training.methods import Method, MethodInputs
+from training.similarity.taps import Taps, unwrap
 
 if TYPE_CHECKING:
+    from preprocessing.pipeline.matrices import Matrices
     from training.data.batches import Batch
 
 HIDDEN_UNITS = 100  # of the adversary, as in the source's smaller networks
@@ -24,12 +25,11 @@ STEEPNESS = 10.0  # of the schedule, gamma in the source
 UNKNOWN = -1
 
 
-class GradientReversal(TappedLoss):
+class GradientReversal(Method):
     """An adversary that learns an orthogonal label, and whose gradient is reversed on its way back.
 
     The adversary reads a layer's activations, averaged over frames and bins: the target network's
-    layers are of any size, and the published loss forgets where something is, too. It is open as a
-    context manager; each forward pass of the model serves one call.
+    layers are of any size, and the published loss forgets where something is, too.
 
     Args:
         model: the network being trained.
@@ -41,14 +41,14 @@ class GradientReversal(TappedLoss):
         seed: of the adversary's first weights.
 
     Attributes:
-        head: the adversary, `(batch, channels)` to `(batch, labels)`; its parameters belong into
-            the optimizer.
-        terms: the adversary's own cross-entropy in the last call, by its name in logs; empty if no
-            label was known.
+        head: the adversary, `(batch, channels)` to `(batch, labels)`.
+        terms: the adversary's own cross-entropy; empty if no label of the batch was known.
 
     Raises:
         UserError: the layer is unknown.
     """
+
+    in_loss = False
 
     def __init__(
         self, model: nn.Module, layer: int, domains: Tensor, name: str, weight: float, seed: int
@@ -67,13 +67,29 @@ class GradientReversal(TappedLoss):
         self.domains = domains
         self.name = name
         self.weight = weight
-        self.terms: dict[str, Tensor] = {}
-
-    in_loss = False
+        self.terms = {}
 
     def loss(self, batch: "Batch", progress: float) -> Tensor:
-        """Return the adversary's cross-entropy; see `__call__`."""
-        return self(batch.rows, progress)
+        """Compute the adversary's cross-entropy; 0 if no example's label is known.
+
+        Its gradient trains the adversary; what arrives at the layer is reversed, and weighed by
+        `reversal_weight`.
+        """
+        activation = self.taps.take()[self.layer]
+        features = activation.flatten(2).float().mean(2)  # (B, C)
+        reversed_features: Tensor = _Reversal.apply(  # type: ignore[no-untyped-call]
+            features, self.weight * reversal_weight(progress)
+        )
+        # Labels are looked up and counted on the CPU, where the rows are: no step waits for a GPU.
+        domains = self.domains[batch.rows]
+        num_known = int((domains != UNKNOWN).sum())
+        logits = self.head(reversed_features).float()
+        domains = domains.to(logits.device, non_blocking=True)
+        total = functional.cross_entropy(logits, domains, ignore_index=UNKNOWN, reduction="sum")
+        loss = total / max(1, num_known)
+        # Without known labels there is no figure; 0 would look like a perfect adversary.
+        self.terms = {f"{self.name}_adversary": loss.detach()} if num_known else {}
+        return loss
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the adversary's."""
@@ -83,41 +99,23 @@ class GradientReversal(TappedLoss):
         """Return the reversed gradient's weight: an early best epoch had little of it."""
         return {"reversal_weight": self.weight * reversal_weight(progress)}
 
-    def __call__(self, rows: Tensor, progress: float) -> Tensor:
-        """The adversary's cross-entropy for the model's last forward pass.
-
-        Its gradient trains the adversary; what arrives at the layer is reversed, and weighed by
-        `reversal_weight`.
-
-        Args:
-            rows: `(batch,)`, of the examples in the matrices, on the CPU.
-            progress: how much of the training is over, 0 to 1.
-
-        Returns:
-            A scalar; 0 if no example's label is known.
-        """
-        activation = self.taps.take()[self.layer]
-        features = activation.flatten(2).float().mean(2)  # (B, C)
-        reversed_features: Tensor = _Reversal.apply(  # type: ignore[no-untyped-call]
-            features, self.weight * reversal_weight(progress)
-        )
-        # Labels are looked up and counted on the CPU, where the rows are: no step waits for a GPU.
-        domains = self.domains[rows]
-        num_known = int((domains != UNKNOWN).sum())
-        logits = self.head(reversed_features).float()
-        domains = domains.to(logits.device, non_blocking=True)
-        total = functional.cross_entropy(logits, domains, ignore_index=UNKNOWN, reduction="sum")
-        loss: Tensor = total / max(1, num_known)
-        # Without known labels there is no figure; 0 would look like a perfect adversary.
-        self.terms = {f"{self.name}_adversary": loss.detach()} if num_known else {}
-        return loss
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.weight:g} * {self.name} at layer{self.layer})"
 
 
+def build(inputs: MethodInputs) -> list[GradientReversal]:
+    """Build the adversary of gradient_reversal_label, if there is one."""
+    training = inputs.training
+    label, layer = training.gradient_reversal_label, training.gradient_reversal_layer
+    if label is None or layer is None:
+        return []
+    domains = domain_labels(inputs.matrices, inputs.rows, label)
+    weight = training.gradient_reversal_weight
+    return [GradientReversal(inputs.model, layer, domains, label, weight, inputs.seed)]
+
+
 def reversal_weight(progress: float) -> float:
-    """From 0 to almost 1 over a training: 2 / (1 + exp(-10 progress)) - 1, section 5.2.2."""
+    """Rise from 0 to almost 1 over a training: 2 / (1 + exp(-10 progress)) - 1, section 5.2.2."""
     return 2 / (1 + math.exp(-STEEPNESS * progress)) - 1
 
 
@@ -132,7 +130,7 @@ class _Reversal(torch.autograd.Function):
         return -ctx.weight * gradient, None
 
 
-def domain_labels(matrices: Matrices, rows: npt.NDArray[np.int64], column: str) -> Tensor:
+def domain_labels(matrices: "Matrices", rows: npt.NDArray[np.int64], column: str) -> Tensor:
     """A number for each value of a column that the training set has.
 
     Args:

@@ -8,8 +8,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 from tqdm import tqdm
 
@@ -18,19 +16,19 @@ from config.files import write_json
 from config.selection import MANAGER
 from config.settings import RANDOM
 from config.text import display_path
-from preprocessing.pipeline.matrices import Matrices, matrices_name, open_matrices
+from preprocessing.pipeline.matrices import Matrices, matrices_name
 from preprocessing.pipeline.splits import Split
-from training.data.batches import ExampleSet, training_statistics
 from training.engine.seeds import RngSeeds
-from training.models.networks import load_extractor, load_whole, to_device
+from training.models.networks import load_whole, to_device
 from training.models.registry import architecture_of, build_network
-from training.models.weights import load_weights, read_description
+from training.models.weights import load_weights
 from training.probing import probes
 from training.probing.files import invariance_path, stored_analysis
 from training.probing.labels import TARGET_LABEL, described, labels_of
 from training.probing.probes import ProbePlan, probe_accuracy
 from training.probing.representations import batch_size_for, layer_contents
 from training.sweep.instance import check_classes
+from training.sweep.run_context import RunContext
 from training.sweep.runs import Run
 
 # Changes when the same files would give other values.
@@ -81,9 +79,10 @@ class _Task:
 
 
 class Analyst:
-    """Analyses instances one after the other; opened data and frozen networks are kept.
+    """Analyses instances one after the other.
 
     Args:
+        context: the device, and what instances share.
         labels: columns of the index to probe for; empty: each dataset's orthogonal labels.
         frozen_names: networks to compare with, by dataset.
         report: told of everything that is skipped, with the reason.
@@ -91,18 +90,15 @@ class Analyst:
 
     def __init__(
         self,
-        device: torch.device,
+        context: RunContext,
         labels: Sequence[str],
         frozen_names: Mapping[str, Sequence[str]],
         report: Callable[[str], None],
     ) -> None:
-        self._device = device
+        self._context = context
         self._labels = tuple(labels)
         self._frozen_names = frozen_names
         self._report = report
-        self._matrices: dict[Path, Matrices] = {}
-        self._test_sets: dict[tuple[Any, ...], ExampleSet] = {}
-        self._extractors: dict[tuple[Path, float], nn.Module] = {}
 
     def analyse_all(self, finished: Sequence[Finished], overwrite: bool) -> list[Found]:
         """Analyse and write what is not there yet; return everything, in the order given.
@@ -190,10 +186,7 @@ class Analyst:
         run, parameters = finished.run, finished.parameters
         folder = run.instance.settings.preprocessing.output_folder
         name = matrices_name(run.files.dataset, run.files.features)
-        path = folder / name
-        if path not in self._matrices:
-            self._matrices[path] = open_matrices(folder, name)
-        matrices = self._matrices[path]
+        matrices = self._context.inputs.matrices(folder, name)
         if finished.result["inputs"].get("data") != matrices.fingerprint:
             raise UserError(f"was trained on another version of {name}; {_run_again(run)}")
         width = run.instance.settings.training_defaults.width
@@ -214,7 +207,8 @@ class Analyst:
                 found[name] = f"seed {finished.parameters['seed']}"
                 continue
             try:
-                description = read_description(run.instance.settings.extractor_folder(name))
+                folder = run.instance.settings.extractor_folder(name)
+                description = self._context.inputs.description(folder)
             except UserError as error:
                 self._report(f"no comparison with {name}: {error}")
                 continue
@@ -258,7 +252,7 @@ class Analyst:
             name: self._frozen_network(task.finished, name, number)
             for name in task.settings["frozen"]
         }
-        examples = self._test_set(task.matrices, split)
+        examples = self._context.fold(task.matrices, split).sets["test"]
         batch_size = batch_size_for(model, next(examples.batches(1)).inputs)
         batches = (batch.inputs for batch in examples.batches(batch_size))
         entries = []
@@ -285,33 +279,15 @@ class Analyst:
         path = finished.run.files.model(number)
         model = build_network(_architecture(finished), seed=0)
         load_whole(model, load_weights(path), display_path(path))
-        return to_device(model, self._device)
+        return to_device(model, self._context.device)
 
     def _frozen_network(self, finished: Finished, name: str, number: int) -> nn.Module:
         """Return an extractor, kept; or the random network that the instance's seed stands for."""
-        settings = finished.run.instance.settings
         if name == RANDOM:
             seed = RngSeeds.from_seed(finished.parameters["seed"], number).random_network
-            return to_device(build_network(_architecture(finished), seed), self._device)
-        key = (settings.extractor_folder(name), settings.training_defaults.width)
-        if key not in self._extractors:
-            self._extractors[key] = to_device(load_extractor(settings, name), self._device)
-        return self._extractors[key]
-
-    def _test_set(self, matrices: Matrices, split: Split[str]) -> ExampleSet:
-        """Return the test set of a fold; that of the last fold only is kept."""
-        key = (matrices.folder, matrices.name, tuple(split.train), tuple(split.test))
-        if key not in self._test_sets:
-            self._test_sets.clear()
-            training = matrices.rows_of(split.train, True)
-            self._test_sets[key] = ExampleSet(
-                matrices.predictors,
-                np.asarray(matrices.target),
-                matrices.rows_of(split.test, False),
-                training_statistics(matrices.predictors, training),
-                self._device,
-            )
-        return self._test_sets[key]
+            return to_device(build_network(_architecture(finished), seed), self._context.device)
+        settings = finished.run.instance.settings
+        return self._context.extractor(settings, name, keeps_classifier=True)
 
 
 def _architecture(finished: Finished) -> dict[str, Any]:

@@ -157,24 +157,6 @@ class Taps:
         return activation
 
 
-class TappedLoss:
-    """A loss that reads taps of its own, open as long as it is."""
-
-    taps: Taps
-
-    @property
-    def is_open(self) -> bool:
-        """Tell whether forward passes are being listened to."""
-        return self.taps.is_open
-
-    def __enter__(self) -> Self:
-        self.taps.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.taps.__exit__(*error)
-
-
 class _ReachedLastLayerError(BaseException):
     """Ends a forward pass; no `except Exception` in the network's own code can stop it."""
 

@@ -1,6 +1,6 @@
 """One instance of an experiment: its data, network, methods and fit become its result."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +25,8 @@ from training.engine.folds import (
     train_in_memory,
 )
 from training.engine.seeds import RngSeeds
-from training.methods import Method
-from training.methods.anti_transfer import AntiTransferLoss
-from training.methods.gradient_reversal import GradientReversal, domain_labels
+from training.methods import Method, MethodInputs
+from training.methods.registry import build_methods
 from training.models.networks import load_convolutions, to_device, without_classifier
 from training.models.registry import architecture_of, build_network, num_parameters
 from training.models.weights import save_weights
@@ -157,7 +156,7 @@ class _FoldRun:
             self.context.say_once(require_classes(fold, self.matrices))
         seeds = RngSeeds.from_seed(training.seed, self.number)
         model = self._network(seeds)
-        methods = [*self._similarities(model, seeds), *self._adversary(model, fold, seeds)]
+        methods = self._methods(model, fold, seeds)
         log_folder = settings.results.results_folder / "tracking"
         learner = build_learner(model, methods, task, training, log_folder, self.title)
         if training.at_cache == "auto":
@@ -191,26 +190,18 @@ class _FoldRun:
             load_convolutions(model, inputs.weights(source), display_path(source))
         return to_device(model, self.context.device)
 
-    def _similarities(self, model: nn.Module, seeds: RngSeeds) -> list[AntiTransferLoss]:
-        """Build one similarity for each network of at_dataset, with its own layers and beta."""
-        training = self.instance.settings.training_defaults
-        networks = training.at_dataset if training.anti_transfer else ()
-        layers = training.at_layer * (len(networks) if len(training.at_layer) == 1 else 1)
-        betas = training.at_beta * (len(networks) if len(training.at_beta) == 1 else 1)
-        return [
-            AntiTransferLoss(
-                model,
-                self._frozen_network(name, seeds.random_network + networks[:number].count(name)),
-                layers=layers[number],
-                aggregation=training.at_aggregation,
-                distance=training.at_distance,
-                beta=betas[number],
-                tap=training.at_tap,
-                name=_term_name(networks, number),
-                generator=seeds.similarity,
-            )
-            for number, name in enumerate(networks)
-        ]
+    def _methods(self, model: nn.Module, fold: Fold, seeds: RngSeeds) -> list[Method]:
+        """Build what trains the network away from what it should not use."""
+        inputs = MethodInputs(
+            model,
+            self.instance.settings.training_defaults,
+            self.matrices,
+            fold.sets["training"].rows,
+            lambda name, number: self._frozen_network(name, seeds.random_network + number),
+            seeds.similarity,
+            seeds.adversary,
+        )
+        return build_methods(inputs)
 
     def _frozen_network(self, name: str, seed: int) -> nn.Module:
         """Return a pre-trained network, or build a random one from a seed, on the device."""
@@ -224,19 +215,3 @@ class _FoldRun:
         if not keeps_classifier:
             network = without_classifier(network)
         return to_device(network, self.context.device)
-
-    def _adversary(self, model: nn.Module, fold: Fold, seeds: RngSeeds) -> list[Method]:
-        """Build the adversary of gradient reversal, if it is asked for."""
-        training = self.instance.settings.training_defaults
-        label, layer = training.gradient_reversal_label, training.gradient_reversal_layer
-        if label is None or layer is None:
-            return []
-        domains = domain_labels(self.matrices, fold.sets["training"].rows, label)
-        weight = training.gradient_reversal_weight
-        return [GradientReversal(model, layer, domains, label, weight, seeds.adversary)]
-
-
-def _term_name(networks: Sequence[str], number: int) -> str:
-    """Return the network's name; the second random one is random2."""
-    earlier = networks[:number].count(networks[number])
-    return networks[number] + (str(earlier + 1) if earlier else "")

@@ -1,0 +1,65 @@
+"""A method from outside the project, in an experiment."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from training.data.batches import Batch
+from training.methods import Method, MethodInputs
+from training.methods.registry import BUILDERS
+from training.similarity.taps import Taps
+
+if TYPE_CHECKING:
+    from tests.conftest import Suite
+
+
+class SmallActivations(Method):
+    """Keeps a layer's activations small, by a factor that it learns."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.taps = Taps(model, [1])
+        self.terms = {}
+        self.factor = nn.Parameter(torch.ones(()))
+
+    def loss(self, batch: Batch, progress: float) -> Tensor:
+        """Return the mean square of the activation, of so many examples, times the factor."""
+        activation = self.taps.take()[1]
+        assert len(activation) == len(batch.rows)
+        assert 0 <= progress <= 1
+        loss = self.factor * activation.square().mean()
+        self.terms = {"small": loss.detach()}
+        return loss
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return the factor."""
+        return [self.factor]
+
+    def results(self, progress: float) -> dict[str, float]:
+        """Return what became of the factor."""
+        return {"factor": float(self.factor.detach()), "progress": progress}
+
+
+def test_a_method_of_ones_own_trains_a_network(
+    suite: "Suite", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(inputs: MethodInputs) -> list[SmallActivations]:
+        assert set(inputs.rows) < set(range(len(inputs.matrices.index)))
+        return [SmallActivations(inputs.model)]
+
+    suite.write_matrices()
+    suite.write_experiment(1, {"num_epochs": 3})
+    plain = suite.run(1)["0"]
+    suite.files(1).json_path.unlink()
+    monkeypatch.setitem(BUILDERS, "small_activations", build)
+    found = suite.run(1)["0"]
+    assert found["factor"] < 1
+    assert found["progress"] == pytest.approx((found["best_epoch"] + 1) / 3)
+    for name in ("train", "val"):
+        history = {key: np.array(found[f"{name}_{key}_hist"]) for key in ("small_loss", "loss")}
+        total = history["small_loss"] + found[f"{name}_task_loss_hist"]
+        np.testing.assert_allclose(history["loss"], total, rtol=1e-6)
+    assert found["train_small_loss_hist"][-1] < found["train_small_loss_hist"][0]
+    assert found["train_task_loss_hist"] != plain["train_task_loss_hist"]
