@@ -14,6 +14,8 @@ from training.similarity.aggregations import AGGREGATIONS, known_aggregation
 if TYPE_CHECKING:
     from torch import Tensor
 
+WITHIN_CLASS = "cka_within_class"
+
 
 @dataclass(frozen=True)
 class Distance:
@@ -82,8 +84,6 @@ def cka_within_class(current: "Tensor", frozen: "Tensor", classes: "Tensor | Non
         raise ValueError(f"distance {WITHIN_CLASS} needs the classes of the batch")
     return debiased_linear_cka(current, frozen, classes)
 
-
-WITHIN_CLASS = "cka_within_class"
 
 DISTANCES: dict[str, Distance] = {
     "cos_squared": Distance(
