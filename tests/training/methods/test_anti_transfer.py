@@ -179,30 +179,6 @@ def test_each_forward_pass_serves_one_penalty(inputs: Tensor) -> None:
     assert num_hooks(model, frozen) == 0
 
 
-def test_several_frozen_networks_on_one_pass(inputs: Tensor) -> None:
-    model, first, second = small(0), small(1), small(2)
-    with (
-        AntiTransferLoss(model, first, [13], name="noise") as noise,
-        AntiTransferLoss(model, second, [13, 2], name="speaker", beta=2) as speaker,
-    ):
-        model(inputs)
-        total = noise(inputs) + speaker(inputs)
-    terms = noise.terms | speaker.terms
-    assert list(terms) == ["noise_layer13", "speaker_layer13", "speaker_layer2"]
-    assert float(total.detach()) == pytest.approx(
-        sum(float(term) for term in terms.values()), rel=1e-5
-    )
-    assert num_hooks(model, first, second) == 0
-
-
-def test_a_frozen_network_of_another_width_is_named(inputs: Tensor) -> None:
-    model, frozen = small(0), VGG16(3, width=1 / 32)
-    with AntiTransferLoss(model, frozen, [4], name="noisyspeech") as penalty:
-        model(inputs)
-        with pytest.raises(ValueError, match=r"noisyspeech_layer4: .*\(3, 8, 8\).*\(3, 4, 4\)"):
-            penalty(inputs)
-
-
 def test_the_global_random_state_is_not_touched(inputs: Tensor) -> None:
     model, frozen = small(0).eval(), small(1)
     before = torch.get_rng_state()

@@ -150,18 +150,6 @@ def test_half_precision_is_computed_in_float32(layout: Layout, dtype: torch.dtyp
     assert_close(found_gradient, gradient, 2 * torch.finfo(dtype).eps)
 
 
-def test_backward_twice_gives_the_gradient_twice_but_not_a_second_derivative() -> None:
-    activation = values(3, 4, 5, 6).requires_grad_()
-    frozen = gram(values(3, 4, 5, 6, seed=1))
-    mean = mean_absolute_cosine(activation, frozen)
-    (first,) = torch.autograd.grad(mean, activation, retain_graph=True)
-    (second,) = torch.autograd.grad(3 * mean, activation, retain_graph=True)
-    assert torch.allclose(second, 3 * first, rtol=1e-14)
-    (third,) = torch.autograd.grad(mean.square(), activation, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        torch.autograd.backward(third.sum())
-
-
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("batch", [2, 7, 8])
