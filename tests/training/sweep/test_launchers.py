@@ -48,7 +48,8 @@ def test_processes_give_the_results_of_runs_in_order(suite: "Suite") -> None:
     assert_as_run_in_order(suite)
 
 
-def test_a_process_that_is_killed_ends_the_command_which_goes_on_later(suite: "Suite") -> None:
+def test_what_is_killed_goes_on_to_the_same_results(suite: "Suite") -> None:
+    """First one of two processes, then the manager; the third time one process does the rest."""
     write_three(suite, **LONG)
     with command(suite, "[1,2]", "-1,-1") as manager:
         manager.wait_until(lambda: len(states(suite)) == 2)
@@ -65,6 +66,12 @@ def test_a_process_that_is_killed_ends_the_command_which_goes_on_later(suite: "S
         assert line.endswith("the same command goes on from there")
         assert "Traceback" not in manager.text
     with command(suite, "[1,2]", "-1,-1") as manager:
+        manager.wait_until(lambda: len(manager.children) > 2)
+        children = manager.children
+        manager.process.kill()
+        _, alive = psutil.wait_procs(children, PATIENCE)
+        assert not alive
+    with command(suite, "[1,2]", "-1") as manager:
         assert manager.code() == 0, manager.text
     assert_as_run_in_order(suite)
 
@@ -85,16 +92,3 @@ def test_an_interruption_ends_all_processes_in_order(
         assert leftovers(suite) == ["unfinished"]
         _, alive = psutil.wait_procs(children, PATIENCE)
         assert not alive
-
-
-def test_processes_end_with_a_manager_that_is_killed(suite: "Suite") -> None:
-    write_three(suite, **LONG)
-    with command(suite, "[1,2]", "-1,-1") as manager:
-        manager.wait_until(lambda: len(states(suite)) == 2)
-        children = manager.children
-        manager.process.kill()
-        _, alive = psutil.wait_procs(children, PATIENCE)
-        assert not alive
-    with command(suite, "[1,2]", "-1") as manager:  # in one process
-        assert manager.code() == 0, manager.text
-    assert_as_run_in_order(suite)
