@@ -30,6 +30,9 @@ from training.engine.tracking import track_epoch
 BestMetric = Literal["val_loss", "val_task_loss", "val_acc"]
 History = dict[str, list[float]]
 
+# All metrics are seen on a terminal of 80 columns.
+BAR_FORMAT = "{desc:.26}: {n_fmt}/{total_fmt} [{remaining}{postfix}]"
+
 
 @dataclass(frozen=True)
 class FitOptions:
@@ -113,8 +116,9 @@ def fit(
             total=options.num_epochs,
             initial=result.num_epochs,
             desc=title,
-            unit="epoch",
+            bar_format=BAR_FORMAT,
             mininterval=0.5,
+            leave=None,  # below another bar it goes when it is full
             disable=bars_disabled(),
         )
         with bar:
@@ -183,11 +187,7 @@ def _keep_best(result: FitResult, learner: Learner, metric: BestMetric, epoch: i
 
 
 def _shown(history: History) -> dict[str, str]:
-    names = {
-        "train_loss_hist": "train loss",
-        "val_loss_hist": "val loss",
-        "val_acc_hist": "val acc",
-    }
+    names = {"train_loss_hist": "loss", "val_loss_hist": "val", "val_acc_hist": "acc"}
     return {shown: f"{history[name][-1]:.3f}" for name, shown in names.items() if name in history}
 
 

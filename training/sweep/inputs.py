@@ -3,9 +3,8 @@
 import argparse
 import shlex
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from config.errors import UserError
@@ -57,25 +56,30 @@ def input_fingerprints(instance: Instance, inputs: InputCache) -> dict[str, str]
 
 
 def find_missing(runs: Sequence[Run], force: bool, inputs: InputCache) -> list[Missing]:
-    """Find everything that keeps the runs from starting, each thing once."""
+    """Find everything that keeps the runs from starting, each thing once.
+
+    Args:
+        force: whether extractors at chance level are used.
+    """
     chosen = {run.experiment.id for run in runs}
-    problems: dict[Missing, None] = {}
-    for run in runs:
+    found = [
+        missing
+        for run in runs
         for missing in (
             *_missing_matrices(run, inputs),
             *_missing_extractors(run, inputs, force),
             *_missing_experiment(run, inputs, chosen),
-        ):
-            problems[missing] = None
-    return [*problems, *_missing_space(runs)]
+        )
+    ]
+    return [*dict.fromkeys(found), *_missing_space(runs)]
 
 
-def _missing_matrices(run: Run, inputs: InputCache) -> list[Missing]:
+def _missing_matrices(run: Run, inputs: InputCache) -> Iterator[Missing]:
     problem = _matrices_problem(run, inputs)
-    return [Missing(problem, _command_for(run.files.dataset))] if problem else []
+    if problem:
+        yield Missing(problem, _command_for(run.files.dataset))
 
 
-@cache
 def _command_for(dataset: str) -> str:
     known = all_datasets()
     return known[dataset].command if dataset in known else f"a script that makes {dataset}"
@@ -115,23 +119,19 @@ def _other_features(run: Run, matrices: Matrices) -> str:
     return "; ".join(different)
 
 
-def _missing_extractors(run: Run, inputs: InputCache, force: bool) -> list[Missing]:
+def _missing_extractors(run: Run, inputs: InputCache, force: bool) -> Iterator[Missing]:
     settings = run.instance.settings
-    missing = []
     for name in settings.training_defaults.extractors:
         if name not in EXTRACTORS:
-            key = (
-                "at_dataset" if name in settings.training_defaults.at_dataset else "at_pretraining"
-            )
+            is_frozen = name in settings.training_defaults.at_dataset
             raise UserError(
-                f"{display_path(run.experiment.file)}: no extractor {name}; "
-                f"there are {', '.join([*EXTRACTORS, *([RANDOM] if key == 'at_dataset' else [])])} "
-                f"(see [training_defaults] {key})"
+                f"{display_path(run.experiment.file)}: no extractor {name}; there are "
+                f"{', '.join([*EXTRACTORS, *([RANDOM] if is_frozen else [])])} "
+                f"(see [training_defaults] {'at_dataset' if is_frozen else 'at_pretraining'})"
             )
         problem = _extractor_problem(settings, name, inputs, force)
         if problem:
-            missing.append(Missing(problem, EXTRACTORS[name].command))
-    return missing
+            yield Missing(problem, EXTRACTORS[name].command)
 
 
 def _extractor_problem(
@@ -142,17 +142,23 @@ def _extractor_problem(
         description = inputs.description(folder)
     except UserError as error:
         return str(error)
-    width = description["architecture"].get("width")
-    if width != settings.training_defaults.width:
-        wanted = settings.training_defaults.width
-        return f"{display_path(folder)}: has width {width}, this run has {wanted}"
-    wanted_features = settings.feature_extraction.features_type
-    features = description.get("plan", {}).get("features_type", wanted_features)
-    if features != wanted_features:
-        return f"{display_path(folder)}: was trained on {features}, this run has {wanted_features}"
-    rate, wanted_rate = description.get("sample_rate"), settings.sampling.sr_target
-    if rate not in (None, wanted_rate):
-        return f"{display_path(folder)}: was trained at {rate} Hz, this run has {wanted_rate}"
+    for words, unit, found, wanted in (
+        (
+            "has width",
+            "",
+            description["architecture"].get("width"),
+            settings.training_defaults.width,
+        ),
+        (
+            "was trained on",
+            "",
+            description.get("plan", {}).get("features_type"),
+            settings.feature_extraction.features_type,
+        ),
+        ("was trained at", " Hz", description.get("sample_rate"), settings.sampling.sr_target),
+    ):
+        if found not in (None, wanted):
+            return f"{display_path(folder)}: {words} {found}{unit}, this run has {wanted}"
     if is_at_chance(description) and not force:
         return (
             f"{display_path(folder)}: is at chance level ({quality(description)}); --force uses it"
@@ -160,56 +166,46 @@ def _extractor_problem(
     return None
 
 
-def _missing_experiment(run: Run, inputs: InputCache, chosen: Collection[int]) -> list[Missing]:
+def _missing_experiment(run: Run, inputs: InputCache, chosen: Collection[int]) -> Iterator[Missing]:
     source = run.instance.settings.training_defaults.source_experiment
     if source is None or source in chosen or inputs.num_finished(run.files.results_folder, source):
-        return []
-    problem = (
+        return
+    yield Missing(
         f"experiment {run.experiment.id} starts from the best run of experiment {source}, which "
-        "has no results"
+        "has no results",
+        f"{MANAGER} [{source}]",
     )
-    return [Missing(problem, f"{MANAGER} [{source}]")]
 
 
-def _missing_space(runs: Sequence[Run]) -> list[Missing]:
-    """Check that the disk takes the models of all runs."""
-    needed: dict[Path, float] = {}
-    for run in runs:
-        training = run.instance.settings.training_defaults
-        folder = run.files.results_folder
-        if not run.files.json_path.exists():
-            size = FULL_MODEL_BYTES * training.width**2 * training.num_folds
-            needed[folder] = needed.get(folder, 0) + size
-    missing = []
-    for folder, size in needed.items():
-        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-        if not existing.is_dir():
-            raise UserError(f"[results] results_folder: {display_path(existing)} is no folder")
-        free = shutil.disk_usage(existing).free
-        if size > free:
-            missing.append(
-                Missing(
-                    f"{display_path(folder)}: {size / 1e9:.1f} GB are needed for models, "
-                    f"{free / 1e9:.1f} GB are free",
-                    "--set results_folder=FOLDER on a larger disk",
-                )
-            )
-    return missing
+def _missing_space(runs: Sequence[Run]) -> Iterator[Missing]:
+    """Tell whether the disk takes the models of all runs; [results] is the same for all of them."""
+    folder = runs[0].files.results_folder
+    trainings = [
+        run.instance.settings.training_defaults for run in runs if not run.files.json_path.exists()
+    ]
+    size = sum(FULL_MODEL_BYTES * each.width**2 * each.num_folds for each in trainings)
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not existing.is_dir():
+        raise UserError(f"[results] results_folder: {display_path(existing)} is no folder")
+    free = shutil.disk_usage(existing).free
+    if size > free:
+        yield Missing(
+            f"{display_path(folder)}: {size / 1e9:.1f} GB are needed for models, "
+            f"{free / 1e9:.1f} GB are free",
+            "--set results_folder=FOLDER on a larger disk",
+        )
 
 
 def split_of(experiment: Experiment) -> str:
-    """Say how an experiment's data are divided, with what the sets share if the data are there."""
+    """Return how an experiment's data are divided: as its matrices say, or its dataset."""
     settings = experiment.instances[0].settings
     name = matrices_name(experiment.dataset, settings.feature_extraction.features_type)
     try:
         return str(read_info(settings.preprocessing.output_folder, name)["split"])
     except (UserError, KeyError):
-        return _split_types().get(experiment.dataset, "?")
-
-
-@cache
-def _split_types() -> dict[str, str]:
-    return {name: dataset.split_type for name, dataset in all_datasets().items()}
+        known = all_datasets()
+        dataset = experiment.dataset
+        return known[dataset].split_type if dataset in known else "?"
 
 
 def describe_inputs(runs: Sequence[Run], inputs: InputCache) -> None:
@@ -229,8 +225,8 @@ def describe_inputs(runs: Sequence[Run], inputs: InputCache) -> None:
             folder = settings.extractor_folder(extractor)
             if (extractor, name) not in overlaps:
                 overlaps[extractor, name] = _overlap(folder, run, inputs)
-            figures = quality(inputs.description(folder))
-            lines[f"extractor {extractor}: {figures}; {overlaps[extractor, name]}"] = None
+            accuracy = quality(inputs.description(folder))
+            lines[f"extractor {extractor}: {accuracy}; {overlaps[extractor, name]}"] = None
         if training.source_experiment is not None:
             source = training.source_experiment
             finished = inputs.num_finished(run.files.results_folder, source)

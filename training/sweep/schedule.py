@@ -93,7 +93,6 @@ def find_unfinished(
     Raises:
         UserError: a result is there that was made with other parameters or inputs.
     """
-
     tasks = []
     for run in runs:
         result = None if run in replaced else inputs.results.find(run.files.json_path)
