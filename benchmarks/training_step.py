@@ -24,7 +24,7 @@ from config.process import keep_freed_memory
 from config.text import PROJECT_FOLDER
 from training import AntiTransferLoss
 from training.engine.devices import choose_precision
-from training.engine.step import build_optimizer
+from training.engine.optimizers import build_optimizer
 from training.models.networks import to_device
 from training.models.vgg import CONVOLUTION_INDICES, VGG16
 

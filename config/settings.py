@@ -79,15 +79,6 @@ def _pretraining_source(value: str | None) -> str | None:
     return value
 
 
-def _cache_mode(value: Any) -> Any:
-    if value == "disk":
-        raise ValueError(
-            "must be 'auto' or 'off': features are no longer kept in files, auto keeps them on the "
-            "device or in main memory"
-        )
-    return value
-
-
 def _cluster_address(value: str) -> str:
     if value in ("", "auto") or re.fullmatch(r"[\w.\-\[\]:]+:[0-9]{1,5}", value):
         return value
@@ -203,7 +194,7 @@ class TrainingDefaults(Section):
     num_epochs: Count
     regularization_lambda: NonNegative
     learning_rate: Annotated[float, Field(gt=0, le=1000)]
-    choose_optimizer: Literal["adam", "adamw", "sgd", "rmsprop"]
+    choose_optimizer: Annotated[str, _registered("training.engine.optimizers", "OPTIMIZERS")]
     seed: Seed
     width: Annotated[float, Field(ge=1 / 64, le=16)]
     precision: Literal["auto", "fp32", "bf16"]
@@ -223,7 +214,7 @@ class TrainingDefaults(Section):
     at_goodsounds_model_path: ExtractorFolder
     at_nsynth_model_path: ExtractorFolder
     at_noisyspeech_model_path: ExtractorFolder
-    at_cache: Annotated[Literal["auto", "off"], BeforeValidator(_cache_mode)]
+    at_cache: Literal["auto", "off"]
     gradient_reversal_label: Annotated[Name | None, EMPTY_IS_NONE]
     gradient_reversal_layer: Annotated[Layer | None, EMPTY_IS_NONE]
     gradient_reversal_weight: NonNegative

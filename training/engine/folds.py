@@ -24,8 +24,9 @@ from training.engine.distributed import num_processes
 from training.engine.evaluation import evaluate
 from training.engine.fit import FitOptions, fit
 from training.engine.metrics import SET_METRICS, Task, chance_level, collapse, confusion
+from training.engine.optimizers import build_optimizer
 from training.engine.seeds import RngSeeds
-from training.engine.step import Learner, build_optimizer, hooks_enabled
+from training.engine.step import Learner, hooks_enabled
 from training.engine.tracking import start_tracking
 from training.methods import Method
 from training.results.dictionary import GROUP_KEYS, SETS

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -16,8 +15,6 @@ from training.engine.metrics import Task
 from training.methods import Method
 from training.methods.anti_transfer import AntiTransferLoss
 from training.similarity.taps import unwrap
-
-FUSED_OPTIMIZERS = ("adam", "adamw", "sgd")
 
 
 @dataclass
@@ -79,22 +76,6 @@ class Learner:
         for method in self.methods:
             metrics |= {f"{name}_loss": term for name, term in method.terms.items()}
         return metrics
-
-
-def build_optimizer(
-    name: str, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float
-) -> torch.optim.Optimizer:
-    """Build the optimizer that choose_optimizer names, in one kernel where torch has one."""
-    optimizers: dict[str, type[torch.optim.Optimizer]] = {
-        "adam": torch.optim.Adam,
-        "adamw": torch.optim.AdamW,
-        "sgd": torch.optim.SGD,
-        "rmsprop": torch.optim.RMSprop,
-    }
-    arguments: dict[str, Any] = {"lr": learning_rate, "weight_decay": weight_decay}
-    if name in FUSED_OPTIMIZERS:
-        arguments["fused"] = True
-    return optimizers[name](parameters, **arguments)
 
 
 @contextmanager

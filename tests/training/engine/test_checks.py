@@ -21,7 +21,8 @@ from training.engine.checks import (
     refuse_vanished,
 )
 from training.engine.devices import build_accelerator
-from training.engine.step import Learner, build_optimizer
+from training.engine.optimizers import build_optimizer
+from training.engine.step import Learner
 from training.methods.anti_transfer import AntiTransferLoss
 from training.models.vgg import VGG16
 from training.similarity.layer_loss import aggregate, layer_loss

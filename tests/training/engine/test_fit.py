@@ -18,8 +18,9 @@ from training.engine.devices import build_accelerator
 from training.engine.evaluation import Evaluation, evaluate
 from training.engine.fit import FitOptions, FitResult, fit
 from training.engine.metrics import Task
+from training.engine.optimizers import build_optimizer
 from training.engine.seeds import RngSeeds
-from training.engine.step import Learner, build_optimizer
+from training.engine.step import Learner
 from training.methods.anti_transfer import AntiTransferLoss
 from training.similarity.layer_loss import aggregate, layer_loss
 
