@@ -154,11 +154,6 @@ class ExampleSet:
         """Tell whether training batches hold other inputs each time: examples shifted at random."""
         return self._free_frames is not None
 
-    @property
-    def is_resident(self) -> bool:
-        """Tell whether the set lies on the device as a whole."""
-        return self._resident is not None
-
     def batches(self, batch_size: int, rank: int = 0, num_processes: int = 1) -> Iterator[Batch]:
         """Yield all examples in their own order, as they are stored, or one process's shard."""
         order = shard(torch.arange(len(self)), rank, num_processes)

@@ -77,7 +77,7 @@ def resident_and_mapped(
     with monkeypatch.context() as patch:
         patch.setattr("training.data.batches.has_room", lambda *_: False)
         mapped = ExampleSet(np.load(path, mmap_mode="r"), *common)
-    assert (resident.is_resident, mapped.is_resident) == (True, False)
+    assert resident._resident is not None and mapped._resident is None
     return resident, mapped
 
 
