@@ -133,13 +133,11 @@ class Suite:
         name: str = "noisyspeech",
         seed: int = 77,
         width: float = WIDTH,
-        without: str | None = None,
         **described: Any,
     ) -> Path:
         """A frozen network with random weights that claims to have learnt its task.
 
         Args:
-            without: a parameter that its file lacks.
             described: what its description says otherwise.
         """
         from training.models.registry import architecture_of, build_network
@@ -147,7 +145,6 @@ class Suite:
 
         architecture = architecture_of(11, width)
         model = build_network(architecture, seed)
-        state = {key: value for key, value in model.state_dict().items() if key != without}
         description = {
             "name": name,
             "architecture": architecture,
@@ -157,7 +154,7 @@ class Suite:
             **described,
         }
         folder = self.extractors / name
-        save_extractor(folder, state, description)
+        save_extractor(folder, model.state_dict(), description)
         return folder
 
     def write_experiment(
