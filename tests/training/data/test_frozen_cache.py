@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from config.errors import UserError
 from training.data import frozen_cache
 from training.data.batches import ExampleSet, training_statistics
 from training.data.frozen_cache import Aggregates, FrozenCache
@@ -209,10 +208,3 @@ def test_a_run_gives_the_same_with_and_without_them(suite: "Suite") -> None:
     without = suite.run(1, at_cache="off")["0"]
     for name in ("train_loss_hist", "val_feature_loss_hist", "val_acc_hist"):
         assert with_features[name] == pytest.approx(without[name], rel=1e-4)
-
-
-def test_files_of_features_are_refused_with_what_took_their_place(suite: "Suite") -> None:
-    with pytest.raises(
-        UserError, match="must be 'auto' or 'off': features are no longer"
-    ):
-        suite.settings(at_cache="disk")
