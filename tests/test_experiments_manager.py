@@ -13,7 +13,6 @@ import openpyxl
 import pytest
 
 import experiments_manager
-from config.command_line import run_command
 from config.errors import UserError
 from config.experiments import load_experiments
 from experiments_manager import build_parser, main
@@ -441,22 +440,6 @@ def test_a_failing_instance_does_not_stop_the_others(
     sheet, _data = openpyxl.load_workbook(suite.files(5).spreadsheet).worksheets
     assert [cell.value for cell in sheet["A"][4:]] == [2]
     assert "Traceback" not in captured.err
-
-
-def test_an_interruption_stops_everything(
-    suite: "Suite", capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    suite.write_matrices()
-    suite.write_experiment(5, instances={"repeat": 2})
-
-    def interrupted(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("training.sweep.instance.run_instance", interrupted)
-    with pytest.raises(SystemExit) as caught:
-        run_command(lambda: manage(suite, "[5]", "-1"))
-    assert caught.value.code == 130
-    assert "interrupted" in capsys.readouterr().err
 
 
 def test_a_spreadsheet_that_cannot_be_written_is_a_failure_of_one_line(

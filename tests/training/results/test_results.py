@@ -103,15 +103,15 @@ def test_the_dictionary_has_one_key_per_fold_and_a_summary(tmp_path: Path) -> No
 def test_the_json_file_holds_the_same_and_says_what_it_was_made_from(tmp_path: Path) -> None:
     files = files_in(tmp_path)
     returned = write_result(files, [fold(1), fold(2)], PARAMETERS, MODEL, INPUTS)
-    twin = json.loads(files.json_path.read_text(encoding="utf-8"))
-    assert twin == returned == read_result(files.json_path)
+    stored = json.loads(files.json_path.read_text(encoding="utf-8"))
+    assert stored == returned == read_result(files.json_path)
     dictionary = load_dictionary(files)
     for key, value in dictionary.items():
-        assert twin[str(key)] == value
+        assert stored[str(key)] == value
     added = {"parameters", "model", "inputs", "fingerprint", "experiment", "number"}
-    assert set(twin) == {"0", "1", "summary"} | added
-    assert (twin["experiment"], twin["number"]) == (28, 3)
-    assert (twin["model"], twin["inputs"]) == (MODEL, INPUTS)
+    assert set(stored) == {"0", "1", "summary"} | added
+    assert (stored["experiment"], stored["number"]) == (28, 3)
+    assert (stored["model"], stored["inputs"]) == (MODEL, INPUTS)
 
 
 def test_parameters_are_text_in_two_parts(tmp_path: Path) -> None:
@@ -137,25 +137,17 @@ def test_a_result_that_is_no_number_leaves_no_json_file(tmp_path: Path) -> None:
     assert count_finished(tmp_path / "results", 28) == 0
 
 
-def test_results_are_found_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+def test_only_whole_results_of_the_experiment_count_by_their_numbers(tmp_path: Path) -> None:
     for number in (10, 2, 1):
         write_result(files_in(tmp_path, number), [fold(number)], PARAMETERS, MODEL, INPUTS)
+    path = files_in(tmp_path, 2).json_path
+    for name in (f".{path.stem}.77.partial.json", f"{path.stem} (copy).json", f"{path.stem}.json~"):
+        path.with_name(name).write_text(path.read_text())
     results = ResultReader().find_all(tmp_path / "results", 28)
-    assert [result["number"] for result in results] == [1, 2, 10]
     assert [result["0"]["train_loss"] for result in results] == [1, 2, 10]
     assert count_finished(tmp_path / "results", 28) == 3
     for other in (2, 8, 280):
-        assert ResultReader().find_all(tmp_path / "results", other) == []
         assert count_finished(tmp_path / "results", other) == 0
-
-
-def test_only_whole_results_count(tmp_path: Path) -> None:
-    write_result(files_in(tmp_path), [fold(1)], PARAMETERS, MODEL, INPUTS)
-    twin = files_in(tmp_path).json_path
-    for name in (f".{twin.stem}.77.partial.json", f"{twin.stem} (copy).json", f"{twin.stem}.json~"):
-        twin.with_name(name).write_text(twin.read_text())
-    assert count_finished(tmp_path / "results", 28) == 1
-    assert len(ResultReader().find_all(tmp_path / "results", 28)) == 1
     (tmp_path / "results" / "experiment_29").write_text("a file where a folder should be")
     assert count_finished(tmp_path / "results", 29) == 0
 
@@ -163,11 +155,11 @@ def test_only_whole_results_count(tmp_path: Path) -> None:
 def test_a_reader_keeps_all_but_the_lists_of_the_folds(tmp_path: Path) -> None:
     """Histories and groups are by far the most of a result, and no table shows them."""
     files = files_in(tmp_path)
-    twin = write_result(files, [fold(1), fold(2)], PARAMETERS, MODEL, INPUTS)
+    written = write_result(files, [fold(1), fold(2)], PARAMETERS, MODEL, INPUTS)
     for number in ("0", "1"):
-        del twin[number]["val_loss_hist"], twin[number]["test_actors"]
-    assert ResultReader().find(files.json_path) == twin
-    assert ResultReader().find_all(tmp_path / "results", 28) == [twin]
+        del written[number]["val_loss_hist"], written[number]["test_actors"]
+    assert ResultReader().find(files.json_path) == written
+    assert ResultReader().find_all(tmp_path / "results", 28) == [written]
 
 
 def test_a_reader_reads_a_file_again_when_it_is_another_one(

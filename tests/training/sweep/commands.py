@@ -30,7 +30,7 @@ MANAGER = Path(experiments_manager.__file__)
 CPU = -1
 # No test waits longer for a process.
 PATIENCE = 240.0
-LONG = {"num_epochs": 12, "early_stopping": False}
+LONG = {"num_epochs": 16, "early_stopping": False}
 
 
 class Command:
