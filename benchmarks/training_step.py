@@ -25,7 +25,7 @@ from config.text import PROJECT_FOLDER
 from training import AntiTransferLoss
 from training.engine.devices import choose_precision
 from training.engine.optimizers import build_optimizer
-from training.models.networks import to_device
+from training.models.loading import to_device
 from training.models.vgg import CONVOLUTION_INDICES, VGG16
 
 NUM_CLASSES, LEARNING_RATE = 10, 5e-5

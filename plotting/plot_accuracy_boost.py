@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from config.command_line import run_command, settings_from
-from plotting.figures import (
+from plotting.drawing import (
     BLACK,
     BLUE,
     GREY,

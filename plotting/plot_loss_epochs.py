@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from config.command_line import run_command, settings_from
 from config.errors import UserError
 from config.text import display_path, printable
-from plotting.figures import (
+from plotting.drawing import (
     BLACK,
     GREY,
     SET_COLOURS,

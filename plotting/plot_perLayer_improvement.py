@@ -18,7 +18,7 @@ from config.command_line import run_command, settings_from
 from config.errors import UserError
 from config.settings import NUM_CONVOLUTIONS
 from config.text import display_path
-from plotting.figures import (
+from plotting.drawing import (
     GREY,
     ORANGE,
     PURPLE,

@@ -16,7 +16,7 @@ from config.experiments import Experiment, load_experiments, select_experiments
 from config.files import write_text
 from config.selection import add_experiments_option, parse_selection
 from config.text import display_path, printable
-from plotting.figures import figure_style
+from plotting.drawing import figure_style
 from plotting.published import load_published
 from plotting.reporting.compare import Comparison, compare
 from plotting.reporting.figures import all_figures

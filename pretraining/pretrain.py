@@ -200,7 +200,7 @@ def _train(
         train_in_memory,
     )
     from training.engine.seeds import RngSeeds
-    from training.models.networks import to_device
+    from training.models.loading import to_device
     from training.models.registry import architecture_of, build_network
 
     training = settings.training_defaults
@@ -263,7 +263,7 @@ def _write(
 
 def _draw_history(metrics: Mapping[str, Any], extractor: Extractor, folder: Path) -> None:
     """Draw the curves of the training; a figure that cannot be drawn costs no extractor."""
-    from plotting.figures import write_figures
+    from plotting.drawing import write_figures
     from plotting.plot_loss_epochs import draw_history
     from training.results.loading import FoldResult
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from config.settings import RANDOM
 from plotting.reporting.statistics import PairedDifference, paired_difference
 from training.results.loading import Metric, Result
-from training.results.methods import (
+from training.results.method_names import (
     kind_of,
     labels_of,
     layer_of,

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from plotting.figures import BLACK, BLUE, GREY, SET_COLOURS, VERMILLION, new_figure
+from plotting.drawing import BLACK, BLUE, GREY, SET_COLOURS, VERMILLION, new_figure
 from plotting.reporting.compare import Group
 from plotting.reporting.curves import confusion_of, mean_curve
 from plotting.reporting.findings import Findings, MethodFinding

@@ -7,7 +7,7 @@ from statistics import fmean
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from plotting.figures import BLACK, GREY, new_figure
+from plotting.drawing import BLACK, GREY, new_figure
 from plotting.reporting.invariance import InvarianceFindings
 from plotting.reporting.style import (
     ReportFigure,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from plotting.figures import (
+from plotting.drawing import (
     BLUE,
     GREEN,
     GREY,

@@ -13,7 +13,7 @@ from config.extractors import EXTRACTORS
 from pretraining.pretrain import pretrain, pretrain_command
 from training.engine import checkpoints, folds
 from training.engine import fit as fitting
-from training.models.networks import load_extractor
+from training.models.loading import load_extractor
 from training.models.vgg import VGG16
 from training.models.weights import load_weights, read_description
 
@@ -148,7 +148,7 @@ def test_neither_chance_level_nor_a_missing_figure_costs_the_extractor(
     def fails(*_: Any) -> None:
         raise RuntimeError("no fonts")
 
-    monkeypatch.setattr("plotting.figures.write_figures", fails)
+    monkeypatch.setattr("plotting.drawing.write_figures", fails)
     folder = train(prepared, extractor_num_epochs=1, learning_rate=1e-9)
     said = capsys.readouterr().out
     assert "warning: no figure of the training: RuntimeError: no fonts" in said

@@ -19,7 +19,7 @@ from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_name
 from preprocessing.pipeline.splits import Split
 from training.engine.seeds import RngSeeds
-from training.models.networks import load_whole, to_device
+from training.models.loading import load_whole, to_device
 from training.models.registry import architecture_of, build_network
 from training.models.weights import load_weights
 from training.probing import probes

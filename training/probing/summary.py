@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from config.text import aligned
-from training.results.methods import labels_of, layer_of, own_parameters, setting_of
+from training.results.method_names import labels_of, layer_of, own_parameters, setting_of
 
 if TYPE_CHECKING:
     from training.probing.analysis import Found

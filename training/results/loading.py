@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from config.errors import UserError
 from config.files import Identity, identity_of, read_json, require_fields
 from config.text import display_path, printable
-from training.results.methods import METHODS
+from training.results.method_names import METHODS
 
 RESULT_NAME = re.compile(r"results_.+_exp([0-9]+)_run[0-9]+\.json")
 REQUIRED_KEYS = ("0", "summary", "parameters", "inputs", "fingerprint", "number")

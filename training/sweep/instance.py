@@ -27,7 +27,7 @@ from training.engine.folds import (
 from training.engine.seeds import RngSeeds
 from training.methods import Method, MethodInputs
 from training.methods.registry import build_methods
-from training.models.networks import load_convolutions, to_device, without_classifier
+from training.models.loading import load_convolutions, to_device, without_classifier
 from training.models.registry import architecture_of, build_network, num_parameters
 from training.models.weights import save_weights
 from training.results.best_run import initial_weights

@@ -10,7 +10,7 @@ from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
 from training.data.frozen_cache import FrozenCache
 from training.engine.folds import Fold, load_fold
-from training.models.networks import load_extractor, to_device, without_classifier
+from training.models.loading import load_extractor, to_device, without_classifier
 from training.sweep.input_cache import InputCache
 
 

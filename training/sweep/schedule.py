@@ -73,7 +73,7 @@ def _run_together(
             "are launched by torchrun or accelerate alone"
         )
     from training.sweep.run_context import RunContext
-    from training.sweep.together import LeadingLauncher, follow
+    from training.sweep.torchrun import LeadingLauncher, follow
 
     context = RunContext(join_processes(gpus), inputs)
     code = 0

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.synthetic_results import AGAINST_NOISE, AGAINST_RANDOM, make_result
-from training.results.methods import (
+from training.results.method_names import (
     METHODS,
     MethodKind,
     labels_of,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from config.errors import UserError
-from training.models.networks import (
+from training.models.loading import (
     load_convolutions,
     load_extractor,
     load_whole,
