@@ -1,6 +1,7 @@
 """NSynth: families, sets and the draw against a tiny corpus with the real examples.json."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,17 @@ class TestNotes:
 class TestDraw:
     def names(self, settings: Settings, part: str) -> list[str]:
         return [clip.name for clip in NOTES.list_clips(settings) if clip.fixed_set == part]
+
+    def test_of_a_set_at_most_56_001(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        note = nsynth.Note(0, "bass_acoustic_000", "acoustic", 40, 75)
+        sizes = {"nsynth-train": 56_002, "nsynth-valid": 56_001, "nsynth-test": 2}
+        monkeypatch.setattr(
+            nsynth, "_read_notes", lambda folder: {str(n): note for n in range(sizes[folder.name])}
+        )
+        counts = Counter(clip.fixed_set for clip in NOTES.list_clips(settings))
+        assert counts == {"train": 56_001, "validation": 56_001, "test": 2}
 
     def test_large_sets_are_drawn_from(
         self, corpus: Path, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
