@@ -141,6 +141,9 @@ def cut(
 ) -> Samples:
     """Return a stretch of a recording (start and duration in s), shape (samples,).
 
+    A sample that the start or the end cuts through belongs to what follows, as in the paper's
+    release.
+
     Args:
         sample_rate: to resample to, in Hz.
 
@@ -149,8 +152,9 @@ def cut(
             beyond use (is_clipped).
     """
     rate = recording.sample_rate
-    first = round(start * rate)
-    count = len(recording.samples) - first if duration is None else round(duration * rate)
+    first = int(start * rate)
+    end = len(recording.samples) if duration is None else int((start + duration) * rate)
+    count = end - first
     samples = recording.samples[first : first + max(0, count)]
     if len(samples) == 0:
         raise UnusableAudioError("empty")

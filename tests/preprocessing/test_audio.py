@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preprocessing.pipeline.audio import (
+    Recording,
     UnusableAudioError,
     audio_seconds,
     cut,
@@ -70,6 +71,23 @@ class TestReading:
         np.testing.assert_array_equal(samples, np.arange(2000, 6000) / 32768)
         samples = cut(recording, 8000, start=0.75)
         np.testing.assert_array_equal(samples, np.arange(6000, 8000) / 32768)
+
+    @pytest.mark.parametrize(
+        ("start", "duration", "first", "end"),
+        [
+            (0.0, 0.5, 0, 8000),
+            # 2.01 is stored as a little less: 2.01 x 16000 = 32159.999..., and 2.26 x 16000 = 36160
+            (2.01, 0.25, 32159, 36160),
+            # 0.30004 x 16000 = 4800.64, and 0.40008 x 16000 = 6401.28
+            (0.30004, 0.10004, 4800, 6401),
+        ],
+    )
+    def test_a_stretch_is_cut_with_int(
+        self, start: float, duration: float, first: int, end: int
+    ) -> None:
+        ramp = np.linspace(0, 1, 3 * RATE, dtype=np.float32)
+        samples = cut(Recording(ramp, RATE), RATE, start, duration)
+        np.testing.assert_array_equal(samples, ramp[first:end])
 
     def test_length_from_the_header(self, tmp_path: Path) -> None:
         soundfile.write(tmp_path / "a.flac", np.zeros(11025, dtype=np.int16), 44100)
