@@ -5,9 +5,9 @@ def segment_starts(length: int, num_frames: int, overlap: float) -> list[int]:
     """Return the first frames of a clip's examples, each of exactly num_frames frames.
 
     A clip of up to num_frames frames is one example, zero-padded at its end. A longer one is cut
-    every overlap x num_frames frames (1.0: no overlap); what is left at its end becomes one more
-    example, from the end of the clip, only if the clip has more than (1 + overlap) x num_frames
-    frames.
+    every overlap x num_frames frames, rounded (1.0: no overlap); what is left at its end becomes
+    one more example, from the end of the clip, only if the clip has more than
+    (1 + overlap) x num_frames frames.
 
     Args:
         length: frames of the clip.
@@ -18,7 +18,7 @@ def segment_starts(length: int, num_frames: int, overlap: float) -> list[int]:
         raise ValueError(f"num_frames {num_frames} must be positive, overlap {overlap} in (0, 1]")
     if length <= num_frames:
         return [0]
-    step = max(1, int(num_frames * overlap))
+    step = max(1, round(num_frames * overlap))
     starts = list(range(0, length - num_frames + 1, step))
     rest_is_left = starts[-1] + num_frames < length
     if rest_is_left and length > (1 + overlap) * num_frames:

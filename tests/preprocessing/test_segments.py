@@ -27,6 +27,8 @@ from preprocessing.pipeline.segments import segment_starts
         (151, 100, 0.5, [0, 50, 51]),
         (200, 100, 0.5, [0, 50, 100]),
         (230, 100, 0.5, [0, 50, 100, 130]),
+        # The step is rounded: 751 x 0.5 = 375.5 is 376.
+        (1127, 751, 0.5, [0, 376]),
         # A step that would round to less than a frame is one frame.
         (4, 3, 0.1, [0, 1]),
         # 2.6 s at 126 frames a second.
