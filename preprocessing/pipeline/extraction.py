@@ -50,7 +50,7 @@ from preprocessing.pipeline.matrix_writer import MatrixWriter
 from preprocessing.pipeline.splits import split_groups
 from preprocessing.pipeline.workers import map_in_order
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _all_but_path = attrgetter(*(field.name for field in fields(Clip) if field.name != "path"))
 
 

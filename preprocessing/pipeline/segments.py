@@ -2,12 +2,12 @@
 
 
 def segment_starts(length: int, num_frames: int, overlap: float) -> list[int]:
-    """Return the first frames of a clip's examples, each of exactly num_frames frames.
+    """Return the first frames of a clip's examples in time order, each of num_frames frames.
 
     A clip of up to num_frames frames is one example, zero-padded at its end. A longer one is cut
-    every overlap x num_frames frames, rounded (1.0: no overlap); what is left at its end becomes
-    one more example, from the end of the clip, only if the clip has more than
-    (1 + overlap) x num_frames frames.
+    backwards from its end, as the paper's release does, every overlap x num_frames frames, rounded
+    (1.0: no overlap); what is left at its beginning becomes one more example, from the first frame
+    on, only if the clip has more than (1 + overlap) x num_frames frames.
 
     Args:
         length: frames of the clip.
@@ -19,8 +19,7 @@ def segment_starts(length: int, num_frames: int, overlap: float) -> list[int]:
     if length <= num_frames:
         return [0]
     step = max(1, round(num_frames * overlap))
-    starts = list(range(0, length - num_frames + 1, step))
-    rest_is_left = starts[-1] + num_frames < length
-    if rest_is_left and length > (1 + overlap) * num_frames:
-        starts.append(length - num_frames)
-    return starts
+    starts = list(range(length - num_frames, -1, -step))
+    if starts[-1] > 0 and length > (1 + overlap) * num_frames:
+        starts.append(0)
+    return starts[::-1]

@@ -86,11 +86,12 @@ class TestMatrices:
 
     def test_examples_are_padded_and_cut_spectra(self, prepare: Prepare, clips: list[Clip]) -> None:
         matrices = prepare()
-        # 2.6 s are 326 frames: two segments and the rest, from the end; 1.5 s only one.
+        # 2.6 s are 326 frames: two segments from the end and the rest at the beginning; 1.5 s are
+        # 189, of which one segment is cut from the end.
         expected = []
         for number, clip in enumerate(clips):
             values = spectrum(samples_of(clip))
-            for first in {2: (0, 126, 200)}.get(number, (0,)):
+            for first in {2: (0, 74, 200), 6: (63,)}.get(number, (0,)):
                 cut = values[first : first + 126]
                 expected.append(np.pad(cut, ((0, 126 - len(cut)), (0, 0))))
         assert matrices.predictors.shape == (14, 126, 129)
@@ -101,7 +102,7 @@ class TestMatrices:
     def test_index_knows_every_example(self, prepare: Prepare) -> None:
         index = prepare().index
         assert index["clip"][:6].tolist() == [f"c{n:02}.wav" for n in (0, 1, 2, 2, 2, 3)]
-        assert index["first_frame"][:6].tolist() == [0, 0, 0, 126, 200, 0]
+        assert index["first_frame"][:6].tolist() == [0, 0, 0, 74, 200, 0]
         # 0.5 s: 64 frames; 0.3 s: 39 frames.
         assert index["num_frames"][:6].tolist() == [64, 126, 126, 126, 126, 39]
         assert index["class_name"][:6].tolist() == ["no", "yes", *["maybe"] * 3, "no"]
@@ -157,8 +158,8 @@ class TestOptions:
     def test_overlap(self, prepare: Prepare) -> None:
         index = prepare(sequence_overlap=0.5).index
         starts = index["first_frame"][index["clip"] == "c02.wav"]
-        # 326 frames, step 63: the rest of 11 frames becomes one more.
-        assert starts.tolist() == [0, 63, 126, 189, 200]
+        # 326 frames, step 63: the rest of 11 frames at the beginning becomes one more.
+        assert starts.tolist() == [0, 11, 74, 137, 200]
 
     def test_without_segmentation_all_clips_are_as_long_as_the_longest(
         self, prepare: Prepare, clips: list[Clip]
