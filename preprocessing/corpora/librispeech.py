@@ -181,6 +181,7 @@ WORDS = Dataset(
     list_clips=list_words,
     sources=("speaker",),
     orthogonal_labels=("speaker",),
+    leave_out_silence=False,  # as in the release
 )
 
 register(CORPUS, WORDS)

@@ -133,6 +133,7 @@ NOTES = Dataset(
     classes=FAMILIES,
     sources=("instrument",),
     orthogonal_labels=("pitch", "velocity", "source"),
+    leave_out_silence=False,  # as in the release
 )
 
 register(CORPUS, NOTES)

@@ -136,6 +136,7 @@ class Dataset:
         depend on them; training/invariance.py looks for them in its layers.
     decisive_keys: keys of [preprocessing] that decide what the clips are; matrices and runs that
         have other values do not go together.
+    leave_out_silence: whether clips without a sample above 0.05 are left out.
     """
 
     name: str
@@ -148,6 +149,7 @@ class Dataset:
     sources: tuple[str, ...] = ()
     orthogonal_labels: tuple[str, ...] = ()
     decisive_keys: tuple[str, ...] = ()
+    leave_out_silence: bool = True
 
     @property
     def command(self) -> str:

@@ -41,6 +41,7 @@ class Recipe:
     num_frames: int
     num_bins: int
     seed: int
+    leave_out_silence: bool
 
 
 class Version(NamedTuple):
@@ -100,16 +101,16 @@ def read_block(block: Block, recipe: Recipe) -> Audio:
         try:
             recording = decode_once(clip.path)
             samples = cut(recording, recipe.sample_rate, clip.start, clip.duration)
-            versions += _versions(samples, number, recipe)
+            versions += _versions(samples, number, clip.name, recipe)
         except UnusableAudioError as error:
             left_out.append((number, str(error)))
     return Audio(versions, left_out)
 
 
-def _versions(samples: Samples, number: int, recipe: Recipe) -> list[Version]:
-    if is_silent(samples):
+def _versions(samples: Samples, number: int, name: str, recipe: Recipe) -> list[Version]:
+    if recipe.leave_out_silence and is_silent(samples):
         raise UnusableAudioError(SILENT)
-    content = _sha256(samples)[:16]
+    content = _content(samples, name)
     versions = [samples]
     if recipe.features.augmentation:
         for copy in range(1, recipe.features.num_aug_samples + 1):
@@ -118,6 +119,12 @@ def _versions(samples: Samples, number: int, recipe: Recipe) -> list[Version]:
     if recipe.features.normalization:
         versions = [normalize_peak(version) for version in versions]
     return [Version(number, copy, content, each) for copy, each in enumerate(versions)]
+
+
+def _content(samples: Samples, name: str) -> str:
+    """Hash a clip's samples, or its name if all are 0: silence in two sets is no shared audio."""
+    digest = _sha256(samples) if samples.any() else hashlib.sha256(name.encode()).hexdigest()
+    return digest[:16]
 
 
 def _sha256(values: npt.NDArray[np.float32]) -> str:

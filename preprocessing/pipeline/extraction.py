@@ -121,6 +121,7 @@ def _plan_fingerprint(dataset: Dataset, settings: Settings, clips: list[Clip]) -
         {
             "version": FORMAT_VERSION,
             "dataset": [dataset.name, dataset.split_type, dataset.classes],
+            "leave_out_silence": dataset.leave_out_silence,
             "features": settings.feature_extraction.model_dump(),
             "seconds": dataset.seconds(settings),
             "sampling": settings.sampling.model_dump(),
@@ -180,7 +181,8 @@ def _recipe(dataset: Dataset, settings: Settings, clips: list[Clip]) -> Recipe:
     if not features.segmentation:
         seconds = max(map(_header_seconds, clips), default=0.0) or seconds
     num_frames, num_bins = features_shape(seconds, features, rate)
-    return Recipe(features, rate, num_frames, num_bins, settings.preprocessing.seed)
+    seed = settings.preprocessing.seed
+    return Recipe(features, rate, num_frames, num_bins, seed, dataset.leave_out_silence)
 
 
 def _header_seconds(clip: Clip) -> float:

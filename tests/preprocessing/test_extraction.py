@@ -13,6 +13,7 @@ import soundfile
 
 from config.errors import UserError
 from config.settings import Settings
+from preprocessing.corpora import all_datasets
 from preprocessing.pipeline import examples, extraction, torchaudio_features
 from preprocessing.pipeline.audio import decode
 from preprocessing.pipeline.dataset import OWN_SPLIT, RANDOM_BY_CLIP, Clip, Dataset
@@ -64,8 +65,18 @@ def clips(tmp_path: Path, write_wav: WriteWav) -> list[Clip]:
 def prepare(clips: list[Clip], make_settings: Callable[..., Settings]) -> Prepare:
     """Prepare the clips as examples of 1 s, with changed settings, and open the matrices."""
 
-    def prepare(split_type: str = RANDOM_BY_CLIP, **changes: Any) -> Matrices:
-        dataset = Dataset("tiny", "TINY", "test", 1.0, split_type, lambda _: list(clips))
+    def prepare(
+        split_type: str = RANDOM_BY_CLIP, leave_out_silence: bool = True, **changes: Any
+    ) -> Matrices:
+        dataset = Dataset(
+            "tiny",
+            "TINY",
+            "test",
+            1.0,
+            split_type,
+            lambda _: list(clips),
+            leave_out_silence=leave_out_silence,
+        )
         return open_matrices(preprocess(dataset, make_settings(**changes)), NAME)
 
     return prepare
@@ -211,6 +222,37 @@ def test_what_cannot_be_a_dataset_is_refused(prepare: Prepare, clips: list[Clip]
         soundfile.write(clip.path, np.zeros(RATE), RATE)
     with pytest.raises(UserError, match="not one of 12 clips can be used"):
         prepare()
+
+
+class TestSilence:
+    @pytest.fixture
+    def silenced(self, clips: list[Clip], write_wav: WriteWav) -> list[Clip]:
+        """Clip 1 has a peak of 0.04; clips 4 and 9, one of the training set, hold zeros alone."""
+        sets = ["train"] * 8 + ["validation"] * 2 + ["test"] * 2
+        clips[:] = [replace(c, fixed_set=s) for c, s in zip(clips, sets, strict=True)]
+        write_wav(clips[1].path, 1.0, seed=1, peak=0.04)
+        for clip in (clips[4], clips[9]):
+            soundfile.write(clip.path, np.zeros(RATE), RATE)
+        return clips
+
+    @pytest.mark.usefixtures("silenced")
+    def test_is_left_out(self, prepare: Prepare) -> None:
+        missing = {f"c{n:02}.wav" for n in range(12)} - set(prepare(OWN_SPLIT).index["clip"])
+        assert missing == {"c01.wav", "c04.wav", "c09.wav"}
+
+    def test_is_kept_where_the_release_has_no_test_for_it(
+        self, prepare: Prepare, silenced: list[Clip]
+    ) -> None:
+        matrices = prepare(OWN_SPLIT, leave_out_silence=False)
+        assert set(matrices.index["clip"]) == {clip.name for clip in silenced}
+        quiet, silent = (matrices.index["clip"].tolist().index(f"c{n:02}.wav") for n in (1, 4))
+        expected = spectrum(samples_of(silenced[1]))
+        np.testing.assert_allclose(matrices.predictors[quiet], expected, rtol=1e-6)
+        assert not matrices.predictors[silent].any()
+
+    def test_librispeech_and_nsynth_alone_keep_it(self) -> None:
+        kept = {name for name, dataset in all_datasets().items() if not dataset.leave_out_silence}
+        assert kept == {"librispeech", "nsynth"}
 
 
 class TestProcesses:
