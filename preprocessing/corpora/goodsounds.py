@@ -102,7 +102,8 @@ def goodness_of(klass: str) -> str | None:
 def find_sounds(settings: Settings) -> list[Sound]:
     """Return every sound with a goodness and a file, sorted by instrument and number.
 
-    Of two rows of the database for one file the last counts.
+    Instruments stand in the order in which the database first names them, which decides who is
+    tested in the split by instrument. Of two rows for one file the last counts.
 
     Raises:
         UserError: the folder is not set or not the corpus, or its database cannot be read.
@@ -111,7 +112,8 @@ def find_sounds(settings: Settings) -> list[Sound]:
     if not (folder / DATABASE).is_file():
         raise CORPUS.wrong_folder(folder, f"holds no {DATABASE}")
     rows = read_database(folder / DATABASE)
-    CORPUS.expect_names("instruments", INSTRUMENTS, {instrument for _, instrument, *_ in rows})
+    order = list(dict.fromkeys(instrument for _, instrument, *_ in rows))
+    CORPUS.expect_names("instruments", INSTRUMENTS, order)
     labelled = {
         (pack, file): (identifier, instrument, klass)
         for identifier, instrument, klass, file, pack in rows
@@ -128,7 +130,7 @@ def find_sounds(settings: Settings) -> list[Sound]:
         problem = f"holds no <pack>/<microphone>/<file>.wav of the {len(labelled)} in {DATABASE}"
         raise CORPUS.wrong_folder(folder / SOUND_FILES, problem)
     CORPUS.expect("files of labelled notes", len(labelled), len(sounds))
-    return sorted(sounds, key=lambda sound: (INSTRUMENTS.index(sound.instrument), sound.identifier))
+    return sorted(sounds, key=lambda sound: (order.index(sound.instrument), sound.identifier))
 
 
 def read_database(path: Path) -> list[tuple[int, str, str, str, str]]:

@@ -20,6 +20,7 @@ from config.settings import Settings
 from config.text import PROJECT_FOLDER
 from preprocessing.corpora.goodsounds import (
     INSTRUMENT_RANDSPLIT,
+    INSTRUMENTSPLIT,
     RANDSPLIT,
     find_sounds,
     goodness_of,
@@ -170,6 +171,22 @@ class TestSounds:
             instrument for instrument in INSTRUMENTS for _ in range(7)
         ]
 
+    def test_instruments_stand_in_the_order_of_the_database(
+        self, settings_for: MakeSettings, corpus: Path
+    ) -> None:
+        """A first sound of the bass, and be it a scale, puts the bass first of twelve."""
+        change(corpus, "INSERT INTO sounds (id, instrument, klass) VALUES (0, 'bass', 'scale')")
+        change(corpus, "UPDATE sounds SET pack_id = 12, pack_filename = 'x.wav' WHERE id = 0")
+        sounds = find_sounds(settings_for())
+        order = list(dict.fromkeys(sound.instrument for sound in sounds))
+        assert order == ["bass", *INSTRUMENTS[:11]]
+        clips = INSTRUMENTSPLIT.list_clips(settings_for())
+        assert list(dict.fromkeys(clip.group for clip in clips)) == order
+        labels = {
+            clip.class_name: clip.label for clip in INSTRUMENT_RANDSPLIT.list_clips(settings_for())
+        }
+        assert labels["bass"] == 11
+
     def test_first_microphone(self, settings_for: MakeSettings, corpus: Path) -> None:
         """Akg#1 and Akg_original come before akg, but are no microphones."""
         assert {sound.path.parent.name for sound in find_sounds(settings_for())} == {"akg"}
@@ -247,7 +264,7 @@ class TestMatrices:
         capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """Twelve instruments: eight, two and two, in their order; both names of the script."""
+        """Twelve instruments, in the database's order: eight, two, two; both names of the script."""
         settings = settings_for(sequence_length=0.25)
         output = settings.preprocessing.output_folder
         arguments = {
