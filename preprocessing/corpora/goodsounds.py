@@ -164,29 +164,29 @@ def _files_of(pack: Path) -> dict[str, Path]:
 
 
 def choose_balanced(settings: Settings) -> list[Sound]:
-    """Draw as many sounds of each goodness as the rarest one has.
+    """Draw one sound less of each goodness than the rarest one has, as the release does.
 
     Instrument recognition uses the same sounds as the goodness tasks, as in the release: how good
     a sound is then says nothing about how many there are, and [preprocessing] seed gives both
     tasks the same sounds.
 
     Raises:
-        UserError: as find_sounds, or there is no sound of some goodness.
+        UserError: as find_sounds, or there are fewer than two sounds of some goodness.
     """
     sounds = find_sounds(settings)
     classes = [[sound for sound in sounds if sound.goodness == name] for name in GOODNESS]
-    smallest = min(map(len, classes))
-    if not smallest:
-        empty = [name for name, members in zip(GOODNESS, classes, strict=True) if not members]
+    size = min(map(len, classes)) - 1
+    if size < 1:
+        rare = [name for name, members in zip(GOODNESS, classes, strict=True) if len(members) < 2]
         raise UserError(
-            f"{CORPUS.title}: no sound with a file is {', '.join(empty)}; get the whole corpus "
-            f"from {CORPUS.page}"
+            f"{CORPUS.title}: fewer than two sounds with a file are {', '.join(rare)}; get the "
+            f"whole corpus from {CORPUS.page}"
         )
     generator = np.random.default_rng(settings.preprocessing.seed)
     chosen = {
         members[number].name
         for members in classes
-        for number in generator.choice(len(members), size=smallest, replace=False)
+        for number in generator.choice(len(members), size=size, replace=False)
     }
     return [sound for sound in sounds if sound.name in chosen]
 

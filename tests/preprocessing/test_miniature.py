@@ -77,11 +77,18 @@ def test_the_scripts_find_every_class_and_group(
     classes: dict[str, int],
     groups: dict[str, int],
 ) -> None:
+    """All clips but one of each goodness of Good-Sounds, drawn at random."""
     clips = dataset.list_clips(settings)
-    assert Counter(clip.class_name for clip in clips) == classes
+    num_dropped = len(goodsounds.GOODNESS) if dataset.name.startswith("goodsounds") else 0
+    assert len(clips) == sum(classes.values()) - num_dropped
+    for found, expected in (
+        (Counter(clip.class_name for clip in clips), classes),
+        (Counter(clip.group for clip in clips), groups),
+    ):
+        if expected:
+            assert found.keys() == expected.keys()
+            assert found <= Counter(expected)
     assert all(str(clip.details[label]).lower() == clip.class_name.lower() for clip in clips)
-    if groups:
-        assert Counter(clip.group for clip in clips) == groups
     for clip in clips:
         samples, rate = soundfile.read(clip.path)
         start = round(clip.start * rate)
