@@ -20,11 +20,12 @@ from config.fingerprints import fingerprint_of
 from config.settings import Settings
 from config.text import display_path
 from preprocessing.pipeline import manifests
-from preprocessing.pipeline.audio import Samples, UnusableAudioError, read_audio, write_audio
+from preprocessing.pipeline.audio import UnusableAudioError, read_audio, write_audio
 from preprocessing.pipeline.workers import map_in_order
 
 SnrConvention = Literal["ms_snsd", "decibel"]
 
+MIXER_VERSION = 2
 LEVEL_DBFS = -25.0
 LARGEST_PEAK = 0.99
 LEFT_OUT = "left_out.csv"
@@ -43,7 +44,8 @@ MANIFEST_COLUMNS = (
 class Mixture:
     """A plan for one stretch of speech with one stretch of noise, at one or several SNRs.
 
-    speech, noise: files joined end to end until the stretch is long enough.
+    speech, noise: files, each brought to -25 dBFS, joined end to end until the stretch is long
+        enough.
     num_samples: shortest length of the speech; None: the first speech file as it is.
     files: for each SNR (dB), the name of the file to write.
     noise_position: where the stretch of noise lies: 0.0 at its beginning, 1.0 at its end.
@@ -89,10 +91,9 @@ def scale_to_snr(
 
 
 def _at_level(samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    root_mean_square = _root_mean_square(samples)
-    if root_mean_square == 0:
+    if not samples.any():
         raise ValueError("silence has no level")
-    return samples * (10 ** (LEVEL_DBFS / 20) / root_mean_square)
+    return samples * (10 ** (LEVEL_DBFS / 20) / _root_mean_square(samples))
 
 
 def _root_mean_square(samples: npt.NDArray[np.float64]) -> float:
@@ -120,7 +121,8 @@ def write_mixtures(
     """
     sample_rate = settings.sampling.sr_target
     convention = convention or settings.preprocessing.snr_convention
-    plan = fingerprint_of([[_names_of(mixture) for mixture in mixtures], sample_rate, convention])
+    names = [_names_of(mixture) for mixture in mixtures]
+    plan = fingerprint_of([MIXER_VERSION, names, sample_rate, convention])
     if manifests.is_complete(folder, plan):
         print(f"{display_path(folder)}: already there, unchanged")
         return
@@ -165,9 +167,7 @@ def _names_of(mixture: Mixture) -> list[Any]:
     """Return what a mixture is made of; a corpus that moved to another folder is still the same."""
     speech, noise = ([path.name for path in part] for part in (mixture.speech, mixture.noise))
     names = [speech, noise, mixture.num_samples, mixture.snrs, mixture.files]
-    # Folders that were made before mixtures could have these keep the plan that they hold.
-    further = [mixture.noise_position, mixture.notes]
-    return [*names, *further] if mixture.noise_position or mixture.notes else names
+    return [*names, mixture.noise_position, mixture.notes]
 
 
 def _write_mixture(
@@ -207,20 +207,21 @@ def _sources(paths: Sequence[Path]) -> str:
 
 def _join(
     paths: Sequence[Path], sample_rate: int, num_samples: int | None, position: float = 0.0
-) -> Samples:
-    """Join files end to end, cut to num_samples; all of the first one if that is None.
+) -> npt.NDArray[np.float64]:
+    """Bring files to -25 dBFS and join them, cut to num_samples; None: all of the first one.
 
     What is cut off is behind the stretch, or a part of it (position 0.0 to 1.0) before it.
 
     Raises:
         UnusableAudioError: a file cannot be read, or all of them together are too short.
     """
-    parts: list[Samples] = []
+    parts: list[npt.NDArray[np.float64]] = []
     for path in paths:
-        parts.append(read_audio(path, sample_rate))
+        samples = read_audio(path, sample_rate).astype(np.float64)
+        parts.append(_at_level(samples) if samples.any() else samples)
         if num_samples is None or sum(map(len, parts)) >= num_samples:
             break
-    joined: Samples = np.concatenate(parts)
+    joined: npt.NDArray[np.float64] = np.concatenate(parts)
     if num_samples is not None and len(joined) < num_samples:
         raise UnusableAudioError(f"{len(joined)} samples where {num_samples} are needed")
     if num_samples is None:

@@ -155,7 +155,7 @@ class TestFolders:
         assert [row["file"] for row in rows] == [f for m in mixtures for f in m.files]
         for mixture, row in zip([m for m in mixtures for _ in m.snrs], rows, strict=True):
             parts = [soundfile.read(path)[0] for path in mixture.speech]
-            speech = np.concatenate(parts)[: mixture.num_samples]
+            speech = np.concatenate([part / rms(part) for part in parts])[: mixture.num_samples]
             noisy, rate = soundfile.read(folder / row["file"])
             assert (len(noisy), rate) == (len(speech), RATE)
             true_snr = float(row["true_snr"])
@@ -183,6 +183,27 @@ class TestFolders:
         assert np.abs(noisy).max() == pytest.approx(0.99, abs=1e-4)
         assert float(row["gain"]) == pytest.approx(0.99 / (LEVEL / rms(click) * 0.9), rel=1e-2)
         assert measured_snr(noisy / float(row["gain"]), click) == pytest.approx(20.0, abs=0.5)
+
+    def test_each_file_is_brought_to_one_level_before_files_are_joined(
+        self, tmp_path: Path, write: Callable[..., Path]
+    ) -> None:
+        """Square waves of 0.5 and 0.05 (20 dB apart), and silence, which has no level."""
+        waves = {"loud": 0.5, "quiet": 0.05, "silent": 0.0}
+        for name, amplitude in waves.items():
+            wave = amplitude * np.resize([1.0, -1.0], 4000)
+            soundfile.write(tmp_path / f"{name}.wav", wave, RATE, subtype="FLOAT")
+        # 500 Hz for the noise: 16 samples up, 16 down.
+        noise = 0.5 * np.repeat(np.resize([1.0, -1.0], 750), 16)
+        soundfile.write(tmp_path / "Typing_1.wav", noise, RATE, subtype="FLOAT")
+        speech = tuple(tmp_path / f"{name}.wav" for name in waves)
+        mixture = Mixture(
+            speech, (tmp_path / "Typing_1.wav",), "Typing", 12000, (400.0,), ("a.wav",)
+        )
+        noisy, _ = soundfile.read(write([mixture], convention="decibel") / "a.wav")
+        # Two thirds of the stretch are heard, so they stand sqrt(3 / 2) above -25 dBFS.
+        expected = LEVEL * (3 / 2) ** 0.5
+        np.testing.assert_allclose(np.abs(noisy[:8000]), expected, atol=1 / 32768)
+        np.testing.assert_allclose(noisy[8000:], 0, atol=1 / 32768)
 
     @pytest.mark.parametrize(("position", "start"), [(0.0, 0), (0.25, 800), (1.0, 3200)])
     def test_a_stretch_may_lie_anywhere_in_the_noise(
