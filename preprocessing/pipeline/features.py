@@ -133,7 +133,10 @@ def _mfcc(clips: Waveforms, settings: FeatureExtraction, sample_rate: int) -> An
 
     def coefficients(samples: Samples) -> Any:
         frames = standard.FrameGenerator(
-            samples, frameSize=settings.window_size_mfcc, hopSize=settings.hop_size_mfcc
+            samples,
+            frameSize=settings.window_size_mfcc,
+            hopSize=settings.hop_size_mfcc,
+            startFromZero=True,
         )
         return np.stack([mfcc(spectrum(window(frame)))[1] for frame in frames])
 

@@ -102,8 +102,7 @@ def _num_frames(num_samples: int, settings: FeatureExtraction) -> int:
     if settings.features_type == "spectrum_fast":
         return -(-max(num_samples, WINDOW_LENGTH) // hop_length) + 1
     if settings.features_type == "mfcc":
-        centred = num_samples + settings.window_size_mfcc // 2
-        return -(-centred // hop_length)
+        return max(0, -((settings.window_size_mfcc - num_samples) // hop_length)) + 1
     return num_samples // hop_length + 1
 
 
@@ -172,7 +171,7 @@ def _mfcc(settings: FeatureExtraction, sample_rate: int) -> Callable[["Tensor"],
     transform = torchaudio.functional.create_dct(settings.n_mfcc, bands, norm="ortho")
 
     def compute(batch: "Tensor") -> "Tensor":
-        padded = torch.nn.functional.pad(batch, (length // 2, length))
+        padded = torch.nn.functional.pad(batch, (0, length))
         frames = padded.unfold(1, length, settings.hop_size_mfcc)
         spectrum = torch.fft.rfft(frames * window.to(batch.device), settings.fft_size_mfcc)
         power = spectrum.abs().square() @ filters.to(batch.device)

@@ -124,12 +124,14 @@ class TestOtherTypes:
             numberCoefficients=40,
             highFrequencyBound=RATE / 2 - 1,
         )
-        padded = np.concatenate([np.zeros(256), samples, np.zeros(512)]).astype(np.float32)
-        # The first frame is centred on the first sample; the last one starts before the end.
-        frames = [padded[start : start + 512] for start in range(0, RATE + 256, 256)]
+        padded = np.concatenate([samples, np.zeros(512)]).astype(np.float32)
+        # startFromZero: the first frame starts at the first sample, and the last one is the first
+        # to reach the end: of 16000 samples it starts at 61 x 256 = 15616, two frames fewer than
+        # with frames that are centred.
+        frames = [padded[start : start + 512] for start in range(0, 15617, 256)]
         expected = [mfcc(spectrum(window(frame)))[1] for frame in frames]
         features = features_of(samples, "mfcc")
-        assert features.shape == (64, 40)
+        assert features.shape == (62, 40)
         np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-4)
 
     @pytest.mark.parametrize("features_type", TYPES)
