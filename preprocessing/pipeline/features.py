@@ -27,27 +27,27 @@ class FeatureType:
     """A way to compute features.
 
     compute: (clips, samples), the settings and the sample rate in Hz to (clips, frames, bins).
-    is_magnitude: whether the values are magnitudes, which power-law compression is for.
+    is_compressible: whether power_law_compression applies: magnitudes, and powers in mel bands.
     """
 
     compute: Callable[[Waveforms, FeatureExtraction, int], Any]
-    is_magnitude: bool
+    is_compressible: bool
 
 
 FEATURES: dict[str, FeatureType] = {}
 
 
-def register(name: str, is_magnitude: bool = False) -> Callable[..., Any]:
+def register(name: str, is_compressible: bool = False) -> Callable[..., Any]:
     """Make a function a feature type: features_type = name."""
 
     def remember(compute: Callable[..., Any]) -> Callable[..., Any]:
-        FEATURES[name] = FeatureType(compute, is_magnitude)
+        FEATURES[name] = FeatureType(compute, is_compressible)
         return compute
 
     return remember
 
 
-@register("spectrum_fast", is_magnitude=True)
+@register("spectrum_fast", is_compressible=True)
 def spectrum_fast(clips: Waveforms, _settings: FeatureExtraction, _sample_rate: int) -> Features:
     """Compute the magnitude spectrum of the paper's experiments, float32 (clips, frames, 129).
 
@@ -65,7 +65,7 @@ def spectrum_fast(clips: Waveforms, _settings: FeatureExtraction, _sample_rate: 
     return magnitudes
 
 
-@register("stft", is_magnitude=True)
+@register("stft", is_compressible=True)
 def _stft(clips: Waveforms, settings: FeatureExtraction, _sample_rate: int) -> Any:
     import librosa
 
@@ -79,7 +79,7 @@ def _stft(clips: Waveforms, settings: FeatureExtraction, _sample_rate: int) -> A
     return np.abs(spectrum).swapaxes(-1, -2)
 
 
-@register("cqt", is_magnitude=True)
+@register("cqt", is_compressible=True)
 def _cqt(clips: Waveforms, settings: FeatureExtraction, sample_rate: int) -> Any:
     import librosa
 
@@ -94,7 +94,7 @@ def _cqt(clips: Waveforms, settings: FeatureExtraction, sample_rate: int) -> Any
     return np.abs(spectrum).swapaxes(-1, -2)
 
 
-@register("mel")
+@register("mel", is_compressible=True)
 def _mel(clips: Waveforms, settings: FeatureExtraction, sample_rate: int) -> Any:
     """Compute librosa.feature.melspectrogram, which would make its filters anew for each clip."""
     import librosa
@@ -191,19 +191,19 @@ def check_feature_settings(settings: Settings) -> None:
     """Refuse settings that no features can be computed with.
 
     Raises:
-        UserError: power-law compression of features that are no magnitude spectrum, a backend
-            that is not there, or sizes that the library which computes the features refuses.
+        UserError: power-law compression of features that it does not apply to, a backend that is
+            not there, or sizes that the library which computes the features refuses.
     """
     features = settings.feature_extraction
     if features.features_backend == "torchaudio":
         from preprocessing.pipeline.torchaudio_features import check_torchaudio
 
         check_torchaudio(features)
-    if features.power_law_compression and not FEATURES[features.features_type].is_magnitude:
-        magnitudes = [name for name, each in FEATURES.items() if each.is_magnitude]
+    if features.power_law_compression and not FEATURES[features.features_type].is_compressible:
+        compressible = [name for name, each in FEATURES.items() if each.is_compressible]
         raise UserError(
-            "[feature_extraction] power_law_compression = True: applies to magnitude spectra "
-            f"({', '.join(magnitudes)}), not to features_type = {features.features_type}"
+            "[feature_extraction] power_law_compression = True: applies to "
+            f"{', '.join(compressible)}, not to features_type = {features.features_type}"
         )
     try:
         features_shape(1.0, features, settings.sampling.sr_target)
