@@ -19,13 +19,13 @@ from preprocessing.pipeline.audio import (
 )
 from preprocessing.pipeline.augmentation import altered_copy
 from preprocessing.pipeline.dataset import Clip
-from preprocessing.pipeline.features import Features, extract_features
+from preprocessing.pipeline.features import Features, extract_features, features_shape
 from preprocessing.pipeline.segments import segment_starts
 
 BLOCK_CLIPS = 32
 SILENT = "silent: no sample above 0.05"
 
-# clip number, first frame, frames before padding, number of the altered copy (0: the clip itself),
+# clip number, first frame, frames without padding, number of the altered copy (0: the clip itself),
 # hash of the clip's samples
 Row = tuple[int, int, int, int, str]
 LeftOut = tuple[int, str]  # clip number, reason
@@ -38,6 +38,7 @@ class Recipe:
 
     features: FeatureExtraction
     sample_rate: int
+    num_samples: int
     num_frames: int
     num_bins: int
     seed: int
@@ -132,9 +133,9 @@ def _sha256(values: npt.NDArray[np.float32]) -> str:
 
 
 def examples_of(audio: Audio, recipe: Recipe) -> Examples:
-    """Take the features of decoded clips and cut them into zero-padded examples."""
+    """Pad the samples of decoded clips with zeros, take their features, cut these into examples."""
     left_out = dict(audio.left_out)
-    all_features = _features_of([version.samples for version in audio.versions], recipe)
+    all_features = _features_of([_padded(each.samples, recipe) for each in audio.versions], recipe)
     pairs = list(zip(audio.versions, all_features, strict=True))
     for version, features in pairs:
         if not np.isfinite(features).all():
@@ -143,14 +144,18 @@ def examples_of(audio: Audio, recipe: Recipe) -> Examples:
     segments: list[Features] = []
     for version, features in pairs:
         if version.number not in left_out:
+            length, _ = features_shape(len(version.samples), recipe.features, recipe.sample_rate)
+            num_frames = min(length, recipe.num_frames)
             for start, segment in _cut(features, recipe):
-                num_frames = min(len(features), recipe.num_frames)
                 rows.append((version.number, start, num_frames, version.copy, version.content))
                 segments.append(segment)
-    values = np.zeros((len(segments), recipe.num_frames, recipe.num_bins), dtype=np.float32)
-    for example, segment in zip(values, segments, strict=True):
-        example[: len(segment)] = segment
+    shape = (len(segments), recipe.num_frames, recipe.num_bins)
+    values = np.array(segments, dtype=np.float32).reshape(shape)
     return Examples(values, rows, sorted(left_out.items()), _sha256(values))
+
+
+def _padded(samples: Samples, recipe: Recipe) -> Samples:
+    return np.pad(samples, (0, max(0, recipe.num_samples - len(samples))))
 
 
 def _features_of(clips: list[Samples], recipe: Recipe) -> list[Features]:
@@ -162,7 +167,7 @@ def _features_of(clips: list[Samples], recipe: Recipe) -> list[Features]:
 
 
 def _cut(features: Features, recipe: Recipe) -> list[tuple[int, Features]]:
-    """Return the segments, not yet padded, with their first frames."""
+    """Return the segments with their first frames."""
     if not recipe.features.segmentation:
         features = features[: recipe.num_frames]
     starts = segment_starts(len(features), recipe.num_frames, recipe.features.sequence_overlap)

@@ -180,9 +180,17 @@ def _recipe(dataset: Dataset, settings: Settings, clips: list[Clip]) -> Recipe:
     seconds = dataset.seconds(settings)
     if not features.segmentation:
         seconds = max(map(_header_seconds, clips), default=0.0) or seconds
-    num_frames, num_bins = features_shape(seconds, features, rate)
-    seed = settings.preprocessing.seed
-    return Recipe(features, rate, num_frames, num_bins, seed, dataset.leave_out_silence)
+    num_samples = round(seconds * rate)
+    num_frames, num_bins = features_shape(num_samples, features, rate)
+    return Recipe(
+        features=features,
+        sample_rate=rate,
+        num_samples=num_samples,
+        num_frames=num_frames,
+        num_bins=num_bins,
+        seed=settings.preprocessing.seed,
+        leave_out_silence=dataset.leave_out_silence,
+    )
 
 
 def _header_seconds(clip: Clip) -> float:

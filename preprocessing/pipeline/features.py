@@ -178,11 +178,12 @@ def _batches(lengths: Sequence[int]) -> list[list[int]]:
     return batches
 
 
+@cache
 def features_shape(
-    seconds: float, settings: FeatureExtraction, sample_rate: int
+    num_samples: int, settings: FeatureExtraction, sample_rate: int
 ) -> tuple[int, int]:
-    """Return the (frames, bins) of the features of a clip of the given length in s."""
-    silence = np.zeros(round(seconds * sample_rate), dtype=np.float32)
+    """Return the (frames, bins) of the features of so many samples."""
+    silence = np.zeros(num_samples, dtype=np.float32)
     (features,) = extract_features([silence], settings, sample_rate)
     return features.shape[0], features.shape[1]
 
@@ -206,7 +207,8 @@ def check_feature_settings(settings: Settings) -> None:
             f"{', '.join(compressible)}, not to features_type = {features.features_type}"
         )
     try:
-        features_shape(1.0, features, settings.sampling.sr_target)
+        rate = settings.sampling.sr_target
+        features_shape(rate, features, rate)
     except Exception as error:  # each library raises errors of its own kind
         raise UserError(
             f"[feature_extraction] features_type = {features.features_type}: cannot be computed "

@@ -4,10 +4,10 @@
 def segment_starts(length: int, num_frames: int, overlap: float) -> list[int]:
     """Return the first frames of a clip's examples in time order, each of num_frames frames.
 
-    A clip of up to num_frames frames is one example, zero-padded at its end. A longer one is cut
-    backwards from its end, as the paper's release does, every overlap x num_frames frames, rounded
-    (1.0: no overlap); what is left at its beginning becomes one more example, from the first frame
-    on, only if the clip has more than (1 + overlap) x num_frames frames.
+    A clip of up to num_frames frames is one example. A longer one is cut backwards from its end, as
+    the paper's release does, every overlap x num_frames frames, rounded (1.0: no overlap); what is
+    left at its beginning becomes one more example, from the first frame on, only if the clip has
+    more than (1 + overlap) x num_frames frames.
 
     Args:
         length: frames of the clip.

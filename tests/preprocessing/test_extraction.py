@@ -77,7 +77,7 @@ def prepare(clips: list[Clip], make_settings: Callable[..., Settings]) -> Prepar
             lambda _: list(clips),
             leave_out_silence=leave_out_silence,
         )
-        return open_matrices(preprocess(dataset, make_settings(**changes)), NAME)
+        return open_matrices(preprocess(dataset, make_settings(**changes)), "tiny")
 
     return prepare
 
@@ -109,6 +109,31 @@ class TestMatrices:
         np.testing.assert_allclose(matrices.predictors, np.array(expected), rtol=1e-6)
         assert matrices.target.tolist() == [0, 1, 2, 2, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2]
         assert matrices.info["examples_per_class"] == {"no": 4, "yes": 4, "maybe": 6}
+
+    def test_short_clips_are_padded_before_features_are_taken(
+        self, prepare: Prepare, clips: list[Clip], tmp_path: Path
+    ) -> None:
+        """Clip 0 lasts 8000 of 16000 samples: frames that overlap its end are not 0."""
+        stft = prepare(features_type="stft", output_folder=tmp_path / "stft")
+        padded = np.pad(samples_of(clips[0]).astype(np.float64), (512, 8512))
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1024) / 1024)
+        frames = [padded[first : first + 1024] for first in range(0, 16001, 512)]
+        expected = np.abs(np.fft.rfft(np.array(frames) * window))
+        assert stft.predictors.shape[1:] == (32, 513)
+        np.testing.assert_allclose(stft.predictors[0], expected, rtol=1e-3, atol=1e-4)
+        # Frame k is centred on sample 512 k: 0 to 15 lie in the clip, 16 reaches back into it.
+        assert stft.index["num_frames"][0] == 16
+        assert stft.predictors[0, 16].max() > 0.01
+        assert not stft.predictors[0, 17:].any()
+
+    def test_mfcc_of_padding_is_that_of_silence(self, prepare: Prepare, tmp_path: Path) -> None:
+        """40 bands of -200 dB (power 1e-10): -200 sqrt(40) = -1264.9 after an orthonormal DCT."""
+        mfcc = prepare(features_type="mfcc", output_folder=tmp_path / "mfcc")
+        assert mfcc.predictors.shape[1:] == (62, 40)
+        # Frames start at 256 k: of 8000 samples the last one starts at 7680, of 16000 at 15616.
+        assert mfcc.index["num_frames"][0] == 31
+        np.testing.assert_allclose(mfcc.predictors[0, 32:, 0], -1264.911, atol=1e-2)
+        np.testing.assert_allclose(mfcc.predictors[0, 32:, 1:], 0, atol=1e-2)
 
     def test_index_knows_every_example(self, prepare: Prepare) -> None:
         index = prepare().index

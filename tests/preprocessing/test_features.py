@@ -67,7 +67,10 @@ class TestSpectrumFast:
     @pytest.mark.parametrize(("seconds", "num_frames"), [(1, 126), (4, 501), (6, 751)])
     def test_frames(self, seconds: int, num_frames: int) -> None:
         assert features_of(np.zeros(seconds * RATE)).shape == (num_frames, 129)
-        assert features_shape(seconds, settings_of("spectrum_fast"), RATE) == (num_frames, 129)
+        assert features_shape(seconds * RATE, settings_of("spectrum_fast"), RATE) == (
+            num_frames,
+            129,
+        )
 
     def test_time_runs_from_the_first_row_and_frequency_from_the_first_column(self) -> None:
         samples = np.concatenate([tone(1000, 0.5), tone(3000, 0.5)])
