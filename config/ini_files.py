@@ -20,6 +20,8 @@ from config.text import PROJECT_FOLDER, display_path, hint
 DEFAULTS_FILE = PROJECT_FOLDER / "config" / "config.ini"
 # Of the sections that have a key, the one that --set key=value means.
 DEFAULT_PREFERENCE = ("training_defaults", "pretraining")
+# Other ways to write a key, as the released code and its README do.
+OTHER_NAMES = {"input_goodsounds_folder": "input_good-sounds_folder"}
 Model = TypeVar("Model", bound=BaseModel)
 Overrides = Mapping[str, Any] | Iterable[str] | None
 
@@ -121,7 +123,7 @@ class Layers:
         """
         if section not in SECTIONS:
             raise ConfigError(f"{source} [{section}]: no such section{hint(section, SECTIONS)}")
-        own = {key: Entry(value, source) for key, value in values.items()}
+        own = {OTHER_NAMES.get(key, key): Entry(value, source) for key, value in values.items()}
         return Layers({**self.sections, section: {**self.sections.get(section, {}), **own}})
 
     def with_file(self, path: Path) -> "Layers":
@@ -146,6 +148,7 @@ class Layers:
         section, dot, key = name.partition(".")
         if dot:
             return section, key
+        name = OTHER_NAMES.get(name, name)
         owners = [owner for owner, entries in self.sections.items() if name in entries]
         preferred = [owner for owner in prefer if owner in owners]
         if preferred:

@@ -30,6 +30,18 @@ def test_every_key_is_a_field_and_every_field_a_key() -> None:
     assert set(fields) == set(Settings.model_fields)
 
 
+def test_good_sounds_may_be_written_in_one_word(tmp_path: Path) -> None:
+    section = "[preprocessing]\ninput_goodsounds_folder = /corpora/good-sounds\n"
+    folders = [
+        load_settings(overlay(tmp_path, section)),
+        load_settings(overrides={"input_goodsounds_folder": "/corpora/good-sounds"}),
+        load_settings(overrides={"preprocessing.input_goodsounds_folder": "/corpora/good-sounds"}),
+    ]
+    assert [settings.preprocessing.input_good_sounds_folder for settings in folders] == [
+        Path("/corpora/good-sounds")
+    ] * 3
+
+
 def test_every_key_has_a_comment_line_of_its_own_above_it() -> None:
     bare = [
         line
