@@ -1,0 +1,95 @@
+"""Rows of docs/fidelity.md that arithmetic can check; tests of other rows stand with their code.
+
+Expected values are worked out by hand or stand in the row.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from config.ini_files import load_settings
+from plotting.published import accuracy_bars, load_published
+from preprocessing.pipeline.audio import is_silent, normalize_peak
+from preprocessing.pipeline.features import extract_features, features_shape
+from preprocessing.pipeline.segments import segment_starts
+from training.engine.evaluation import MetricSums
+from training.similarity.layer_loss import aggregate, layer_loss
+
+RATE = 16000
+
+
+class TestData:
+    def test_levels_are_those_of_the_largest_absolute_sample(self) -> None:
+        samples = np.array([-0.4, 0.2], dtype=np.float32)
+        np.testing.assert_allclose(normalize_peak(samples), [-0.8, 0.4])
+        assert not is_silent(np.array([-0.4, 0.04], dtype=np.float32))
+        assert is_silent(np.array([-0.05, 0.04], dtype=np.float32))
+
+    @pytest.mark.parametrize(
+        ("features_type", "num_frames", "num_bins"),
+        [
+            ("spectrum_fast", 126, 129),  # 16000 / 128 + 1
+            ("stft", 32, 513),  # 16000 // 512 + 1
+            ("mel", 32, 128),
+            ("cqt", 63, 168),  # 16000 // 256 + 1
+            ("mfcc", 62, 40),  # ceil((16000 - 512) / 256) + 1
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore:n_fft=:UserWarning")
+    def test_frames_of_a_second(self, features_type: str, num_frames: int, num_bins: int) -> None:
+        settings = load_settings(overrides={"features_type": features_type}).feature_extraction
+        assert features_shape(RATE, settings, RATE) == (num_frames, num_bins)
+
+    def test_the_edges_of_stft_are_zeros(self) -> None:
+        """A Hann window of 1024 adds up to 512; its second half, with the middle 1, to 256.5."""
+        settings = load_settings(overrides={"features_type": "stft"}).feature_extraction
+        (features,) = extract_features([np.ones(RATE, dtype=np.float32)], settings, RATE)
+        assert features[0, 0] == pytest.approx(256.5)
+        np.testing.assert_allclose(features[1:31, 0], 512, rtol=1e-5)
+
+    def test_no_segment_is_stored_twice(self) -> None:
+        """400 frames, step 50: 300 - 0 in seven steps; in the release eight, the last one twice."""
+        assert segment_starts(400, 100, 0.5) == [0, 50, 100, 150, 200, 250, 300]
+
+
+class TestLoss:
+    @pytest.mark.parametrize("scale", [1.0, 1e-4])
+    def test_the_similarity_does_not_fall_with_the_scale_of_activations(self, scale: float) -> None:
+        """Ones in one channel, in the other channel nothing: Gram rows of one entry, cosine 1.
+
+        The row without an entry has cosine 0, so the mean is 1 / 2 and its square 1 / 4. With an
+        epsilon of 1e-8 below the product of the norms the first cosine is the product over 1e-8.
+        At scale 1e-4 each norm is (1e-4)^2 / 2 = 5e-9, so that would be 2.5e-17 / 1e-8 = 2.5e-9.
+        """
+        activation = torch.zeros(1, 2, 3, 4)
+        activation[:, 0] = scale
+        gram = aggregate(activation, "gram")
+        torch.testing.assert_close(gram[0, 0], torch.tensor([scale**2 / 2, 0.0]))
+        assert float(layer_loss(activation, gram)) == pytest.approx(0.25)
+
+    def test_beta_is_multiplied_once(self) -> None:
+        """Of an activation with itself each cosine is 1."""
+        activation = torch.rand(2, 3, 4, 5) + 0.1
+        loss = layer_loss(activation, aggregate(activation, "gram"), beta=3.0)
+        assert float(loss) == pytest.approx(3.0)
+
+
+class TestResults:
+    def test_an_epochs_metrics_are_means_over_examples(self) -> None:
+        """Losses 1 and 3 in a batch, 5 in the next: 9 / 3, where means of batches give 3.5."""
+        sums = MetricSums()
+        sums.add(2, {"loss": torch.tensor(2.0)})
+        sums.add(1, {"loss": torch.tensor(5.0)})
+        assert sums.means() == {"loss": 3.0}
+
+    def test_the_published_validation_loss_is_a_mean_of_two(self) -> None:
+        curve = load_published()["loss_epochs"]
+        losses = curve["history"]["val_loss_hist"]
+        assert losses[-1] == pytest.approx(1.271135, abs=1e-6)
+        assert min(losses) == pytest.approx(0.880728, abs=1e-6)
+        published = curve["final"]["validation"]["mean_loss"]
+        assert published == pytest.approx((1.271135 + 0.880728) / 2, abs=1e-6)
+        assert published == pytest.approx(1.075932, abs=1e-6)
+
+    def test_the_figure_of_the_second_version_has_eight_bars(self) -> None:
+        assert len(accuracy_bars(load_published())) == 8
