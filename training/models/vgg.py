@@ -15,7 +15,10 @@ LINEAR_STD = 0.01
 
 
 class VGG16(nn.Module):
-    """VGG16 (Simonyan and Zisserman 2015, configuration D), initialised as torchvision's.
+    """VGG16 (Simonyan and Zisserman 2015, configuration D), initialised as the released code's.
+
+    That is torchvision's initialisation, but PyTorch's default one of the first convolution and of
+    the last linear layer, which the released code puts in place of torchvision's.
 
     Args:
         num_classes: outputs of the last linear layer.
@@ -50,7 +53,12 @@ class VGG16(nn.Module):
         # A linear layer adds up `width` times as many inputs as the full network's, so its output
         # keeps the full network's scale only if the variance of its weights is divided by width.
         linear_std = LINEAR_STD / width**0.5
+        # These two stay as PyTorch made them: weights and biases uniform within one over the square
+        # root of the number of inputs.
+        plain = (self.features[0], self.classifier[-1])
         for module in self.modules():
+            if module in plain:
+                continue
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, nn.Linear):

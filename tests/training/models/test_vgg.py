@@ -1,4 +1,4 @@
-"""VGG16 against torchvision's published names, shapes and initialisation."""
+"""VGG16 against torchvision's published names and shapes, and the released initialisation."""
 
 import math
 
@@ -70,7 +70,7 @@ def test_the_forward_pass_written_out(frames: int, bins: int) -> None:
     assert [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)] == [0.5, 0.5]
 
 
-def test_initialisation_has_torchvisions_variances() -> None:
+def test_all_but_the_first_and_the_last_layer_have_torchvisions_variances() -> None:
     torch.manual_seed(0)
     state = VGG16(num_classes=5, width=1 / 4).state_dict()
     fan_out = 128 * 9  # of 64 input and 128 output channels
@@ -79,7 +79,21 @@ def test_initialisation_has_torchvisions_variances() -> None:
     )
     # 0.01 at width 1; a quarter of the inputs, so four times the variance
     assert float(state["classifier.0.weight"].std()) == pytest.approx(0.02, rel=0.01)
-    assert all(not values.any() for name, values in state.items() if name.endswith("bias"))
+    plain = ("features.0.bias", "classifier.6.bias")
+    biases = {name for name, values in state.items() if name.endswith("bias") and values.any()}
+    assert biases == set(plain)
+
+
+def test_the_first_and_the_last_layer_are_uniform_within_the_root_of_their_inputs() -> None:
+    """9 inputs: 1/3, so a standard deviation of 1/3 / sqrt(3); of 4,096 / 16 inputs: 1/16."""
+    torch.manual_seed(0)
+    networks = [VGG16(num_classes=100, width=1 / 16).state_dict() for _ in range(30)]
+    for layer, bound in (("features.0", 1 / 3), ("classifier.6", 1 / 16)):
+        for part in ("weight", "bias"):
+            values = torch.cat([state[f"{layer}.{part}"].flatten() for state in networks])
+            assert 0.95 * bound < float(values.abs().max()) <= bound
+            assert float(values.std()) == pytest.approx(bound / math.sqrt(3), rel=0.1)
+            assert abs(float(values.mean())) < 0.1 * bound
 
 
 def test_too_short_an_input_says_so() -> None:
