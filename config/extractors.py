@@ -14,6 +14,8 @@ class Extractor:
     dataset: matrices that it is trained on.
     task: what it is to tell, in words.
     num_epochs, patience, batch_size: those of the released code.
+    random_offset: whether a training example shorter than the others stands at a random place in
+        its padding, drawn anew each time, instead of at the start.
     """
 
     name: str
@@ -22,6 +24,7 @@ class Extractor:
     num_epochs: int
     patience: int
     batch_size: int
+    random_offset: bool = False
 
     @property
     def command(self) -> str:
@@ -32,11 +35,11 @@ class Extractor:
 EXTRACTORS = {
     extractor.name: extractor
     for extractor in (
-        Extractor("librispeech", "librispeech", "word", 50, 5, 40),
+        Extractor("librispeech", "librispeech", "word", 50, 5, 40, random_offset=True),
         Extractor("iemocap", "iemocap_speaker_randsplit", "speaker", 100, 10, 40),
         Extractor("iemocap_1sec", "iemocap_1sec_actorsplit", "emotion", 100, 10, 40),
         Extractor("goodsounds", "goodsounds_instrument_randsplit", "instrument", 100, 10, 40),
-        Extractor("nsynth", "nsynth", "instrument family", 50, 5, 30),
+        Extractor("nsynth", "nsynth", "instrument family", 50, 5, 30, random_offset=True),
         Extractor("noisyspeech", "noisyspeech_randsplit", "noise type", 100, 10, 40),
     )
 }

@@ -109,6 +109,7 @@ def pretrain(
         "features_type": settings.feature_extraction.features_type,
         "data": matrices.fingerprint,
         **vars(options),
+        "random_offset": extractor.random_offset,
         "task": "classification",
         **settings.training_defaults.model_dump(mode="json", include=FINGERPRINTED),
     }
@@ -204,7 +205,10 @@ def _train(
     from training.models.registry import architecture_of, build_network
 
     training = settings.training_defaults
-    fold = load_fold(matrices, matrices.folds(training.fractions, 1)[0], device, random_offset=True)
+    (split,) = matrices.folds(training.fractions, 1)
+    fold = load_fold(
+        matrices, split, device, skip_padding=True, random_offset=extractor.random_offset
+    )
     warning = require_classes(fold, matrices)
     if warning:
         print(warning)

@@ -50,12 +50,15 @@ class Batch:
     rows: Tensor
 
 
-def training_statistics(predictors: Predictors, rows: Rows) -> Normalization:
+def training_statistics(
+    predictors: Predictors, rows: Rows, num_frames: Rows | None = None
+) -> Normalization:
     """Compute mean and standard deviation over the given examples, in one pass over them.
 
     Args:
         predictors: (examples, frames, bins), a memory map for all that matters here.
         rows: row numbers of the training set.
+        num_frames: of each example before its padding, (examples,), which then does not count.
 
     Raises:
         ValueError: all values are the same, so nothing can be normalised or learnt.
@@ -64,6 +67,9 @@ def training_statistics(predictors: Predictors, rows: Rows) -> Normalization:
     for chunk in _chunks(predictors, np.sort(rows)):
         _request(predictors, chunk)
         values = predictors[chunk].astype(np.float64)
+        if num_frames is not None:
+            frames = np.arange(predictors.shape[1])
+            values = values[frames < num_frames[chunk][:, None]]  # (frames of all, bins)
         chunk_mean = float(values.mean())
         difference = chunk_mean - mean
         total = count + values.size
@@ -124,8 +130,10 @@ class ExampleSet:
         rows: which of them belong to the set.
         normalization: of the training set.
         device: where batches are wanted.
-        free_frames: zeros at the end of each example, (examples,); if given, training batches
-            place each example at a random offset in them, drawn anew each time.
+        num_frames: of each example before its padding, (examples,); if given, padding is 0 after
+            normalisation, which is the mean.
+        random_offset: training batches place each example at a random offset in its padding, drawn
+            anew each time.
     """
 
     def __init__(
@@ -135,24 +143,22 @@ class ExampleSet:
         rows: Rows,
         normalization: Normalization,
         device: torch.device,
-        free_frames: npt.NDArray[np.int64] | None = None,
+        num_frames: Rows | None = None,
+        random_offset: bool = False,
     ) -> None:
         self.rows = rows
         self.normalization = normalization
         self.device = device
         self.labels = torch.from_numpy(target[rows]).to(device)
         self._predictors = predictors
-        self._free_frames = None if free_frames is None else torch.from_numpy(free_frames[rows])
+        full = np.full(len(predictors), predictors.shape[1])
+        self._num_frames = torch.tensor(full if num_frames is None else num_frames)
+        self.is_random = random_offset
         fits = has_room(device, _num_bytes(predictors, len(rows)))
         self._resident = self._load() if fits else None
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    @property
-    def is_random(self) -> bool:
-        """Tell whether training batches hold other inputs each time: examples shifted at random."""
-        return self._free_frames is not None
 
     def batches(self, batch_size: int, rank: int = 0, num_processes: int = 1) -> Iterator[Batch]:
         """Yield all examples in their own order, as they are stored, or one process's shard."""
@@ -167,7 +173,7 @@ class ExampleSet:
         rank: int = 0,
         num_processes: int = 1,
     ) -> Iterator[Batch]:
-        """Yield one epoch, in a new order if shuffled, at new offsets if examples have free frames.
+        """Yield one epoch, in a new order if shuffled, at new offsets if they are random.
 
         Args:
             batch_size: of all processes together.
@@ -189,8 +195,8 @@ class ExampleSet:
             for indices, inputs in zip(indices_of_batches, all_inputs, strict=True):
                 rows = torch.from_numpy(self.rows[indices.numpy()])
                 batch = Batch(inputs.unsqueeze(1), self.labels[self._to_device(indices)], rows)
-                if generator is not None and self._free_frames is not None:
-                    offsets = _draw_offsets(self._free_frames[indices], generator)
+                if generator is not None and self.is_random:
+                    offsets = _draw_offsets(inputs.shape[1] - self._num_frames[rows], generator)
                     batch = replace(batch, inputs=_shift(batch.inputs, self._to_device(offsets)))
                 yield batch
 
@@ -200,9 +206,10 @@ class ExampleSet:
             for indices in indices_of_batches:
                 yield self._resident[self._to_device(indices)]
             return
-        rows_of_batches = (self.rows[indices.numpy()] for indices in indices_of_batches)
-        for values in read_ahead(reader, self._read, rows_of_batches):
-            yield self._normalise(self._to_device(values))
+        rows_of_batches = [self.rows[indices.numpy()] for indices in indices_of_batches]
+        all_values = read_ahead(reader, self._read, rows_of_batches)
+        for rows, values in zip(rows_of_batches, all_values, strict=True):
+            yield self._normalise(self._to_device(values), rows)
 
     def _read(self, rows: Rows) -> Tensor:
         """Read examples as they are stored, into memory that a GPU can copy from on its own."""
@@ -219,17 +226,26 @@ class ExampleSet:
             return values.to(self.device)
         return values.pin_memory().to(self.device, non_blocking=True)
 
-    def _normalise(self, values: Tensor) -> Tensor:
-        return values.sub_(self.normalization.mean).div_(self.normalization.std)
+    def _normalise(self, values: Tensor, rows: Rows) -> Tensor:
+        """Normalise examples (batch, frames, bins) in place; what is padding becomes 0."""
+        values.sub_(self.normalization.mean).div_(self.normalization.std)
+        num_frames = self._num_frames[rows]
+        if (num_frames < values.shape[1]).any():
+            frames = torch.arange(values.shape[1], device=values.device)
+            is_padding = frames >= self._to_device(num_frames)[:, None]
+            values.masked_fill_(is_padding[:, :, None], 0)
+        return values
 
     def _load(self) -> Tensor:
         shape = (len(self.rows), *self._predictors.shape[1:])
         resident = torch.empty(shape, dtype=torch.float32, device=self.device)
         first = 0
         for chunk in _chunks(self._predictors, self.rows):
-            resident[first : first + len(chunk)] = self._read(chunk)
+            part = resident[first : first + len(chunk)]
+            part.copy_(self._read(chunk))
+            self._normalise(part, chunk)
             first += len(chunk)
-        return self._normalise(resident)
+        return resident
 
 
 def shard(order: Tensor, rank: int, num_processes: int) -> Tensor:

@@ -61,11 +61,13 @@ def load_fold(
     matrices: Matrices,
     split: Split[str],
     device: torch.device,
-    random_offset: bool,
+    skip_padding: bool = False,
+    random_offset: bool = False,
 ) -> Fold:
     """Load the sets of a split, normalised by the training set's statistics.
 
     Args:
+        skip_padding: padding counts in no statistics, and is 0 after normalisation.
         random_offset: training examples shorter than the others move in their padding.
 
     Raises:
@@ -76,14 +78,11 @@ def load_fold(
     for name, numbers in rows.items():
         if len(numbers) == 0:
             raise UserError(f"{matrices.name}: the {name} set is empty")
+    num_frames = matrices.index["num_frames"].to_numpy(dtype=np.int64) if skip_padding else None
     try:
-        normalization = training_statistics(matrices.predictors, rows["training"])
+        normalization = training_statistics(matrices.predictors, rows["training"], num_frames)
     except ValueError as error:
         raise UserError(f"{matrices.name}: {error}; prepare it again") from None
-    free_frames = None
-    if random_offset:
-        num_frames = matrices.predictors.shape[1]
-        free_frames = num_frames - matrices.index["num_frames"].to_numpy(dtype=np.int64)
     sets = {
         name: ExampleSet(
             matrices.predictors,
@@ -91,7 +90,8 @@ def load_fold(
             numbers,
             normalization,
             device,
-            free_frames if name == "training" else None,
+            num_frames,
+            random_offset and name == "training",
         )
         for name, numbers in rows.items()
     }

@@ -35,7 +35,7 @@ class RunContext:
         """Load the sets of a fold; those of the last fold only are kept."""
         if self._fold is None or self._fold[0] is not matrices or self._fold[1] != split:
             self._fold = None  # before the next one takes its memory
-            self._fold = matrices, split, load_fold(matrices, split, self.device, False)
+            self._fold = matrices, split, load_fold(matrices, split, self.device)
         return self._fold[2]
 
     def extractor(self, settings: Settings, name: str, keeps_classifier: bool) -> nn.Module:

@@ -46,7 +46,8 @@ def set_of(
     predictors: npt.NDArray[np.float32],
     rows: list[int] | None = None,
     normalization: Normalization = UNCHANGED,
-    free_frames: list[int] | None = None,
+    num_frames: list[int] | None = None,
+    random_offset: bool = False,
 ) -> ExampleSet:
     return ExampleSet(
         predictors,
@@ -54,7 +55,8 @@ def set_of(
         np.array(rows if rows is not None else range(len(predictors)), dtype=np.int64),
         normalization,
         CPU,
-        None if free_frames is None else np.array(free_frames, dtype=np.int64),
+        None if num_frames is None else np.array(num_frames, dtype=np.int64),
+        random_offset,
     )
 
 
@@ -67,12 +69,13 @@ def resident_and_mapped(
     predictors: npt.NDArray[np.float32],
     rows: list[int],
     device: torch.device = CPU,
-    free_frames: npt.NDArray[np.int64] | None = None,
+    num_frames: npt.NDArray[np.int64] | None = None,
 ) -> Pair:
     """The same set on the device, and in a file's memory map."""
     np.save(path, predictors)
     target = np.arange(100, 100 + len(predictors), dtype=np.int64)
-    common = (target, np.array(rows, dtype=np.int64), Normalization(0.2, 0.7), device, free_frames)
+    members, moved = np.array(rows, dtype=np.int64), num_frames is not None
+    common = (target, members, Normalization(0.2, 0.7), device, num_frames, moved)
     resident = ExampleSet(predictors, *common)
     with monkeypatch.context() as patch:
         patch.setattr("training.data.batches.has_room", lambda *_: False)
@@ -145,9 +148,9 @@ def test_examples_read_from_the_disk_are_those_that_lie_in_memory(
     moved: bool,
 ) -> None:
     rows = np.random.default_rng(0).permutation(60)[:33].tolist()
-    free = 40 - bands.num_frames if moved else None
+    num_frames = bands.num_frames if moved else None
     sets = resident_and_mapped(
-        monkeypatch, tmp_path / "a.npy", bands.predictors, rows, device, free
+        monkeypatch, tmp_path / "a.npy", bands.predictors, rows, device, num_frames
     )
     generators = [torch.Generator().manual_seed(4) for _ in sets]
     for _ in range(2):
@@ -273,37 +276,47 @@ def test_an_epoch_holds_every_example_once_in_an_order_of_its_generator() -> Non
 
 def test_drawing_an_epoch_leaves_torchs_own_random_state_alone(pair: Pair) -> None:
     state = torch.get_rng_state()
-    for examples in (*pair, set_of(numbered(11), free_frames=[2] * 11)):
+    for examples in (*pair, set_of(numbered(11), num_frames=[4] * 11, random_offset=True)):
         epoch(examples, 4, seed=1)
         assert torch.equal(torch.get_rng_state(), state)
 
 
-def padded(num_examples: int, num_frames: int, free: list[int]) -> npt.NDArray[np.float32]:
-    """Examples without a zero in them, then as many frames of zeros as are free."""
-    values = 1 + numbered(num_examples, num_frames)
-    for number, frames in enumerate(free):
-        values[number, num_frames - frames :] = 0
-    return values
+def test_padding_counts_in_no_statistics_and_is_the_mean() -> None:
+    """Of 1, 3 and 5, 5, 7, 3 without padding: mean 4, squared differences 9 1 1 1 9 1, over 6."""
+    predictors = np.array(
+        [[[1, 3], [0, 0], [0, 0]], [[9, 9], [9, 9], [9, 9]], [[5, 5], [7, 3], [0, 0]]], np.float32
+    )
+    num_frames = np.array([1, 3, 2])
+    found = training_statistics(predictors, np.array([2, 0]), num_frames)
+    assert (found.mean, found.std) == pytest.approx((4, (22 / 6) ** 0.5))
+    examples = set_of(predictors, [2, 0], Normalization(4, 2), num_frames.tolist())
+    (batch,) = examples.batches(2)
+    assert batch.inputs[:, 0].tolist() == [
+        [[0.5, 0.5], [1.5, -0.5], [0, 0]],
+        [[-1.5, -0.5], [0, 0], [0, 0]],
+    ]
+    generator = torch.Generator()
+    (batch,) = examples.training_batches(2, False, generator)
+    assert batch.inputs[1, 0, 0].tolist() == [-1.5, -0.5], "it stands at the start"
+    (batch,) = set_of(predictors, [2, 0], Normalization(4, 2)).batches(2)
+    assert batch.inputs[1, 0, 1:].tolist() == [[-2, -2], [-2, -2]], "padding is as all else"
 
 
-def test_random_offsets_stay_within_the_free_frames_and_lose_nothing() -> None:
-    num_frames, free = 12, [0, 1, 3, 6, 11, 3]
-    values = padded(6, num_frames, free)
-    normalization = Normalization(2.0, 4.0)
-    zero = (0 - 2.0) / 4.0
-    examples = set_of(values, normalization=normalization, free_frames=free)
-    seen: list[set[int]] = [set() for _ in free]
+def test_random_offsets_stay_within_the_padding_and_lose_nothing() -> None:
+    length, num_frames = 12, [12, 11, 9, 6, 1, 9]
+    values = 3 + numbered(6, length)  # none of them is 0 after normalisation
+    examples = set_of(values, None, Normalization(2.0, 4.0), num_frames, random_offset=True)
+    seen: list[set[int]] = [set() for _ in num_frames]
     for seed in range(200):
         _, inputs = epoch(examples, 4, seed)
-        for number, frames in enumerate(free):
-            content = (values[number, : num_frames - frames] - 2.0) / 4.0
-            first = int(np.flatnonzero((inputs[number] != zero).any(axis=1))[0])
-            last = first + num_frames - frames
-            np.testing.assert_array_equal(inputs[number, first:last], content)
-            assert (inputs[number, :first] == zero).all()
-            assert (inputs[number, last:] == zero).all()
+        for number, frames in enumerate(num_frames):
+            content = (values[number, :frames] - 2.0) / 4.0
+            first = int(np.flatnonzero(inputs[number].any(axis=1))[0])
+            np.testing.assert_array_equal(inputs[number, first : first + frames], content)
+            assert not inputs[number, :first].any()
+            assert not inputs[number, first + frames :].any()
             seen[number].add(first)
-    assert seen == [set(range(frames + 1)) for frames in free]
+    assert seen == [set(range(length - frames + 1)) for frames in num_frames]
 
 
 def test_what_is_a_small_part_of_the_free_memory_has_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,9 +174,8 @@ def test_nothing_stale_is_used(sets: dict[str, ExampleSet], runs: Runs, change: 
 
 def test_examples_that_move_are_refused(bands: "Examples") -> None:
     normalization = training_statistics(bands.predictors, ROWS["training"])
-    free = np.full(60, 3)
     moving = ExampleSet(
-        bands.predictors, bands.target, ROWS["training"], normalization, CPU, free_frames=free
+        bands.predictors, bands.target, ROWS["training"], normalization, CPU, random_offset=True
     )
     with pytest.raises(ValueError, match="at random"):
         aggregates_of(FrozenCache(CPU), penalty_of(), {"training": moving})

@@ -86,7 +86,7 @@ def test_the_pull_of_a_penalty_is_its_gradient_at_the_layer(suite: "Suite") -> N
     suite.write_matrices()
     matrices = open_matrices(suite.matrices, "tiny")
     (split,) = matrices.folds((0.7, 0.2, 0.1), 1)
-    training = load_fold(matrices, split, torch.device("cpu"), False).sets["training"]
+    training = load_fold(matrices, split, torch.device("cpu")).sets["training"]
     torch.manual_seed(0)
     model, frozen = VGG16(3, width=1 / 32), VGG16(3, width=1 / 32)
     penalty = AntiTransferLoss(model, frozen, [3], beta=2.0)
