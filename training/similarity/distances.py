@@ -22,8 +22,9 @@ class Distance:
     """How two aggregates are compared, and how beta weighs the outcome.
 
     Attributes:
-        measure: (current, frozen) -> scalar, on aligned elements of aggregates of one shape; if
-            between_features, (current, frozen, classes) -> scalar on `(batch, features)`.
+        measure: (current, frozen) -> scalar, on aligned elements of aggregates of one shape, where
+            frames and bins of maps are on one axis, the last; if between_features,
+            (current, frozen, classes) -> scalar on `(batch, features)`.
         weigh: (measured, beta) -> the term of the loss.
         across_channels: like measure, of every channel of one with every channel of the other.
         between_features: goes with aggregations that give features, and with no other.
@@ -51,10 +52,8 @@ def absolute_cosine(current: "Tensor", frozen: "Tensor") -> "Tensor":
 
 
 def absolute_cosine_across_channels(current: "Tensor", frozen: "Tensor") -> "Tensor":
-    """Average |cos| of each frame of every channel with the same frame of every frozen channel."""
-    rows = unit_rows(current).transpose(1, 2)  # (B, H, C, W)
-    columns = unit_rows(frozen).permute(0, 2, 3, 1)  # (B, H, W, C)
-    return (rows @ columns).abs().mean()  # over (B, H, C, C)
+    """Average |cos| of every channel with every frozen channel, `(batch, channels, places)`."""
+    return (unit_rows(current) @ unit_rows(frozen).mT).abs().mean()  # over (B, C, C)
 
 
 def squared_error(current: "Tensor", frozen: "Tensor") -> "Tensor":

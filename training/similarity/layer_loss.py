@@ -79,7 +79,7 @@ def layer_loss(
     current, frozen = aggregate(activation, aggregation), frozen_aggregate.detach()
     with torch.autocast(current.device.type, enabled=False):
         precision = precision_of(current, frozen)
-        current, frozen = current.to(precision), frozen.to(precision)
+        current, frozen = _maps_as_rows(current.to(precision)), _maps_as_rows(frozen.to(precision))
         if rule.between_features:
             return rule.weigh(rule.measure(current, frozen, classes), beta)
         if current.shape != frozen.shape:
@@ -92,6 +92,11 @@ def layer_loss(
             current, frozen = current[:, block], frozen[:, block]
         across = rule.across_channels if kind.crosses_channels else None
         return rule.weigh((across or rule.measure)(current, frozen), beta)
+
+
+def _maps_as_rows(values: Tensor) -> Tensor:
+    """Put frames and bins of maps `(batch, channels, frames, bins)` on one axis."""
+    return values.flatten(2) if values.ndim == 4 else values
 
 
 def _random_block(batch: int, channels: int, generator: torch.Generator | None) -> slice:

@@ -81,7 +81,7 @@ def loop_cosine(first: Array, second: Array) -> float:
 
 
 def loop_distance(pairs: list[tuple[Array, Array]], distance: str, beta: float = 1.0) -> float:
-    """Of pairs of rows along the last axis."""
+    """Of pairs of rows."""
     if distance == "cos_squared":
         cosines = [abs(loop_cosine(first, second)) for first, second in pairs]
         return beta * (sum(cosines) / len(cosines)) ** 2
@@ -93,18 +93,18 @@ def loop_distance(pairs: list[tuple[Array, Array]], distance: str, beta: float =
 
 
 def aligned_rows(current: Array, frozen: Array) -> list[tuple[Array, Array]]:
-    size = current.shape[-1]
+    """Rows of Gram matrices; of maps, all frames and bins of an example's channel are one row."""
+    size = current.shape[-1] if current.ndim < 4 else current.shape[-2] * current.shape[-1]
     return list(zip(current.reshape(-1, size), frozen.reshape(-1, size), strict=True))
 
 
 def rows_of_all_channel_pairs(current: Array, frozen: Array) -> list[tuple[Array, Array]]:
-    batch, channels, frames, _ = current.shape
+    batch, channels = current.shape[:2]
     return [
-        (current[b, i, h], frozen[b, j, h])
+        (current[b, i].ravel(), frozen[b, j].ravel())
         for b in range(batch)
         for i in range(channels)
         for j in range(channels)
-        for h in range(frames)
     ]
 
 
@@ -152,6 +152,25 @@ def test_gram_of_two_channels_worked_by_hand() -> None:
     found = compared(current, frozen, "gram", "mse_sigmoid")
     assert float(found) == pytest.approx(-1 / (1 + math.exp(-error)))
     assert compared(current, frozen, "mul_comp") == compared(current, frozen, "mul_comp_0.01")
+
+
+def test_maps_are_compared_whole_worked_by_hand() -> None:
+    """Frames (1, 2), (2, 0) of one channel with (2, 1), (0, 4): (2 + 2) / (3 sqrt(21)).
+
+    Frame by frame it would be (4/5 + 0) / 2.
+    """
+    current = torch.tensor([[[[1.0, 2.0], [2.0, 0.0]]]])
+    frozen = torch.tensor([[[[2.0, 1.0], [0.0, 4.0]]]])
+    cosine = 4 / (3 * math.sqrt(21))
+    for name in ("mean", "sum", "max", "none", "pairwise", "stochastic_pairwise"):
+        assert float(compared(current, frozen, name)) == pytest.approx(cosine**2)
+    # Of a product over one channel nothing but 1e-10 is added.
+    assert float(compared(current, frozen, "mul")) == pytest.approx(cosine**2)
+    powers = [
+        [(value + 1e-10) ** 0.1 for value in values] for values in ([1, 2, 2, 0], [2, 1, 0, 4])
+    ]
+    cosine = loop_cosine(*map(np.array, powers))
+    assert float(compared(current, frozen, "mul_comp_0.1")) == pytest.approx(cosine**2)
 
 
 def test_stochastic_pairwise_is_one_of_the_blocks_and_each_comes_up() -> None:
