@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from config.text import PROJECT_FOLDER
+from training.similarity.aggregations import ALIASES
 from training.similarity.distances import known_pair
 
 NUM_CONVOLUTIONS = 13
@@ -204,7 +205,11 @@ class TrainingDefaults(Section):
     at_beta: Betas
     at_layer: LayerGroups
     at_tap: Literal["output", "input"]
-    at_aggregation: Annotated[str, _registered("training.similarity.aggregations", "AGGREGATIONS")]
+    at_aggregation: Annotated[
+        str,
+        BeforeValidator(lambda name: ALIASES.get(name, name)),
+        _registered("training.similarity.aggregations", "AGGREGATIONS"),
+    ]
     at_distance: Annotated[str, _registered("training.similarity.distances", "DISTANCES")]
     at_ramp: Fraction
     at_pretraining: Annotated[str | None, AfterValidator(_pretraining_source), EMPTY_IS_NONE]

@@ -149,6 +149,14 @@ def test_values_of_all_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
         settings.sampling.sr_target = 8000  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(
+    ("written", "understood"), [("mul_comp", "mul_comp_0.001"), ("mul_comp05", "mul_comp_0.05")]
+)
+def test_released_names_of_aggregations(written: str, understood: str) -> None:
+    training = load_settings(overrides={"at_aggregation": written}).training_defaults
+    assert training.at_aggregation == understood
+
+
 def test_extractors_that_a_training_reads() -> None:
     values = {"at_dataset": "iemocap, random", "at_layer": 3, "at_pretraining": "librispeech"}
     assert load_settings(overrides=values).training_defaults.extractors == ("librispeech",)

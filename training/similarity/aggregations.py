@@ -21,7 +21,11 @@ Function = TypeVar("Function", bound="Callable[[Tensor], Tensor]")
 POOL = "pool"
 MUL_COMP_EXPONENTS = (0.001, 0.005, 0.01, 0.05, 0.1)
 PRODUCT_OFFSET = 1e-10
-ALIASES = {"mul_comp": "mul_comp_0.01"}
+# The released names: alone it has the first exponent, and 001 in a name is 0.001.
+ALIASES = {
+    "mul_comp": f"mul_comp_{MUL_COMP_EXPONENTS[0]}",
+    **{f"mul_comp{str(each)[2:]}": f"mul_comp_{each}" for each in MUL_COMP_EXPONENTS},
+}
 
 
 @dataclass(frozen=True)

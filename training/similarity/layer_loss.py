@@ -57,7 +57,7 @@ def layer_loss(
     Args:
         activation: of the network being trained, `(batch, channels, frames, bins)`.
         frozen_aggregate: counts as a constant.
-        aggregation: a key of AGGREGATIONS ("mul_comp" is mul_comp_0.01).
+        aggregation: a key of AGGREGATIONS ("mul_comp" is mul_comp_0.001).
         distance: a key of DISTANCES.
         generator: what stochastic_pairwise draws from (on the CPU); torch's global one if None.
         classes: `(batch,)`, the target's labels, for cka_within_class.

@@ -151,7 +151,15 @@ def test_gram_of_two_channels_worked_by_hand() -> None:
     error = ((1.25 - 0.25) ** 2 + 2 * 0.75**2 + (2.25 - 0.25) ** 2) / 4
     found = compared(current, frozen, "gram", "mse_sigmoid")
     assert float(found) == pytest.approx(-1 / (1 + math.exp(-error)))
-    assert compared(current, frozen, "mul_comp") == compared(current, frozen, "mul_comp_0.01")
+
+
+def test_released_names_of_powers() -> None:
+    """Three channels at one place: (2 * 3 * 4) to the power."""
+    activation = torch.tensor([2.0, 3.0, 4.0], dtype=torch.float64).view(1, 3, 1, 1)
+    exponents = {"mul_comp": 0.001, "mul_comp001": 0.001, "mul_comp005": 0.005}
+    exponents |= {"mul_comp01": 0.01, "mul_comp05": 0.05, "mul_comp1": 0.1}
+    for name, exponent in exponents.items():
+        assert float(aggregate(activation, name)) == pytest.approx(24**exponent, rel=1e-8)
 
 
 def test_maps_are_compared_whole_worked_by_hand() -> None:
