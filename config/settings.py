@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from config.text import PROJECT_FOLDER
-from training.similarity.aggregations import ALIASES
+from training.similarity.aggregations import ALIASES, PAIRWISE_COSINE
 from training.similarity.distances import known_pair
 
 NUM_CONVOLUTIONS = 13
@@ -225,6 +225,18 @@ class TrainingDefaults(Section):
     gradient_reversal_weight: NonNegative
     torch_compile: bool
     tracker: Literal["none", "tensorboard", "wandb", "mlflow"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_released_distance(cls, values: Any) -> Any:
+        keys = ("at_aggregation", "at_distance")
+        pair = [values.get(key) for key in keys]
+        if PAIRWISE_COSINE not in pair:
+            return values
+        try:
+            return {**values, **dict(zip(keys, known_pair(*pair), strict=True))}
+        except ValueError as error:
+            raise ContradictionError(keys[pair.index(PAIRWISE_COSINE)], str(error)) from None
 
     @model_validator(mode="after")
     def _check_splits(self) -> Self:

@@ -85,6 +85,11 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
         ("at_aggregation=gramm", "did you mean gram?"),
         ("at_aggregation=mul_comp_0.2", "'mul_comp_0.1'"),
         ("at_distance=cosine", "'cos_squared'"),
+        ("at_distance=pairwise_cos_squared", "pairwise with distance cos_squared, not gram with"),
+        (
+            "at_aggregation=pairwise_cos_squared & at_distance=mse_sigmoid",
+            "at_aggregation = pairwise_cos_squared: pairwise_cos_squared is aggregation pairwise",
+        ),
         ("at_dataset=../x", "letters, digits, - and _"),
         ("at_pretraining=experiment x", "must be the name of an extractor, or experiment"),
         ("at_pretraining=random", "leave it empty"),

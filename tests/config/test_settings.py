@@ -157,6 +157,19 @@ def test_released_names_of_aggregations(written: str, understood: str) -> None:
     assert training.at_aggregation == understood
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"at_aggregation": "none", "at_distance": "pairwise_cos_squared"},
+        {"at_aggregation": "pairwise", "at_distance": "pairwise_cos_squared"},
+        {"at_aggregation": "pairwise_cos_squared"},
+    ],
+)
+def test_the_released_name_of_pairwise_with_cos_squared(values: dict[str, str]) -> None:
+    training = load_settings(overrides=values).training_defaults
+    assert (training.at_aggregation, training.at_distance) == ("pairwise", "cos_squared")
+
+
 def test_extractors_that_a_training_reads() -> None:
     values = {"at_dataset": "iemocap, random", "at_layer": 3, "at_pretraining": "librispeech"}
     assert load_settings(overrides=values).training_defaults.extractors == ("librispeech",)

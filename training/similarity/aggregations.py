@@ -21,8 +21,11 @@ Function = TypeVar("Function", bound="Callable[[Tensor], Tensor]")
 POOL = "pool"
 MUL_COMP_EXPONENTS = (0.001, 0.005, 0.01, 0.05, 0.1)
 PRODUCT_OFFSET = 1e-10
-# The released names: alone it has the first exponent, and 001 in a name is 0.001.
+# In the released code a distance, which no other aggregation goes with.
+PAIRWISE_COSINE = "pairwise_cos_squared"
+# The released names: mul_comp alone has the first exponent, and 001 in a name is 0.001.
 ALIASES = {
+    PAIRWISE_COSINE: "pairwise",
     "mul_comp": f"mul_comp_{MUL_COMP_EXPONENTS[0]}",
     **{f"mul_comp{str(each)[2:]}": f"mul_comp_{each}" for each in MUL_COMP_EXPONENTS},
 }

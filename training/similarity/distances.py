@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from training.similarity.aggregations import AGGREGATIONS, known_aggregation
+from training.similarity.aggregations import AGGREGATIONS, PAIRWISE_COSINE, known_aggregation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,6 +108,8 @@ DISTANCES: dict[str, Distance] = {
 
 def known_pair(aggregation: str, distance: str) -> tuple[str, str]:
     """Return the keys of two names, or raise a ValueError where they do not go together."""
+    if PAIRWISE_COSINE in (aggregation, distance):
+        return _pairwise_cosine(aggregation, distance)
     aggregation = known_aggregation(aggregation)
     if distance not in DISTANCES:
         raise ValueError(f"{distance!r} is not one of {', '.join(DISTANCES)}")
@@ -124,3 +126,16 @@ def known_pair(aggregation: str, distance: str) -> tuple[str, str]:
             f"{aggregation} asks for"
         )
     return aggregation, distance
+
+
+def _pairwise_cosine(aggregation: str, distance: str) -> tuple[str, str]:
+    """Return what the released name stands for, or raise a ValueError beside any other."""
+    if aggregation not in ("none", "pairwise", PAIRWISE_COSINE) or distance not in (
+        "cos_squared",
+        PAIRWISE_COSINE,
+    ):
+        raise ValueError(
+            f"{PAIRWISE_COSINE} is aggregation pairwise with distance cos_squared, not "
+            f"{aggregation} with {distance}"
+        )
+    return "pairwise", "cos_squared"

@@ -153,6 +153,18 @@ def test_gram_of_two_channels_worked_by_hand() -> None:
     assert float(found) == pytest.approx(-1 / (1 + math.exp(-error)))
 
 
+def test_the_released_pairwise_cosine_worked_by_hand() -> None:
+    """Channels (1, 2), (3, 0) with (0, 1), (1, 0): cosines 2 / sqrt(5), 1 / sqrt(5), 0 and 1."""
+    current = torch.tensor([[[[1.0], [2.0]], [[3.0], [0.0]]]])
+    frozen = torch.tensor([[[[0.0], [1.0]], [[1.0], [0.0]]]])
+    expected = ((3 / math.sqrt(5) + 1) / 4) ** 2
+    name = "pairwise_cos_squared"
+    for names in (("none", name), ("pairwise", name), (name, "cos_squared"), (name, name)):
+        assert float(compared(current, frozen, *names)) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="is aggregation pairwise with distance cos_squared, not"):
+        compared(current, frozen, "mean", name)
+
+
 def test_released_names_of_powers() -> None:
     """Three channels at one place: (2 * 3 * 4) to the power."""
     activation = torch.tensor([2.0, 3.0, 4.0], dtype=torch.float64).view(1, 3, 1, 1)
