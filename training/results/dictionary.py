@@ -157,15 +157,17 @@ def write_result(
     """
     import numpy as np
 
-    summary = {**summarize(folds, parameters["task"]), "parameters": dict(parameters)}
     dictionary: dict[Any, Any] = {fold: dict(values) for fold, values in enumerate(folds)}
-    dictionary["summary"] = summary
+    dictionary["summary"] = {
+        **summarize(folds, parameters["task"]),
+        "parameters": _released_text(parameters),
+    }
+    dictionary["parameters"] = dict(parameters)
     with written_aside(files.dictionary) as aside:
         np.save(aside, np.array(dictionary, dtype=object))
     write_text(files.parameters, _parameters_text(parameters, model_parameters))
     result = {
         **{str(key): value for key, value in dictionary.items()},
-        "parameters": dict(parameters),
         "model": dict(model_parameters),
         "inputs": dict(inputs),
         "fingerprint": instance_fingerprint(parameters, inputs),
@@ -174,6 +176,14 @@ def write_result(
     }
     write_json(files.json_path, result)
     return result
+
+
+def _released_text(parameters: Mapping[str, Any]) -> str:
+    """Write parameters as scripts for the released code split them: comment_1="a"/at_layer=3."""
+    values = {
+        key: f'"{value}"' if isinstance(value, str) else value for key, value in parameters.items()
+    }
+    return "/".join(f"{key}={value}" for key, value in values.items())
 
 
 def _parameters_text(parameters: Mapping[str, Any], model: Mapping[str, Any]) -> str:

@@ -93,11 +93,33 @@ def test_the_dictionary_has_one_key_per_fold_and_a_summary(tmp_path: Path) -> No
     folds = [fold(1), fold(2)]
     write_result(files, folds, PARAMETERS, MODEL, INPUTS)
     dictionary = load_dictionary(files)
-    assert list(dictionary) == [0, 1, "summary"]
+    assert list(dictionary) == [0, 1, "summary", "parameters"]
     assert [dictionary[0], dictionary[1]] == folds
     assert list(dictionary["summary"]) == ["training", "validation", "test", "parameters"]
-    assert dictionary["summary"]["parameters"] == PARAMETERS
+    assert dictionary["parameters"] == PARAMETERS
     assert dictionary["summary"]["test"]["mean_f1"] == 3.5
+
+
+def test_parameters_of_the_summary_are_text_that_can_be_split(tmp_path: Path) -> None:
+    """As scripts for the released code do, to whom a parameter is a line of Python."""
+    files = files_in(tmp_path)
+    write_result(files, [fold(1)], PARAMETERS, MODEL, INPUTS)
+    assert load_dictionary(files)["summary"]["parameters"].split("/") == [
+        'dataset="gsc_randsplit"',
+        'features_type="spectrum_fast"',
+        'task="classification"',
+        "output_classes=10",
+        'kind="baseline"',
+        "repetition=0",
+        "learning_rate=5e-05",
+        "anti_transfer=False",
+        "at_pretraining=None",
+        'at_layer="3, 5"',
+        "seed=0",
+        'tracker="none"',
+        'comment_1="baseline"',
+        'comment_2="é: a colon"',
+    ]
 
 
 def test_the_json_file_holds_the_same_and_says_what_it_was_made_from(tmp_path: Path) -> None:
@@ -108,8 +130,8 @@ def test_the_json_file_holds_the_same_and_says_what_it_was_made_from(tmp_path: P
     dictionary = load_dictionary(files)
     for key, value in dictionary.items():
         assert stored[str(key)] == value
-    added = {"parameters", "model", "inputs", "fingerprint", "experiment", "number"}
-    assert set(stored) == {"0", "1", "summary"} | added
+    added = {"model", "inputs", "fingerprint", "experiment", "number"}
+    assert set(stored) == {"0", "1", "summary", "parameters"} | added
     assert (stored["experiment"], stored["number"]) == (28, 3)
     assert (stored["model"], stored["inputs"]) == (MODEL, INPUTS)
 

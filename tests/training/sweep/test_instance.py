@@ -92,7 +92,7 @@ def trained(make_suite: Callable[[], "Suite"]) -> "Suite":
 
 def test_the_dictionary_has_the_published_keys_and_those_added(trained: "Suite") -> None:
     dictionary = load_dictionary(trained, 28)
-    assert list(dictionary) == [0, "summary"]
+    assert list(dictionary) == [0, "summary", "parameters"]
     fold = dictionary[0]
     published = {f"{prefix}_{metric}" for prefix in SETS for metric in METRICS}
     published |= {
