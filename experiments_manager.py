@@ -4,6 +4,7 @@ python experiments_manager.py [20,21,22,23] 0        experiments on GPU 0; -1: t
 python experiments_manager.py [20,21] 0,1,2,3        four runs at a time, each on a GPU of its own
 python experiments_manager.py [20,21] 0 --launcher ray --address HOST:PORT      on a Ray cluster
 python experiments_manager.py [20] 0 3 5             instances 3 to 5 only
+python experiments_manager.py [20] 0 [1,4,13]        instances 1, 4 and 13
 python experiments_manager.py --list                 all experiments, done / all
 python experiments_manager.py --check [20,21]        is everything there that they need?
 python experiments_manager.py --summary [20,21]      the accuracies so far

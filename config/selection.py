@@ -1,6 +1,6 @@
 """Which runs a command is for: '[20, 21] 0 1 13' is IDs, GPU, first and last instance.
 
-GPU may be several, as in '[20, 21] 0,1,2,3'.
+GPU may be several, as in '[20, 21] 0,1,2,3', and instances a list, as in '[20, 21] 0 [1, 4, 13]'.
 """
 
 import argparse
@@ -18,11 +18,13 @@ MANAGER = "python experiments_manager.py"
 METAVAR = "[IDs] GPU[,GPU...] [first] [last]"
 CPU = -1
 NUMBER = r"-?\d{1,9}"
+INSTANCE = r"[1-9]\d{0,8}"
 # Brackets, words and numbers, however a shell or ipython cut them.
 SELECTION = re.compile(
-    rf"(?:\[(?P<list>[^\[\]]+)\]|(?P<one>\w+))"
-    rf"(?:\s+(?P<gpus>{NUMBER}(?:\s*,\s*{NUMBER})*))?"
-    r"(?:\s+(?P<first>[1-9]\d{0,8}))?(?:\s+(?P<last>[1-9]\d{0,8}))?"
+    r"(?:\[(?P<list>[^\[\]]+)\]|(?P<one>\w+))"
+    rf"(?:\s+(?P<gpus>{NUMBER}(?:\s*,\s*{NUMBER})*)"
+    rf"(?:\s+\[\s*(?P<numbers>{INSTANCE}(?:\s*,\s*{INSTANCE})*)\s*\]"
+    rf"|\s+(?P<first>{INSTANCE})(?:\s+(?P<last>{INSTANCE}))?)?)?"
 )
 
 
@@ -45,12 +47,14 @@ class RunSelection:
         wanted: IDs and families of experiments.
         gpus: their numbers, one for each run at a time; -1: the CPU; empty: none given.
         first, last: numbers of instances, from 1; None: all.
+        numbers: those of a list, in its order; empty: there is none.
     """
 
     wanted: tuple[int | str, ...]
     gpus: tuple[int, ...]
     first: int | None
     last: int | None
+    numbers: tuple[int, ...] = ()
 
     @property
     def gpu(self) -> int | None:
@@ -61,16 +65,19 @@ class RunSelection:
         """Return the instances of an experiment that are asked for.
 
         Raises:
-            UserError: there is none between first and last.
+            UserError: it has not so many, or first comes after last.
         """
-        first, last = self.first or 1, self.last or len(experiment.instances)
-        chosen = [each for each in experiment.instances if first <= each.number <= last]
-        if not chosen:
+        count = len(experiment.instances)
+        first, last = self.first or 1, self.last or count
+        highest = max(first, last, *self.numbers)
+        if highest > count:
             raise UserError(
-                f"experiment {experiment.id}: has instances 1 to {len(experiment.instances)}, "
-                f"none from {first} to {last}"
+                f"experiment {experiment.id}: its last instance is {count}, there is no {highest}"
             )
-        return chosen
+        if first > last:
+            raise UserError(f"instances {first} to {last}: the first comes after the last")
+        wanted = dict.fromkeys(self.numbers or range(first, last + 1))
+        return [experiment.instances[number - 1] for number in wanted]
 
 
 def parse_selection(words: Sequence[str]) -> RunSelection:
@@ -86,7 +93,8 @@ def parse_selection(words: Sequence[str]) -> RunSelection:
     if not match or not names:
         raise UserError(
             f"{text or 'no experiments given'}: must be {METAVAR}, for example [20,21,22,23] 0 "
-            "(GPU -1 is the CPU; instances are numbered from 1); experiments_manager.py --list "
+            "(GPU -1 is the CPU; instances are numbered from 1, as in 3 5 or [3,5,9]); "
+            "experiments_manager.py --list "
             "shows the IDs"
         )
     gpus = tuple(int(number) for number in (match["gpus"] or "").split(",") if number)
@@ -97,6 +105,7 @@ def parse_selection(words: Sequence[str]) -> RunSelection:
         gpus,
         int(match["first"]) if match["first"] else None,
         int(match["last"]) if match["last"] else None,
+        tuple(int(number) for number in (match["numbers"] or "").split(",") if number),
     )
 
 

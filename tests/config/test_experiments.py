@@ -185,6 +185,16 @@ def test_words_of_a_command(
     selection = parse_selection(words)
     assert (selection.wanted, selection.gpus) == (wanted, gpus)
     assert (selection.first, selection.last) == (first, last)
+    assert selection.numbers == ()
+
+
+@pytest.mark.parametrize(
+    "words", [["[20,21]", "0", "[1,4,13]"], ["[20,21]", "0", "[", "1,", "4,13]"]]
+)
+def test_a_list_of_instances(words: list[str]) -> None:
+    selection = parse_selection(words)
+    assert (selection.wanted, selection.gpus) == ((20, 21), (0,))
+    assert (selection.first, selection.last, selection.numbers) == (None, None, (1, 4, 13))
 
 
 @pytest.mark.parametrize(
@@ -196,6 +206,10 @@ def test_words_of_a_command(
         ("20 x", "must be [IDs] GPU"),
         ("20 0 0", "instances are numbered from 1"),
         ("20 0 1 2 3", "must be [IDs] GPU"),
+        ("20 0 [0]", "instances are numbered from 1"),
+        ("20 0 [1] 2", "must be [IDs] GPU"),
+        ("20 [1]", "must be [IDs] GPU"),
+        ("20 0 []", "must be [IDs] GPU"),
         ("20 -2", "GPU -2: must be numbers of GPUs, or -1 for the CPU"),
         ("20 0,-1", "GPU 0,-1: must be numbers of GPUs"),
     ],
@@ -206,9 +220,26 @@ def test_words_that_select_nothing(text: str, words: str) -> None:
     assert words in str(caught.value)
 
 
-def test_instances_between_first_and_last(load: Load) -> None:
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [("", [1, 2, 3, 4]), ("3", [3, 4]), ("2 3", [2, 3]), ("[4,1]", [4, 1]), ("[2, 2]", [2])],
+)
+def test_instances_that_are_asked_for(load: Load, words: str, numbers: list[int]) -> None:
     experiment = load("[instances]\nrepeat = 4\n")
-    chosen = parse_selection(["20", "0", "3", "9"]).instances_of(experiment)
-    assert [instance.number for instance in chosen] == [3, 4]
-    with pytest.raises(UserError, match="has instances 1 to 4, none from 5 to 4"):
-        parse_selection(["20", "0", "5"]).instances_of(experiment)
+    chosen = parse_selection(["20", "0", words]).instances_of(experiment)
+    assert [instance.number for instance in chosen] == numbers
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("1 14", "experiment 20: its last instance is 13, there is no 14"),
+        ("15", "its last instance is 13, there is no 15"),
+        ("[1,4,99]", "its last instance is 13, there is no 99"),
+        ("5 3", "instances 5 to 3: the first comes after the last"),
+    ],
+)
+def test_instances_that_are_not_there(load: Load, words: str, message: str) -> None:
+    experiment = load("[instances]\nat_layer = 1..13\n")
+    with pytest.raises(UserError, match=message):
+        parse_selection(["20", "0", words]).instances_of(experiment)

@@ -40,7 +40,7 @@ def choose_runs(experiments: Sequence[Experiment], selection: RunSelection) -> l
     """Return the instances asked for, in order.
 
     Raises:
-        UserError: an experiment has no instance between first and last.
+        UserError: an experiment has not so many instances.
     """
     return [
         Run(experiment, instance, files_of(experiment, instance))

@@ -250,7 +250,7 @@ def test_errors_of_the_command_line(trained: "Suite") -> None:
         (["[1]"], "no GPU given"),
         (["-1"], "must be"),
         (["[9]", "-1"], "no experiment or family 9"),
-        (["[1]", "-1", "2"], "has instances 1 to 1"),
+        (["[1]", "-1", "2"], "its last instance is 1, there is no 2"),
         (["[1]", "99"], "GPU 99"),
         (["[1]", "-1", "--labels", "nose_type"], "tiny_spectrum_fast has no such column; it has"),
         (["[2]", "-1", "2", "2"], r"none of the 1 instances is finished; python .* \[2\]"),
