@@ -87,6 +87,8 @@ def _cluster_address(value: str) -> str:
 
 
 EMPTY_IS_NONE = BeforeValidator(lambda value: None if value == "" else value)
+# The released code's word for none.
+FALSE_IS_NONE = BeforeValidator(lambda value: None if value in ("", "False") else value)
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 OptionalCount = Annotated[Count | None, EMPTY_IS_NONE]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -212,7 +214,7 @@ class TrainingDefaults(Section):
     ]
     at_distance: Annotated[str, _registered("training.similarity.distances", "DISTANCES")]
     at_ramp: Fraction
-    at_pretraining: Annotated[str | None, AfterValidator(_pretraining_source), EMPTY_IS_NONE]
+    at_pretraining: Annotated[str | None, AfterValidator(_pretraining_source), FALSE_IS_NONE]
     at_librispeech_model_path: ExtractorFolder
     at_iemocap_model_path: ExtractorFolder
     at_iemocap_1sec_model_path: ExtractorFolder

@@ -170,6 +170,13 @@ def test_the_released_name_of_pairwise_with_cos_squared(values: dict[str, str]) 
     assert (training.at_aggregation, training.at_distance) == ("pairwise", "cos_squared")
 
 
+@pytest.mark.parametrize("written", ["", "False"])
+def test_no_pretraining(written: str) -> None:
+    training = load_settings(overrides={"at_pretraining": written}).training_defaults
+    assert training.at_pretraining is None
+    assert training.extractors == ()
+
+
 def test_extractors_that_a_training_reads() -> None:
     values = {"at_dataset": "iemocap, random", "at_layer": 3, "at_pretraining": "librispeech"}
     assert load_settings(overrides=values).training_defaults.extractors == ("librispeech",)
