@@ -23,6 +23,7 @@ from config.ini_files import (
     parse_overrides,
     read_ini,
 )
+from config.released import convolution_of
 from config.settings import ContradictionError, Count, Name, Section, Settings
 from config.text import display_path, hint
 
@@ -210,6 +211,13 @@ def _sweep_values(name: str, key: str, text: str) -> list[str]:
         values = [part.strip() for part in text.split("|" if "|" in text else ",")]
     if not values:
         raise ConfigError(f"{name} [instances] {key} = {text}: a range goes up, a..b")
+    indices = [value for value in values if key == "at_layer" and convolution_of(value)]
+    if indices and len(indices) < len(values):
+        unclear = next(value for value in values if value not in indices)
+        raise ConfigError(
+            f"{name} [instances] {key} = {text}: {indices[0]} is no convolution, and beside an "
+            f"index of the released code {unclear} is not clear; write convolutions, 1 to 13"
+        )
     if not all(values):
         raise ConfigError(f"{name} [instances] {key} = {text}: holds an empty value")
     return values

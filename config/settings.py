@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from config.released import convolutions_of
 from config.text import PROJECT_FOLDER
 from training.similarity.aggregations import ALIASES, PAIRWISE_COSINE
 from training.similarity.distances import known_pair
@@ -239,6 +240,20 @@ class TrainingDefaults(Section):
             return {**values, **dict(zip(keys, known_pair(*pair), strict=True))}
         except ValueError as error:
             raise ContradictionError(keys[pair.index(PAIRWISE_COSINE)], str(error)) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_feature_indices(cls, values: Any) -> Any:
+        groups = _split_layers(values.get("at_layer", ""))
+        layers = [layer for group in groups for layer in group]
+        try:
+            convolutions = convolutions_of(layers, values.get("at_tap", ""))
+        except ValueError as error:
+            raise ContradictionError("at_layer", str(error)) from None
+        if not convolutions:
+            return values
+        numbers = [[convolutions[layer] for layer in group] for group in groups]
+        return {**values, "at_layer": "; ".join(map(", ".join, numbers))}
 
     @model_validator(mode="after")
     def _check_splits(self) -> Self:

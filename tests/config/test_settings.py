@@ -177,6 +177,16 @@ def test_no_pretraining(written: str) -> None:
     assert training.extractors == ()
 
 
+def test_layers_by_the_released_codes_indices() -> None:
+    """Of VGG16's features; those that are numbers of convolutions too are taken for these."""
+    numbers = {0: 1, 14: 7, 17: 8, 19: 9, 21: 10, 24: 11, 26: 12, 28: 13, 2: 2, 5: 5, 12: 12}
+    for index, number in numbers.items():
+        values = {"at_layer": index, "at_tap": "input"}
+        assert load_settings(overrides=values).training_defaults.at_layer == ((number,),)
+    values = {"at_layer": "5, 10; 28", "at_tap": "input"}
+    assert load_settings(overrides=values).training_defaults.at_layer == ((3, 5), (13,))
+
+
 def test_extractors_that_a_training_reads() -> None:
     values = {"at_dataset": "iemocap, random", "at_layer": 3, "at_pretraining": "librispeech"}
     assert load_settings(overrides=values).training_defaults.extractors == ("librispeech",)

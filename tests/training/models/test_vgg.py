@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from config.errors import UserError
+from config.released import FEATURE_INDICES
 from training.models.registry import architecture_of, num_parameters
 from training.models.vgg import CONVOLUTION_INDICES, VGG16
 
@@ -37,6 +38,13 @@ def test_names_shapes_and_count_are_torchvisions() -> None:
     with torch.device("meta"):
         published = VGG16(num_classes=1000, in_channels=3)
     assert sum(parameter.numel() for parameter in published.parameters()) == 138_357_544
+
+
+def test_convolutions_are_where_the_released_code_looks_for_them() -> None:
+    with torch.device("meta"):
+        features = VGG16(num_classes=4).features
+    found = [index for index, each in enumerate(features) if isinstance(each, torch.nn.Conv2d)]
+    assert tuple(found) == CONVOLUTION_INDICES == FEATURE_INDICES
 
 
 def test_width_multiplies_channels_and_hidden_units() -> None:
