@@ -23,7 +23,7 @@ from config.ini_files import (
     parse_overrides,
     read_ini,
 )
-from config.released import convolution_of
+from config.released import convolution_of, replacement
 from config.settings import ContradictionError, Count, Name, Section, Settings
 from config.text import display_path, hint
 
@@ -146,7 +146,7 @@ def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> 
     for section, values in sections.items():
         if section not in SETTINGS_SECTIONS:
             known = ["experiment", "instances", "instance <number>", *SETTINGS_SECTIONS]
-            raise ConfigError(f"{name} [{section}]: no such section{hint(section, known)}")
+            raise ConfigError(f"{name} [{section}]: no such section{replacement(section, known)}")
         layers = layers.with_section(name, section, values)
     planned = _expand(name, sweep)
     exceptions = _instance_sections(name, own, len(planned))

@@ -14,14 +14,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from config.errors import ConfigError
+from config.released import RENAMED_KEYS, replacement
 from config.settings import SECTIONS, ContradictionError, Settings
-from config.text import PROJECT_FOLDER, display_path, hint
+from config.text import PROJECT_FOLDER, display_path
 
 DEFAULTS_FILE = PROJECT_FOLDER / "config" / "config.ini"
 # Of the sections that have a key, the one that --set key=value means.
 DEFAULT_PREFERENCE = ("training_defaults", "pretraining")
-# Other ways to write a key, as the released code and its README do.
-OTHER_NAMES = {"input_goodsounds_folder": "input_good-sounds_folder"}
 Model = TypeVar("Model", bound=BaseModel)
 Overrides = Mapping[str, Any] | Iterable[str] | None
 
@@ -100,7 +99,7 @@ def checked(model: type[Model], section: str, entries: Mapping[str, Entry]) -> M
     place, text = f"{entries[key].source} [{section}] {key}", entries[key].text
     if problem["type"] == "extra_forbidden":
         known = [field.alias or name for name, field in model.model_fields.items()]
-        raise ConfigError(f"{place}: no such key{hint(key, known)}")
+        raise ConfigError(f"{place}: no such key{replacement(key, known)}")
     reason = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if problem["type"].startswith("bool"):
         reason = "must be True or False"
@@ -122,8 +121,9 @@ class Layers:
             ConfigError: there is no such section.
         """
         if section not in SECTIONS:
-            raise ConfigError(f"{source} [{section}]: no such section{hint(section, SECTIONS)}")
-        own = {OTHER_NAMES.get(key, key): Entry(value, source) for key, value in values.items()}
+            suggestion = replacement(section, SECTIONS)
+            raise ConfigError(f"{source} [{section}]: no such section{suggestion}")
+        own = {RENAMED_KEYS.get(key, key): Entry(value, source) for key, value in values.items()}
         return Layers({**self.sections, section: {**self.sections.get(section, {}), **own}})
 
     def with_file(self, path: Path) -> "Layers":
@@ -148,14 +148,14 @@ class Layers:
         section, dot, key = name.partition(".")
         if dot:
             return section, key
-        name = OTHER_NAMES.get(name, name)
+        name = RENAMED_KEYS.get(name, name)
         owners = [owner for owner, entries in self.sections.items() if name in entries]
         preferred = [owner for owner in prefer if owner in owners]
         if preferred:
             return preferred[0], name
         if not owners:
             keys = [key for entries in self.sections.values() for key in entries]
-            raise ConfigError(f"--set {name}: no such key{hint(name, keys)}")
+            raise ConfigError(f"--set {name}: no such key{replacement(name, keys)}")
         if len(owners) > 1:
             places = " or ".join(f"{owner}.{name}" for owner in owners)
             raise ConfigError(f"--set {name}: several sections have this key; write {places}")
