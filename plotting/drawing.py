@@ -72,11 +72,11 @@ def figure_style() -> AbstractContextManager[None]:
 
 
 def new_figure(
-    width: float, height: float, columns: int = 1, share_y: bool = False, rows: int = 1
+    width: float, height: float, columns: int = 1, share_y: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure (width and height in inches) and its panels, row by row."""
+    """Return a figure (width and height in inches) and its panels, side by side."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
+    panels = figure.subplots(1, columns, squeeze=False, sharey=share_y)
     return figure, list(panels.flat)
 
 

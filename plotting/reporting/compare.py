@@ -169,10 +169,12 @@ class Method:
         """Return the group of a layer, if there is one."""
         return next((group for group in self.groups if group.layer == layer), None)
 
-    def key_without(self, *keys: str) -> Hashable:
-        """Return what methods share that differ in the layer and in these parameters alone."""
+    @property
+    def but_networks(self) -> Hashable:
+        """Return what methods share that differ in the layer and in their frozen networks alone."""
         group = self.groups[0]
-        return group.kind, len(group.networks), _method_parameters(group, *keys)
+        key = kind_of(group.parameters).networks
+        return group.kind, len(group.networks), _method_parameters(group, key)
 
 
 def best_of(groups: Sequence[Group], set_name: str) -> Group:
@@ -223,14 +225,10 @@ class Comparison:
 
     def alike(self, method: Method) -> list[Method]:
         """Return the methods that differ in their frozen networks alone, and have as many."""
-        key = kind_of(method.groups[0].parameters).networks
-        if key is None:
-            return []
-        wanted = method.key_without(key)
         return [
             each
             for each in self.methods
-            if each is not method and each.against and each.key_without(key) == wanted
+            if each is not method and each.against and each.but_networks == method.but_networks
         ]
 
 
@@ -285,10 +283,10 @@ def _all_but_layer(group: Group) -> Hashable:
     return repr((group.kind, _method_parameters(group), _inputs(group.results[0])))
 
 
-def _method_parameters(group: Group, *others: str) -> str:
-    """Return what the method is made of, without the layer it acts at, and some others."""
+def _method_parameters(group: Group, other: str | None = None) -> str:
+    """Return what the method is made of, without the layer it acts at, and one other parameter."""
     own = own_parameters(group.parameters)
-    left_out = {kind_of(group.parameters).layer, *others}
+    left_out = {kind_of(group.parameters).layer, other}
     return repr(sorted((key, own[key]) for key in own if key not in left_out))
 
 

@@ -1,24 +1,31 @@
-"""All figures of one comparison; epochs, confusion matrices and published values are drawn here."""
+"""All figures of one comparison; epochs and confusion matrices are drawn here."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from itertools import zip_longest
+from math import isfinite, nan
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from plotting.drawing import BLACK, BLUE, GREY, SET_COLOURS, VERMILLION, new_figure
+from plotting.drawing import BLACK, GREY, SET_COLOURS, new_figure
 from plotting.reporting.compare import Group
-from plotting.reporting.curves import confusion_of, mean_curve
 from plotting.reporting.findings import Findings, MethodFinding
-from plotting.reporting.layer_figures import beta_figures, layer_figures
-from plotting.reporting.published_values import published_rows
-from plotting.reporting.statistics import mean_interval
-from plotting.reporting.style import ReportFigure, draw_band, draw_cells, legend_below, short
-from plotting.reporting.table import file_name, fixed, signed
+from plotting.reporting.layer_figures import layer_figures
+from plotting.reporting.style import ReportFigure, draw_band, legend_below, short
+from plotting.reporting.table import file_name, fixed
 from training.results.loading import shorten
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 MOST_CLASSES = 40
 MOST_WRITTEN_CLASSES = 12
+# Percent of the true class from which a cell is so dark that its text is white.
+DARK_CELL = 55
 LINE_STYLES: Mapping[str, Any] = {"train": "-", "validation": (0, (4, 2))}
 EPOCH_PANELS = {
     "task_loss": ("Task loss", "Task loss"),
@@ -34,8 +41,6 @@ def all_figures(
     numbered = list(enumerate(findings.methods, start=1))
     figures = [
         *layer_figures(findings, prefix, published),
-        *beta_figures(findings, prefix),
-        _published_figure(findings, prefix, published),
         *(_confusion_figure(findings, found, prefix, number) for number, found in numbered),
         *(_epoch_figure(findings, found, prefix, number) for number, found in numbered),
     ]
@@ -45,6 +50,40 @@ def all_figures(
 def _name_of(found: MethodFinding) -> str:
     layer = found.method.chosen.layer
     return f"{found.method.label}, layer {layer}" if layer else found.method.label
+
+
+@dataclass(frozen=True)
+class MeanCurve:
+    """Mean and standard deviation (0 of a single run) of a curve, by epoch."""
+
+    mean: list[float]
+    deviation: list[float]
+
+
+def mean_curve(group: Group, set_name: str, kind: str) -> MeanCurve | None:
+    """Average a curve (task_loss, feature_loss, acc) over the repetitions and their folds.
+
+    Runs that stopped early are missing from later epochs; epochs that fewer than half of the runs
+    reached are left out. Without a task loss the loss is taken. None: some run has no such curve.
+    """
+    folds = [fold for result in group.results for fold in result.folds]
+    # Without a similarity term the loss is the task's.
+    kinds = [
+        "loss" if kind == "task_loss" and not fold.has("task_loss") else kind for fold in folds
+    ]
+    if not all(fold.has(own) for fold, own in zip(folds, kinds, strict=True)):
+        return None
+    curves = [fold.curve(set_name, own) for fold, own in zip(folds, kinds, strict=True)]
+    epochs = []
+    for values in zip_longest(*curves):
+        reached = [value for value in values if value is not None]
+        if 2 * len(reached) < len(curves):
+            break
+        epochs.append([value for value in reached if isfinite(value)])
+    return MeanCurve(
+        [fmean(values) if values else nan for values in epochs],
+        [stdev(values) if len(values) > 1 else 0.0 for values in epochs],
+    )
 
 
 def _epoch_figure(
@@ -90,6 +129,25 @@ def _draw_epochs(
         draw_band(panel, epochs, curve.mean, curve.deviation, colour)
 
 
+def confusion_of(group: Group) -> "npt.NDArray[np.float64] | None":
+    """Add up the confusion on the test set over all runs and folds.
+
+    Returns:
+        percent of the true class, (true classes, predicted classes); a class without examples is
+        a row of NaN. None: some run has no confusion matrix, or they differ in size.
+    """
+    import numpy as np
+
+    matrices = [fold.test_confusion for result in group.results for fold in result.folds]
+    sizes = {len(matrix) if matrix else 0 for matrix in matrices}
+    if len(sizes) > 1 or 0 in sizes:
+        return None
+    total = np.sum(np.array(matrices, dtype=float), axis=0)
+    with np.errstate(invalid="ignore"):
+        percent: npt.NDArray[np.float64] = 100 * total / total.sum(axis=1, keepdims=True)
+    return percent
+
+
 def _confusion_figure(
     findings: Findings, found: MethodFinding, prefix: str, number: int
 ) -> ReportFigure | None:
@@ -118,8 +176,7 @@ def _confusion_figure(
         panel.set_ylabel("true class")
         panel.grid(visible=False)
         if len(names) <= MOST_WRITTEN_CLASSES:
-            written = np.where(np.round(matrix) > 0, matrix, np.nan)
-            draw_cells(panel, written.tolist(), 7, ("white", BLACK, 55))
+            _write_cells(panel, matrix)
     figure.colorbar(image, ax=panels, label="% of the true class", shrink=0.8)
     diagonals = [fixed(float(np.nanmean(np.diag(matrix)))) for matrix in (first, second)]
     return ReportFigure(
@@ -132,55 +189,17 @@ def _confusion_figure(
     )
 
 
-def _published_figure(
-    findings: Findings, prefix: str, published: Mapping[str, Any]
-) -> ReportFigure | None:
-    """Draw ours as filled dots with intervals, published values as open stars."""
-    rows = published_rows(published, findings)
-    if not rows:
-        return None
-    figure, (panel,) = new_figure(6.8, 0.9 + 0.55 * len(rows))
-    for number, row in enumerate(rows):
-        if row.ours is not None:
-            interval = mean_interval(row.ours.values())
-            panel.errorbar(
-                [row.ours.mean()],
-                [number],
-                xerr=[(interval.high - interval.low) / 2] if interval else None,
-                color=BLUE,
-                marker="o",
-                linestyle="none",
-                capsize=3,
-                label="ours: mean and 95 % interval",
-            )
-        if row.published is not None:
-            panel.plot(
-                [row.published],
-                [number],
-                color=VERMILLION,
-                marker="*",
-                markersize=10,
-                markerfacecolor="none",
-                linestyle="none",
-                label="published (one figure, no interval)",
-            )
-    panel.set_yticks(range(len(rows)), [short(row.label) for row in rows])
-    panel.set_ylim(len(rows) - 0.5, -0.5)
-    panel.set_xlabel("Test accuracy (%)")
-    panel.grid(visible=False, axis="y")
-    legend_below(figure, [panel])
-    figure.suptitle(f"{findings.comparison.dataset}: published values beside ours")
-    texts = [
-        f"{row.label}: ours {fixed(row.ours.mean()) if row.ours else 'none'}, "
-        f"published {'none' if row.published is None else fixed(row.published, 2)}"
-        for row in rows
-    ]
-    baseline, best = rows[0].ours, rows[-1].ours
-    gain = signed(best.mean() - baseline.mean()) if best and baseline else "none"
-    return ReportFigure(
-        file_name(prefix, "published"),
-        "Published values beside ours",
-        f"Test accuracy in percent. {'; '.join(texts)}. Best layer of ours on the test set minus "
-        f"the baseline: {gain}.",
-        figure,
-    )
+def _write_cells(panel: Axes, matrix: "npt.NDArray[np.float64]") -> None:
+    """Write the percentages that do not round to zero into their cells."""
+    for row, values in enumerate(matrix.tolist()):
+        for column, value in enumerate(values):
+            if round(value if isfinite(value) else 0) > 0:
+                panel.text(
+                    column,
+                    row,
+                    f"{value:.0f}",
+                    horizontalalignment="center",
+                    verticalalignment="center",
+                    fontsize=7,
+                    color="white" if value > DARK_CELL else BLACK,
+                )

@@ -1,6 +1,5 @@
-"""Curves and heat maps of what the layers of trained networks still know."""
+"""Curves of what the layers of trained networks still know."""
 
-import math
 from collections.abc import Sequence
 from statistics import fmean
 
@@ -12,7 +11,6 @@ from plotting.reporting.invariance import InvarianceFindings
 from plotting.reporting.style import (
     ReportFigure,
     draw_band,
-    draw_cells,
     legend_below,
     series_style,
     short,
@@ -26,10 +24,10 @@ NORM = ("norm", "")
 
 
 def invariance_figures(found: InvarianceFindings, prefix: str) -> list[ReportFigure]:
-    """Draw probe curves, heat maps, similarities to frozen networks, and norms."""
+    """Draw probe curves, similarities to frozen networks, and norms."""
     figures = []
     if found.labels:
-        figures += [_probe_curves(found, prefix), _heat_maps(found, prefix)]
+        figures.append(_probe_curves(found, prefix))
     figures += [
         _similarities(found, network, file_name(prefix, "invariance_similarity", number))
         for number, network in enumerate(found.networks, start=1)
@@ -111,34 +109,6 @@ def _draw_shuffled(panel: Axes, found: InvarianceFindings, name: str) -> None:
             y.append(fmean(values))
     panel.plot(
         x, y, color=GREY, linestyle="none", marker="_", markersize=7, label="shuffled labels"
-    )
-
-
-def _heat_maps(found: InvarianceFindings, prefix: str) -> ReportFigure:
-    height = 1.6 + 0.45 * len(found.entries)
-    figure, panels = new_figure(
-        0.55 * len(found.layers) + 4.4, height * len(found.labels), rows=len(found.labels)
-    )
-    for panel, name in zip(panels, found.labels, strict=True):
-        rows = [
-            [(entry.spread(layer, ("probe", name)) or (math.nan,))[0] for layer in found.layers]
-            for entry in found.entries
-        ]
-        known = [value for values in rows for value in values if math.isfinite(value)]
-        low, high = min(known, default=0.0), max(known, default=100.0)
-        image = panel.imshow(rows, aspect="auto", cmap="cividis", vmin=low, vmax=high)
-        draw_cells(panel, rows, 8.5, (BLACK, "white", (low + high) / 2))
-        panel.set_yticks(range(len(rows)), [short(entry.label) for entry in found.entries])
-        _label_layers(panel, found.layers)
-        panel.grid(visible=False)
-        panel.set_title(short(f"{name} ({found.labels[name].role} label)"))
-        figure.colorbar(image, ax=panel, label="probe accuracy (%)")
-    return ReportFigure(
-        file_name(prefix, "invariance_heat_maps"),
-        "Probe accuracy by layer and method",
-        f"A heat map for each of {', '.join(found.labels)}: {len(found.entries)} methods by "
-        f"{len(found.layers)} layers; the figures are in the table layer by layer.",
-        figure,
     )
 
 

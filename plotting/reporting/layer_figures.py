@@ -1,4 +1,4 @@
-"""Figures of the report along an axis of choices: layers, and values of beta."""
+"""Figures of the report by layer: differences to the baseline, and published ones beside them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,10 +10,8 @@ from plotting.drawing import GREY, draw_zero_line, label_layers, new_figure
 from plotting.reporting.compare import Comparison, Group, Method, layer_order
 from plotting.reporting.findings import Findings, MethodFinding
 from plotting.reporting.published_values import published_curve
-from plotting.reporting.statistics import mean_interval
 from plotting.reporting.style import (
     ReportFigure,
-    draw_level,
     legend_below,
     series_style,
     short,
@@ -57,7 +55,7 @@ def _layer_figure(
     figure, panels = new_figure(10.2, 4.0, columns=len(SUMMARY_KEYS), share_y=True)
     for panel, set_name in zip(panels, SUMMARY_KEYS, strict=True):
         draw_zero_line(panel)
-        draw_level(panel, 0, baseline.deviation(set_name))
+        _draw_deviation(panel, baseline.deviation(set_name))
         for index, method in enumerate(each.method for each in family):
             shift = 0.16 * (index - (len(family) - 1) / 2)
             style = series_style(index, method.is_control)
@@ -80,6 +78,20 @@ def _layer_figure(
         f"test {fixed(best.mean(), metric.digits)} {metric.unit}.",
         figure,
     )
+
+
+def _draw_deviation(panel: Axes, deviation: float | None) -> None:
+    """Draw the baseline's standard deviation as a band."""
+    if deviation is not None:
+        panel.axhspan(
+            -deviation,
+            deviation,
+            color=GREY,
+            alpha=0.2,
+            linewidth=0,
+            zorder=1,
+            label="baseline ± standard deviation",
+        )
 
 
 def _draw_layers(
@@ -148,70 +160,3 @@ def _label_positions(
         return
     panel.set_xticks(list(positions.values()), [short(layer) for layer in positions])
     panel.set_xlabel("Layers")
-
-
-def beta_figures(findings: Findings, prefix: str) -> list[ReportFigure]:
-    """Draw the test result against beta, where methods differ in it alone."""
-    families: dict[Any, list[Method]] = {}
-    for method in (each.method for each in findings.methods):
-        if method.against:
-            families.setdefault(method.key_without("at_beta"), []).append(method)
-    figures: list[ReportFigure] = []
-    for methods in families.values():
-        curves = _beta_curves(methods)
-        if curves:
-            name = file_name(prefix, "beta", len(figures) + 1)
-            figures.append(_beta_figure(findings.comparison, curves, methods[0].against, name))
-    return figures
-
-
-def _beta_curves(methods: Sequence[Method]) -> dict[str, dict[float, Group]]:
-    """Return the groups by layer and beta, for layers with several betas."""
-    curves: dict[str, dict[float, Group]] = {}
-    for group in (group for method in methods for group in method.groups):
-        beta = group.parameters.get("at_beta")
-        if isinstance(beta, int | float):
-            curves.setdefault(group.layer, {})[float(beta)] = group
-    return {
-        layer: dict(sorted(curves[layer].items()))
-        for layer in sorted(curves, key=layer_order)
-        if len(curves[layer]) > 1
-    }
-
-
-def _beta_figure(
-    comparison: Comparison, curves: Mapping[str, Mapping[float, Group]], against: str, name: str
-) -> ReportFigure:
-    metric, baseline = comparison.metric, comparison.baseline
-    figure, (panel,) = new_figure(6.4, 4.0)
-    if baseline is not None:
-        mean = baseline.mean()
-        level = fixed(mean, metric.digits)
-        panel.axhline(mean, color=GREY, linewidth=1, label=f"baseline: {level}")
-        draw_level(panel, mean, baseline.deviation())
-    for index, (layer, curve) in enumerate(curves.items()):
-        intervals = [mean_interval(group.values()) for group in curve.values()]
-        panel.errorbar(
-            list(curve),
-            [group.mean() for group in curve.values()],
-            yerr=[0.0 if each is None else (each.high - each.low) / 2 for each in intervals],
-            capsize=2.5,
-            label=f"layer {short(layer)}",
-            **series_style(index),
-        )
-    betas = sorted({beta for curve in curves.values() for beta in curve})
-    if min(betas) > 0 and max(betas) >= 10 * min(betas):
-        panel.set_xscale("log")
-    panel.set_xticks(betas, [f"{beta:g}" for beta in betas])
-    panel.minorticks_off()
-    panel.set_xlabel("beta, the weight of the similarity term")
-    panel.set_ylabel(f"Test {metric.name} ({metric.unit})")
-    legend_below(figure, [panel])
-    figure.suptitle(short(f"anti-transfer against {against}"))
-    return ReportFigure(
-        name,
-        f"Test {metric.name} against beta: anti-transfer against {against}",
-        f"Means with 95 % intervals (Student's t) at beta {', '.join(f'{b:g}' for b in betas)}, "
-        f"a curve for each of {len(curves)} layers, over the baseline's mean and deviation.",
-        figure,
-    )

@@ -1,7 +1,7 @@
 """The paper's values for the dataset of a comparison, to stand beside a user's own."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from plotting.published import per_layer_improvement
 from plotting.reporting.compare import Group, Method
@@ -22,35 +22,6 @@ NOTE = (
 )
 
 
-class PublishedRow(NamedTuple):
-    """What it is, our group, and the published test accuracy in percent; each may be missing."""
-
-    label: str
-    ours: Group | None
-    published: float | None
-
-
-def published_rows(published: Mapping[str, Any], findings: Findings) -> list[PublishedRow]:
-    """Return the paper's baseline and best anti-transfer beside ours; empty: it has none."""
-    comparison = findings.comparison
-    cases = {case["dataset"]: case for case in published["accuracy_boost"]["cases"]}
-    case = cases.get(comparison.dataset)
-    if case is None or findings.metric.key != "acc":
-        return []
-    rows = [PublishedRow("baseline", comparison.baseline, float(case["baseline"]))]
-    best: Group | None = None
-    for method in (each.method for each in findings.methods):
-        if not method.needs_control or adds_reversal(method):
-            continue
-        rows.append(
-            PublishedRow(f"{method.label}, layer chosen on validation", method.chosen, None)
-        )
-        if best is None or method.oracle.mean() > best.mean():
-            best = method.oracle
-    best_case = float(case["anti_transfer"])
-    return [*rows, PublishedRow("anti-transfer, best case (oracle)", best, best_case)]
-
-
 def adds_reversal(method: Method) -> bool:
     """Whether gradient reversal is combined with anti-transfer, as nothing published is."""
     return bool(method.against and method.groups[0].parameters.get("gradient_reversal_label"))
@@ -59,22 +30,35 @@ def adds_reversal(method: Method) -> bool:
 def published_table(
     published: Mapping[str, Any], findings: Findings, prefix: str = ""
 ) -> Table | None:
-    """Return the same as a table; None: the paper has no values for the dataset."""
-    rows = published_rows(published, findings)
-    if not rows:
+    """Return the paper's baseline and best anti-transfer beside ours; None: it has none."""
+    comparison = findings.comparison
+    cases = {case["dataset"]: case for case in published["accuracy_boost"]["cases"]}
+    case = cases.get(comparison.dataset)
+    if case is None or findings.metric.key != "acc":
         return None
-    first = findings.comparison.first
+    methods = [
+        each.method
+        for each in findings.methods
+        if each.method.needs_control and not adds_reversal(each.method)
+    ]
+    best = max((each.oracle for each in methods), key=Group.mean, default=None)
+    # What it is, our group, and the published test accuracy in percent.
+    rows: list[tuple[str, Group | None, float | None]] = [
+        ("baseline", comparison.baseline, float(case["baseline"])),
+        *((f"{each.label}, layer chosen on validation", each.chosen, None) for each in methods),
+        ("anti-transfer, best case (oracle)", best, float(case["anti_transfer"])),
+    ]
     # What must be equal to the paper's for the two to be comparable.
-    width = findings.comparison.groups[0].parameters.get("width")
+    width = comparison.groups[0].parameters.get("width")
     trained = (
-        f"Ours: width {shorten(width)}, {first.num_test} test examples. The two may only be "
-        "compared if that is width 1 and the whole corpus, as published."
+        f"Ours: width {shorten(width)}, {comparison.first.num_test} test examples. The two may "
+        "only be compared if that is width 1 and the whole corpus, as published."
     )
     columns = [
-        Column("what", lambda row: row.label),
-        Column("ours test %", lambda row: row.ours.spread() if row.ours else None, "spread"),
-        Column("runs", lambda row: len(row.ours.results) if row.ours else None, "count"),
-        Column("published test %", lambda row: row.published, "number", 2),
+        Column("what", lambda row: row[0]),
+        Column("ours test %", lambda row: row[1].spread() if row[1] else None, "spread"),
+        Column("runs", lambda row: len(row[1].results) if row[1] else None, "count"),
+        Column("published test %", lambda row: row[2], "number", 2),
     ]
     return make_table(
         file_name(prefix, "published"),
@@ -82,7 +66,7 @@ def published_table(
         columns,
         rows,
         (NOTE, trained),
-        describe(findings.comparison),
+        describe(comparison),
     )
 
 

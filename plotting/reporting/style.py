@@ -84,43 +84,6 @@ def draw_band(
     panel.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
-def draw_level(panel: Axes, mean: float, deviation: float | None) -> None:
-    """Draw the baseline's standard deviation as a band."""
-    if deviation is not None:
-        panel.axhspan(
-            mean - deviation,
-            mean + deviation,
-            color=GREY,
-            alpha=0.2,
-            linewidth=0,
-            zorder=1,
-            label="baseline ± standard deviation",
-        )
-
-
-def draw_cells(
-    panel: Axes, rows: Sequence[Sequence[float]], font_size: float, colours: tuple[str, str, float]
-) -> None:
-    """Write the values of a matrix into its cells, those that are numbers.
-
-    Args:
-        colours: of the text, above and up to a limit, and the limit.
-    """
-    above, below, limit = colours
-    for row, values in enumerate(rows):
-        for column, value in enumerate(values):
-            if math.isfinite(value):
-                panel.text(
-                    column,
-                    row,
-                    f"{value:.0f}",
-                    horizontalalignment="center",
-                    verticalalignment="center",
-                    fontsize=font_size,
-                    color=above if value > limit else below,
-                )
-
-
 def legend_below(figure: Figure, panels: Sequence[Axes]) -> None:
     """Draw one legend of what any panel shows, each entry once."""
     entries: dict[str, Any] = {}

@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 
 from plotting.published import load_published, per_layer_improvement
 from plotting.reporting.compare import compare
-from plotting.reporting.curves import confusion_of, mean_curve
-from plotting.reporting.figures import all_figures
+from plotting.reporting.figures import all_figures, confusion_of, mean_curve
 from plotting.reporting.findings import Findings, find
 from plotting.reporting.published_values import published_table
 from tests.synthetic_results import AGAINST_NOISE, loaded, make_result
@@ -89,30 +88,12 @@ def test_the_published_table_has_both_and_says_what_is_an_oracle(by_layer: Findi
     assert rows[0] == ["62.0 ± 2.8", "2", "63.70"]
     assert rows[-1] == ["68.0 ± 5.7", "2", "66.50"]
     assert "oracle" in str(table.rows[-1][0])
-    figure = figure_of(by_layer, "published")
-    stars: list[Any] = [line for line in figure.axes[0].get_lines() if line.get_marker() == "*"]
-    assert [line.get_xdata()[0] for line in stars] == [63.7, 66.5]
 
 
 def test_a_dataset_that_was_not_published_has_no_published_values() -> None:
     findings = found(make_result(0.5, 0, 5, dataset="my_own"))
     assert published_table(load_published(), findings) is None
     assert all_figures(findings, "01", load_published()) == []
-
-
-def test_accuracy_against_beta() -> None:
-    results = [make_result(0.5, seed, 5) for seed in (0, 1)]
-    results += [
-        make_result(test, seed, 28, at_beta=beta, **AGAINST)
-        for beta, test in {0.1: 0.5, 1.0: 0.6, 10.0: 0.3}.items()
-        for seed in (0, 1)
-    ]
-    figure = figure_of(found(*results), "beta")
-    (panel,) = figure.axes
-    line = bars_of(panel)[0].lines[0]
-    assert line.get_xdata() == pytest.approx([0.1, 1.0, 10.0])
-    assert line.get_ydata() == pytest.approx([50.0, 60.0, 30.0])
-    assert panel.get_xscale() == "log"
 
 
 def test_confusions_are_shares_of_the_true_class() -> None:
