@@ -20,7 +20,6 @@ from plotting.drawing import (
     GREY,
     SET_COLOURS,
     SET_MARKERS,
-    add_legend,
     figure_parser,
     figure_style,
     finish,
@@ -52,7 +51,8 @@ def draw_history(history: FoldResult, title: str) -> Figure:
             _draw_curves(panel, history, kind)
         _mark_best_epoch(panel, history)
         _label(panel, history, kind)
-    add_legend(figure, panels[0])
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     figure.suptitle(title, fontsize=10)
     return figure
 
