@@ -18,27 +18,18 @@ def initial_weights(settings: Settings, reader: ResultReader, fold: int) -> Path
     """
     training = settings.training_defaults
     if training.source_experiment is not None:
-        return files_of_best_run(settings, reader).model(fold)
+        best = best_run(settings, reader)
+        files = InstanceFiles(
+            settings.results.results_folder,
+            training.source_experiment,
+            int(best["number"]),
+            best["parameters"]["dataset"],
+            best["parameters"]["features_type"],
+        )
+        return files.model(fold)
     if training.source_extractor is not None:
         return settings.extractor_folder(training.source_extractor) / WEIGHTS_FILE
     return None
-
-
-def files_of_best_run(settings: Settings, reader: ResultReader) -> InstanceFiles:
-    """Find the files of the best instance of the experiment that at_pretraining names.
-
-    Raises:
-        UserError: the experiment has no finished instance.
-    """
-    result = best_run(settings, reader)
-    parameters = result["parameters"]
-    return InstanceFiles(
-        settings.results.results_folder,
-        settings.training_defaults.source_experiment or 0,
-        int(result["number"]),
-        parameters["dataset"],
-        parameters["features_type"],
-    )
 
 
 def best_run(settings: Settings, reader: ResultReader) -> dict[str, Any]:
