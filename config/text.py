@@ -30,18 +30,10 @@ def display_path(path: Path) -> str:
     return str(resolved.relative_to(PROJECT_FOLDER) if inside else path)
 
 
-def aligned(rows: Sequence[Sequence[str]], num_left: int | None = None) -> list[str]:
-    """Return lines whose columns stand below each other, two spaces apart.
-
-    Args:
-        num_left: as many columns stand on the left, further ones on the right; None: all.
-    """
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return lines whose columns stand below each other, two spaces apart."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    left = len(widths) if num_left is None else num_left
     return [
-        "  ".join(
-            cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]

@@ -21,7 +21,6 @@ from config.errors import UserError
 from config.experiments import load_experiments, select_experiments
 from config.selection import MANAGER, METAVAR, add_experiments_option, parse_selection, require_gpu
 from config.text import display_path, printable
-from training.probing.summary import left_out, table
 from training.results.loading import ResultReader
 from training.sweep.runs import Run, choose_runs
 
@@ -113,12 +112,12 @@ def main(arguments: argparse.Namespace) -> int:
     from training.sweep.run_context import RunContext
 
     analyst = Analyst(RunContext(choose_device(gpu)), labels, frozen_names(runs), report)
-    found = analyst.analyse_all(list(starmap(Finished, finished)), arguments.overwrite)
-    if found:
-        print("", table(found), *left_out(found), "", sep="\n")
+    analyst.analyse_all(list(starmap(Finished, finished)), arguments.overwrite)
     for folder in dict.fromkeys(run.files.folder for run, _ in finished):
         if (folder / "invariance").exists():
             print(f"wrote {display_path(folder / 'invariance')}/")
+    identifiers = ",".join(dict.fromkeys(str(run.experiment.id) for run, _ in finished))
+    print(f"python plotting/report.py [{identifiers}] shows what was found")
     return report.exit_code
 
 

@@ -23,7 +23,7 @@ from training.models.loading import load_whole, to_device
 from training.models.registry import architecture_of, build_network
 from training.models.weights import load_weights
 from training.probing import probes
-from training.probing.files import invariance_path, stored_analysis
+from training.probing.files import invariance_path, is_analysed
 from training.probing.labels import TARGET_LABEL, described, labels_of
 from training.probing.probes import ProbePlan, probe_accuracy
 from training.probing.representations import batch_size_for, layer_contents
@@ -52,14 +52,6 @@ class Finished:
     def path(self) -> Path:
         """Where its analysis lies."""
         return invariance_path(self.run.files)
-
-
-@dataclass(frozen=True)
-class Found:
-    """What the analysis of an instance gave, now or earlier."""
-
-    parameters: Mapping[str, Any]
-    analysis: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -100,8 +92,8 @@ class Analyst:
         self._frozen_names = frozen_names
         self._report = report
 
-    def analyse_all(self, finished: Sequence[Finished], overwrite: bool) -> list[Found]:
-        """Analyse and write what is not there yet; return everything, in the order given.
+    def analyse_all(self, finished: Sequence[Finished], overwrite: bool) -> None:
+        """Analyse what is not analysed yet, and write it.
 
         Raises:
             UserError: a dataset has no column of that name.
@@ -113,30 +105,23 @@ class Analyst:
                 f"{name}: names no orthogonal labels, so only the target is probed; "
                 "prepare it again, or choose some with --labels"
             )
-        analyses: dict[Path, dict[str, Any]] = {}
-        for task in tasks:
-            fingerprint = task.finished.result["fingerprint"]
-            stored = stored_analysis(task.finished.path, fingerprint, task.settings)
-            if stored is not None and not overwrite:
-                analyses[task.finished.path] = stored
-        todo = [task for task in tasks if task.finished.path not in analyses]
+        todo = [
+            task
+            for task in tasks
+            if overwrite
+            or not is_analysed(
+                task.finished.path, task.finished.result["fingerprint"], task.settings
+            )
+        ]
         print(f"{len(tasks) - len(todo)} of {len(tasks)} are analysed, {len(todo)} to do")
         total = sum(len(task.splits) for task in todo)
         with tqdm(total=total, unit="network", desc="invariance", disable=None) as bar:
             for task in todo:
                 bar.set_postfix_str(task.finished.run.title, refresh=False)
                 try:
-                    analysis = self._analyse(task, bar.update)
+                    write_json(task.finished.path, self._analyse(task, bar.update))
                 except UserError as error:
                     self._report(f"skipped: {task.finished.run.title}: {error}")
-                    continue
-                write_json(task.finished.path, analysis)
-                analyses[task.finished.path] = analysis
-        return [
-            Found(each.parameters, analyses[each.path])
-            for each in (task.finished for task in tasks)
-            if each.path in analyses
-        ]
 
     def _task(self, finished: Finished) -> _Task | None:
         """Return what is to be done for an instance; None, and a report, if nothing can be.

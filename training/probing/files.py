@@ -160,10 +160,8 @@ def path_in(experiment_folder: Path, stem: str) -> Path:
     return experiment_folder / "invariance" / f"invariance_{stem}.json"
 
 
-def stored_analysis(
-    path: Path, fingerprint: str, settings: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """Return what an earlier command found, if it was for the same result and asked no less.
+def is_analysed(path: Path, fingerprint: str, settings: Mapping[str, Any]) -> bool:
+    """Whether an earlier command analysed the same result and was asked for no less.
 
     Args:
         fingerprint: the result's.
@@ -173,9 +171,8 @@ def stored_analysis(
         stored = read_json(path)
         require_fields(stored, Analysis, str(path))
     except UserError:
-        return None
+        return False
     made_with = dict(stored["settings"])
     for key in ("labels", "frozen"):
         made_with[key] = {name: made_with[key].get(name) for name in settings[key]}
-    serves = stored["fingerprint"] == fingerprint and made_with == dict(settings)
-    return stored if serves else None
+    return bool(stored["fingerprint"] == fingerprint and made_with == dict(settings))

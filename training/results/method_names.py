@@ -147,28 +147,19 @@ def uses_random_networks(parameters: Parameters) -> bool:
     return set(networks_of(parameters)) == {RANDOM}
 
 
-def labels_of(methods: Sequence[Parameters], with_settings: bool = False) -> list[str]:
-    """Name methods, each by what tells it from the others.
-
-    Args:
-        methods: the parameters of one run of each.
-        with_settings: whether to name the settings in which they differ, too.
-    """
+def labels_of(methods: Sequence[Parameters]) -> list[str]:
+    """Name methods, given by the parameters of one run of each, by what tells them apart."""
     differing = _differing(methods)
-    if with_settings:
-        settings = [setting_of(parameters) for parameters in methods]
-        differing = [*_keys_that_differ(settings), *differing]
     return [_label(parameters, differing) for parameters in methods]
 
 
 def _label(parameters: Parameters, differing: Sequence[str]) -> str:
     kind, own = kind_of(parameters), own_parameters(parameters)
     words = [kind.title, *filter(None, (write(own) for write in kind.words))]
-    known = {**setting_of(parameters), **own}
     details = [
-        f"{PARAMETER_NAMES.get(key, key.removeprefix('at_'))} {known[key]}".strip()
+        f"{PARAMETER_NAMES.get(key, key.removeprefix('at_'))} {own[key]}".strip()
         for key in differing
-        if known.get(key) is not None
+        if own.get(key) is not None
     ]
     return " ".join(words) + (f" ({', '.join(details)})" if details else "")
 
