@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from config.cluster import connect
 from config.command_line import add_launcher_options, settings_from, settings_parser
 from config.errors import UserError
 from config.settings import Cluster
+from training.sweep.ray_launcher import connect
 
 
 def parsed(*words: str) -> Cluster:

@@ -1,22 +1,26 @@
 """Runs as tasks of a Ray cluster, as many at a time as its nodes have room for.
 
-All nodes must see the results folder: a run that is begun anew on another node goes on from there.
+Ray is optional (requirements-cluster.txt) and takes a second to import, so only [cluster]
+launcher = ray reaches for it. All nodes must see the results folder: a run that is begun anew on
+another node goes on from there.
 """
 
+import logging
 import math
 import os
+import signal
 import socket
 import uuid
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from config.cluster import check_reachable, connect
 from config.errors import UserError
 from config.process import prepare_process
 from config.selection import CPU
 from config.settings import Cluster
-from config.text import display_path
+from config.text import display_path, printable
 from training.sweep.execute import RunResult, RunTask
 from training.sweep.launchers import (
     CLOSING_SECONDS,
@@ -30,6 +34,8 @@ from training.sweep.launchers import (
 MAX_RETRIES = 3
 # Of the node's GPUs Ray shows a process those that it may use.
 FIRST_GPU = 0
+LONGEST_REASON = 300
+REACH_SECONDS = 10.0
 
 
 class RayLauncher(Launcher):
@@ -114,3 +120,55 @@ def _execute_on_node(task: RunTask, mark: Path, gpu: int, num_threads: int) -> R
     os.environ["TQDM_DISABLE"] = "1"
     context = context_on(gpu, num_threads)
     return execute_silently(task, lambda run: train_run(run, context))
+
+
+def connect(cluster: Cluster) -> Any:
+    """Connect to the cluster; return the module ray.
+
+    Without an address, and with no cluster on this machine, Ray is started here and ends with
+    ray.shutdown().
+
+    Raises:
+        UserError: Ray is not installed, or no cluster answers at the address.
+    """
+    # Ray would tell its makers of each cluster that is started.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError(
+            f"[cluster] launcher = ray: Ray is not installed ({error}); "
+            "pip install -r requirements-cluster.txt"
+        ) from None
+    address = cluster.address or None
+    options: dict[str, Any] = {} if address else {"include_dashboard": False}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        check_reachable(cluster.address)
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **options,
+        )
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put a handler of its own there
+    except (RuntimeError, ValueError, OverflowError, OSError, ray.exceptions.RayError) as error:
+        reason = printable(" ".join(str(error).split())[:LONGEST_REASON])
+        raise UserError(
+            f"[cluster] address = {cluster.address}: no Ray cluster can be joined from this "
+            f"machine: {reason}; ray start --head starts one, ray start --address=HOST:PORT lets "
+            "this machine join one; if it has a password, set RAY_AUTH_MODE=token and copy its "
+            "~/.ray/auth_token"
+        ) from None
+    return ray
+
+
+def check_reachable(address: str) -> None:
+    """See whether anybody listens at HOST:PORT: Ray itself would try for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    if host:
+        socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
