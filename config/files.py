@@ -1,4 +1,4 @@
-"""Files appear under their final name only when they are complete; JSON is read with checks."""
+"""Files whole or not at all, JSON read with checks, and locks that end with their process."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from config.errors import UserError
@@ -159,3 +160,31 @@ def require_fields(content: Any, model: type[BaseModel], place: str) -> None:
         reason = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         reason = "missing" if problem["type"] == "missing" else reason
         raise UserError(f"{place}: {key}: {reason}") from None
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Yield whether this process has the lock within the block; False: another has it.
+
+    Args:
+        path: of the lock's file; its folder is made if need be.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+@contextmanager
+def waited_for(path: Path) -> Iterator[None]:
+    """Take the lock as soon as no other process has it; for work that takes a moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path):
+        yield

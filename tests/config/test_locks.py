@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from config.locks import locked, waited_for
+from config.files import locked, waited_for
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from config.locks import locked
+from config.files import locked
 with locked(Path(sys.argv[1])) as is_ours:
     print(is_ours, flush=True)
     time.sleep(60)

@@ -8,8 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from config.files import identity_of, written_aside
-from config.locks import waited_for
+from config.files import identity_of, waited_for, written_aside
 from training.engine.metrics import SET_METRICS, Task
 from training.results.dictionary import InstanceFiles
 from training.results.loading import ResultReader

@@ -8,8 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from config.errors import UserError
-from config.files import Identity, identity_of
-from config.locks import locked
+from config.files import Identity, identity_of, locked
 from config.text import printable
 from training.results.dictionary import InstanceFiles
 from training.sweep.runs import Run

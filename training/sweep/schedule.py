@@ -14,8 +14,7 @@ from pathlib import Path
 
 from config.command_line import EXIT_FAILED_RUNS
 from config.errors import UserError
-from config.files import Identity, identity_of, remove_partial_files, write_json, write_text
-from config.locks import locked
+from config.files import Identity, identity_of, locked, remove_partial_files, write_json, write_text
 from config.settings import Cluster
 from config.text import display_path
 from training.engine.distributed import is_distributed, is_main, join_processes, leave_processes

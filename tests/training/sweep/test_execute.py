@@ -8,8 +8,7 @@ import pytest
 
 from config.errors import UserError
 from config.experiments import load_experiments
-from config.files import identity_of
-from config.locks import locked
+from config.files import identity_of, locked
 from training.sweep.execute import RunResult, RunTask, execute, reason_of
 from training.sweep.launchers import execute_silently
 from training.sweep.runs import Run, files_of

@@ -10,7 +10,7 @@ import openpyxl
 import pytest
 
 import training.sweep.schedule
-from config.locks import locked
+from config.files import locked
 from tests.training.sweep.commands import (
     assert_as_run_in_order,
     command,
