@@ -1,8 +1,10 @@
 """What a process that trains sets for itself, before it computes anything."""
 
 import ctypes
+import multiprocessing
 import os
 import platform
+import threading
 
 # Options of glibc's mallopt (malloc.h). By default a large block is a mapping of its own, which
 # goes back to the system as soon as it is freed: every step of a training then gets all its
@@ -28,3 +30,15 @@ def keep_freed_memory() -> bool:
         return False
     libc = ctypes.CDLL(None)
     return all(libc.mallopt(option, value) == 1 for option, value in KEEP_FREED_MEMORY.items())
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it does, even if that is killed."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,10 +1,8 @@
 """Tasks worked on by all cores: results come in the order of the tasks, under one progress bar."""
 
 import multiprocessing
-import os
 import signal
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -13,6 +11,7 @@ from contextlib import closing
 from typing import TypeVar
 
 from config.errors import UserError
+from config.process import end_with_parent
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -85,12 +84,4 @@ def _in_processes(
 
 def _begin_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends the workers
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Leave no worker behind when the parent is killed, which tells nobody."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()

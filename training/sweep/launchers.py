@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 from tqdm.contrib import DummyTqdmFile
 
 from config.command_line import EXIT_TERMINATED
-from config.process import prepare_process
+from config.process import end_with_parent, prepare_process
 from config.selection import CPU
 from config.settings import Cluster
 from training.sweep.execute import RunResult, RunTask, execute
@@ -140,17 +140,10 @@ _worker_context: "list[RunContext]" = []
 def _begin_worker(gpus: "multiprocessing.SimpleQueue[int]", num_threads: int) -> None:
     """Do what a process does first; it ends with the one that started it, however that ends."""
     prepare_process()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     signal.signal(signal.SIGTERM, _end_run)
     os.environ["TQDM_DISABLE"] = "1"
     _worker_context.append(context_on(gpus.get(), num_threads))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _end_run(_number: int, _frame: object) -> None:
