@@ -9,6 +9,7 @@ import os
 import tarfile
 import zipfile
 import zlib
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -47,7 +48,7 @@ def download(archive: Archive, folder: Path) -> Path:
             known_hash=archive.checksum,
             fname=archive.file,
             path=folder,
-            downloader=_ResumingDownloader(path.with_name(path.name + ".part")),
+            downloader=partial(_fetch, path.with_name(path.name + ".part")),
         )
     except requests.HTTPError as error:
         raise UserError(f"{archive.url}: refused: {printable(str(error))}") from None
@@ -67,45 +68,36 @@ def download(archive: Archive, folder: Path) -> Path:
     return path
 
 
-class _ResumingDownloader:
-    """What pooch calls to fetch a file; collects it in a .part file, over several calls if need be.
+def _fetch(part: Path, url: str, output_file: str, _pooch: object) -> None:
+    """Fetch what the .part file lacks, then make it the output file; called by pooch.
 
-    Args:
-        part: the file that is kept when the connection is cut.
+    Raises:
+        requests.RequestException: the server refuses, or the connection is cut.
     """
+    print(f"{url} -> {display_path(part.with_suffix(''))}")
+    if not _fetch_rest(part, url):
+        part.unlink()  # more than the server has: another file
+        _fetch_rest(part, url)
+    part.replace(output_file)
 
-    def __init__(self, part: Path) -> None:
-        self.part = part
 
-    def __call__(self, url: str, output_file: str, _pooch: object) -> None:
-        """Fetch what the .part file lacks, then make it the output file.
+def _fetch_rest(part: Path, url: str) -> bool:
+    """Append the rest; False: the server has nothing from there on."""
+    import requests
 
-        Raises:
-            requests.RequestException: the server refuses, or the connection is cut.
-        """
-        print(f"{url} -> {display_path(self.part.with_suffix(''))}")
-        if not self._fetch(url):
-            self.part.unlink()  # more than the server has: another file
-            self._fetch(url)
-        self.part.replace(output_file)
-
-    def _fetch(self, url: str) -> bool:
-        """Append the rest; False: the server has nothing from there on."""
-        import requests
-
-        done = self.part.stat().st_size if self.part.exists() else 0
-        headers = {"Accept-Encoding": "identity"}
-        if done:
-            headers["Range"] = f"bytes={done}-"
-        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUTS) as response:
-            if done and response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                return response.headers.get("Content-Range") == f"bytes */{done}"
-            response.raise_for_status()
-            if response.status_code != HTTPStatus.PARTIAL_CONTENT:
-                done = 0  # the server sends all of it again
-            with self.part.open("ab" if done else "wb") as file:
-                _receive(response, file, done)
-        return True
+    done = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity"}
+    if done:
+        headers["Range"] = f"bytes={done}-"
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUTS) as response:
+        if done and response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return response.headers.get("Content-Range") == f"bytes */{done}"
+        response.raise_for_status()
+        if response.status_code != HTTPStatus.PARTIAL_CONTENT:
+            done = 0  # the server sends all of it again
+        with part.open("ab" if done else "wb") as file:
+            _receive(response, file, done)
+    return True
 
 
 def _receive(response: "requests.Response", file: BinaryIO, done: int) -> None:
