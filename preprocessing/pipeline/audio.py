@@ -1,7 +1,6 @@
 """Audio files in and out: any format libsndfile reads, brought to mono at one sample rate."""
 
 import math
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,6 @@ ROUNDING_SECONDS = 0.02
 MOST_CHANNELS = 2
 LOWEST_RATE, HIGHEST_RATE = 1000, 384_000
 MOST_SAMPLES = 2**29  # 9 hours at 16 kHz, 2 GiB in memory
-SAMPLES_AT_ONCE = 2**22
 LARGEST_SAMPLE = 10.0
 FULL_SCALE = 0.98  # the highest value of 8-bit and of mu-law files
 CLIPPED_SHARE = 0.5
@@ -58,25 +56,12 @@ def decode(path: Path) -> Recording:
     """
     with _opened(path) as file:
         rate, announced = int(file.samplerate), int(file.frames)
-        parts = [_mono(part) for part in _read_parts(file)]
-    samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        samples: Samples = file.read(dtype="float32")
+    if samples.ndim == 2:
+        samples = samples.mean(axis=1, dtype=np.float32)
     if len(samples) < announced:
         raise UnusableAudioError(f"truncated: {len(samples)} of {announced} samples")
     return Recording(samples, rate)
-
-
-def _read_parts(file: "soundfile.SoundFile") -> Iterator[Samples]:
-    """Yield the samples, a part at a time: a header may announce more than any memory holds."""
-    while True:
-        part: Samples = file.read(SAMPLES_AT_ONCE, dtype="float32")
-        yield part
-        if len(part) < SAMPLES_AT_ONCE:
-            return
-
-
-def _mono(samples: Samples) -> Samples:
-    """Turn (samples,) or (samples, channels) into (samples,)."""
-    return samples if samples.ndim == 1 else samples.mean(axis=1, dtype=np.float32)
 
 
 @contextmanager
@@ -86,9 +71,7 @@ def _opened(path: Path) -> Iterator["soundfile.SoundFile"]:
 
     try:
         if not path.is_file():
-            raise UnusableAudioError(_why_no_file(path))
-        if not os.access(path, os.R_OK):
-            raise UnusableAudioError("unreadable: Permission denied")
+            raise UnusableAudioError("unreadable: it is no file" if path.exists() else "missing")
         with soundfile.SoundFile(path) as file:
             _check_header(file)
             yield file
@@ -96,12 +79,6 @@ def _opened(path: Path) -> Iterator["soundfile.SoundFile"]:
         # Without the path, so that the same reason reads the same for all files.
         words = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
         raise UnusableAudioError(f"unreadable: {' '.join(str(words).split())}") from None
-
-
-def _why_no_file(path: Path) -> str:
-    if path.is_symlink() and not path.exists():
-        return "missing: a link that leads nowhere"
-    return "unreadable: it is no file" if path.exists() else "missing"
 
 
 def _check_header(file: "soundfile.SoundFile") -> None:

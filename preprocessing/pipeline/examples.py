@@ -135,7 +135,11 @@ def _sha256(values: npt.NDArray[np.float32]) -> str:
 def examples_of(audio: Audio, recipe: Recipe) -> Examples:
     """Pad the samples of decoded clips with zeros, take their features, cut these into examples."""
     left_out = dict(audio.left_out)
-    all_features = _features_of([_padded(each.samples, recipe) for each in audio.versions], recipe)
+    padded = [
+        np.pad(each.samples, (0, max(0, recipe.num_samples - len(each.samples))))
+        for each in audio.versions
+    ]
+    all_features = _features_of(padded, recipe)
     pairs = list(zip(audio.versions, all_features, strict=True))
     for version, features in pairs:
         if not np.isfinite(features).all():
@@ -152,10 +156,6 @@ def examples_of(audio: Audio, recipe: Recipe) -> Examples:
     shape = (len(segments), recipe.num_frames, recipe.num_bins)
     values = np.array(segments, dtype=np.float32).reshape(shape)
     return Examples(values, rows, sorted(left_out.items()), _sha256(values))
-
-
-def _padded(samples: Samples, recipe: Recipe) -> Samples:
-    return np.pad(samples, (0, max(0, recipe.num_samples - len(samples))))
 
 
 def _features_of(clips: list[Samples], recipe: Recipe) -> list[Features]:

@@ -5,9 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from config.errors import UserError
-from preprocessing.pipeline.dataset import Clip
+from preprocessing.pipeline.dataset import SETS, Clip
 
-SETS = ("train", "validation", "test")
 Fold = Mapping[str, Sequence[str]]
 
 
