@@ -1,6 +1,6 @@
 """What a corpus declares: where it lies, its clips, and the datasets that are made of them."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,18 +105,6 @@ class Corpus:
         """Print one line if the numbers differ: releases do, and part of one is enough to try."""
         if found != expected:
             print(f"warning: {self.title}: expected {expected:,} {what}, found {found:,}")
-
-    def expect_names(self, what: str, expected: Collection[str], found: Collection[str]) -> None:
-        """Print one line if the names differ: which are missing, which unknown."""
-        missing = sorted(set(expected) - set(found))
-        unknown = sorted(set(found) - set(expected))
-        differences = [
-            f"{kind}: {', '.join(names[:20])}"
-            for kind, names in (("missing", missing), ("unknown", unknown))
-            if names
-        ]
-        if differences:
-            print(f"warning: {self.title}: {what}: {'; '.join(differences)}")
 
 
 @dataclass(frozen=True)

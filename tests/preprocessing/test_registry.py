@@ -94,11 +94,7 @@ def test_what_differs_from_the_published_corpus_is_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     TINY.expect("utterances", 3, 3)
-    TINY.expect_names("colours", ("red", "blue"), ["blue", "red", "red"])
     assert capsys.readouterr().out == ""
     TINY.expect("utterances", 10_039, 1_200)
-    TINY.expect_names("colours", ("red", "blue", "green"), {"blue", "pink", "grey", "green"})
-    assert capsys.readouterr().out == (
-        "warning: Tiny v1: expected 10,039 utterances, found 1,200\n"
-        "warning: Tiny v1: colours: missing: red; unknown: grey, pink\n"
-    )
+    warning = "warning: Tiny v1: expected 10,039 utterances, found 1,200\n"
+    assert capsys.readouterr().out == warning
