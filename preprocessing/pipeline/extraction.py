@@ -10,7 +10,7 @@ from dataclasses import fields
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -40,13 +40,13 @@ from preprocessing.pipeline.examples import (
 )
 from preprocessing.pipeline.features import check_feature_settings, features_shape
 from preprocessing.pipeline.leaks import one_group_for_equal_audio, refuse_equal_audio
+from preprocessing.pipeline.manifests import refuse_many_left_out
 from preprocessing.pipeline.matrices import (
     matrices_name,
     matrices_ready,
     open_matrices,
     part_path,
 )
-from preprocessing.pipeline.matrix_writer import MatrixWriter
 from preprocessing.pipeline.splits import split_groups
 from preprocessing.pipeline.workers import map_in_order
 
@@ -83,7 +83,10 @@ def preprocess(dataset: Dataset, settings: Settings) -> Path:
     print(f"{name}: {len(clips)} clips -> {display_path(folder)}")
     with written_aside(part_path(folder, name, "predictors")) as aside:
         rows, left_out, digests = _write_examples(aside, clips, dataset, settings, name)
-        _check_left_out(settings, clips, left_out, part_path(folder, name, "left_out"))
+        path = part_path(folder, name, "left_out")
+        write_left_out(path, clips, left_out)
+        broken = [reason for _, reason in left_out if reason != SILENT]
+        refuse_many_left_out(broken, len(clips), "clips cannot be used", path, settings)
         if not rows:
             raise UserError(f"{name}: not one of {len(clips)} clips can be used")
         kept = [clips[number] for number, *_ in rows]
@@ -165,14 +168,23 @@ def _write_examples(
     left_out: list[LeftOut] = []
     digests: list[str] = []
     shape = (recipe.num_frames, recipe.num_bins)
-    with MatrixWriter(path, shape) as matrix, closing(results):
+    with path.open("wb") as file, closing(results):
+        _write_header(file, (0, *shape))
         for result in results:
             examples = examples_of(result, recipe) if on_gpu else result
-            matrix.write(examples.values)
+            file.write(examples.values.data)
             rows += examples.rows
             left_out += examples.left_out
             digests.append(examples.digest)
+        file.seek(0)
+        _write_header(file, (len(rows), *shape))
     return rows, left_out, digests
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    """Write the header of an .npy file, which NumPy pads so that its first axis can still grow."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _recipe(dataset: Dataset, settings: Settings, clips: list[Clip]) -> Recipe:
@@ -200,20 +212,6 @@ def _header_seconds(clip: Clip) -> float:
         return audio_seconds(clip.path) - clip.start
     except UnusableAudioError:
         return 0.0
-
-
-def _check_left_out(
-    settings: Settings, clips: list[Clip], left_out: list[LeftOut], path: Path
-) -> None:
-    write_left_out(path, clips, left_out)
-    broken = [reason for _, reason in left_out if reason != SILENT]
-    allowed = settings.preprocessing.max_skipped_fraction
-    if len(broken) > allowed * len(clips):
-        raise UserError(
-            f"{len(broken)} of {len(clips)} clips cannot be used ({broken[0]}, ...), more than "
-            f"max_skipped_fraction = {allowed:g} allows; see {display_path(path)}, mend the corpus "
-            "or pass --set max_skipped_fraction=<fraction>"
-        )
 
 
 def _splits(dataset: Dataset, settings: Settings, kept: list[Clip]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from config.errors import UserError
 from config.files import read_json, write_json, written_aside
+from config.settings import Settings
 from config.text import display_path
 
 MANIFEST = "manifest.csv"
@@ -45,6 +46,28 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[st
         writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def refuse_many_left_out(
+    reasons: Sequence[str], total: int, what: str, path: Path, settings: Settings
+) -> None:
+    """Make sure that no more than max_skipped_fraction is left out.
+
+    Args:
+        reasons: of each that is.
+        what: what is left out, and how, for the error.
+        path: the list of them.
+
+    Raises:
+        UserError: it is more.
+    """
+    allowed = settings.preprocessing.max_skipped_fraction
+    if len(reasons) > allowed * total:
+        raise UserError(
+            f"{len(reasons)} of {total} {what} ({reasons[0]}, ...), more than "
+            f"max_skipped_fraction = {allowed:g} allows; see {display_path(path)}, mend the corpus "
+            "or pass --set max_skipped_fraction=<fraction>"
+        )
 
 
 def read_manifest(folder: Path, command: str, columns: Sequence[str] = ()) -> list[dict[str, str]]:

@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from config.errors import UserError
 from config.files import remove_partial_files
 from config.fingerprints import fingerprint_of
 from config.settings import Settings
@@ -97,7 +96,7 @@ def _at_level(samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _root_mean_square(samples: npt.NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.mean(np.square(samples)))) if len(samples) else 0.0
+    return float(np.sqrt(np.mean(np.square(samples))))
 
 
 def signal_to_noise_ratio(speech: npt.NDArray[np.float64], noise: npt.NDArray[np.float64]) -> float:
@@ -139,14 +138,10 @@ def write_mixtures(
     finally:
         remove_partial_files(folder)  # of processes that ended with this one's error
     manifests.write_table(folder / LEFT_OUT, left_out, ["files", "reason"])
-    allowed = settings.preprocessing.max_skipped_fraction
-    if len(left_out) > allowed * len(mixtures):
-        raise UserError(
-            f"{len(left_out)} of {len(mixtures)} mixtures could not be made "
-            f"({left_out[0]['reason']}, ...), more than max_skipped_fraction = "
-            f"{allowed:g} allows; see {display_path(folder / LEFT_OUT)}, mend the "
-            "corpus or pass --set max_skipped_fraction=<fraction>"
-        )
+    reasons = [each["reason"] for each in left_out]
+    manifests.refuse_many_left_out(
+        reasons, len(mixtures), "mixtures could not be made", folder / LEFT_OUT, settings
+    )
     columns = [*MANIFEST_COLUMNS, *dict(mixtures[0].notes if mixtures else ())]
     manifests.write_table(folder / manifests.MANIFEST, rows, columns)
     print(f"{display_path(folder)}: {len(rows)} files, {len(left_out)} mixtures left out")

@@ -15,7 +15,6 @@ from preprocessing.pipeline.matrices import (
     open_matrices,
     part_path,
 )
-from preprocessing.pipeline.matrix_writer import MatrixWriter
 from preprocessing.pipeline.splits import Split
 
 NAME = "tiny_spectrum_fast"
@@ -69,16 +68,6 @@ def folder(tmp_path: Path) -> Path:
     }
     (tmp_path / f"{NAME}_info.json").write_text(json.dumps(info))
     return tmp_path
-
-
-def test_blocks_give_what_numpy_writes(tmp_path: Path) -> None:
-    """Appended in blocks, the file is byte by byte that of one np.save."""
-    values = examples(7)
-    with MatrixWriter(tmp_path / "a.npy", (3, 4)) as matrix:
-        for block in (values[:2], values[2:2], values[2:3], values[3:]):
-            matrix.write(block)
-    np.save(tmp_path / "b.npy", values)
-    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
 
 
 class TestOpening:
