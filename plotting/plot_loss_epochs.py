@@ -143,7 +143,7 @@ def own_figures(path: Path, number: int | None = None) -> dict[str, Figure]:
     """
     place = printable(display_path(path))
     if path.suffix == ".npy":
-        raise UserError(f"{place}: is a numpy dictionary; give its twin {path.stem}.json beside it")
+        raise UserError(f"{place}: is a numpy dictionary; give {path.stem}.json beside it")
     folds = load_result(path).folds
     if number is not None and not 0 <= number < len(folds):
         known = ", ".join(map(str, range(len(folds))))

@@ -189,7 +189,7 @@ class Suite:
         return experiments[identifier].instances[number - 1]
 
     def run(self, identifier: int, number: int = 1, **overrides: Any) -> dict[str, Any]:
-        """Train an instance on the CPU; returns its JSON twin's content."""
+        """Train an instance on the CPU; returns the content of its JSON file."""
         import torch
 
         from training.sweep.instance import run_instance

@@ -480,7 +480,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 DATASETS: dict[str, dict[str, Any]] = {
     "bands": {"examples": band_examples(), "num_classes": 3},
-    "two classes": {"examples": band_examples(seed=1, num_examples=45), "num_classes": 3},
+    "fewer bands": {"examples": band_examples(seed=1, num_examples=45), "num_classes": 3},
     "loudness": {"examples": loudness_examples(), "num_classes": 5},
 }
 

@@ -1,7 +1,5 @@
 """The curves of a training as drawn, for the paper's run and for a user's own."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,14 +7,10 @@ import pytest
 from matplotlib.axes import Axes
 
 from config.errors import UserError
-from config.text import PROJECT_FOLDER
 from plotting.plot_loss_epochs import draw_history, main, own_figures
 from plotting.published import load_published
 from tests.synthetic_results import TRANSFER_HISTORY, make_result, write_result
 from training.results.loading import FoldResult
-
-SCRIPT = PROJECT_FOLDER / "plotting" / "plot_loss_epochs.py"
-
 
 CurvesOf = Callable[[Axes], list[tuple[list[float], list[float]]]]
 
@@ -47,19 +41,6 @@ def test_task_loss_is_drawn_beside_the_total(curves_of: CurvesOf) -> None:
     ]
 
 
-def test_similarity_that_is_negative_has_a_linear_axis() -> None:
-    history = {**TRANSFER_HISTORY, "train_feature_loss_hist": [-0.5, -0.6, -0.9]}
-    _, similarity, _ = draw_history(FoldResult(**history), "title").axes
-    assert similarity.get_yscale() == "linear"
-
-
-def test_regression_without_anti_transfer_shows_the_loss_alone() -> None:
-    kept = ("train_loss_hist", "val_loss_hist", "best_epoch")
-    fold = FoldResult(**{key: TRANSFER_HISTORY[key] for key in kept})
-    figure = draw_history(fold, "title")
-    assert [panel.get_title() for panel in figure.axes] == ["Loss"]
-
-
 def test_paper_figure_is_written(folders: list[str], figure_names: Callable[[], set[str]]) -> None:
     main(folders)
     assert figure_names() == {"loss_epochs"}
@@ -81,37 +62,8 @@ def test_own_result_gives_one_figure_for_each_fold(two_folds: Path) -> None:
     assert figures[f"{name}1"].get_suptitle() == "gsc_$plit$_spectrum_fast_exp28_run1, fold 1"
 
 
-def test_fold_that_is_asked_for_is_written(
-    two_folds: Path, folders: list[str], figure_names: Callable[[], set[str]]
-) -> None:
-    main([str(two_folds), "--fold", "1", *folders])
-    assert figure_names() == {"loss_epochs_gsc_$plit$_spectrum_fast_exp28_run1_fold1"}
-
-
 def test_a_numpy_dictionary_and_a_result_without_history_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"give its twin results_a\.json"):
+    with pytest.raises(UserError, match=r"give results_a\.json beside it"):
         own_figures(tmp_path / "results_a.npy")
     with pytest.raises(UserError, match=r"run1\.json: 0\.train_loss_hist: missing"):
         own_figures(write_result(tmp_path, make_result(0.5, 0, 5)))
-
-
-def test_fold_must_be_there(two_folds: Path, folders: list[str]) -> None:
-    with pytest.raises(UserError, match=r"no fold 7; its folds: 0, 1"):
-        main([str(two_folds), "--fold", "7", *folders])
-    with pytest.raises(UserError, match=r"--fold: chooses a fold of a RESULT\.json"):
-        main(["--fold", "1", *folders])
-
-
-def test_foreign_file_is_one_line_and_exit_code_2_from_any_folder(tmp_path: Path) -> None:
-    (tmp_path / "other.json").write_text('{"0": {"loss": 1}}')
-    result = subprocess.run(
-        [sys.executable, str(SCRIPT), "other.json"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 2
-    assert result.stderr.count("\n") == 1
-    assert "other.json: is no result of this project: summary is missing" in result.stderr
-    assert result.stdout == ""

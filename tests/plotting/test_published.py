@@ -34,16 +34,6 @@ def test_bars_stand_in_the_order_of_the_figure_with_hand_computed_heights(
     assert heights == pytest.approx(expected, abs=1e-9)
 
 
-def test_bars_agree_with_those_of_the_first_version_that_hold_no_mistake(
-    published: dict[str, Any],
-) -> None:
-    first_version = published["accuracy_boost"]["bars_of_first_version_percent"]
-    bars = accuracy_bars(published)
-    for name, height in first_version.items():
-        (bar,) = [bar for bar in bars if bar.label.startswith(name)]
-        assert bool(bar.differs) == (abs(bar.height - height) > 0.01)
-
-
 def test_each_corrected_bar_says_what_was_published(published: dict[str, Any]) -> None:
     differing = {bar.label: bar.differs for bar in accuracy_bars(published) if bar.differs}
     assert list(differing) == ["Overall", "Single AT (GSC)"]
@@ -51,15 +41,6 @@ def test_each_corrected_bar_says_what_was_published(published: dict[str, Any]) -
         assert text in differing["Overall"]
     for text in ("0.75", "0.59", "[91.38, 90.99]", "90.44"):
         assert text in differing["Single AT (GSC)"]
-
-
-def test_the_file_keeps_the_mistyped_pair_and_corrects_it_to_the_datasets_baseline(
-    published: dict[str, Any],
-) -> None:
-    (correction,) = published["corrections"]["pairs"]
-    assert correction["published"] in published["accuracy_boost"]["groups"]["Single AT (GSC)"]
-    baselines = {case["dataset"]: case["baseline"] for case in published["accuracy_boost"]["cases"]}
-    assert correction["right"] == [baselines["gsc_noisy_more_randsplit"], 90.99]
 
 
 @pytest.mark.parametrize(

@@ -27,32 +27,12 @@ def swept(layers: dict[int, tuple[float, float]], **parameters: Any) -> list[dic
     ]
 
 
-def test_repetitions_make_a_group_and_layers_a_method() -> None:
-    results = swept({13: (0.5, 0.2), 2: (0.5, 0.1), 10: (0.5, 0.1)}, **AGAINST_NOISE)
-    (comparison,) = compared(*results)
-    (method,) = comparison.methods
-    assert method.label == "anti-transfer against noisyspeech"
-    assert [group.layer for group in method.groups] == ["2", "10", "13"]
-    assert method.groups[2].values() == pytest.approx([20.0, 20.0])
-    assert comparison.baseline is None
-
-
 def test_the_layer_is_chosen_on_validation_and_the_oracle_on_test() -> None:
     layers = {1: (0.60, 0.80), 2: (0.70, 0.50), 3: (0.65, 0.90)}
     (comparison,) = compared(*swept(layers, **AGAINST_NOISE))
     method = comparison.methods[0]
     assert method.chosen.layer == "2"
     assert method.oracle.layer == "3"
-
-
-def test_the_mean_over_repetitions_chooses_not_the_best_run() -> None:
-    """Layer 1 has the best run (0.9), layer 2 the best mean (0.7 against 0.6)."""
-    results = [
-        make_result(0.5, seed, 28, validation=value, at_layer=layer, **AGAINST_NOISE)
-        for layer, values in {1: (0.9, 0.3), 2: (0.7, 0.7)}.items()
-        for seed, value in enumerate(values)
-    ]
-    assert compared(*results)[0].methods[0].chosen.layer == "2"
 
 
 def test_of_a_regression_the_smallest_error_is_best() -> None:
@@ -207,15 +187,6 @@ def test_a_layer_with_fewer_repetitions_is_never_chosen() -> None:
     assert control.incomplete == []
     whole = compared(*results[:5])[0].methods[0]
     assert whole.incomplete == ["layer 9 has 1 of 2 repetitions"]
-
-
-def test_a_control_is_compared_where_the_method_has_most_repetitions() -> None:
-    results = [make_result(0.5, seed, 5) for seed in (0, 1)]
-    results += swept({1: (0.60, 0.80), 2: (0.70, 0.50)}, **AGAINST_NOISE)
-    results += swept({1: (0.5, 0.5), 9: (0.5, 0.5)}, **AGAINST_RANDOM)
-    lucky = make_result(0.99, 0, 28, validation=0.99, at_layer=9, **AGAINST_NOISE)
-    (control,) = find(compared(*results, lucky)[0]).controls
-    assert control.own.group.layer == "1"
 
 
 def test_a_random_network_may_be_drawn_anew_for_each_seed() -> None:

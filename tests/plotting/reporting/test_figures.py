@@ -90,12 +90,6 @@ def test_the_published_table_has_both_and_says_what_is_an_oracle(by_layer: Findi
     assert "oracle" in str(table.rows[-1][0])
 
 
-def test_a_dataset_that_was_not_published_has_no_published_values() -> None:
-    findings = found(make_result(0.5, 0, 5, dataset="my_own"))
-    assert published_table(load_published(), findings) is None
-    assert all_figures(findings, "01", load_published()) == []
-
-
 def test_confusions_are_shares_of_the_true_class() -> None:
     """Over both seeds: 3 + 1 of 4 + 4 right in the first row, 2 + 2 of 2 + 2 in the second."""
     results = [make_result(0.5, seed, 5) for seed in (0, 1)]
@@ -129,15 +123,3 @@ def test_curves_are_means_of_the_runs_that_went_on() -> None:
     assert curve.mean == pytest.approx([4.0, 3.0, 2.0])
     assert curve.deviation == pytest.approx([1.0, 1.0, 2**0.5])
     assert mean_curve(baseline, "train", "acc") is None
-
-
-def test_a_regression_is_drawn_too() -> None:
-    results = [make_result(0.5, seed, 40, "regression") for seed in (0, 1)]
-    results += [
-        make_result(0.4, seed, 41, "regression", at_layer=layer, **AGAINST)
-        for seed in (0, 1)
-        for layer in ("3", "5, 7")
-    ]
-    figure = figure_of(found(*results), "layers")
-    assert "RMSE" in figure.axes[0].get_ylabel()
-    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["3", "5, 7"]

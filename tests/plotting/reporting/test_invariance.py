@@ -83,67 +83,6 @@ def test_collapsed_networks_are_no_success(tmp_path: Path) -> None:
     assert "6 of its 6 runs collapsed" in sentence
 
 
-def test_so_few_pairs_say_how_many_are_needed(tmp_path: Path) -> None:
-    """Three pairs; and six of two methods, for which seven are needed."""
-    runs = measured_runs(tmp_path, (-0.16, -0.18, -0.17))
-    found = found_of(runs, tmp_path)
-    sentence = invariance_sentences(found)[0]
-    assert "less invariant (3 pairs cannot show any difference: at least 6 rep" in sentence
-    runs = measured_runs(tmp_path, (0.01, -0.02, 0.01, 0.0, -0.01, 0.02))
-    assert "cannot show" not in invariance_sentences(found_of(runs, tmp_path))[0]
-    for seed in range(6):
-        other = make_result(0.5, seed, 29, **AGAINST_NOISE, at_beta=3.0)
-        measure(tmp_path, other, 0.3 + seed**2 / 100)
-        runs.append(other)
-    for sentence in invariance_sentences(found_of(runs, tmp_path))[:2]:
-        assert "(6 pairs, corrected over 2 methods, cannot show any difference: at least 7" in (
-            sentence
-        )
-
-
-def test_results_on_other_features_have_their_own_measurements(tmp_path: Path) -> None:
-    """Both are instance 1 of experiment 5; their files differ in name."""
-    contents = []
-    for features, probe in (("spectrum_fast", 0.7), ("mfcc", 0.2)):
-        contents.append(make_result(0.5, 0, 5, features_type=features))
-        measure(tmp_path, contents[-1], probe)
-    results = loaded(contents)
-    analyses = load_analyses(tmp_path, results)
-    for result, probe in zip(results, (0.7, 0.2), strict=True):
-        analysis = analyses.of(result)
-        assert analysis is not None
-        assert analysis.layers[0].probes["noise_type"].accuracy == probe
-
-
-def labels_with(**changes: Any) -> dict[str, Any]:
-    label = {"role": "orthogonal", "num_examples": 160, "chance": 0.12}
-    return {"noise_type": {**label, **changes}}
-
-
-def test_what_the_probe_kept_apart_is_named(tmp_path: Path) -> None:
-    one, other = make_result(0.5, 0, 5), make_result(0.5, 0, 28, **AGAINST_NOISE)
-    for each in (one, other):
-        measure(tmp_path, each, 0.5, labels=labels_with(grouped_by="noise", not_apart=[]))
-    found = found_of([one, other], tmp_path)
-    said = "noise_type: no noise is on both sides of the cross-validation."
-    assert invariance_sentences(found)[0] == said
-    last = invariance_tables(found, "01")[0]
-    column = [each.name for each in last.columns].index("kept apart")
-    assert {row[column] for row in last.rows} == {"noise"}
-    for each in (one, other):
-        labels = labels_with(grouped_by="speaker", not_apart=["noise"])
-        measure(tmp_path, each, 0.5, labels=labels)
-    assert invariance_sentences(found_of([one, other], tmp_path))[0] == (
-        "noise_type: no speaker is on both sides of the cross-validation, but recordings (noise) "
-        "are: with one recording per type, the type cannot be told from the recording."
-    )
-    measure(tmp_path, one, 0.5, labels=labels_with(grouped_by="noise"))
-    assert (
-        "not all networks were probed alike"
-        in (invariance_sentences(found_of([one, other], tmp_path))[0])
-    )
-
-
 def test_a_file_of_an_earlier_result_is_left_out_and_named(tmp_path: Path) -> None:
     runs = measured_runs(tmp_path, (-0.1, -0.2))
     stale = measure(tmp_path, runs[1], 0.3, fingerprint="another")

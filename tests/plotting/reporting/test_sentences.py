@@ -8,7 +8,6 @@ import pytest
 from plotting.reporting.compare import compare
 from plotting.reporting.findings import find
 from plotting.reporting.summary import answer, summary_text
-from plotting.reporting.tables import layer_table, main_table
 from tests.synthetic_results import AGAINST_NOISE, AGAINST_RANDOM, loaded, make_result
 
 BASELINE = (0.50, 0.70, 0.60, 0.55, 0.65, 0.62)
@@ -77,32 +76,6 @@ def test_a_gain_is_claimed_only_with_interval_and_p_value() -> None:
     assert "the p-value of so few pairs is never below 0.25: no claim is made" in sentence
 
 
-def test_a_correction_that_no_pairs_can_meet_is_said() -> None:
-    """Six pairs are enough for one layer, seven are needed for two."""
-    unit = (5 / 6) ** 0.5
-    runs = series((unit, -unit) * 3, **AGAINST_NOISE)
-    sentence = sentence_of(said(*baselines(), *runs), "Anti-transfer")
-    assert "do not show a difference." in sentence
-    second = series((unit, -unit) * 3, **AGAINST_NOISE, at_layer=2)
-    sentence = sentence_of(said(*baselines(), *runs, *second), "Anti-transfer")
-    assert (
-        "(6 pairs, corrected over 2 layers, cannot show any difference: at least 7 repetitions "
-        "are needed)"
-    ) in sentence
-
-
-def test_layers_that_are_not_chosen_from_are_said() -> None:
-    lucky = make_result(0.99, 0, 28, validation=0.99, at_layer=9, **AGAINST_NOISE)
-    runs = series(GAINS, **AGAINST_NOISE)
-    sentence = sentence_of(said(*baselines(), *runs, lucky), "Anti-transfer")
-    assert "layer 13 chosen on validation" in sentence
-    assert "Not among the layers to choose from: layer 9 has 1 of 6 repetitions." in sentence
-    (comparison,) = compare(loaded([*baselines(), *runs, lucky]))
-    findings = find(comparison)
-    for table in (main_table(findings), layer_table(findings.methods[0], findings)):
-        assert any("layer 9 has 1 of 6 repetitions" in note for note in table.notes)
-
-
 def test_a_loss_and_no_difference_are_said() -> None:
     worse = series([-gain for gain in GAINS], **AGAINST_NOISE)
     assert "it hurt here." in sentence_of(said(*baselines(), *worse), "Anti-transfer")
@@ -138,14 +111,6 @@ def test_one_run_for_each_layer_concludes_nothing() -> None:
     assert "one run for each of 13 layers neither a gain" in sentence
 
 
-def test_no_pair_and_no_baseline_are_said() -> None:
-    stranger = make_result(0.6, 77, 28, **AGAINST_NOISE)
-    assert "no repetition shares its seed" in sentence_of(
-        said(*baselines(), stranger), "Anti-transfer"
-    )
-    assert "no baseline trained alike" in sentence_of(said(stranger), "Anti-transfer")
-
-
 @pytest.mark.parametrize(
     ("own", "control", "verdict"),
     [
@@ -179,17 +144,6 @@ def test_the_random_control_decides(
     assert not any(line.startswith("- No control") for line in lines)
 
 
-def test_nothing_is_said_of_the_source_if_the_two_cannot_be_told_apart() -> None:
-    lines = said(
-        *baselines(),
-        *series(GAINS, **AGAINST_NOISE),
-        *series(A_LITTLE_LESS, **AGAINST_RANDOM),
-    )
-    sentence = sentence_of(lines, "Control")
-    assert "orthogonal task" not in sentence
-    assert "as much" not in sentence
-
-
 @pytest.mark.parametrize(
     ("control_is", "verdict"), [("smaller", "gives as much"), ("larger", "cannot be told apart")]
 )
@@ -205,41 +159,6 @@ def test_as_much_of_an_error_is_no_less_of_a_fall(control_is: str, verdict: str)
             for seed, (fall, other) in enumerate(zip(falls, differences, strict=True))
         ]
     assert verdict in sentence_of(said(*results), "Control")
-
-
-def test_a_missing_control_of_two_networks_is_two_networks() -> None:
-    two = {**AGAINST_NOISE, "at_dataset": "noisyspeech, iemocap"}
-    lines = said(
-        *baselines(),
-        *series(GAINS, **two),
-        *series(GAINS, **AGAINST_RANDOM),
-    )
-    assert not any(line.startswith("- Control") for line in lines)
-    assert "as often as there are frozen networks" in sentence_of(lines, "No control")
-
-
-def test_another_network_is_named_and_a_missing_control_is_said() -> None:
-    other = {**AGAINST_NOISE, "at_dataset": "iemocap_1sec"}
-    lines = said(
-        *baselines(),
-        *series(GAINS, **AGAINST_NOISE),
-        *series((0.0, 0.5, 0.1, -0.5, 0.3, 0.2), **other),
-    )
-    sentence = sentence_of(lines, "Another network for anti-transfer against noisyspeech")
-    assert "more than the network iemocap_1sec gives" in sentence.lower()
-    assert "at_dataset = random" in sentence_of(lines, "No control")
-
-
-def test_collapsed_runs_are_said() -> None:
-    runs = series((4.0, 6.0, 5.0), **AGAINST_NOISE)
-    for run in runs[:2]:
-        run["0"]["collapsed"] = True
-    sentence = sentence_of(said(*baselines(), *runs), "Anti-transfer")
-    assert "Collapsed: 2 of its 3 runs named one class only" in sentence
-
-
-def test_nothing_is_said_of_nothing() -> None:
-    assert summary_text([]) == ""
 
 
 def test_the_answer_is_one_line_with_what_was_shown_and_what_was_not() -> None:

@@ -88,19 +88,3 @@ def test_the_same_pairs_give_the_same_interval_and_p_value() -> None:
     """Both draw beyond 13 pairs, from a seed of their own."""
     values = list(np.random.default_rng(0).normal(1.0, 3.0, 20))
     assert paired_difference(values) == paired_difference(values)
-
-
-def test_two_pairs_take_students_interval() -> None:
-    assert difference_interval([1.0, 2.0]) == pytest.approx(mean_interval([1.0, 2.0]))
-
-
-@pytest.mark.parametrize("values", [[5.0, 5.0, 5.0], [0.0, 0.0], [0.1 + 0.2, 0.3, 0.3]])
-def test_equal_differences_have_no_interval(values: list[float]) -> None:
-    assert difference_interval(values) is None
-
-
-def test_one_pair_and_no_pair() -> None:
-    one = paired_difference([3.0])
-    assert one is not None
-    assert (one.mean, one.interval, one.p_value) == (3.0, None, None)
-    assert paired_difference([]) is None

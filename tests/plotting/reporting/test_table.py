@@ -4,17 +4,11 @@ import csv
 import re
 from pathlib import Path
 
-import pytest
-
 from plotting.reporting.table import (
     Cell,
     Column,
     Table,
-    cell_text,
     make_table,
-    p_text,
-    signed,
-    sort_value,
 )
 
 EXPECTED = [
@@ -53,26 +47,6 @@ TABLE = make_table(
 def test_cells_are_written_as_people_read_them() -> None:
     """Columns in which no row has anything are left out."""
     assert TABLE.shown().to_numpy().tolist() == EXPECTED
-
-
-@pytest.mark.parametrize(
-    ("p_value", "text"),
-    [(0.25, "0.25"), (1.0, "1.00"), (0.03125, "0.031"), (0.0078, "0.0078"), (1e-9, "<0.001")],
-)
-def test_p_values_have_two_digits(p_value: float, text: str) -> None:
-    assert p_text(p_value) == text
-
-
-def test_there_is_no_minus_zero() -> None:
-    assert signed(-0.04) == "+0.0"
-    assert cell_text(-0.04, Column("", first, "number")) == "0.0"
-
-
-def test_the_terminal_has_aligned_columns_and_not_all() -> None:
-    header, line, *rows = TABLE.terminal().split("\n")
-    assert "runs" not in header
-    assert set(line) == {"-"}
-    assert all(row[header.index("test %") - 1] == " " for row in rows)
 
 
 def test_csv_latex_and_markdown_agree(tmp_path: Path) -> None:
@@ -118,10 +92,3 @@ def test_markdown_takes_nothing_for_markup() -> None:
     hostile = Table("x", "t", (Column("a", first),), (("<script>|[a](b)*_",),))
     (row,) = [line for line in hostile.markdown().split("\n") if "script" in line]
     assert row.strip("| ") == r"\<script\>\|\[a\](b)\*\_"
-
-
-def test_cells_are_sorted_by_their_numbers() -> None:
-    assert sort_value((80.04, 10.0)) == "80.04"
-    assert sort_value(None) == ""
-    assert sort_value(3) == "3.0"
-    assert sort_value("text") == "text"
