@@ -1,7 +1,6 @@
 """A training that is interrupted and started again ends as if nothing had happened."""
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,23 +47,16 @@ class Interruption:
         monkeypatch.setattr(module, name, counted)
 
 
-def everything_of(suite: "Suite", num_folds: int = 1) -> tuple[dict[str, Any], list[Any]]:
-    """The twin, without what may differ, and the weights of each fold."""
-    twin = json.loads(suite.files(1).json_path.read_text())
-    weights = [
-        torch.load(suite.files(1).model(fold), weights_only=True) for fold in range(num_folds)
-    ]
-    return twin, weights
-
-
 def assert_equal(first: "Suite", second: "Suite", num_folds: int = 1) -> None:
-    (twin, weights), (other_twin, other_weights) = (
-        everything_of(each, num_folds) for each in (first, second)
-    )
-    assert twin == other_twin
-    for state, other in zip(weights, other_weights, strict=True):
-        assert state.keys() == other.keys()
-        assert all(torch.equal(state[name], other[name]) for name in state)
+    """Results and weights of each fold, bit for bit."""
+    result, other = (json.loads(each.files(1).json_path.read_text()) for each in (first, second))
+    assert result == other
+    for fold in range(num_folds):
+        weights, others = (
+            torch.load(each.files(1).model(fold), weights_only=True) for each in (first, second)
+        )
+        assert weights.keys() == others.keys()
+        assert all(torch.equal(weights[name], others[name]) for name in weights)
 
 
 def prepared(suite: "Suite", **training: Any) -> "Suite":
@@ -122,21 +114,11 @@ def test_finished_folds_are_not_trained_again(
     assert_equal(undisturbed, disturbed, num_folds=3)
 
 
-def test_a_state_is_of_one_training_and_batch_size(tmp_path: Path) -> None:
-    checkpoint = Checkpoint(tmp_path / "state.pt", "this training", 20)
-    checkpoint.save({"epoch": 3})
-    assert checkpoint.read() == {"epoch": 3}
-    assert checkpoint.of_batch_size(20).read() == {"epoch": 3}
-    assert checkpoint.of_batch_size(10).read() is None
-    assert Checkpoint(tmp_path / "state.pt", "another training", 20).read() is None
-
-
-@pytest.mark.parametrize("content", [b"", b"no state", b"\x80\x04\x95"])
 def test_a_broken_state_is_named_and_not_taken(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "state.pt"
-    path.write_bytes(content)
+    path.write_bytes(b"no state")
     assert Checkpoint(path, "this training").read() is None
     assert "cannot be used, the training starts anew" in capsys.readouterr().out
 
@@ -152,25 +134,3 @@ def test_nothing_is_read_from_a_file_that_would_run_code(tmp_path: Path) -> None
     )
     assert Checkpoint(path, "this training").read() is None
     assert not (tmp_path / "touched").exists()
-
-
-def test_states_are_written_for_a_tenth_of_the_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checkpoints, "SAVING_SHARE", 0.1)
-    clock = 0.0
-    written: list[float] = []
-
-    def write(_state: Any, path: Path) -> None:
-        nonlocal clock
-        written.append(clock)
-        clock += 2.0
-        path.touch()
-
-    monkeypatch.setattr(time, "monotonic", lambda: clock)
-    monkeypatch.setattr(torch, "save", write)
-    checkpoint = Checkpoint(tmp_path / "state.pt", "this training")
-    for _ in range(100):
-        clock += 1.0
-        checkpoint.save({})
-    assert written == pytest.approx([1.0, *(1.0 + 22.0 * number for number in range(1, 5))])

@@ -108,16 +108,6 @@ def test_a_class_that_no_training_example_has_is_refused(suite: "Suite", bands: 
         suite.run(1)
 
 
-def test_a_class_that_no_test_example_has_is_named(
-    suite: "Suite", bands: "Examples", capsys: pytest.CaptureFixture[str]
-) -> None:
-    suite.write_matrices(examples=with_labels(bands, groups_of("test"), 1))
-    suite.write_experiment(1)
-    suite.run(1, num_epochs=1)
-    said = capsys.readouterr().out
-    assert "the test set has no example of 1 of 3 classes: class1" in said
-
-
 def small(seed: int = 0, num_classes: int = 3) -> VGG16:
     torch.manual_seed(seed)
     return VGG16(num_classes, width=1 / 16)
@@ -164,29 +154,6 @@ def test_gradient_norms(inputs: Tensor) -> None:
     assert found.activation == pytest.approx(float(grads[0].norm()), rel=1e-4)
     expected = math.sqrt(sum(float(grad.square().sum()) for grad in grads[1:]))
     assert found.parameters == pytest.approx(expected, rel=1e-4)
-
-
-def test_the_gradient_check_does_not_shift_the_stochastic_blocks(inputs: Tensor) -> None:
-    model, frozen = small(0).eval(), small(1)
-
-    def values(check: bool) -> list[float]:
-        with AntiTransferLoss(model, frozen, [13], "stochastic_pairwise") as penalty:
-            if check:
-                layer_gradients(model, penalty, inputs)
-            result = []
-            for _ in range(6):
-                model(inputs)
-                result.append(float(penalty(inputs).detach()))
-            return result
-
-    assert values(check=True) == values(check=False)
-
-
-def test_the_input_of_the_first_convolution_gets_no_gradient(inputs: Tensor) -> None:
-    model, frozen = small(0), small(1)
-    penalty = AntiTransferLoss(model, frozen, [1, 2], tap="input", name="release")
-    found = layer_gradients(model, penalty, inputs)[0]
-    assert (found.name, found.activation, found.parameters) == ("release_layer1", 0.0, 0.0)
 
 
 def test_a_dead_or_saturated_layer_gets_no_gradient(inputs: Tensor) -> None:

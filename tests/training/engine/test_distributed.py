@@ -18,11 +18,8 @@ from training.engine.distributed import (
     SET_BY_LAUNCHERS,
     broadcast,
     gather,
-    is_distributed,
-    is_main,
     join_processes,
     leave_processes,
-    num_processes,
     only_main_speaks,
     rank,
 )
@@ -118,13 +115,6 @@ def test_shards_are_of_one_size_and_hold_every_example(total: int, processes: in
     assert {len(each) for each in shards} == {-(-total // processes)}
     joined = torch.stack(shards, dim=1).flatten()
     assert torch.equal(joined[:total], order)
-
-
-def test_a_process_by_itself_is_all_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "4")  # of a cluster, or left over
-    assert (num_processes(), rank(), is_main(), is_distributed()) == (1, 0, True, False)
-    assert (broadcast("value"), gather("value")) == ("value", ["value"])
-    assert join_processes([CPU]) == torch.device("cpu")
 
 
 @pytest.mark.parametrize("gpus", [[0], [0, 0], [0, CPU], [0, 1, 2]])

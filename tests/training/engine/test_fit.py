@@ -15,7 +15,7 @@ from training.data.batches import ExampleSet, training_statistics
 from training.engine import fit as fitting
 from training.engine.checks import TrainingError
 from training.engine.devices import build_accelerator
-from training.engine.evaluation import Evaluation, evaluate
+from training.engine.evaluation import Evaluation
 from training.engine.fit import FitOptions, FitResult, fit
 from training.engine.metrics import Task
 from training.engine.optimizers import build_optimizer
@@ -189,54 +189,6 @@ def test_its_steps_are_those_of_a_plain_loop(sets: Sets) -> None:
         torch.testing.assert_close(result.best_state[name], value, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("train_metrics", ["full", "running"])
-def test_histories_with_two_frozen_networks(sets: Sets, train_metrics: str) -> None:
-    model = small_network(0)
-    penalties = [
-        penalty_of(model, 9, layers=[1, 2]),
-        penalty_of(model, 8, beta=0.5, name="speaker"),
-    ]
-    history = run_fit(learner_of(model, penalties), sets, train_metrics=train_metrics).history
-    terms = ["noisyspeech_layer1_loss", "noisyspeech_layer2_loss", "speaker_layer2_loss"]
-    names = ["loss", "task_loss", "feature_loss", "acc", *terms]
-    assert set(history) == {
-        f"{prefix}_{name}_hist" for prefix in ("train", "val") for name in names
-    }
-    for prefix in ("train", "val"):
-        columns = {name: np.array(history[f"{prefix}_{name}_hist"]) for name in names}
-        assert len(columns["loss"]) == 3
-        np.testing.assert_allclose(
-            columns["loss"], columns["task_loss"] + columns["feature_loss"], rtol=1e-6
-        )
-        np.testing.assert_allclose(
-            columns["feature_loss"], sum(columns[name] for name in terms), rtol=1e-6
-        )
-        assert (columns["feature_loss"] > 0).all()
-
-
-def test_evaluation_is_a_mean_over_examples_of_what_a_plain_loop_computes(sets: Sets) -> None:
-    model, frozen = small_network(0), small_network(9)
-    penalty = AntiTransferLoss(model, frozen, [2], beta=0.7, name="noisyspeech")
-    learner = learner_of(model, [penalty])
-    with penalty:
-        metrics = evaluate(learner, sets[1], 4).metrics
-    model.eval()
-    task, feature, correct = 0.0, 0.0, 0
-    with torch.no_grad():
-        for batch in sets[1].batches(4):
-            logits = model(batch.inputs)
-            count = len(batch.labels)
-            task += count * float(functional.cross_entropy(logits, batch.labels))
-            current, other = model[:4](batch.inputs), frozen.eval()[:4](batch.inputs)
-            feature += count * 0.7 * float(layer_loss(current, aggregate(other)))
-            correct += int((logits.argmax(1) == batch.labels).sum())
-    assert metrics["task_loss"] == pytest.approx(task / 15, rel=1e-5)
-    assert metrics["feature_loss"] == pytest.approx(feature / 15, rel=1e-5)
-    assert metrics["noisyspeech_layer2_loss"] == pytest.approx(feature / 15, rel=1e-5)
-    assert metrics["loss"] == pytest.approx((task + feature) / 15, rel=1e-5)
-    assert metrics["acc"] == pytest.approx(correct / 15)
-
-
 Passes = list[tuple[bool, Tensor, Tensor]]
 
 
@@ -274,27 +226,6 @@ def test_running_metrics_are_means_over_the_batches_as_they_were_trained(
     assert history["train_acc_hist"] == [pytest.approx(correct)]
 
 
-def test_a_penalty_changes_neither_the_batches_nor_the_dropout(
-    sets: Sets, watch: Callable[[nn.Module], Passes]
-) -> None:
-    inputs: list[list[Tensor]] = []
-    states: list[tuple[bool, Tensor]] = []
-    for with_penalty in (False, True):
-        model = small_network(0)
-        penalties = [penalty_of(model)] if with_penalty else []
-        passes = watch(model)
-        model.register_forward_pre_hook(
-            lambda module, _, noted=states: noted.append((module.training, torch.get_rng_state()))
-        )
-        run_fit(learner_of(model, penalties), sets)
-        inputs.append([values for training, values, _ in passes if training])
-    halves = [state for training, state in states if training]
-    plain, penalised = halves[: len(inputs[0])], halves[len(inputs[0]) :]
-    assert len(inputs[0]) == len(inputs[1]) == len(plain) == len(penalised) == 15
-    for first, second in (*zip(*inputs, strict=True), *zip(plain, penalised, strict=True)):
-        assert torch.equal(first, second)
-
-
 def test_a_layer_without_gradient_is_refused_before_the_first_step(sets: Sets) -> None:
     model = small_network(0)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -315,25 +246,6 @@ def test_a_loss_that_is_no_number_ends_the_training(sets: Sets) -> None:
     ):
         run_fit(learner, sets)
     assert not any(module._forward_hooks for module in model.modules())
-
-
-def test_regression_is_fitted_by_squared_error(loudness: "Examples") -> None:
-    sets = sets_of(loudness)
-    model = small_network(0, outputs=1, dropout=0.0)
-    learner = learner_of(model, task="regression")
-    result = run_fit(learner, sets, num_epochs=15, train_metrics="running")
-    assert set(result.history) == {
-        f"{prefix}_{name}_hist" for prefix in ("train", "val") for name in ("loss", "task_loss")
-    }
-    model.load_state_dict(result.best_state)
-    evaluation = evaluate(learner, sets[1], 4)
-    with torch.no_grad():
-        outputs = model.eval()(torch.cat([b.inputs for b in sets[1].batches(15)]))[:, 0].numpy()
-    errors = outputs - loudness.target[VALIDATION]
-    assert evaluation.metrics["loss"] == pytest.approx(np.mean(errors**2), rel=1e-5)
-    assert evaluation.metrics["RMSE"] == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-5)
-    assert evaluation.metrics["MAE"] == pytest.approx(np.mean(np.abs(errors)), rel=1e-5)
-    assert evaluation.metrics["RMSE"] < 0.7 * loudness.target.std()
 
 
 def test_seeds_are_those_of_seed_and_fold_and_independent() -> None:

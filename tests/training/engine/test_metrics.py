@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from training.engine.metrics import (
-    chance_level,
     classification_metrics,
     collapse,
     confusion,
@@ -28,16 +27,6 @@ def test_three_classes_worked_by_hand() -> None:
     }
 
 
-def test_metrics_are_of_the_whole_set_and_not_means_over_its_parts() -> None:
-    labels = np.array([0, 0, 0, 0, 1, 1])
-    predictions = np.array([0, 0, 0, 0, 0, 1])
-    parts = [classification_metrics(labels[i : i + 3], predictions[i : i + 3]) for i in (0, 3)]
-    whole = classification_metrics(labels, predictions)
-    # Class 0: precision 4/5, recall 1; class 1: precision 1, recall 1/2.
-    assert whole["f1"] == pytest.approx((8 / 9 + 2 / 3) / 2)
-    assert whole["f1"] != pytest.approx(np.mean([part["f1"] for part in parts]))
-
-
 def test_regression_worked_by_hand() -> None:
     """Errors 3, -1, 0, 0: squares add up to 10, amounts to 4."""
     targets, predictions = np.array([1.0, 2.0, 5.0, 0.0]), np.array([4.0, 1.0, 5.0, 0.0])
@@ -45,14 +34,6 @@ def test_regression_worked_by_hand() -> None:
         "RMSE": pytest.approx(2.5**0.5),
         "MAE": pytest.approx(1.0),
     }
-
-
-@pytest.mark.parametrize(
-    ("labels", "chance"), [([0, 0, 1], 2 / 3), ([2, 2, 2], 1.0), ([0, 1, 2, 3], 0.25)]
-)
-def test_chance_is_the_share_of_the_most_frequent_class(labels: list[int], chance: float) -> None:
-    assert chance_level(labels) == pytest.approx(chance)
-    assert chance_level(np.array(labels)) == pytest.approx(chance)
 
 
 def test_the_highest_accuracy_that_chance_gives() -> None:

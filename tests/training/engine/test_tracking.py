@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from config.errors import UserError
 from preprocessing.pipeline.matrices import open_matrices
 from training.engine.devices import build_accelerator
 from training.engine.folds import load_fold
@@ -66,22 +65,6 @@ def test_a_title_stays_in_its_folder(suite: "Suite") -> None:
     accelerator.end_training()
     assert [path.name for path in (suite.results / "tracking").iterdir()] == ["_elsewhere_run_1"]
     assert not (suite.folder / "elsewhere run 1").exists()
-
-
-def test_a_tracker_that_cannot_start_is_an_error_of_one_line(
-    suite: "Suite", monkeypatch: pytest.MonkeyPatch
-) -> None:
-    accelerator = build_accelerator(
-        torch.device("cpu"), "fp32", "tensorboard", suite.results / "tracking"
-    )
-
-    def refuse(*_: object, **__: object) -> None:
-        raise RuntimeError("no server\nanswers")
-
-    monkeypatch.setattr(accelerator, "init_trackers", refuse)
-    training = suite.settings(tracker="tensorboard").training_defaults
-    with pytest.raises(UserError, match="tracker = tensorboard: cannot start: no server answers"):
-        start_tracking(accelerator, "run 1", training)
 
 
 def test_the_pull_of_a_penalty_is_its_gradient_at_the_layer(suite: "Suite") -> None:

@@ -48,31 +48,11 @@ def test_a_random_network_is_another_one_for_each_seed_and_needs_no_extractor(
     assert result["0"]["train_random_layer3_loss_hist"]
 
 
-def test_two_random_networks_are_two(filled: "Suite") -> None:
-    filled.write_experiment(203, {**AGAINST, "at_dataset": "random, random"})
-    history = filled.run(203)["0"]
-    first, second = (history[f"train_{name}_layer3_loss_hist"] for name in ("random", "random2"))
-    assert first != second
-    total = np.add(first, second)
-    assert history["train_feature_loss_hist"] == pytest.approx(total, rel=1e-6)
-
-
-def test_a_baseline_starts_where_its_random_control_starts(filled: "Suite") -> None:
-    filled.write_experiment(203, {**AGAINST, "at_dataset": "random", "at_beta": 0})
-    control, baseline = filled.run(203), filled.run(200)
-    assert control["0"]["train_task_loss_hist"] == pytest.approx(
-        baseline["0"]["train_task_loss_hist"], rel=1e-5
-    )
-
-
 def test_the_pooled_similarity_in_an_experiment(filled: "Suite") -> None:
     filled.write_experiment(205, POOLED)
     result = filled.run(205)
     history = result["0"]["train_noisyspeech_layer3_loss_hist"]
     assert all(-1 <= value <= 1 for value in history)
-    filled.write_experiment(206, {**POOLED, "at_cache": "off"})
-    computed = filled.run(206)["0"]["train_noisyspeech_layer3_loss_hist"]
-    assert history == pytest.approx(computed, rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -92,16 +72,6 @@ def test_a_ramp_rises_over_its_part_of_the_training(
         progress=progress,
     )
     assert learner.ramp_weight == pytest.approx(share)
-
-
-def test_a_ramp_over_all_of_a_training_is_between_none_and_full_weight(filled: "Suite") -> None:
-    values = []
-    for number, extra in enumerate(({"at_ramp": 0}, {"at_ramp": 1}, {"at_beta": 0}), start=210):
-        filled.write_experiment(number, {**AGAINST, "num_epochs": 3, **extra})
-        values.append(filled.run(number)["0"]["train_task_loss_hist"])
-    full, ramp, none = map(np.array, values)
-    assert np.abs(ramp - none)[0] < np.abs(full - none)[0]
-    assert np.abs(ramp - none)[-1] > 0
 
 
 def test_nothing_is_chosen_or_ended_before_a_ramp_is_over(filled: "Suite") -> None:

@@ -77,10 +77,3 @@ def test_clips_with_a_recording_in_common_stay_together() -> None:
     halves = kind + "_" + number.astype(str) + ";" + kind + "_half" + (number // 2).astype(str)
     entry = described("noise_type", "x", [labels_of(["noise_type"], table.assign(noise=halves))])
     assert (entry["grouped_by"], entry["not_apart"]) == ("noise", [])
-
-
-def test_the_target_that_is_the_type_of_noise_is_treated_as_such() -> None:
-    table = index(2).assign(class_name=lambda columns: columns["noise_type"])
-    assert labels_of(["class_name"], table).plans["class_name"].grouped_by == "noise"
-    words = table.assign(class_name=[f"word{number % 4}" for number in range(NUM_EXAMPLES)])
-    assert labels_of(["class_name"], words).plans["class_name"].grouped_by == "speaker"

@@ -8,9 +8,6 @@ from torch import Tensor
 
 from training.models.vgg import CONVOLUTION_INDICES, VGG16
 from training.probing.representations import (
-    BATCH_BYTES,
-    MOST_EXAMPLES,
-    batch_size_for,
     layer_contents,
 )
 
@@ -76,22 +73,3 @@ def test_contents_are_those_of_the_whole_set(inputs: Tensor, sizes: list[int]) -
             assert found.gram_cosine is None
         else:
             assert found.gram_cosine == pytest.approx(plain_gram_cosine(mine, others), rel=1e-3)
-
-
-def test_no_hook_and_no_gradient_is_left(inputs: Tensor) -> None:
-    model = network(0)
-    contents = layer_contents(model, {}, [inputs])
-    assert not any(content.features.requires_grad for content in contents.values())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-
-
-def test_batches_are_as_large_as_their_activations_allow() -> None:
-    per_example = 4 * sum(
-        channels * (126 >> block) * (257 >> block) * count
-        for block, (channels, count) in enumerate([(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)])
-    )
-    with torch.device("meta"):
-        wide, long = torch.empty(1, 1, 126, 257), torch.empty(1, 1, 40_000, 4000)
-        assert batch_size_for(VGG16(3), wide) == BATCH_BYTES // per_example > 1
-        assert batch_size_for(VGG16(3), long) == 1
-    assert batch_size_for(network(0), torch.zeros(1, 1, 40, 33)) == MOST_EXAMPLES

@@ -70,7 +70,7 @@ def test_independent_features_have_zero_on_average_however_small_the_classes(
     classes = [label for label, size in enumerate(sizes) for _ in range(size)]
     labels = torch.tensor(classes)
     debiased, biased = [], []
-    for seed in range(400):
+    for seed in range(200):
         first, second = drawn(2 * seed, 24, 40), drawn(2 * seed + 1, 24, 30)
         first = first + 3 * labels[:, None]
         second = second - 2 * labels[:, None].square()
@@ -82,14 +82,6 @@ def test_independent_features_have_zero_on_average_however_small_the_classes(
     assert abs(np.mean(debiased)) < 3 * standard_error
     assert np.mean(biased) > 0.5
     assert min(debiased) < 0
-
-
-def test_what_both_know_of_the_classes_counts_only_without_them() -> None:
-    labels = torch.arange(60) % 3
-    means = drawn(5, 3, 10) * 20
-    first, second = drawn(6, 60, 10) + means[labels], drawn(7, 60, 10) + means[labels]
-    assert float(debiased_linear_cka(first, second)) > 0.95
-    assert abs(float(debiased_linear_cka(first, second, labels))) < 0.2
 
 
 @pytest.mark.parametrize("classes", [None, torch.arange(9) % 2, torch.arange(9)])
@@ -118,13 +110,3 @@ def test_its_gradient_is_that_of_finite_differences(
     labels = None if classes is None else torch.tensor(classes[:num_examples])
     function: Any = lambda x, y: debiased_linear_cka(x, y, labels)  # noqa: E731
     assert torch.autograd.gradcheck(function, (first, second))
-
-
-def test_other_shapes_are_refused() -> None:
-    features = torch.zeros(4, 3)
-    with pytest.raises(ValueError, match=r"must be \(examples, features\), not \(4, 3, 2\)"):
-        debiased_linear_cka(torch.zeros(4, 3, 2), features)
-    with pytest.raises(ValueError, match="of 4 and of 5 examples"):
-        debiased_linear_cka(features, torch.zeros(5, 3))
-    with pytest.raises(ValueError, match=r"classes must be \(4,\), not \(5,\)"):
-        debiased_linear_cka(features, features, torch.zeros(5, dtype=torch.int64))

@@ -79,7 +79,7 @@ LAYOUTS = [contiguous, channels_last, frames_and_bins_swapped, every_second_bin]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.parametrize("batch", [1, 5])
 @pytest.mark.parametrize("sign", ["any", "positive"])
 def test_value_and_gradient_are_those_of_single_rows(layout: Layout, batch: int, sign: str) -> None:
     activation = values(batch, 6, 4, 5)
@@ -99,14 +99,6 @@ def test_value_and_gradient_are_those_of_single_rows(layout: Layout, batch: int,
             assert mean_absolute_cosine(given, frozen.to(dtype)).item() == found_mean.item()
 
 
-@pytest.mark.parametrize("layout", LAYOUTS[:2])
-@pytest.mark.parametrize("shift", [0.0, 1.0])
-def test_gradcheck(layout: Layout, shift: float) -> None:
-    activation = layout(values(3, 4, 2, 3, seed=4, shift=shift)).requires_grad_()
-    frozen = gram(values(3, 4, 2, 3, seed=5))
-    assert torch.autograd.gradcheck(lambda x: mean_absolute_cosine(x, frozen), activation)
-
-
 def test_dead_channels() -> None:
     activation = values(3, 5, 3, 4, dtype=torch.float32).relu()
     other = values(3, 5, 3, 4, seed=1).relu()
@@ -124,7 +116,7 @@ def test_dead_channels() -> None:
     assert not no_gradient.any()
 
 
-@pytest.mark.parametrize("scale", [1e-17, 1e-12, 1e-6, 1e6, 1e12])
+@pytest.mark.parametrize("scale", [1e-17, 1e-6, 1e12])
 def test_a_cosine_has_no_scale(scale: float) -> None:
     activation = values(3, 5, 3, 4, dtype=torch.float32).relu()
     other = values(3, 5, 3, 4, seed=1, dtype=torch.float32).relu()
@@ -148,24 +140,6 @@ def test_half_precision_is_computed_in_float32(layout: Layout, dtype: torch.dtyp
     assert found_mean.item() == pytest.approx(mean, rel=1e-6)
     assert found_gradient.dtype == dtype
     assert_close(found_gradient, gradient, 2 * torch.finfo(dtype).eps)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS[:2])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("batch", [2, 7, 8])
-def test_two_gram_matrices_per_example_in_all(
-    layout: Layout, dtype: torch.dtype, batch: int
-) -> None:
-    channels = 32
-    activation = layout(values(batch, channels, 2, 3, dtype=dtype)).requires_grad_()
-    frozen = gram(values(batch, channels, 2, 3, seed=1)).float()
-    with LiveMemory([activation, frozen], [channels]) as live:
-        torch.autograd.grad(mean_absolute_cosine(activation, frozen), activation)
-    own_matrices = batch * channels**2 * FLOAT_BYTES
-    assert 0 < live.peak_gram_bytes <= own_matrices
-    # besides: the gradient, its product with the factor, converted rows; ten numbers for each row
-    activation_sized = 3 * activation.numel() * FLOAT_BYTES
-    assert live.peak_bytes <= own_matrices + activation_sized + 10 * batch * channels * FLOAT_BYTES
 
 
 @pytest.mark.parametrize("batch", [7, 28])

@@ -2,30 +2,25 @@
 
 import json
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor, nn
 from torch.nn import functional
 
-from config.errors import UserError
 from training.models.registry import build_network
 from training.models.vgg import CONVOLUTION_INDICES, VGG16
 from training.similarity.layer_loss import aggregate, layer_loss
 from training.sweep import instance as instance_module
-from training.sweep.input_cache import InputCache
-from training.sweep.inputs import input_fingerprints
-from training.sweep.run_context import RunContext
 
 if TYPE_CHECKING:
     from tests.conftest import Examples, Suite
 
 SETS = {"train": "training_actors", "val": "validation_actors", "test": "test_actors"}
 METRICS = ("loss", "acc", "f1", "precision", "recall")
-CPU = torch.device("cpu")
 AGAINST_NOISE = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": 13}
 
 
@@ -65,18 +60,20 @@ def set_labels(examples: "Examples", fold: dict[str, Any], prefix: str) -> Any:
     return examples.target[rows_of(fold[SETS[prefix]])]
 
 
-def macro_metrics(labels: Any, predictions: Any) -> dict[str, float]:
-    """Accuracy and means over classes, counted one by one."""
-    rows = []
-    for name in sorted({*labels.tolist(), *predictions.tolist()}):
-        hits = sum(1 for a, b in zip(labels, predictions, strict=True) if a == b == name)
-        named, there = int((predictions == name).sum()), int((labels == name).sum())
-        precision, recall = hits / named if named else 0.0, hits / there if there else 0.0
-        total = precision + recall
-        rows.append((precision, recall, 2 * precision * recall / total if total else 0.0))
-    precision, recall, f1 = (sum(column) / len(rows) for column in zip(*rows, strict=True))
-    accuracy = sum(labels == predictions) / len(labels)
-    return {"acc": accuracy, "precision": precision, "recall": recall, "f1": f1}
+def load_frozen(suite: "Suite", name: str) -> VGG16:
+    frozen = VGG16(11, width=1 / 32).eval()
+    frozen.load_state_dict(torch.load(suite.extractors / name / "model.pt", weights_only=True))
+    return frozen
+
+
+def term_of(model: VGG16, frozen: VGG16, inputs: Tensor, layer: int) -> float:
+    """The similarity of a layer, as a mean over examples in batches of 10."""
+    total = 0.0
+    with torch.no_grad():
+        for batch in torch.split(inputs, 10):
+            current, other = (activation_of(each, batch, layer) for each in (model, frozen))
+            total += len(batch) * float(layer_loss(current, aggregate(other)))
+    return total / len(inputs)
 
 
 @pytest.fixture(scope="module")
@@ -118,25 +115,19 @@ def test_final_metrics_are_those_of_the_stored_best_weights(
     best = fold["best_epoch"]
     assert best == int(np.argmax(fold["val_acc_hist"])) < 2, "the last weights are not the best"
     model = stored_model(trained, 28)
-    frozen = VGG16(11, width=1 / 32).eval()
-    extractor = trained.extractors / "noisyspeech" / "model.pt"
-    frozen.load_state_dict(torch.load(extractor, weights_only=True))
+    frozen = load_frozen(trained, "noisyspeech")
     for prefix in SETS:
         inputs, labels = (of(bands, fold, prefix) for of in (set_inputs, set_labels))
         with torch.no_grad():
             logits = model(inputs)
             task_loss = float(functional.cross_entropy(logits, torch.from_numpy(labels)))
-            feature_loss = sum(
-                len(batch)
-                * float(
-                    layer_loss(
-                        activation_of(model, batch, 13), aggregate(activation_of(frozen, batch, 13))
-                    )
-                )
-                for batch in torch.split(inputs, 10)
-            ) / len(inputs)
-        metrics = macro_metrics(labels, logits.argmax(1).numpy())
-        for metric, value in metrics.items():
+        feature_loss = term_of(model, frozen, inputs, 13)
+        predictions = logits.argmax(1).numpy()
+        assert fold[f"{prefix}_acc"] == pytest.approx(np.mean(labels == predictions))
+        macro = precision_recall_fscore_support(
+            labels, predictions, average="macro", zero_division=0
+        )
+        for metric, value in zip(("precision", "recall", "f1"), macro, strict=False):
             assert fold[f"{prefix}_{metric}"] == pytest.approx(value), (prefix, metric)
         assert fold[f"{prefix}_task_loss"] == pytest.approx(task_loss, rel=1e-4)
         assert fold[f"{prefix}_feature_loss"] == pytest.approx(feature_loss, rel=1e-4)
@@ -145,16 +136,6 @@ def test_final_metrics_are_those_of_the_stored_best_weights(
     for name in ("loss", "task_loss", "feature_loss", "acc"):
         assert fold[f"val_{name}"] == pytest.approx(fold[f"val_{name}_hist"][best], rel=1e-6)
         assert fold[f"train_{name}"] == pytest.approx(fold[f"train_{name}_hist"][best], rel=1e-6)
-
-
-def test_the_twin_says_what_data_and_extractors_it_was_made_from(trained: "Suite") -> None:
-    twin = json.loads(trained.files(28).json_path.read_text())
-    extractor = json.loads((trained.extractors / "noisyspeech" / "extractor.json").read_text())
-    assert twin["inputs"] == {
-        "data": "data of tiny",
-        "extractor noisyspeech": extractor["weights_fingerprint"],
-    }
-    assert twin["inputs"] == input_fingerprints(trained.instance(28), InputCache())
 
 
 class Watched:
@@ -225,43 +206,18 @@ def test_several_frozen_networks_each_with_its_layers_and_weight(
     suite.write_matrices()
     suite.write_extractor("noisyspeech", seed=1)
     suite.write_extractor("speaker", seed=2)
-    suite.write_experiment(
-        28,
-        {
-            "anti_transfer": True,
-            "at_dataset": "noisyspeech, speaker",
-            "at_layer": "13; 9, 11",
-            "at_beta": "0.5; 2",
-        },
-    )
+    several = {"at_dataset": "noisyspeech, speaker", "at_layer": "13; 9, 11", "at_beta": "0.5; 2"}
+    suite.write_experiment(28, {"anti_transfer": True, **several})
     fold = suite.run(28)["0"]
-    terms = {
-        "noisyspeech_layer13": (1, 13, 0.5),
-        "speaker_layer9": (2, 9, 2.0),
-        "speaker_layer11": (2, 11, 2.0),
-    }
+    terms = [("noisyspeech", 13, 0.5), ("speaker", 9, 2.0), ("speaker", 11, 2.0)]
+    names = {f"{name}_layer{layer}_loss_hist" for name, layer, _ in terms}
     found = {key for key in fold if "_layer" in key}
-    assert found == {f"{p}_{term}_loss_hist" for p in ("train", "val") for term in terms}
+    assert found == {f"{prefix}_{name}" for prefix in ("train", "val") for name in names}
     model, inputs = stored_model(suite, 28), set_inputs(bands, fold, "val")
     total = 0.0
-    for term, (number, layer, beta) in terms.items():
-        frozen = VGG16(11, width=1 / 32).eval()
-        name = "noisyspeech" if number == 1 else "speaker"
-        path = suite.extractors / name / "model.pt"
-        frozen.load_state_dict(torch.load(path, weights_only=True))
-        with torch.no_grad():
-            value = sum(
-                len(batch)
-                * beta
-                * float(
-                    layer_loss(
-                        activation_of(model, batch, layer),
-                        aggregate(activation_of(frozen, batch, layer)),
-                    )
-                )
-                for batch in torch.split(inputs, 10)
-            ) / len(inputs)
-        stored = fold[f"val_{term}_loss_hist"][fold["best_epoch"]]
+    for name, layer, beta in terms:
+        value = beta * term_of(model, load_frozen(suite, name), inputs, layer)
+        stored = fold[f"val_{name}_layer{layer}_loss_hist"][fold["best_epoch"]]
         assert stored == pytest.approx(value, rel=1e-4)
         total += value
     assert fold["val_feature_loss"] == pytest.approx(total, rel=1e-4)
@@ -270,16 +226,16 @@ def test_several_frozen_networks_each_with_its_layers_and_weight(
 def test_folds_are_trained_one_after_the_other_and_summarised(suite: "Suite") -> None:
     suite.write_matrices()
     suite.write_experiment(5)
-    twin = suite.run(5, num_folds=3, num_epochs=1)
-    folds = [twin[str(number)] for number in range(3)]
-    assert "3" not in twin
+    result = suite.run(5, num_folds=3, num_epochs=1)
+    folds = [result[str(number)] for number in range(3)]
+    assert "3" not in result
     tests = [set(fold["test_actors"]) for fold in folds]
     assert all(not first & second for first in tests for second in tests if first is not second)
     for prefix, name in (("train", "training"), ("val", "validation"), ("test", "test")):
         for metric in METRICS:
             values = [fold[f"{prefix}_{metric}"] for fold in folds]
-            assert twin["summary"][name][f"mean_{metric}"] == pytest.approx(np.mean(values))
-            assert twin["summary"][name][f"{metric}_std"] == pytest.approx(np.std(values))
+            assert result["summary"][name][f"mean_{metric}"] == pytest.approx(np.mean(values))
+            assert result["summary"][name][f"{metric}_std"] == pytest.approx(np.std(values))
     weights = [stored_weights(suite, 5, fold=number) for number in range(3)]
     key = "classifier.6.weight"
     assert not torch.equal(weights[0][key], weights[1][key])
@@ -288,8 +244,8 @@ def test_folds_are_trained_one_after_the_other_and_summarised(suite: "Suite") ->
 def test_a_regression(suite: "Suite", loudness: "Examples") -> None:
     suite.write_matrices(examples=loudness)
     suite.write_experiment(40, task="regression", output_classes=1)
-    twin = suite.run(40)
-    fold = twin["0"]
+    result = suite.run(40)
+    fold = result["0"]
     expected = {f"{prefix}_{metric}" for prefix in SETS for metric in ("loss", "RMSE", "MAE")}
     assert expected <= set(fold)
     assert not {key for key in fold if "acc" in key or "chance" in key or "f1" in key}
@@ -303,7 +259,7 @@ def test_a_regression(suite: "Suite", loudness: "Examples") -> None:
         assert fold[f"{prefix}_MAE"] == pytest.approx(np.mean(np.abs(errors)), rel=1e-4)
     names = {f"mean_{metric}" for metric in ("loss", "RMSE", "MAE")}
     names |= {f"{metric}_std" for metric in ("loss", "RMSE", "MAE")}
-    assert set(twin["summary"]["test"]) == names
+    assert set(result["summary"]["test"]) == names
 
 
 def test_dual_anti_transfer_starts_from_the_best_run_of_another_experiment(
@@ -313,32 +269,23 @@ def test_dual_anti_transfer_starts_from_the_best_run_of_another_experiment(
     suite.write_extractor()
     suite.write_experiment(31, instances={"repeat": 2})
     suite.write_experiment(32, {**AGAINST_NOISE, "at_pretraining": "experiment 31"})
-    twins = [suite.run(31, number, num_epochs=1) for number in (1, 2)]
+    results = [suite.run(31, number, num_epochs=1) for number in (1, 2)]
     for number, accuracy in ((1, 0.2), (2, 0.9)):
-        twin = twins[number - 1]
-        twin["summary"]["validation"]["mean_acc"] = accuracy
-        suite.files(31, number).json_path.write_text(json.dumps(twin))
-    twin = suite.run(32, num_epochs=1)
+        result = results[number - 1]
+        result["summary"]["validation"]["mean_acc"] = accuracy
+        suite.files(31, number).json_path.write_text(json.dumps(result))
+    result = suite.run(32, num_epochs=1)
     best = stored_weights(suite, 31, number=2)["features.0.weight"]
     started = watched[-1].convolutions
     assert started is not None and torch.equal(started, best)
-    assert twin["parameters"]["kind"] == "dual_anti_transfer"
-    assert twin["inputs"]["experiment 31"] == twins[1]["fingerprint"]
-
-
-def test_data_with_other_classes_are_refused(suite: "Suite") -> None:
-    suite.write_matrices()
-    suite.write_experiment(5, output_classes=4)
-    with pytest.raises(
-        UserError, match="tiny_spectrum_fast: holds 3 classes, the experiment's output_classes is 4"
-    ):
-        suite.run(5)
+    assert result["parameters"]["kind"] == "dual_anti_transfer"
+    assert result["inputs"]["experiment 31"] == results[1]["fingerprint"]
 
 
 def test_an_interrupted_second_run_does_not_pass_for_the_first(
     suite: "Suite", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """New weights must never lie beside a twin that calls the old ones finished."""
+    """New weights must never lie beside a result file that calls the old ones finished."""
     suite.write_matrices()
     suite.write_experiment(5)
     suite.run(5, num_epochs=1)
@@ -353,44 +300,10 @@ def test_an_interrupted_second_run_does_not_pass_for_the_first(
     assert not suite.files(5).json_path.exists()
 
 
-def test_instances_share_the_sets_of_a_fold_but_not_those_of_another(suite: "Suite") -> None:
-    suite.write_matrices()
-    context = RunContext(CPU)
-    matrices = context.inputs.matrices(suite.matrices, "tiny_spectrum_fast")
-    assert context.inputs.matrices(suite.matrices, "tiny_spectrum_fast") is matrices
-    split = matrices.folds((0.7, 0.2, 0.1), 1)[0]
-    fold = context.fold(matrices, split)
-    assert context.fold(matrices, split) is fold
-    turned = type(split)(split.train, split.test, split.validation)
-    other = context.fold(matrices, turned)
-    assert [len(other.sets[name]) for name in ("training", "validation", "test")] == [42, 6, 12]
-
-
-def test_an_extractor_is_read_once_for_a_sweep(suite: "Suite") -> None:
-    suite.write_extractor()
-    suite.write_experiment(28, AGAINST_NOISE, {"repeat": 2})
-    context = RunContext(CPU)
-    settings = suite.instance(28).settings
-    first = context.extractor(settings, "noisyspeech", keeps_classifier=False)
-    assert context.extractor(suite.instance(28, 2).settings, "noisyspeech", False) is first
-    whole = context.extractor(settings, "noisyspeech", keeps_classifier=True)
-    assert len(list(whole.parameters())) > len(list(first.parameters()))
-
-
-@pytest.mark.parametrize("aggregation", ["gram", "pairwise"])
-def test_half_precision(suite: "Suite", aggregation: str) -> None:
+def test_half_precision(suite: "Suite") -> None:
     suite.write_matrices()
     suite.write_extractor()
-    suite.write_experiment(28, {**AGAINST_NOISE, "at_aggregation": aggregation})
-    twin = suite.run(28, num_epochs=1, precision="bf16")
-    assert twin["0"]["numeric_precision"] == "bf16"
+    suite.write_experiment(28, AGAINST_NOISE)
+    result = suite.run(28, num_epochs=1, precision="bf16")
+    assert result["0"]["numeric_precision"] == "bf16"
     assert {value.dtype for value in stored_weights(suite, 28).values()} == {torch.float32}
-
-
-@pytest.mark.skipif(find_spec("wandb") is not None, reason="wandb is installed")
-@pytest.mark.filterwarnings("ignore:.*no supported trackers are currently installed")
-def test_an_unknown_tracker_package_is_an_error_of_one_line(suite: "Suite") -> None:
-    suite.write_matrices()
-    suite.write_experiment(5)
-    with pytest.raises(UserError, match=r"tracker = wandb: .*pip install wandb"):
-        suite.run(5, tracker="wandb")

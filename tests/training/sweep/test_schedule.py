@@ -2,11 +2,9 @@
 
 import json
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-import openpyxl
 import pytest
 
 import training.sweep.schedule
@@ -19,7 +17,6 @@ from tests.training.sweep.commands import (
     write_three,
 )
 from training.results.loading import ResultReader
-from training.results.spreadsheet import update_spreadsheet
 from training.sweep import instance as instance_module
 from training.sweep.execute import RunResult, RunTask
 from training.sweep.launchers import Launcher
@@ -111,31 +108,6 @@ def test_a_failure_is_said_once_and_the_others_go_on(
     ]
 
 
-def test_a_run_of_another_process_is_tried_again(
-    runs: list[Run], capsys: pytest.CaptureFixture[str]
-) -> None:
-    busy = RunResult(is_busy=True)
-    fake = Fake(1, {"1.1": [busy, busy, busy]})
-    assert swept(runs, fake) == 0
-    assert sorted(fake.begun) == ["1.1"] * 4 + ["1.2", "2.1"]
-    assert capsys.readouterr().out.count("another process is running it") == 1
-
-
-def test_results_that_take_turns_are_replaced_only_once(
-    runs: list[Run], trained: list[str]
-) -> None:
-    """Two managers with --overwrite: what the other has made since is left as it is."""
-    run_here(runs)
-    trained.clear()
-    with locked(runs[0].files.lock):
-        thread = threading.Thread(target=run_here, args=(runs, True))
-        thread.start()
-        wait_for(lambda: bool(trained))
-        leave_result(runs[0].files, "{} ")  # the other process has overwritten it
-    thread.join(60)
-    assert trained == [runs[1].files.stem, runs[2].files.stem]
-
-
 def test_what_another_process_gave_up_is_taken_over(runs: list[Run], trained: list[str]) -> None:
     with locked(runs[0].files.lock):
         thread = threading.Thread(target=run_here, args=(runs,))
@@ -146,16 +118,6 @@ def test_what_another_process_gave_up_is_taken_over(runs: list[Run], trained: li
     assert trained[-1] == runs[2].files.stem
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    """A minute at most."""
-    waiting = threading.Event()
-    for _ in range(6000):
-        if condition():
-            return
-        waiting.wait(0.01)
-    raise AssertionError
-
-
 def test_two_managers_share_a_sweep(suite: "Suite") -> None:
     write_three(suite)
     with command(suite, "[1,2]", "-1") as first, command(suite, "[1,2]", "-1") as second:
@@ -164,29 +126,3 @@ def test_two_managers_share_a_sweep(suite: "Suite") -> None:
         by_others = (first.text + second.text).count("(by another process)")
     assert len(both) - by_others == 3
     assert_as_run_in_order(suite)
-
-
-def test_a_result_that_comes_while_a_spreadsheet_is_written_stands_in_the_last(
-    suite: "Suite", monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Spreadsheets are written now and then, and whole in the end, also after an interruption."""
-    suite.write_matrices()
-    suite.write_experiment(1, {"num_epochs": 1}, {"repeat": 4})
-    train, written = instance_module.run_instance, []
-
-    def interrupted(instance: Any, *others: Any) -> Any:
-        if instance.number == 4:
-            raise KeyboardInterrupt
-        return train(instance, *others)
-
-    def noting(*arguments: Any) -> None:
-        written.append(arguments)
-        update_spreadsheet(*arguments)
-
-    monkeypatch.setattr(instance_module, "run_instance", interrupted)
-    monkeypatch.setattr(training.sweep.schedule, "update_spreadsheet", noting)
-    with pytest.raises(KeyboardInterrupt):
-        run_here(runs_of(suite))
-    sheet = openpyxl.load_workbook(suite.files(1).spreadsheet).worksheets[0]
-    assert [cell.value for cell in sheet["A"][4:]] == [1, 2, 3]
-    assert len(written) == 2

@@ -38,14 +38,3 @@ def test_runs_one_of_which_fails_and_one_starts_from_others(suite: "Suite") -> N
         loss = expected["0"]["train_loss_hist"][0]
         assert found["0"]["train_loss_hist"][0] == pytest.approx(loss, rel=0.1)
         assert run.files.spreadsheet.exists()
-    with command(suite, "[1,3]", "-1", start=TORCHRUN) as again:
-        assert again.code() == 0, again.text
-        assert again.text.count("2 of 2 instances are finished, 0 to run") == 1
-
-
-def test_what_cannot_be_launched_together_is_refused(suite: "Suite") -> None:
-    suite.write_matrices()
-    suite.write_experiment(1)
-    with command(suite, "[1]", "-1", "--launcher", "ray", start=TORCHRUN) as together:
-        assert together.code() != 0
-        assert "error: [cluster] launcher = ray: runs that several" in together.text
