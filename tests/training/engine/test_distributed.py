@@ -33,7 +33,7 @@ TRAINING = {
     "at_layer": 3,
     "gradient_reversal_label": "class_name",
     "gradient_reversal_layer": 2,
-    "num_epochs": 5,
+    "num_epochs": 3,
 }
 
 

@@ -2,17 +2,12 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from config.errors import UserError
-from config.text import PROJECT_FOLDER
 from training import invariance
 from training.probing import analysis as invariance_analysis
 from training.probing.files import invariance_path
@@ -118,9 +113,6 @@ def test_a_file_holds_what_the_report_reads(trained: "Suite") -> None:
     for layer in found["layers"]:
         assert layer["activation_norm"] > 0
         assert set(layer["frozen"]) == {"noisyspeech", "random"}
-        for probe in layer["probes"].values():
-            assert 0 <= probe["accuracy"] <= 1
-            assert 0 <= probe["shuffled"] <= 1
 
 
 def test_what_is_in_the_input_is_found_and_what_is_not_is_not(trained: "Suite") -> None:
@@ -214,25 +206,16 @@ def test_what_cannot_be_analysed_is_skipped_and_the_others_go_on(
     assert not invariance_path(copy.files(1)).exists()
 
 
-def test_other_data_other_networks_and_another_width_are_noticed(
+def test_other_data_and_other_networks_are_noticed(
     copy: "Suite", capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy.write_extractor(seed=5)
     assert analyse(copy, "[1,2]", "-1") == 1
     assert "was trained with another network noisyspeech; run it again" in capsys.readouterr().err
-    shutil.rmtree(copy.extractors / "noisyspeech")
-    assert analyse(copy, "[1,2]", "-1") == 1
-    assert "no comparison with noisyspeech: " in capsys.readouterr().err
-    assert content(copy, 2)["layers"][0]["frozen"].keys() == {"noisyspeech", "random"}
-    assert analyse(copy, "[1]", "-1", "--set", "width=0.0625") == 1
-    assert "width = 0.03125, asked for is 0.0625" in capsys.readouterr().err
     path = copy.matrices / "tiny_spectrum_fast_info.json"
     path.write_text(path.read_text().replace("data of tiny", "other data"))
     assert analyse(copy, "[1]", "-1") == 1
     assert "another version of tiny_spectrum_fast; run it again: " in capsys.readouterr().err
-    path.unlink()
-    assert analyse(copy, "[1]", "-1") == 1
-    assert "holds no complete matrices" in capsys.readouterr().err
 
 
 def test_any_column_can_be_asked_for(copy: "Suite") -> None:
@@ -244,22 +227,8 @@ def test_any_column_can_be_asked_for(copy: "Suite") -> None:
     assert "all examples of the test set have the same value" in found["left_out_labels"]["same"]
 
 
-def test_errors_of_the_command_line(trained: "Suite") -> None:
-    for words, message in (
-        (["[1]"], "no GPU given"),
-        (["-1"], "must be"),
-        (["[9]", "-1"], "no experiment or family 9"),
-        (["[1]", "-1", "2"], "its last instance is 1, there is no 2"),
-        (["[1]", "99"], "GPU 99"),
-        (["[1]", "-1", "--labels", "nose_type"], "tiny_spectrum_fast has no such column; it has"),
-        (["[2]", "-1", "2", "2"], r"none of the 1 instances is finished; python .* \[2\]"),
-    ):
-        with pytest.raises(UserError, match=message):
-            analyse(trained, *words)
-
-
-def test_folds_are_averaged_and_old_matrices_and_regressions_serve(
-    suite: "Suite", loudness: "Examples", capsys: pytest.CaptureFixture[str]
+def test_folds_are_averaged_and_matrices_without_labels_serve(
+    suite: "Suite", capsys: pytest.CaptureFixture[str]
 ) -> None:
     suite.write_matrices()
     suite.write_experiment(4, {"num_folds": 2})
@@ -271,30 +240,3 @@ def test_folds_are_averaged_and_old_matrices_and_regressions_serve(
     assert found["num_examples"] == sum(result[fold]["test_examples"] for fold in "01") == 60
     assert list(found["labels"]) == ["class_name"]
     assert found["labels"]["class_name"]["grouped_by"] == "group"
-
-    suite.write_matrices(examples=loudness, num_classes=5)
-    suite.write_experiment(5, output_classes=1, task="regression")
-    suite.run(5, **SPLIT)
-    assert analyse(suite, "[5]", "-1") == 0
-    assert content(suite, 5)["labels"] == {}
-    assert content(suite, 5)["layers"][3]["activation_norm"] > 0
-
-
-def test_as_a_script_it_loads_no_audio_library(trained: "Suite") -> None:
-    words = ["[1]", "-1", *trained.arguments, *OPTIONS]
-    code = (
-        "import runpy, sys\n"
-        f"sys.argv = ['invariance.py', *{words!r}]\n"
-        "try:\n"
-        f"    runpy.run_path({str(Path(invariance.__file__))!r}, run_name='__main__')\n"
-        "except SystemExit as stop:\n"
-        "    print('EXIT', stop.code, {'librosa', 'essentia', 'matplotlib'} & set(sys.modules))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=PROJECT_FOLDER,
-        check=False,
-    )
-    assert done.stdout.splitlines()[-1] == "EXIT 0 set()", done.stderr
