@@ -5,7 +5,7 @@ Figures are drawn without pyplot, so no window system is touched unless --show a
 
 import argparse
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,12 @@ def add_notes(figure: Figure, notes: Iterable[str]) -> None:
     figure.supxlabel(text, fontsize=NOTE_SIZE, color="#444444", x=0.01, horizontalalignment="left")
 
 
+def add_legend(figure: Figure, panel: Axes) -> None:
+    """Draw one legend below all panels, made of what one of them shows."""
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+
+
 def draw_zero_line(panel: Axes) -> None:
     """Draw the line that improvements are measured from."""
     panel.axhline(0, color=BLACK, linewidth=0.9, zorder=1.5)
@@ -124,16 +130,20 @@ def write_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def finish(figures: Mapping[str, Figure], folder: Path, show: bool) -> None:
-    """Write the figures; if asked to, open a window for each and wait until all are closed."""
-    write_figures(figures, folder)
-    if not show:
-        return
+def show_figures(figures: Sequence[Figure]) -> None:
+    """Open a window for each figure and wait until all are closed."""
     import matplotlib.pyplot as plt
 
     if matplotlib.get_backend().lower() == "agg":
         print("--show: no window can be opened here; the figures are in the files above")
         return
-    for figure in figures.values():
+    for figure in figures:
         plt.figure(figure)
     plt.show()
+
+
+def finish(figures: Mapping[str, Figure], folder: Path, show: bool) -> None:
+    """Write the figures, then show them if asked to."""
+    write_figures(figures, folder)
+    if show:
+        show_figures(list(figures.values()))

@@ -20,6 +20,7 @@ from plotting.drawing import (
     GREY,
     SET_COLOURS,
     SET_MARKERS,
+    add_legend,
     figure_parser,
     figure_style,
     finish,
@@ -51,8 +52,7 @@ def draw_history(history: FoldResult, title: str) -> Figure:
             _draw_curves(panel, history, kind)
         _mark_best_epoch(panel, history)
         _label(panel, history, kind)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    add_legend(figure, panels[0])
     figure.suptitle(title, fontsize=10)
     return figure
 

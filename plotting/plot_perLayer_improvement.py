@@ -1,20 +1,30 @@
-"""Draws the paper's figures of what anti-transfer changes in accuracy, by convolution.
+"""Draws what anti-transfer changes in accuracy, by the convolution that it is applied to.
 
-The same of your own results, with intervals, is in the report: plotting/report.py.
+Without arguments it draws the paper's three figures; with --experiment and --baseline, the user's
+own results.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from config.command_line import run_command, settings_from
+from config.errors import UserError
 from config.settings import NUM_CONVOLUTIONS
+from config.text import display_path
 from plotting.drawing import (
+    GREY,
     ORANGE,
     PURPLE,
     SET_COLOURS,
     SET_MARKERS,
+    add_legend,
     add_notes,
     draw_zero_line,
     figure_parser,
@@ -28,6 +38,7 @@ from plotting.published import (
     mean_per_layer_improvement,
     per_layer_improvement,
 )
+from training.results.loading import SUMMARY_KEYS, Result, load_results, shorten
 
 FIGURE_NAME = "perLayer_improvement"
 PUBLISHED_SETS = ("train", "test")
@@ -48,6 +59,31 @@ PUBLISHED_NOTE = (
     "which no training changes: its points show how far a run lies from the baseline's mean where "
     "the similarity term does nothing."
 )
+
+
+@dataclass(frozen=True)
+class LayerImprovement:
+    """Improvement of one set's accuracy over the baseline's mean, in percentage points.
+
+    Attributes:
+        by_layer: of each repetition, by layer.
+        baseline_std: standard deviation (n - 1) of the baseline's repetitions; None of one only.
+    """
+
+    by_layer: dict[int, list[float]]
+    baseline_std: float | None
+
+
+def layer_improvement(
+    experiment: Sequence[Result], baseline: Sequence[Result], set_name: str
+) -> LayerImprovement:
+    """Compare an experiment with its baseline on the train, validation or test set."""
+    accuracies = [result.value(set_name) for result in baseline]
+    by_layer: dict[int, list[float]] = {}
+    for result in experiment:
+        improvement = result.value(set_name) - fmean(accuracies)
+        by_layer.setdefault(convolution_of(result), []).append(improvement)
+    return LayerImprovement(by_layer, stdev(accuracies) if len(accuracies) > 1 else None)
 
 
 def draw_published_split(published: dict[str, Any], split: str, title: str) -> Figure:
@@ -89,6 +125,42 @@ def _finish_published(figure: Figure, title: str) -> Figure:
     return figure
 
 
+def draw_own(improvements: Mapping[str, LayerImprovement], title: str, tap: str | None) -> Figure:
+    """Draw a panel for each set: improvement by layer, the baseline's own spread behind it."""
+    figure, panels = new_figure(9.6, 3.4, columns=len(improvements), share_y=True)
+    for panel, (set_name, improvement) in zip(panels, improvements.items(), strict=True):
+        _draw_own_panel(panel, improvement)
+        panel.set_title(f"{set_name.capitalize()} set")
+        label_layers(panel, tap)
+    panels[0].set_ylabel(IMPROVEMENT_LABEL)
+    add_legend(figure, panels[0])
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _draw_own_panel(panel: Axes, improvement: LayerImprovement) -> None:
+    draw_zero_line(panel)
+    spread = improvement.baseline_std
+    if spread is not None:
+        label = "baseline: mean ± standard deviation"
+        panel.axhspan(-spread, spread, color=GREY, alpha=0.25, linewidth=0, zorder=1, label=label)
+    by_layer = improvement.by_layer
+    has_spread = any(len(values) > 1 for values in by_layer.values())
+    panel.errorbar(
+        LAYERS,
+        [fmean(by_layer.get(layer, [math.nan])) for layer in LAYERS],
+        yerr=[_deviation(by_layer.get(layer, [])) for layer in LAYERS],
+        color=SET_COLOURS["train"],
+        marker=SET_MARKERS["train"],
+        capsize=2.5,
+        label=f"anti-transfer: mean{' ± standard deviation' if has_spread else ''}",
+    )
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return stdev(values) if len(values) > 1 else math.nan
+
+
 def published_figures() -> dict[str, Figure]:
     """Draw the paper's three figures; return them by their names."""
     published = load_published()
@@ -99,12 +171,89 @@ def published_figures() -> dict[str, Figure]:
     return figures | {f"{FIGURE_NAME}_mean": draw_published_mean(published)}
 
 
+def own_figures(results_folder: Path, experiment: int, baseline: int) -> dict[str, Figure]:
+    """Draw one figure; return it by its name. A line is printed if layers are missing.
+
+    Raises:
+        UserError: one of the experiments has no results, or theirs cannot be compared.
+    """
+    results = _finished(results_folder, experiment)
+    baseline_results = _finished(results_folder, baseline)
+    _check_alike([*results, *baseline_results])
+    improvements = {
+        set_name: layer_improvement(results, baseline_results, set_name)
+        for set_name in SUMMARY_KEYS
+    }
+    missing = [layer for layer in LAYERS if layer not in improvements["test"].by_layer]
+    if missing:
+        layers = ", ".join(map(str, missing))
+        print(f"experiment {experiment}: no result yet of layer {layers}; the others are drawn")
+    parameters = results[0].parameters.model_dump()
+    title = f"{parameters['dataset']}: experiment {experiment} against its baseline, experiment"
+    figure = draw_own(improvements, f"{title} {baseline}", parameters.get("at_tap"))
+    return {f"{FIGURE_NAME}_exp{experiment}_baseline{baseline}": figure}
+
+
+def _finished(results_folder: Path, experiment: int) -> list[Result]:
+    results = load_results(results_folder, experiment)
+    if not results:
+        folder = results_folder / f"experiment_{experiment}" / "results"
+        raise UserError(
+            f"{display_path(folder)}: no results of experiment {experiment}; "
+            f"run: python experiments_manager.py [{experiment}] 0"
+        )
+    return results
+
+
+def _check_alike(results: Sequence[Result]) -> None:
+    """Refuse results of which some are of other data than the first, or no classification."""
+    first = results[0]
+    for result in results:
+        for key in ("dataset", "features_type", "task"):
+            expected, value = getattr(first.parameters, key), getattr(result.parameters, key)
+            if value != expected:
+                raise UserError(
+                    f"{result.stem}: parameters.{key}: is {value!r}, but {expected!r} in "
+                    f"{first.stem}: an experiment and its baseline need the same {key}"
+                )
+    if first.metric.key != "acc":
+        raise UserError(f"{first.stem}: this figure needs classification results")
+
+
+def convolution_of(result: Result) -> int:
+    """Return the convolution (1-13) that an instance applied anti-transfer to.
+
+    Raises:
+        UserError: it applied it to none, or to several.
+    """
+    value = str(result.parameters.model_dump().get("at_layer", ""))
+    if value not in map(str, LAYERS):
+        raise UserError(
+            f"{result.stem}: parameters.at_layer: is {shorten(value)!r}, must be one convolution, "
+            f"1-{NUM_CONVOLUTIONS}: this figure needs one anti-transfer layer in each instance"
+        )
+    return int(value)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draw and write the figures."""
-    parser = figure_parser("Draw the improvement of accuracy by anti-transfer layer, as published.")
+    parser = figure_parser("Draw the improvement of accuracy by anti-transfer layer.")
+    parser.add_argument(
+        "--experiment", type=int, metavar="ID", help="an anti-transfer experiment of your own"
+    )
+    parser.add_argument(
+        "--baseline", type=int, metavar="ID", help="its baseline on the same dataset"
+    )
     parsed = parser.parse_args(arguments)
+    if (parsed.experiment is None) != (parsed.baseline is None):
+        raise UserError("--experiment ID and --baseline ID: one needs the other")
+    results = settings_from(parsed).results
     with figure_style():
-        finish(published_figures(), settings_from(parsed).results.figures_folder, parsed.show)
+        if parsed.experiment is None:
+            figures = published_figures()
+        else:
+            figures = own_figures(results.results_folder, parsed.experiment, parsed.baseline)
+        finish(figures, results.figures_folder, parsed.show)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ DOWNLOADER = "preprocessing/get_corpus.py"
 MINIATURES = "preprocessing/make_miniature_corpora.py"
 LIBRISPEECH = "preprocessing/preprocessing_LIBRISPEECH.py"
 LOSS_EPOCHS = "plotting/plot_loss_epochs.py"
+PER_LAYER = "plotting/plot_perLayer_improvement.py"
 PRETRAINING = "pretraining/pretrain_vgg_nsynth.py"
 INVARIANCE, REPORT = "training/invariance.py", "plotting/report.py"
 SCRIPTS = sorted(
@@ -68,6 +69,8 @@ TABLE: list[tuple[list[str], list[str], str]] = [
     ([LOSS_EPOCHS], ["missing.json"], "missing.json"),
     ([LOSS_EPOCHS], ["text.json"], "text.json"),
     ([LOSS_EPOCHS], ["result.npy"], "result.npy"),
+    ([PER_LAYER], ["--experiment", "1"], "--baseline"),
+    ([PER_LAYER], ["--experiment", "1", "--baseline", "2"], "experiment 1"),
     ([LIBRISPEECH], ["a_folder", "there", "x"], "num_classes"),
     ([LIBRISPEECH], ["{room}/a_file"], "a_file"),
 ]

@@ -1,17 +1,82 @@
-"""The paper's figures of improvements by layer, against values worked by hand."""
+"""Improvements by layer, worked by hand, and the figures that show them."""
 
+import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.axes import Axes
 
+from config.errors import UserError
 from plotting.plot_perLayer_improvement import (
+    draw_own,
     draw_published_split,
+    layer_improvement,
+    main,
     published_figures,
 )
 from plotting.published import load_published
+from tests.synthetic_results import AGAINST_NOISE, make_result, write_result
+from training.results.loading import load_results
 
 CurvesOf = Callable[[Axes], list[tuple[list[float], list[float]]]]
+
+
+def write(
+    folder: Path, experiment: int, seed: int, accuracies: tuple[float, float, float], **given: Any
+) -> None:
+    train, validation, test = accuracies
+    content = make_result(test, seed, experiment, validation=validation, train=train, **given)
+    write_result(folder, content)
+
+
+@pytest.fixture
+def own_results(tmp_path: Path) -> Path:
+    """A baseline with three repetitions; layer 2 with two repetitions, layer 13 with one."""
+    folder = tmp_path / "results"
+    write(folder, 5, 0, (0.80, 0.60, 0.50))
+    write(folder, 5, 1, (0.90, 0.70, 0.60))
+    write(folder, 5, 2, (0.85, 0.65, 0.70))
+    write(folder, 28, 0, (0.90, 0.70, 0.62), **AGAINST_NOISE, at_layer=2)
+    write(folder, 28, 1, (0.80, 0.60, 0.66), **AGAINST_NOISE, at_layer=2)
+    write(folder, 28, 10, (0.70, 0.50, 0.55), **AGAINST_NOISE, at_layer=13)
+    return folder
+
+
+def test_improvement_is_over_the_baselines_mean(own_results: Path) -> None:
+    experiment = load_results(own_results, 28)
+    baseline = load_results(own_results, 5)
+    test = layer_improvement(experiment, baseline, "test")
+    assert test.by_layer == {2: pytest.approx([2.0, 6.0]), 13: pytest.approx([-5.0])}
+    assert test.baseline_std == pytest.approx(10.0)
+    train = layer_improvement(experiment, baseline, "train")
+    assert train.by_layer == {2: pytest.approx([5.0, -5.0]), 13: pytest.approx([-15.0])}
+
+
+def test_own_figure_leaves_a_gap_where_a_layer_is_missing(
+    own_results: Path, curves_of: CurvesOf
+) -> None:
+    improvement = layer_improvement(
+        load_results(own_results, 28), load_results(own_results, 5), "test"
+    )
+    (panel,) = draw_own({"test": improvement}, "title", "output").axes
+    layers, values = curves_of(panel)[0]
+    assert layers == list(range(1, 14))
+    shown = {layer: y for layer, y in zip(layers, values, strict=True) if not math.isnan(y)}
+    assert shown == pytest.approx({2: 4.0, 13: -5.0})
+
+
+def test_own_figure_is_written_and_missing_layers_are_named_in_one_line(
+    own_results: Path,
+    folders: list[str],
+    figure_names: Callable[[], set[str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main(["--experiment", "28", "--baseline", "5", *folders])
+    assert figure_names() == {"perLayer_improvement_exp28_baseline5"}
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "no result yet" in line]
+    assert "1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12;" in line
 
 
 def test_published_curves_are_drawn_for_both_sets_and_networks(curves_of: CurvesOf) -> None:
@@ -37,3 +102,35 @@ def test_paper_has_three_figures_and_the_last_shows_the_means(curves_of: CurvesO
     first = (72.5185185 + 72.9688850 + 69.6694470 + 64.7147796) / 4 - (69.05 + 67.8) / 2
     ninth = (64.8397436 + 62.0155039 + 63.974359 + 55.7692308) / 4 - (63.7 + 57.2) / 2
     assert (train[0], test[8]) == pytest.approx((first, ninth), abs=1e-6)
+
+
+def test_missing_experiment_names_its_folder_and_the_command(
+    own_results: Path, folders: list[str]
+) -> None:
+    with pytest.raises(UserError) as error:
+        main(["--experiment", "29", "--baseline", "5", *folders])
+    assert str(own_results / "experiment_29" / "results") in str(error.value)
+    assert "python experiments_manager.py [29] 0" in str(error.value)
+
+
+def test_experiment_and_baseline_need_each_other_and_the_same_data(
+    own_results: Path, folders: list[str]
+) -> None:
+    with pytest.raises(UserError, match="one needs the other"):
+        main(["--experiment", "28", *folders])
+    write(own_results, 6, 0, (0.8, 0.6, 0.5), dataset="gsc_noisy_randsplit")
+    with pytest.raises(UserError, match="need the same dataset"):
+        main(["--experiment", "28", "--baseline", "6", *folders])
+    write(own_results, 7, 0, (0.8, 0.6, 0.5), features_type="mfcc")
+    with pytest.raises(UserError, match="need the same features_type"):
+        main(["--experiment", "28", "--baseline", "7", *folders])
+    write(own_results, 8, 0, (0.8, 0.6, 0.5), task="regression")
+    with pytest.raises(UserError, match="need the same task"):
+        main(["--experiment", "28", "--baseline", "8", *folders])
+
+
+@pytest.mark.parametrize("layer", ["", None, "3, 5", 14])
+def test_layer_must_be_one_convolution(own_results: Path, folders: list[str], layer: Any) -> None:
+    write(own_results, 29, 0, (0.8, 0.6, 0.5), **AGAINST_NOISE, at_layer=layer)
+    with pytest.raises(UserError, match=r"exp29_run1: parameters\.at_layer: is .*must be one"):
+        main(["--experiment", "29", "--baseline", "5", *folders])
