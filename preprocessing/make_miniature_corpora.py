@@ -24,22 +24,20 @@ from preprocessing.miniature import good_sounds
 from preprocessing.miniature.folders import Content, make_corpus_folder
 from preprocessing.miniature.good_sounds import make_good_sounds
 from preprocessing.miniature.iemocap import make_iemocap
-from preprocessing.miniature.librispeech import WORDS, make_librispeech
+from preprocessing.miniature.librispeech import make_librispeech
 from preprocessing.miniature.noises import make_ms_snsd
 from preprocessing.miniature.nsynth import make_nsynth
 from preprocessing.miniature.sounds import SAMPLE_RATE
-from preprocessing.miniature.speech import distinct_variants
 from preprocessing.miniature.speech_commands import make_speech_commands
 
 
 @dataclass(frozen=True)
 class Size:
-    """A number that a corpus is made from: by default, with --tiny, at most, and what it counts."""
+    """A number that a corpus is made from: by default, with --tiny, and what it counts."""
 
     default: int
     tiny: int
     meaning: str
-    most: int = 100_000
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class MiniatureCorpus:
         title: the real corpus whose layout it has.
         key: the key of [preprocessing] that names its folder.
         make: yields its files: `make(seed=..., **sizes)`; see `make_corpus_folder`.
-        sizes: what else `make` takes, by name; each is an option of the command line.
+        sizes: what else `make` takes, by name.
         sample_rate: in Hz.
     """
 
@@ -68,7 +66,7 @@ CORPORA = {
         make_speech_commands,
         {
             "clips_per_word": Size(90, 4, "clips of each spoken digit"),
-            "num_voices": Size(60, 4, "voices that speak the digits", len(distinct_variants())),
+            "num_voices": Size(60, 4, "voices that speak the digits"),
         },
     ),
     "noisyspeech": MiniatureCorpus(
@@ -99,7 +97,7 @@ CORPORA = {
         make_librispeech,
         {
             "repetitions_per_word": Size(12, 3, "times that training speakers say each word"),
-            "num_words": Size(20, 20, "words, as num_classes_librispeech says", len(WORDS)),
+            "num_words": Size(20, 20, "words, as num_classes_librispeech says"),
         },
     ),
     "nsynth": MiniatureCorpus(
@@ -116,11 +114,10 @@ def main() -> None:
     arguments = _parser().parse_args()
     settings = settings_from(arguments, PREPARATION_SECTIONS)
     for name, folder in _folders(arguments.corpora, settings).items():
-        sizes = {}
-        for size_name, size in CORPORA[name].sizes.items():
-            given: int | None = getattr(arguments, size_name)
-            default = size.tiny if arguments.tiny else size.default
-            sizes[size_name] = default if given is None else given
+        sizes = {
+            size_name: size.tiny if arguments.tiny else size.default
+            for size_name, size in CORPORA[name].sizes.items()
+        }
         make_corpus(name, folder, settings.preprocessing.seed, sizes)
 
 
@@ -171,14 +168,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tiny", action="store_true", help="a few clips of each class, to try the scripts with"
     )
-    for corpus in CORPORA.values():
-        for name, size in corpus.sizes.items():
-            parser.add_argument(
-                f"--{name.replace('_', '-')}",
-                type=_count_to(size.most),
-                metavar="N",
-                help=f"{size.meaning} (default: {size.default}, with --tiny {size.tiny})",
-            )
     return parser
 
 
@@ -186,17 +175,6 @@ def _corpus_name(text: str) -> str:
     if text not in CORPORA:
         raise argparse.ArgumentTypeError(f"must be one of {', '.join(CORPORA)}")
     return text
-
-
-def _count_to(most: int) -> Callable[[str], int]:
-    """Return what reads a number of an option, and refuses more than `most`."""
-
-    def count(text: str) -> int:
-        if not text.isdecimal() or not 1 <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"must be 1 to {most}, is {text}")
-        return int(text)
-
-    return count
 
 
 if __name__ == "__main__":

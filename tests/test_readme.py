@@ -27,7 +27,7 @@ items_per_class = 3
 total_hours = 0.25
 workers = 1
 [pretraining]
-num_classes_librispeech = {num_words}
+num_classes_librispeech = 20
 extractor_num_epochs = 1
 [training_defaults]
 width = 0.03125
@@ -37,7 +37,6 @@ results_folder = {folder}/results
 figures_folder = {folder}/figures
 pretraining_folder = {folder}/pretraining_vgg
 """
-NUM_WORDS = 20
 
 
 def readme_commands() -> list[list[str]]:
@@ -71,10 +70,9 @@ def on_this_machine(words: list[str], folder: Path) -> list[str]:
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     config = tmp_path / "tiny.ini"
-    config.write_text(TINY.format(folder=tmp_path, num_words=NUM_WORDS))
+    config.write_text(TINY.format(folder=tmp_path))
     monkeypatch.setenv(CONFIG_VARIABLE, str(config))
-    make = ["preprocessing/make_miniature_corpora.py", "--tiny", "--num-words", str(NUM_WORDS)]
-    run(make, monkeypatch)
+    run(["preprocessing/make_miniature_corpora.py", "--tiny"], monkeypatch)
     return tmp_path
 
 

@@ -20,7 +20,7 @@ from preprocessing import make_miniature_corpora
 from preprocessing.corpora import goodsounds, gsc, iemocap, librispeech, noisyspeech, nsynth
 from preprocessing.make_miniature_corpora import CORPORA, make_corpus
 from preprocessing.miniature.folders import MARKER, Content, make_corpus_folder
-from preprocessing.miniature.speech import Voice, distinct_variants, speak
+from preprocessing.miniature.speech import Voice, speak
 from preprocessing.pipeline.dataset import Dataset
 
 WORDS = ["river", "father", "winter", "garden", "horse"]
@@ -251,11 +251,11 @@ def test_the_command_fills_the_folders_of_the_settings(
         f"[preprocessing]\nseed = 4\ninput_gsc_raw_folder = {tmp_path}/gsc\n"
         f"input_nsynth_folder = {tmp_path}/nsynth\n"
     )
-    options = ("--config", overlay, "--tiny", "--num-voices", "1", "--notes-per-family", "1")
+    options = ("--config", overlay, "--tiny")
     run(monkeypatch, *options)
     assert {path.name for path in tmp_path.iterdir()} == {"gsc", "nsynth", "mini.ini"}
     marker = json.loads((tmp_path / "gsc" / MARKER).read_text())
-    assert (marker["seed"], marker["sizes"]) == (4, {"clips_per_word": 4, "num_voices": 1})
+    assert (marker["seed"], marker["sizes"]) == (4, {"clips_per_word": 4, "num_voices": 4})
     assert len(marker["files"]) == 40
     output = capsys.readouterr().out
     assert output.count("written to") == 2
@@ -267,23 +267,3 @@ def test_the_command_fills_the_folders_of_the_settings(
     assert json.loads((tmp_path / "gsc" / MARKER).read_text())["seed"] == 5
     with pytest.raises(UserError, match="input_noisyspeech_repo: is empty"):
         run(monkeypatch, "gsc", "noisyspeech", *options)
-
-
-@pytest.mark.parametrize(
-    ("words", "named"),
-    [
-        (("--num-voices", str(len(distinct_variants()) + 1)), "--num-voices: must be 1 to"),
-        (("--num-words", "41"), "--num-words: must be 1 to 40"),
-        (("--clips-per-word", "0"), "must be 1 to 100000, is 0"),
-        (("timit",), "must be one of gsc, noisyspeech"),
-    ],
-)
-def test_the_command_refuses_what_cannot_be(
-    words: tuple[str, ...],
-    named: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    with pytest.raises(SystemExit):
-        run(monkeypatch, *words)
-    assert named in capsys.readouterr().err
