@@ -138,7 +138,10 @@ def make_corpus(name: str, folder: Path, seed: int, sizes: dict[str, int]) -> No
 
 def _folders(chosen: list[str], settings: Settings) -> dict[str, Path]:
     """Return where each corpus goes that is asked for by name, or else that has a folder at all."""
-    folders = {name: _folder_of(CORPORA[name], settings) for name in chosen or CORPORA}
+    folders: dict[str, Path | None] = {
+        name: getattr(settings.preprocessing, CORPORA[name].key.replace("-", "_"))
+        for name in chosen or CORPORA
+    }
     present = {name: folder for name, folder in folders.items() if folder is not None}
     missing = [name for name in folders if name not in present]
     if missing and (chosen or not present):
@@ -149,11 +152,6 @@ def _folders(chosen: list[str], settings: Settings) -> dict[str, Path]:
     for name in missing:
         print(f"[preprocessing] {CORPORA[name].key}: is empty, no miniature {CORPORA[name].title}")
     return present
-
-
-def _folder_of(corpus: MiniatureCorpus, settings: Settings) -> Path | None:
-    folder: Path | None = getattr(settings.preprocessing, corpus.key.replace("-", "_"))
-    return folder
 
 
 def _parser() -> argparse.ArgumentParser:
