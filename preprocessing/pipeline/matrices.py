@@ -153,18 +153,6 @@ class Matrices:
             )
         return groups
 
-    def check(self) -> None:
-        """Read index and split, too, and see whether all parts belong together.
-
-        Raises:
-            UserError: they do not.
-        """
-        for label in np.unique(self.target):
-            if not 0 <= label < len(self.classes):
-                problem = f"has label {label}, but there are {len(self.classes)} classes"
-                raise self._unfit("target", problem)
-        self.rows_of([], with_augmented=True)
-
     def _unfit(self, part: str, problem: str) -> UserError:
         return _unfit(part_path(self.folder, self.name, part), problem, self.info)
 

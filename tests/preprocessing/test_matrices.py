@@ -131,19 +131,6 @@ class TestOpening:
         assert "is no usable matrix" in message_of(lambda: open_matrices(folder, NAME))
 
 
-class TestDescription:
-    def test_labels_without_a_class_are_refused(self, folder: Path) -> None:
-        """On a GPU one of them would end the whole process."""
-        target = np.load(part_path(folder, NAME, "target"))
-        for label, expected in (
-            (2, "has label 2, but there are 2 classes"),
-            (-1, "has label -1"),
-        ):
-            target[4] = label
-            np.save(part_path(folder, NAME, "target"), target)
-            assert expected in message_of(lambda: open_matrices(folder, NAME).check())
-
-
 class TestIndex:
     def change(self, folder: Path, change: Callable[[list[list[str]]], Any]) -> str:
         path = part_path(folder, NAME, "index")
