@@ -75,14 +75,6 @@ def test_nothing_and_the_contrary_are_said_as_well(
     assert verdict in invariance_sentences(found)[0]
 
 
-def test_collapsed_networks_are_no_success(tmp_path: Path) -> None:
-    contents = measured_runs(tmp_path, (-0.16, -0.18, -0.17, -0.15, -0.19, -0.17))
-    for content in contents[1::2]:
-        content["0"]["collapsed"] = True
-    sentence = invariance_sentences(found_of(contents, tmp_path))[0]
-    assert "6 of its 6 runs collapsed" in sentence
-
-
 def test_a_file_of_an_earlier_result_is_left_out_and_named(tmp_path: Path) -> None:
     runs = measured_runs(tmp_path, (-0.1, -0.2))
     stale = measure(tmp_path, runs[1], 0.3, fingerprint="another")

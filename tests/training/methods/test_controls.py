@@ -79,12 +79,10 @@ def test_nothing_is_chosen_or_ended_before_a_ramp_is_over(filled: "Suite") -> No
     slow = {"learning_rate": 1e-9, "num_epochs": 6, "patience": 1, **AGAINST}
     filled.write_experiment(210, {**slow, "at_ramp": 0.5})
     filled.write_experiment(211, {**slow, "at_ramp": 1})
-    filled.write_experiment(212, slow)
-    folds = [filled.run(identifier)["0"] for identifier in (210, 211, 212)]
-    assert [len(fold["val_loss_hist"]) for fold in folds][1] == 6
+    folds = [filled.run(identifier)["0"] for identifier in (210, 211)]
+    assert len(folds[1]["val_loss_hist"]) == 6
     assert folds[0]["best_epoch"] >= 2
     assert folds[1]["best_epoch"] == 5
-    assert len(folds[2]["val_loss_hist"]) <= len(folds[0]["val_loss_hist"])
 
 
 def test_results_of_before_the_new_keys_are_still_current() -> None:

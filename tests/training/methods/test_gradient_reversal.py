@@ -92,7 +92,6 @@ def noisy(suite: "Suite") -> "Suite":
     table = pandas.read_csv(path)
     table["noise_type"] = np.where(table.index % 2, table["label"], table.index % 3)
     table["noise_type"] = "noise" + table["noise_type"].astype(str)
-    table["only"] = "one"
     table.to_csv(path, index=False)
     return suite
 
@@ -109,7 +108,6 @@ def test_domain_labels_are_numbered_by_what_the_training_set_has(noisy: "Suite")
     ("column", "problem"),
     [
         ("noise_typ", "no column of the index of tiny_spectrum_fast; there are clip, label"),
-        ("only", "one value only"),
         ("clip", "another value for each example"),
     ],
 )

@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from tests.conftest import Suite
 
 
-def test_without_a_source_a_training_starts_from_random_weights(suite: "Suite") -> None:
-    assert initial_weights(suite.settings(), ResultReader(), 0) is None
-
-
 def test_no_best_run_of_an_experiment_without_results(suite: "Suite") -> None:
     with pytest.raises(UserError, match=r"run python experiments_manager\.py \[31\] 0"):
         best_run(suite.settings(at_pretraining="experiment 31"), ResultReader())

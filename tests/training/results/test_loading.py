@@ -1,8 +1,6 @@
 """Results read back: what is checked, and that each error is one line with file and key."""
 
 import json
-import math
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ import pytest
 
 from config.errors import UserError
 from tests.synthetic_results import HISTORY, make_result, write_result
-from training.results.loading import FoldResult, as_result, load_result, load_results
+from training.results.loading import as_result, load_result
 
 
 def test_a_result_is_read_with_its_metric_in_percent(tmp_path: Path) -> None:
@@ -26,31 +24,12 @@ def test_a_result_is_read_with_its_metric_in_percent(tmp_path: Path) -> None:
     assert result.parameters.model_dump() == content["parameters"]
 
 
-def test_folds_are_in_the_order_of_their_numbers() -> None:
-    content = make_result(0.5, 0, 5)
-    content |= {str(fold): {"test_examples": fold} for fold in range(12)}
-    folds = as_result(content, "file").folds
-    assert [fold.test_examples for fold in folds] == list(range(12))
-
-
-def test_results_come_by_number_and_of_this_experiment_alone(tmp_path: Path) -> None:
-    for seed in (9, 1, 0):
-        write_result(tmp_path, make_result(seed / 10, seed, 5))
-    folder = tmp_path / "experiment_5" / "results"
-    (folder / "results_x_y_exp15_run1.json").write_text("{}")
-    assert [result.number for result in load_results(tmp_path, 5)] == [1, 2, 10]
-    assert load_results(tmp_path, 6) == []
-
-
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "is no JSON file"),
         (b"[" * 100_000, "is no JSON file"),
         (b'{"0": {"train_loss_hist": [NaN]}}', "NaN is no JSON number"),
-        (b"[1, 2]", "is no dictionary"),
         (b"{}", "is no result of this project: 0 is missing"),
-        (pickle.dumps({"0": {}}), "is no JSON file"),
     ],
 )
 def test_a_foreign_file_is_one_line(tmp_path: Path, content: bytes, problem: str) -> None:
@@ -66,14 +45,9 @@ def test_a_foreign_file_is_one_line(tmp_path: Path, content: bytes, problem: str
     ("damage", "said"),
     [
         (lambda result: result["summary"].pop("test"), r"summary\.test\.mean_acc is None"),
-        (lambda result: result["summary"]["test"].update(mean_acc=None), "mean_acc is None"),
         (lambda result: result["summary"]["test"].update(mean_acc=1.5), "mean_acc is 1.5"),
-        (lambda result: result["summary"]["test"].update(mean_acc=10**400), "mean_acc"),
-        (lambda result: result["summary"]["test"].update(mean_acc=True), "mean_acc"),
         (lambda result: result["parameters"].update(kind="x"), r"parameters\.kind: must be one of"),
-        (lambda result: result["parameters"].update(seed="1"), r"parameters\.seed: must be"),
         (lambda result: result["parameters"].pop("dataset"), r"parameters\.dataset: missing"),
-        (lambda result: result.update(model=3), "model: must be"),
         (lambda result: result.update(number="\x1b[2J" * 900), "number: must be"),
         (lambda result: result.pop("0"), "there is no fold"),
         (lambda result: result["0"].update(test_confusion=[[1, 2]]), "no square matrix"),
@@ -94,13 +68,10 @@ def test_a_damaged_result_is_one_line(
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"train_loss_hist": 1.0}, r"folds\.0\.curves\.train_loss_hist"),
         ({"train_loss_hist": ["a", 1.0, 1.0]}, r"folds\.0\.curves\.train_loss_hist\.0"),
-        ({"train_loss_hist": [True, 1.0, 1.0]}, r"folds\.0\.curves\.train_loss_hist\.0"),
         ({"train_loss_hist": []}, "train_loss_hist or val_loss_hist is missing"),
         ({"val_acc_hist": [0.5]}, "differ in length"),
         ({"best_epoch": 3}, "best_epoch is 3, must be 0-2"),
-        ({"best_epoch": "1"}, "best_epoch"),
     ],
 )
 def test_a_damaged_history_is_one_line(changes: dict[str, Any], problem: str) -> None:
@@ -109,11 +80,3 @@ def test_a_damaged_history_is_one_line(changes: dict[str, Any], problem: str) ->
     with pytest.raises(UserError, match=problem) as error:
         as_result(json.loads(json.dumps(result)), "file.json")
     assert str(error.value).isprintable()
-
-
-def test_the_best_epoch_is_found_where_it_is_not_told() -> None:
-    fold = FoldResult(**{**HISTORY, "best_epoch": None, "val_loss_hist": [None, 2.0, 1.0]})
-    assert fold.best_epoch == 2
-    assert math.isnan(fold.curve("validation", "loss")[0])
-    assert fold.curve("train", "acc") == pytest.approx([30, 55, 80])
-    assert not fold.has("task_loss")

@@ -9,8 +9,6 @@ from training.results.method_names import (
     METHODS,
     MethodKind,
     labels_of,
-    layer_of,
-    own_parameters,
     setting_of,
     uses_random_networks,
 )
@@ -49,26 +47,6 @@ def test_labels_tell_methods_apart() -> None:
     ]
 
 
-def test_a_similarity_is_named_by_its_values() -> None:
-    pooled: dict[str, Any] = {
-        "at_aggregation": "pool",
-        "at_distance": "cka_within_class",
-        "at_ramp": 0.3,
-    }
-    assert labels({**AGAINST_NOISE, "at_ramp": 0.0}, {**AGAINST_NOISE, **pooled}) == [
-        "anti-transfer against noisyspeech (gram, cos_squared)",
-        "anti-transfer against noisyspeech (pool, cka_within_class, ramp 0.3)",
-    ]
-
-
-def test_reversal_beside_anti_transfer_is_named_and_weighed_only_where_there_is_some() -> None:
-    stronger = {**REVERSAL, "gradient_reversal_weight": 3.0}
-    found = labels(AGAINST_NOISE, {**AGAINST_NOISE, **REVERSAL}, {**AGAINST_NOISE, **stronger})
-    reversal = " with gradient reversal of noise_type at layer 5"
-    ends = [label.removeprefix("anti-transfer against noisyspeech") for label in found]
-    assert ends == ["", f"{reversal} (weight 1.0)", f"{reversal} (weight 3.0)"]
-
-
 @pytest.mark.parametrize(
     ("names", "label"),
     [
@@ -81,11 +59,6 @@ def test_untrained_networks_alone_are_a_control(names: str, label: str) -> None:
     given = {**AGAINST_NOISE, "at_dataset": names}
     assert labels(given) == [f"anti-transfer against {label}"]
     assert uses_random_networks(parameters(**given)) == ("control" in label)
-
-
-def test_a_baseline_has_no_parameters_of_its_own() -> None:
-    assert own_parameters(parameters(at_beta=3.0)) == {}
-    assert layer_of(parameters(at_layer=3)) == ""
 
 
 def test_the_setting_is_all_that_no_method_owns() -> None:
