@@ -47,7 +47,12 @@ def load_published() -> dict[str, Any]:
 
 def accuracy_bars(published: dict[str, Any]) -> list[Bar]:
     """Return the eight bars of the accuracy figure, in its order."""
-    return [_overall_bar(published), *_task_bars(published), *_group_bars(published)]
+    groups = published["accuracy_boost"]["groups"]
+    return [
+        _overall_bar(published),
+        *(Bar(label, _case_pairs(published, task)) for task, label in TASK_LABELS.items()),
+        *(_group_bar(published, label, groups[label]) for label in groups),
+    ]
 
 
 def per_layer_improvement(published: dict[str, Any], curve: str) -> list[float]:
@@ -98,15 +103,6 @@ def _overall_bar(published: dict[str, Any]) -> Bar:
         f"the first version shows {first_version:.2f}"
     )
     return Bar(label, bar.pairs, differs)
-
-
-def _task_bars(published: dict[str, Any]) -> list[Bar]:
-    return [Bar(label, _case_pairs(published, task)) for task, label in TASK_LABELS.items()]
-
-
-def _group_bars(published: dict[str, Any]) -> list[Bar]:
-    groups = published["accuracy_boost"]["groups"]
-    return [_group_bar(published, label, groups[label]) for label in groups]
 
 
 def _group_bar(published: dict[str, Any], label: str, values: list[list[float]]) -> Bar:

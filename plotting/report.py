@@ -33,7 +33,7 @@ from plotting.reporting.sentences import conclusions
 from plotting.reporting.summary import answer
 from plotting.reporting.table import file_name
 from plotting.reporting.tables import all_tables, describe
-from training.probing.files import Analyses, load_analyses
+from training.probing.files import Analysis, load_analyses
 from training.results.loading import count_finished, load_results, shorten
 
 FOLDER_NAME = "report"
@@ -59,7 +59,7 @@ def write_report(
             f"run one: python experiments_manager.py [{experiments[0].id}] 0"
         )
     folder = results_folder / FOLDER_NAME
-    analyses = load_analyses(results_folder, results)
+    analyses, ignored = load_analyses(results_folder, results)
     described = {each.id: each for each in experiments}
     found = [find(comparison) for comparison in compare(results)]
     parts: list[Part] = []
@@ -72,7 +72,7 @@ def write_report(
     identifiers = sorted({each for one in found for each in one.comparison.experiments})
     subtitle = f"Experiments {', '.join(map(str, identifiers))}: {len(results)} finished runs."
     path = folder / PAGE_NAME
-    write_text(path, page(TITLE, subtitle, parts, analyses.ignored, folder / "figures"))
+    write_text(path, page(TITLE, subtitle, parts, ignored, folder / "figures"))
     _remove_earlier(folder, written)
     return path, found
 
@@ -81,7 +81,7 @@ def _write_part(
     findings: Findings,
     number: int,
     experiments: Mapping[int, Experiment],
-    analyses: Analyses,
+    analyses: Mapping[str, Analysis],
     folder: Path,
 ) -> tuple[Part, list[Path]]:
     """Write a comparison's tables and figures; return its part of the page, and their paths."""

@@ -1,5 +1,6 @@
 """Is the network more invariant? Probes, similarities and norms of methods beside the baseline."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -12,7 +13,6 @@ from plotting.reporting.table import Column, Table, file_name, fixed, make_table
 from plotting.reporting.tables import difference_columns
 from training.probing.files import (
     PENULTIMATE,
-    Analyses,
     Analysis,
     Measure,
     ProbedLabel,
@@ -98,8 +98,14 @@ class InvarianceFindings:
         return list(dict.fromkeys(name for layer in layers for name in layer.frozen))
 
 
-def find_invariance(findings: Findings, analyses: Analyses) -> InvarianceFindings | None:
-    """Collect the measurements of a comparison's baseline and methods; None if there are none."""
+def find_invariance(
+    findings: Findings, analyses: Mapping[str, Analysis]
+) -> InvarianceFindings | None:
+    """Collect the measurements of a comparison's baseline and methods; None if there are none.
+
+    Args:
+        analyses: by the stem of the result.
+    """
     comparison = findings.comparison
     groups = [("baseline", comparison.baseline)] if comparison.baseline else []
     for found in findings.methods:
@@ -108,7 +114,7 @@ def find_invariance(findings: Findings, analyses: Analyses) -> InvarianceFinding
         groups.append((f"{found.method.label}{layer}", chosen))
     entries = []
     for label, group in groups:
-        pairs = [(result, analyses.of(result)) for result in group.results]
+        pairs = [(result, analyses.get(result.stem)) for result in group.results]
         measured = tuple((result, each) for result, each in pairs if each is not None)
         if measured:
             entries.append(Entry(label, group, measured))

@@ -6,15 +6,14 @@ page's own policy lets no script run but the page's.
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from config.experiments import Experiment
 from plotting.reporting.sentences import LEGEND
 from plotting.reporting.style import Picture
-from plotting.reporting.table import Column, Table, cell_text, sort_value
+from plotting.reporting.table import Cell, Table, cell_text, sort_value
 from plotting.reporting.tables import COLLAPSED
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -42,14 +41,6 @@ class Part:
     pictures: Sequence[Picture]
 
 
-class HtmlCell(NamedTuple):
-    """A cell of a table on the page."""
-
-    column: Column
-    text: str
-    sort: str
-
-
 def page(
     title: str, subtitle: str, parts: Sequence[Part], problems: Sequence[str], folder: Path
 ) -> str:
@@ -73,8 +64,9 @@ def page(
         parts=parts,
         legend=LEGEND,
         pixels_per_inch=PIXELS_PER_INCH,
-        html_rows=html_rows,
-        has_collapsed=has_collapsed,
+        cell_text=cell_text,
+        sort_value=sort_value,
+        is_collapsed=is_collapsed,
         is_warning=is_warning,
         png=lambda figure: base64.b64encode((folder / f"{figure.name}.png").read_bytes()).decode(),
         # The two files of the project itself are the only text that is not escaped.
@@ -86,18 +78,10 @@ def page(
     return f"{text.strip()}\n"
 
 
-def html_rows(table: Table) -> Iterator[list[HtmlCell]]:
-    """Return the cells of each row."""
-    for row in table.rows:
-        cells = zip(row, table.columns, strict=True)
-        yield [
-            HtmlCell(column, cell_text(cell, column), sort_value(cell)) for cell, column in cells
-        ]
-
-
-def has_collapsed(row: Sequence[HtmlCell]) -> bool:
+def is_collapsed(table: Table, row: Sequence[Cell]) -> bool:
     """Whether a row of a table says that runs collapsed."""
-    return any(cell.text and cell.column.name == COLLAPSED for cell in row)
+    cells = zip(row, table.columns, strict=True)
+    return any(cell and column.name == COLLAPSED for cell, column in cells)
 
 
 def is_warning(sentence: str) -> bool:

@@ -1,7 +1,6 @@
 """What training/invariance.py leaves for each instance: where it lies, and whether it serves."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -93,27 +92,20 @@ class Analysis(_Part):
     settings: AnalysisSettings
 
 
-@dataclass(frozen=True)
-class Analyses:
-    """The instances that were analysed, and which files were ignored and why."""
-
-    by_stem: dict[str, Analysis] = field(default_factory=dict)
-    ignored: list[str] = field(default_factory=list)
-
-    def of(self, result: Result) -> Analysis | None:
-        """Return the measurements of a result's network."""
-        return self.by_stem.get(result.stem)
-
-
-def load_analyses(results_folder: Path, results: Iterable[Result]) -> Analyses:
+def load_analyses(
+    results_folder: Path, results: Iterable[Result]
+) -> tuple[dict[str, Analysis], list[str]]:
     """Read the measurements of all results that have some.
 
-    A file that belongs to an earlier result of the same instance is ignored, and said to be.
+    Returns:
+        them by the stem of the result; and a sentence for each file that was ignored because it
+        belongs to an earlier result of the same instance.
 
     Raises:
         UserError: a file is damaged.
     """
-    found = Analyses()
+    found: dict[str, Analysis] = {}
+    ignored = []
     for result in results:
         path = path_in(results_folder / f"experiment_{result.experiment}", result.stem)
         if not path.exists():
@@ -123,13 +115,13 @@ def load_analyses(results_folder: Path, results: Iterable[Result]) -> Analyses:
         require_fields(content, Analysis, place)
         analysis = Analysis.model_validate(content)
         if analysis.fingerprint == result.fingerprint:
-            found.by_stem[result.stem] = analysis
+            found[result.stem] = analysis
         else:
-            found.ignored.append(
+            ignored.append(
                 f"{shorten(place)} is not of the result that is there now; it is left out: run "
                 f"python training/invariance.py [{result.experiment}] again"
             )
-    return found
+    return found, ignored
 
 
 def apart_text(grouped_by: str | None, not_apart: Sequence[str]) -> str:

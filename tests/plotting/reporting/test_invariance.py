@@ -35,7 +35,7 @@ def measure(folder: Path, result: dict[str, Any], probe: float, **changes: Any) 
 def found_of(contents: Contents, folder: Path) -> InvarianceFindings:
     results = loaded(contents)
     (comparison,) = compare(results)
-    found = find_invariance(find(comparison), load_analyses(folder, results))
+    found = find_invariance(find(comparison), load_analyses(folder, results)[0])
     assert found is not None
     return found
 
@@ -79,10 +79,9 @@ def test_a_file_of_an_earlier_result_is_left_out_and_named(tmp_path: Path) -> No
     runs = measured_runs(tmp_path, (-0.1, -0.2))
     stale = measure(tmp_path, runs[1], 0.3, fingerprint="another")
     first, second, *_ = results = loaded(runs)
-    analyses = load_analyses(tmp_path, results)
-    assert analyses.of(second) is None
-    assert analyses.of(first) is not None
-    (said,) = analyses.ignored
+    analyses, (said,) = load_analyses(tmp_path, results)
+    assert first.stem in analyses
+    assert second.stem not in analyses
     assert stale.name in said
     assert "python training/invariance.py [28]" in said
 
