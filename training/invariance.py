@@ -13,7 +13,6 @@ it. What is there is not computed again; other experiments may be analysed at th
 import argparse
 import sys
 from collections.abc import Sequence
-from itertools import starmap
 from typing import Any
 
 from config.command_line import EXIT_FAILED_RUNS, run_command, settings_parser
@@ -108,11 +107,11 @@ def main(arguments: argparse.Namespace) -> int:
     finished = find_finished(runs, ResultReader(), report)
     labels = tuple(filter(None, (name.strip() for name in arguments.labels.split(","))))
     from training.engine.devices import choose_device
-    from training.probing.analysis import Analyst, Finished
+    from training.probing.analysis import Analyst
     from training.sweep.run_context import RunContext
 
     analyst = Analyst(RunContext(choose_device(gpu)), labels, frozen_names(runs), report)
-    analyst.analyse_all(list(starmap(Finished, finished)), arguments.overwrite)
+    analyst.analyse_all(finished, arguments.overwrite)
     for folder in dict.fromkeys(run.files.folder for run, _ in finished):
         if (folder / "invariance").exists():
             print(f"wrote {display_path(folder / 'invariance')}/")

@@ -4,7 +4,6 @@ layers are to those of frozen networks.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -36,38 +35,27 @@ VERSION = 2
 
 
 @dataclass(frozen=True)
-class Finished:
-    """An instance with its result."""
-
-    run: Run
-    result: Mapping[str, Any]
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """What it was trained with."""
-        parameters: Mapping[str, Any] = self.result["parameters"]
-        return parameters
-
-    @property
-    def path(self) -> Path:
-        """Where its analysis lies."""
-        return invariance_path(self.run.files)
-
-
-@dataclass(frozen=True)
 class _Task:
-    """An instance to be analysed.
+    """A finished instance to be analysed.
 
     Attributes:
+        result: what its JSON file holds.
         roles: of each label, orthogonal or target.
         settings: what decides the values besides the result; kept in the file.
     """
 
-    finished: Finished
+    run: Run
+    result: Mapping[str, Any]
     matrices: Matrices
     splits: Sequence[Split[str]]
     roles: dict[str, str]
     settings: dict[str, Any]
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """Return what its network is built from."""
+        parameters = self.result["parameters"]
+        return architecture_of(int(parameters["output_classes"]), parameters["width"])
 
 
 class Analyst:
@@ -92,13 +80,19 @@ class Analyst:
         self._frozen_names = frozen_names
         self._report = report
 
-    def analyse_all(self, finished: Sequence[Finished], overwrite: bool) -> None:
+    def analyse_all(
+        self, finished: Sequence[tuple[Run, Mapping[str, Any]]], overwrite: bool
+    ) -> None:
         """Analyse what is not analysed yet, and write it.
+
+        Args:
+            finished: instances with their results.
+            overwrite: whether to analyse the others again.
 
         Raises:
             UserError: a dataset has no column of that name.
         """
-        tasks = [task for each in finished if (task := self._task(each)) is not None]
+        tasks = [task for each in finished if (task := self._task(*each)) is not None]
         bare = [task for task in tasks if "orthogonal" not in task.roles.values()]
         for name in dict.fromkeys(task.matrices.name for task in bare):
             print(
@@ -110,37 +104,37 @@ class Analyst:
             for task in tasks
             if overwrite
             or not is_analysed(
-                task.finished.path, task.finished.result["fingerprint"], task.settings
+                invariance_path(task.run.files), task.result["fingerprint"], task.settings
             )
         ]
         print(f"{len(tasks) - len(todo)} of {len(tasks)} are analysed, {len(todo)} to do")
         total = sum(len(task.splits) for task in todo)
         with tqdm(total=total, unit="network", desc="invariance", disable=None) as bar:
             for task in todo:
-                bar.set_postfix_str(task.finished.run.title, refresh=False)
+                bar.set_postfix_str(task.run.title, refresh=False)
                 try:
-                    write_json(task.finished.path, self._analyse(task, bar.update))
+                    write_json(invariance_path(task.run.files), self._analyse(task, bar.update))
                 except UserError as error:
-                    self._report(f"skipped: {task.finished.run.title}: {error}")
+                    self._report(f"skipped: {task.run.title}: {error}")
 
-    def _task(self, finished: Finished) -> _Task | None:
+    def _task(self, run: Run, result: Mapping[str, Any]) -> _Task | None:
         """Return what is to be done for an instance; None, and a report, if nothing can be.
 
         Raises:
             UserError: a column that was asked for is none.
         """
-        parameters = finished.parameters
+        parameters = result["parameters"]
         try:
-            matrices = self._open(finished)
+            matrices = self._open(run, result)
             fractions = (
                 float(parameters["train_split"]),
                 float(parameters["validation_split"]),
                 float(parameters["test_split"]),
             )
             splits = matrices.folds(fractions, int(parameters["num_folds"]))
-            frozen = self._frozen_fingerprints(finished)
+            frozen = self._frozen_fingerprints(run, result)
         except UserError as error:
-            self._report(f"skipped: {finished.run.title}: {error}")
+            self._report(f"skipped: {run.title}: {error}")
             return None
         columns = list(matrices.index.columns)
         for name in self._labels:
@@ -160,19 +154,19 @@ class Analyst:
             "regularization": probes.REGULARIZATION,
             "seed": probes.SEED,
         }
-        return _Task(finished, matrices, splits, roles, settings)
+        return _Task(run, result, matrices, splits, roles, settings)
 
-    def _open(self, finished: Finished) -> Matrices:
+    def _open(self, run: Run, result: Mapping[str, Any]) -> Matrices:
         """Open the data that an instance was trained on.
 
         Raises:
             UserError: they are gone, or others now.
         """
-        run, parameters = finished.run, finished.parameters
+        parameters = result["parameters"]
         folder = run.instance.settings.preprocessing.output_folder
         name = matrices_name(run.files.dataset, run.files.features)
         matrices = self._context.inputs.matrices(folder, name)
-        if finished.result["inputs"].get("data") != matrices.fingerprint:
+        if result["inputs"].get("data") != matrices.fingerprint:
             raise UserError(f"was trained on another version of {name}; {_run_again(run)}")
         width = run.instance.settings.training_defaults.width
         if parameters["width"] != width:
@@ -183,13 +177,12 @@ class Analyst:
         check_classes(matrices, parameters)
         return matrices
 
-    def _frozen_fingerprints(self, finished: Finished) -> dict[str, str]:
+    def _frozen_fingerprints(self, run: Run, result: Mapping[str, Any]) -> dict[str, str]:
         """Identify the frozen networks to compare with; one that is not there is reported."""
-        run = finished.run
         found = {}
         for name in self._frozen_names[run.files.dataset]:
             if name == RANDOM:
-                found[name] = f"seed {finished.parameters['seed']}"
+                found[name] = f"seed {result['parameters']['seed']}"
                 continue
             try:
                 folder = run.instance.settings.extractor_folder(name)
@@ -198,7 +191,7 @@ class Analyst:
                 self._report(f"no comparison with {name}: {error}")
                 continue
             found[name] = str(description["weights_fingerprint"])
-            if finished.result["inputs"].get(f"extractor {name}", found[name]) != found[name]:
+            if result["inputs"].get(f"extractor {name}", found[name]) != found[name]:
                 raise UserError(f"was trained with another network {name}; {_run_again(run)}")
         return found
 
@@ -211,7 +204,7 @@ class Analyst:
             plans = {n: plan for n, plan in labels[number].plans.items() if n not in left_out}
             folds.append(self._layers_of_fold(task, number, split, plans))
             after_fold()
-        files, result = task.finished.run.files, task.finished.result
+        files, result = task.run.files, task.result
         return {
             "fingerprint": result["fingerprint"],
             "experiment": files.experiment,
@@ -232,10 +225,9 @@ class Analyst:
         self, task: _Task, number: int, split: Split[str], plans: Mapping[str, ProbePlan]
     ) -> list[dict[str, Any]]:
         """Make the entry of each layer, for the network that was trained on one fold."""
-        model = self._trained_network(task.finished, number)
+        model = self._trained_network(task, number)
         frozen = {
-            name: self._frozen_network(task.finished, name, number)
-            for name in task.settings["frozen"]
+            name: self._frozen_network(task, name, number) for name in task.settings["frozen"]
         }
         examples = self._context.fold(task.matrices, split).sets["test"]
         batch_size = batch_size_for(model, next(examples.batches(1)).inputs)
@@ -260,24 +252,19 @@ class Analyst:
             )
         return entries
 
-    def _trained_network(self, finished: Finished, number: int) -> nn.Module:
-        path = finished.run.files.model(number)
-        model = build_network(_architecture(finished), seed=0)
+    def _trained_network(self, task: _Task, number: int) -> nn.Module:
+        path = task.run.files.model(number)
+        model = build_network(task.architecture, seed=0)
         load_whole(model, load_weights(path), display_path(path))
         return to_device(model, self._context.device)
 
-    def _frozen_network(self, finished: Finished, name: str, number: int) -> nn.Module:
+    def _frozen_network(self, task: _Task, name: str, number: int) -> nn.Module:
         """Return an extractor, kept; or the random network that the instance's seed stands for."""
         if name == RANDOM:
-            seed = RngSeeds.from_seed(finished.parameters["seed"], number).random_network
-            return to_device(build_network(_architecture(finished), seed), self._context.device)
-        settings = finished.run.instance.settings
+            seed = RngSeeds.from_seed(task.result["parameters"]["seed"], number).random_network
+            return to_device(build_network(task.architecture, seed), self._context.device)
+        settings = task.run.instance.settings
         return self._context.extractor(settings, name, keeps_classifier=True)
-
-
-def _architecture(finished: Finished) -> dict[str, Any]:
-    parameters = finished.parameters
-    return architecture_of(int(parameters["output_classes"]), parameters["width"])
 
 
 def _run_again(run: Run) -> str:
