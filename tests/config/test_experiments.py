@@ -132,8 +132,9 @@ def test_config_below_experiment_below_instance_below_set(load: Load, tmp_path: 
     assert column(experiment, "batch_size") == [5, 5]
     assert column(experiment, "width") == [3.0, 4.0]
     assert column(experiment, "comment_1") == ["plain", "width 4.0"]
-    experiment = load(text, files=[overlay], overrides=["width=5"])
+    experiment = load(text, files=[overlay], overrides=["width=5", "batch_size=8"])
     assert column(experiment, "width") == [5.0, 5.0]
+    assert column(experiment, "batch_size") == [8, 8]
 
 
 def test_a_file_leaves_the_next_one_alone(load: Load, tmp_path: Path) -> None:
