@@ -61,6 +61,24 @@ def test_file_expands_as_the_table_says(
         assert (parameters["at_layer"], parameters["seed"]) == (layer, seed)
 
 
+def test_the_released_batch_wins_over_every_file() -> None:
+    loaded = load_experiments(FOLDER, overrides=["batch_size=8"]).values()
+    sizes = {each.parameters["batch_size"] for one in loaded for each in one.instances}
+    assert sizes == {8}
+
+
+def test_which_experiments_stood_on_an_extractor_that_had_learnt_nothing(
+    experiments: dict[int, Experiment],
+) -> None:
+    found = {
+        number
+        for number, experiment in experiments.items()
+        for instance in experiment.instances
+        if "goodsounds" in instance.settings.training_defaults.extractors
+    }
+    assert found == {26, 27, 106, 107}
+
+
 @pytest.mark.parametrize("identifier", sorted(CONFOUNDED))
 def test_benchmark(identifier: int, experiments: dict[int, Experiment]) -> None:
     kind, frozen = CONFOUNDED[identifier]
