@@ -195,8 +195,10 @@ def test_random_offsets_stay_within_the_padding_and_lose_nothing() -> None:
     values = 3 + numbered(6, length)  # none of them is 0 after normalisation
     examples = set_of(values, None, Normalization(2.0, 4.0), num_frames, random_offset=True)
     seen: list[set[int]] = [set() for _ in num_frames]
+    pairs: set[tuple[int, ...]] = set()  # offsets of two examples of one length in one batch
     for seed in range(100):
-        _, inputs = epoch(examples, 4, seed)
+        _, inputs = epoch(examples, 6, seed)
+        pairs.add(tuple(int(np.flatnonzero(inputs[n].any(axis=1))[0]) for n in (2, 5)))
         for number, frames in enumerate(num_frames):
             content = (values[number, :frames] - 2.0) / 4.0
             first = int(np.flatnonzero(inputs[number].any(axis=1))[0])
@@ -205,3 +207,4 @@ def test_random_offsets_stay_within_the_padding_and_lose_nothing() -> None:
             assert not inputs[number, first + frames :].any()
             seen[number].add(first)
     assert seen == [set(range(length - frames + 1)) for frames in num_frames]
+    assert any(first != second for first, second in pairs)
