@@ -90,6 +90,9 @@ def trained(make_suite: Callable[[], "Suite"]) -> "Suite":
 def test_the_dictionary_has_the_published_keys_and_those_added(trained: "Suite") -> None:
     dictionary = load_dictionary(trained, 28)
     assert list(dictionary) == [0, "summary", "parameters"]
+    assert dictionary["parameters"]["at_layer"] == 13
+    parameters = dictionary["summary"]["parameters"].split("/")
+    assert {"anti_transfer=True", 'at_dataset="noisyspeech"', "at_layer=13"} <= set(parameters)
     fold = dictionary[0]
     published = {f"{prefix}_{metric}" for prefix in SETS for metric in METRICS}
     published |= {
