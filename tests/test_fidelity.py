@@ -70,8 +70,9 @@ class TestLoss:
     def test_beta_is_multiplied_once(self) -> None:
         """Of an activation with itself each cosine is 1."""
         activation = torch.rand(2, 3, 4, 5) + 0.1
-        loss = layer_loss(activation, aggregate(activation, "gram"), beta=3.0)
-        assert float(loss) == pytest.approx(3.0)
+        for beta in (3.0, 9.0):
+            loss = layer_loss(activation, aggregate(activation, "gram"), beta=beta)
+            assert float(loss) == pytest.approx(beta)
 
 
 class TestResults:
