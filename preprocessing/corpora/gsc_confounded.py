@@ -7,7 +7,7 @@ test set, each word has each type about equally often, so the type says nothing 
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +35,6 @@ SYNTHESIZER = "python preprocessing/noisyspeech_synthesizer_gsc_confounded.py"
 COLUMNS = ("speech", "noise", "noise_type", "requested_snr", "true_snr", "set", "confounded")
 
 FilesOfTypes = dict[str, list[Path]]
-
-
-@dataclass(frozen=True)
-class _Pairing:
-    """The noise that a clip gets, and whether its type was chosen for the word."""
-
-    noise_type: str
-    confounded: bool
 
 
 def confounded_folder(settings: Settings) -> Path:
@@ -82,21 +74,23 @@ def plan_confounded(settings: Settings) -> list[Mixture]:
     files = _noises_of_sets(settings, generator)
     pairings = _pair(clips, set_of, list(files["test"]), settings, generator)
     mixtures = []
-    for counter, (clip, pairing) in enumerate(zip(clips, pairings, strict=True), start=1):
+    for counter, (clip, (kind, confounded)) in enumerate(
+        zip(clips, pairings, strict=True), start=1
+    ):
         set_name = set_of[str(clip.details["speaker"])]
-        candidates = files[set_name][pairing.noise_type]
+        candidates = files[set_name][kind]
         noise = candidates[int(generator.random() * len(candidates))]
         snr = SNRS[int(generator.integers(len(SNRS)))]
         mixtures.append(
             Mixture(
                 speech=(clip.path,),
                 noise=(noise,) * 8,  # a noise that is shorter than the clip is repeated
-                noise_type=pairing.noise_type,
+                noise_type=kind,
                 num_samples=None,
                 snrs=(snr,),
                 files=(f"noisy{counter}_SNRdb_{snr:g}_{clip.path.name}",),
                 noise_position=float(generator.random()),
-                notes=(("set", set_name), ("confounded", str(int(pairing.confounded)))),
+                notes=(("set", set_name), ("confounded", str(int(confounded)))),
             )
         )
     return mixtures
@@ -146,16 +140,17 @@ def _pair(
     types: Sequence[str],
     settings: Settings,
     generator: np.random.Generator,
-) -> list[_Pairing]:
-    """Draw a type of noise for each clip; the confounded fraction is that of each word in each set.
+) -> list[tuple[str, bool]]:
+    """Draw a type of noise for each clip, and whether the word decided it (confounded).
 
-    The other clips of a word and set go through the types in a random order, again and again.
+    The confounded fraction is that of each word in each set. The other clips of a word and set go
+    through the types in a random order, again and again.
     """
     members: dict[tuple[str, int], list[int]] = {}
     for number, clip in enumerate(clips):
         key = (set_of[str(clip.details["speaker"])], clip.label)
         members.setdefault(key, []).append(number)
-    pairings: dict[int, _Pairing] = {}
+    pairings: dict[int, tuple[str, bool]] = {}
     for (set_name, label), numbers in sorted(members.items()):
         fraction = 0.0 if set_name == "test" else settings.preprocessing.confounding
         num_confounded = round(fraction * len(numbers))
@@ -164,7 +159,7 @@ def _pair(
         for rank, member in enumerate(generator.permutation(len(numbers)).tolist()):
             confounded = rank < num_confounded
             kind = types[label] if confounded else types[int(drawn[rank])]
-            pairings[numbers[member]] = _Pairing(kind, confounded)
+            pairings[numbers[member]] = (kind, confounded)
     return [pairings[number] for number in range(len(clips))]
 
 
