@@ -27,7 +27,7 @@ class Checkpoint:
         batch_size: that it runs with, for want of memory perhaps another one than asked for.
     """
 
-    def __init__(self, path: Path, fingerprint: str, batch_size: int | None = None) -> None:
+    def __init__(self, path: Path, fingerprint: str, batch_size: int) -> None:
         self.path = path
         self.fingerprint: dict[str, Any] = {
             "training": fingerprint,
@@ -36,10 +36,6 @@ class Checkpoint:
         }
         self._saved_at = time.monotonic()
         self._save_seconds = 0.0
-
-    def of_batch_size(self, batch_size: int) -> "Checkpoint":
-        """Return the checkpoint of the same training with a batch size, in the same file."""
-        return Checkpoint(self.path, self.fingerprint["training"], batch_size)
 
     def read(self) -> dict[str, Any] | None:
         """Read the last state, to the CPU; None if there is none of this training."""
@@ -65,10 +61,6 @@ class Checkpoint:
             torch.save({"fingerprint": self.fingerprint, "state": dict(state)}, aside)
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - started
-
-    def remove(self) -> None:
-        """Remove the file of a training that is finished."""
-        self.path.unlink(missing_ok=True)
 
 
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:

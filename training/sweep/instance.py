@@ -1,7 +1,8 @@
 """One instance of an experiment: its data, network, methods and fit become its result."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -68,7 +69,7 @@ def run_instance(
         values = broadcast(_finished_fold(files, number, fingerprint))
         if values is None:
             fold_title = f"{title} fold {number}" if len(splits) > 1 else title
-            checkpoint = Checkpoint(files.state(number), fingerprint)
+            checkpoint = partial(Checkpoint, files.state(number), fingerprint)
             fold_run = _FoldRun(instance, matrices, split, number, fold_title, checkpoint, context)
             values, state = train_in_memory(
                 fold_run.train, training.batch_size, fold_title, context.forget
@@ -79,7 +80,7 @@ def run_instance(
                 save_weights(files.model(number), state)
                 record = {"fingerprint": fingerprint, "values": values}
                 write_json(files.fold_record(number), record)
-                checkpoint.remove()
+                files.state(number).unlink(missing_ok=True)
         folds.append(values)
     result: dict[str, Any] = {}
     if is_main():
@@ -144,7 +145,7 @@ class _FoldRun:
     split: Split[str]
     number: int
     title: str
-    checkpoint: Checkpoint
+    checkpoint: Callable[[int], Checkpoint]
     context: RunContext
 
     def train(self, batch_size: int) -> Trained:
@@ -176,7 +177,7 @@ class _FoldRun:
             train_metrics=training.train_metrics,
             shuffle=training.shuffle_training_data,
         )
-        checkpoint = self.checkpoint.of_batch_size(batch_size)
+        checkpoint = self.checkpoint(batch_size)
         return train_fold(learner, fold, options, seeds, self.title, checkpoint)
 
     def _network(self, seeds: RngSeeds) -> nn.Module:

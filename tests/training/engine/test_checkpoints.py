@@ -119,7 +119,7 @@ def test_a_broken_state_is_named_and_not_taken(
 ) -> None:
     path = tmp_path / "state.pt"
     path.write_bytes(b"no state")
-    assert Checkpoint(path, "this training").read() is None
+    assert Checkpoint(path, "this training", 4).read() is None
     assert "cannot be used, the training starts anew" in capsys.readouterr().out
 
 
@@ -130,7 +130,7 @@ def test_nothing_is_read_from_a_file_that_would_run_code(tmp_path: Path) -> None
 
     path = tmp_path / "state.pt"
     torch.save(
-        {"fingerprint": Checkpoint(path, "this training").fingerprint, "state": Harmful()}, path
+        {"fingerprint": Checkpoint(path, "this training", 4).fingerprint, "state": Harmful()}, path
     )
-    assert Checkpoint(path, "this training").read() is None
+    assert Checkpoint(path, "this training", 4).read() is None
     assert not (tmp_path / "touched").exists()
