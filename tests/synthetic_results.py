@@ -161,8 +161,14 @@ RICH_METHODS: tuple[tuple[int, str, dict[str, Any], str, float, float], ...] = (
 )
 
 
-def write_rich_results(folder: Path, layers: Sequence[int], seeds: int) -> list[str]:
-    """Write experiments and results of every kind of method; return the report's arguments."""
+def write_rich_results(
+    folder: Path, layers: Sequence[int], seeds: int, drawn: Sequence[int]
+) -> list[str]:
+    """Write experiments and results of every kind of method; return the report's arguments.
+
+    Args:
+        drawn: experiments with histories and confusions; each of their figures takes a second.
+    """
     random = np.random.default_rng(7)
     experiments, results = folder / "experiments", folder / "results"
     experiments.mkdir(parents=True)
@@ -191,12 +197,10 @@ def write_rich_results(folder: Path, layers: Sequence[int], seeds: int) -> list[
                 **{**parameters, **choice},
             )
             counts = np.rint(40 * np.where(np.eye(4), test, (1 - test) / 3)).astype(int)
-            result["0"] |= {
-                **(TRANSFER_HISTORY if is_transfer else HISTORY),
-                "collapsed": collapsed,
-                "test_confusion": counts.tolist(),
-                "test_examples": 160,
-            }
+            result["0"] |= {"collapsed": collapsed, "test_examples": 160}
+            if identifier in drawn:
+                result["0"] |= TRANSFER_HISTORY if is_transfer else HISTORY
+                result["0"]["test_confusion"] = counts.tolist()
             result["model"] = {"split": "by speaker: no speakers shared", "classes": RICH_CLASSES}
             result["number"] = number
             read = probe + 0.01 * float(random.standard_normal())

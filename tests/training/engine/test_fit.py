@@ -1,6 +1,6 @@
 """The training loop: when it stops, what it keeps and notes, and that it can be repeated."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,36 +189,20 @@ def test_its_steps_are_those_of_a_plain_loop(sets: Sets) -> None:
         torch.testing.assert_close(result.best_state[name], value, rtol=1e-4, atol=1e-6)
 
 
-Passes = list[tuple[bool, Tensor, Tensor]]
-
-
-@pytest.fixture
-def watch() -> Callable[[nn.Module], Passes]:
-    """Notes each forward pass of a model: whether in training mode, inputs, outputs."""
-
-    def start(model: nn.Module) -> Passes:
-        passes: Passes = []
-        model.register_forward_hook(
-            lambda module, inputs, output: passes.append(
-                (module.training, inputs[0].clone(), output.detach().clone())
-            )
-        )
-        return passes
-
-    return start
-
-
 def test_running_metrics_are_means_over_the_batches_as_they_were_trained(
-    sets: Sets, watch: Callable[[nn.Module], Passes]
+    sets: Sets,
 ) -> None:
     model = small_network(0)
-    passes = watch(model)
+    passes: list[tuple[bool, Tensor]] = []
+    model.register_forward_hook(
+        lambda module, _, output: passes.append((module.training, output.detach().clone()))
+    )
     history = run_fit(learner_of(model), sets, num_epochs=1, train_metrics="running").history
-    assert [len(outputs) for training, _, outputs in passes if training] == [10, 10, 10, 10, 5]
-    assert sum(len(outputs) for training, _, outputs in passes if not training) == len(VALIDATION)
+    assert [len(outputs) for training, outputs in passes if training] == [10, 10, 10, 10, 5]
+    assert sum(len(outputs) for training, outputs in passes if not training) == len(VALIDATION)
     generator = RngSeeds.from_seed(0, 0).shuffling
     labels = [batch.labels for batch in sets[0].training_batches(10, True, generator)]
-    outputs = [outputs for training, _, outputs in passes if training]
+    outputs = [outputs for training, outputs in passes if training]
     pairs = list(zip(outputs, labels, strict=True))
     loss = sum(float(functional.cross_entropy(*pair, reduction="sum")) for pair in pairs) / 45
     correct = sum(int((out.argmax(1) == label).sum()) for out, label in pairs) / 45

@@ -16,7 +16,6 @@ from training.models.weights import (
     load_weights,
     read_description,
     save_extractor,
-    save_weights,
     weights_fingerprint,
 )
 
@@ -74,19 +73,6 @@ def test_a_broken_file_is_an_error_of_one_line(tmp_path: Path, content: bytes) -
     with pytest.raises(UserError, match=r"weights\.pt: is no file of weights: ") as caught:
         load_weights(path)
     assert "\n" not in str(caught.value)
-
-
-def test_weights_of_another_extractor_are_refused(tmp_path: Path) -> None:
-    """Of the same shapes: nothing but the fingerprint of the description can tell."""
-    save_extractor(tmp_path / "x", state(), {**DESCRIPTION, "name": "nsynth"})
-    path = tmp_path / "x" / "model.pt"
-    save_weights(path, {**state(), "b": torch.tensor([3.0000002])})
-    with pytest.raises(
-        UserError,
-        match=r"model\.pt: is not the network that extractor\.json describes .*; "
-        r"train it again: python pretraining/pretrain_vgg_nsynth\.py --overwrite$",
-    ):
-        load_weights(path)
 
 
 def test_the_fingerprint_is_a_hash_of_names_shapes_and_values() -> None:

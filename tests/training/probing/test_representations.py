@@ -10,6 +10,7 @@ from training.models.vgg import CONVOLUTION_INDICES, VGG16
 from training.probing.representations import (
     layer_contents,
 )
+from training.similarity.alignment import debiased_linear_cka
 
 NUM_EXAMPLES = 11
 Array = NDArray[np.float64]
@@ -36,16 +37,6 @@ def activation(model: VGG16, layer: str, inputs: Tensor) -> Array:
     return values
 
 
-def plain_cka(first: Array, second: Array) -> float:
-    x, y = first - first.mean(0), second - second.mean(0)
-
-    def excess(a: Array, b: Array) -> float:
-        total = ((a @ a.T) * (b @ b.T)).sum()
-        return float(total - np.trace(a @ a.T) * np.trace(b @ b.T) / (len(a) - 1))
-
-    return float(excess(x, y) / np.sqrt(excess(x, x) * excess(y, y)))
-
-
 def plain_gram_cosine(first: Array, second: Array) -> float:
     grams = [np.einsum("bihw,bjhw->bij", values, values) for values in (first, second)]
     norms = np.linalg.norm(grams[0], axis=-1) * np.linalg.norm(grams[1], axis=-1)
@@ -67,7 +58,8 @@ def test_contents_are_those_of_the_whole_set(inputs: Tensor, sizes: list[int]) -
         assert np.allclose(content.features.numpy(), pooled[0], rtol=1e-4, atol=1e-6)
         assert content.activation_norm == pytest.approx(np.sqrt((mine**2).mean()), rel=1e-4)
         found = content.comparisons["other"]
-        assert found.linear_cka == pytest.approx(plain_cka(*pooled), abs=1e-3)
+        cka = debiased_linear_cka(*map(torch.from_numpy, pooled))
+        assert found.linear_cka == pytest.approx(float(cka), abs=1e-3)
         assert content.comparisons["own"].linear_cka == pytest.approx(1)
         if layer == "penultimate":
             assert found.gram_cosine is None
