@@ -28,16 +28,12 @@ def activations(shape: tuple[int, ...] = (3, 4, 5, 6), seed: int = 0) -> tuple[T
 
 
 def loop_gram(x: Array) -> Array:
-    batch, channels, frames, bins = x.shape
+    batch, channels = x.shape[:2]
     result = np.zeros((batch, channels, channels))
     for b in range(batch):
         for i in range(channels):
             for j in range(channels):
-                total = 0.0
-                for h in range(frames):
-                    for w in range(bins):
-                        total += x[b, i, h, w] * x[b, j, h, w]
-                result[b, i, j] = total / (channels * frames * bins)
+                result[b, i, j] = sum((x[b, i] * x[b, j]).ravel()) / x[b].size
     return result
 
 
