@@ -30,7 +30,9 @@ MANAGER = Path(experiments_manager.__file__)
 CPU = -1
 # No test waits longer for a process.
 PATIENCE = 240.0
-LONG = {"num_epochs": 16, "early_stopping": False}
+LONG = {"num_epochs": 60, "early_stopping": False}
+# Never over before it is interrupted, however busy the machine.
+ENDLESS = {"num_epochs": 1_000_000, "early_stopping": False}
 
 
 class Command:

@@ -9,6 +9,7 @@ import pytest
 
 from config.ini_files import load_settings
 from tests.training.sweep.commands import (
+    ENDLESS,
     LONG,
     PATIENCE,
     assert_as_run_in_order,
@@ -66,7 +67,7 @@ def test_what_is_killed_goes_on_to_the_same_results(suite: "Suite") -> None:
 
 
 def test_sigterm_ends_all_processes_in_order(suite: "Suite") -> None:
-    write_three(suite, **LONG)
+    write_three(suite, **ENDLESS)
     with command(suite, "[1,2]", "-1,-1") as manager:
         manager.wait_until(lambda: len(states(suite)) == 2)
         children = manager.children
