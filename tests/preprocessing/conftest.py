@@ -11,23 +11,11 @@ import soundfile
 
 from config.ini_files import load_settings
 from config.settings import Settings
+from preprocessing.corpora.gsc import DIGITS
+from preprocessing.corpora.noisyspeech import NOISE_TYPES
 
 RATE = 16000
-WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CLIPS_PER_WORD = 4
-NOISE_TYPES = (
-    "AirConditioner",
-    "AirportAnnouncements",
-    "Babble",
-    "CopyMachine",
-    "Munching",
-    "NeighborSpeaking",
-    "ShuttingDoor",
-    "SqueakyChair",
-    "Typing",
-    "VacuumCleaner",
-    "WasherDryer",
-)
 UNUSED_NOISE_TYPES = ("Bus", "CafeTeria", "Washing", "Traffic")
 
 WriteWav = Callable[..., Path]
@@ -52,7 +40,7 @@ def write_wav() -> WriteWav:
 def speech_commands(tmp_path: Path, write_wav: WriteWav) -> Path:
     """Four clips of each digit, 0.6 to 1.05 s, by two speakers; a word that is no digit, too."""
     folder = tmp_path / "speech_commands"
-    for number, word in enumerate((*WORDS, "bed")):
+    for number, word in enumerate((*DIGITS, "bed")):
         for clip in range(CLIPS_PER_WORD):
             name = f"{'abcd1234' if clip % 2 else 'ef567890'}_nohash_{clip // 2}.wav"
             write_wav(folder / word / name, 0.6 + 0.15 * clip, seed=10 * number + clip)

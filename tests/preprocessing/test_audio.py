@@ -18,7 +18,6 @@ from preprocessing.pipeline.audio import (
     cut,
     decode,
     is_clipped,
-    is_silent,
     read_audio,
     write_audio,
 )
@@ -46,13 +45,10 @@ class TestReading:
         assert samples.dtype == np.float32
         np.testing.assert_array_equal(samples, values / 32768)
 
-    @pytest.mark.parametrize(("suffix", "subtype"), [("flac", "PCM_24"), ("wav", "PCM_24")])
-    def test_24_bit_stereo_becomes_the_mean_of_its_channels(
-        self, tmp_path: Path, suffix: str, subtype: str
-    ) -> None:
+    def test_24_bit_stereo_becomes_the_mean_of_its_channels(self, tmp_path: Path) -> None:
         left, right = tone(0.1, 440), tone(0.1, 1000)
-        path = tmp_path / f"a.{suffix}"
-        soundfile.write(path, np.stack([left, right], axis=1), RATE, subtype=subtype)
+        path = tmp_path / "a.flac"
+        soundfile.write(path, np.stack([left, right], axis=1), RATE, subtype="PCM_24")
         np.testing.assert_allclose(read_audio(path, RATE), (left + right) / 2, atol=1e-6)
 
     @pytest.mark.parametrize(
@@ -65,15 +61,6 @@ class TestReading:
         assert len(samples) == RATE
         middle = slice(2000, 14000)
         np.testing.assert_allclose(samples[middle], tone(1.0, frequency)[middle], atol=2e-3)
-
-    def test_a_stretch(self, tmp_path: Path) -> None:
-        values = np.arange(8000, dtype=np.int16)
-        soundfile.write(tmp_path / "a.wav", values, 8000)
-        recording = decode(tmp_path / "a.wav")
-        samples = cut(recording, 8000, start=0.25, duration=0.5)
-        np.testing.assert_array_equal(samples, np.arange(2000, 6000) / 32768)
-        samples = cut(recording, 8000, start=0.75)
-        np.testing.assert_array_equal(samples, np.arange(6000, 8000) / 32768)
 
     @pytest.mark.parametrize(
         ("start", "duration", "first", "end"),
@@ -92,13 +79,6 @@ class TestReading:
         samples = cut(Recording(ramp, RATE), RATE, start, duration)
         np.testing.assert_array_equal(samples, ramp[first:end])
 
-    def test_length_from_the_header(self, tmp_path: Path) -> None:
-        soundfile.write(tmp_path / "a.flac", np.zeros(11025, dtype=np.int16), 44100)
-        assert audio_seconds(tmp_path / "a.flac") == 0.25
-        (tmp_path / "text.wav").write_text("no audio")
-        with pytest.raises(UnusableAudioError, match="unreadable"):
-            audio_seconds(tmp_path / "text.wav")
-
 
 def encoded(samples: np.ndarray, container: str = "WAV", subtype: str = "PCM_16") -> bytes:
     file = io.BytesIO()
@@ -112,12 +92,11 @@ def chunk(name: bytes, content: bytes, size: int | None = None) -> bytes:
     return name + struct.pack("<I", announced) + content + b"\0" * (len(content) % 2)
 
 
-def wav(*chunks: bytes, size: int | None = None, name: bytes = b"RIFF", bits: int = 16) -> bytes:
-    """A mono WAV file of the given chunks, put together by hand."""
-    block = bits // 8
-    form = struct.pack("<HHIIHH", 1, 1, RATE, RATE * block, block, bits)
+def wav(*chunks: bytes, size: int | None = None) -> bytes:
+    """A 16-bit mono WAV file of the given chunks, put together by hand."""
+    form = struct.pack("<HHIIHH", 1, 1, RATE, RATE * 2, 2, 16)
     content = b"WAVE" + chunk(b"fmt ", form) + b"".join(chunks)
-    return name + struct.pack("<I", len(content) if size is None else size) + content
+    return b"RIFF" + struct.pack("<I", len(content) if size is None else size) + content
 
 
 RAMP = np.arange(-4000, 4000, dtype="<i2")
@@ -137,51 +116,23 @@ class TestWavHeaders:
         [
             wav(chunk(b"data", PCM)),
             wav(chunk(b"LIST", b"odd"), chunk(b"data", PCM), chunk(b"LIST", b"INFO")),
-            wav(chunk(b"data", PCM)) + b"something else at the end",
-            wav(chunk(b"data", PCM), size=0),
-            wav(chunk(b"data", PCM), size=1_000_000),
-            # Written to a pipe: by ffmpeg, by SoX, by others.
+            # Written to a pipe, as by ffmpeg.
             wav(chunk(b"data", PCM, 0xFFFFFFFF), size=0xFFFFFFFF),
-            wav(chunk(b"data", PCM, 0x7FFFF000), size=0x7FFFF024),
-            wav(chunk(b"data", PCM, 0x80000000), size=0x80000024),
             # Programs that count the header among the samples.
-            wav(chunk(b"data", PCM, len(PCM) + 36)),
             wav(chunk(b"data", PCM, len(PCM) + 44)),
-            wav(
-                chunk(b"ds64", struct.pack("<QQQI", len(PCM) + 100, len(PCM), len(RAMP), 0)),
-                chunk(b"data", PCM, 0xFFFFFFFF),
-                name=b"RF64",
-                size=0xFFFFFFFF,
-            ),
-            encoded(RAMP, "WAVEX"),
             encoded(RAMP, "RF64"),
         ],
     )
     def test_whole_files_are_read_whole(self, tmp_path: Path, content: bytes) -> None:
         assert self.samples_of(tmp_path / "a.wav", content) == RAMP.tolist()
 
-    def test_big_endian(self, tmp_path: Path) -> None:
-        file = io.BytesIO()
-        soundfile.write(file, RAMP, RATE, format="WAV", subtype="PCM_16", endian="BIG")
-        assert file.getvalue()[:4] == b"RIFX"
-        assert self.samples_of(tmp_path / "a.wav", file.getvalue()) == RAMP.tolist()
-        (tmp_path / "a.wav").write_bytes(file.getvalue()[:9000])
-        assert reason_of(tmp_path / "a.wav") == "truncated: 8956 of 16000 bytes of sound"
-
     @pytest.mark.parametrize(
         "content",
         [
             wav(chunk(b"data", PCM))[:8000],
-            wav(chunk(b"data", PCM))[: -len(PCM)],
             wav(chunk(b"data", PCM))[:-66],
-            wav(chunk(b"LIST", b"odd"), chunk(b"data", PCM))[:9999],
-            wav(chunk(b"data", PCM, 10**9)),
-            wav(chunk(b"data", PCM), size=0)[:8000],
-            *(encoded(RAMP, kind)[:9000] for kind in ("WAVEX", "RF64")),
-            *(
-                encoded(RAMP, "WAV", subtype)[:1000]
-                for subtype in ("PCM_U8", "PCM_24", "FLOAT", "DOUBLE", "ULAW", "MS_ADPCM", "GSM610")
-            ),
+            encoded(RAMP, "RF64")[:9000],
+            *(encoded(RAMP, "WAV", subtype)[:1000] for subtype in ("PCM_24", "FLOAT")),
         ],
     )
     def test_files_that_were_cut_off_are_truncated(self, tmp_path: Path, content: bytes) -> None:
@@ -200,40 +151,14 @@ class TestWavHeaders:
         assert reason_of(tmp_path / "a.mp3").startswith("truncated: ")
         assert reason_of(tmp_path / "a.mp3").endswith(" of 16000 samples")
 
-    @pytest.mark.parametrize("announced", [2**36 - 1, 0])
-    def test_a_header_may_announce_any_length(self, tmp_path: Path, announced: int) -> None:
-        """36 bits of a FLAC header say 256 GB; 0 says that the length is not known."""
-        content = bytearray(encoded(tone(1.0, 440), "FLAC"))
-        content[21] = content[21] & 0xF0 | announced >> 32
-        content[22:26] = struct.pack(">I", announced & 0xFFFFFFFF)
-        (tmp_path / "a.flac").write_bytes(content)
-        assert reason_of(tmp_path / "a.flac").startswith("too long: ")
-
 
 class TestBrokenFiles:
-    @pytest.mark.parametrize("value", [1e30, -11.0, 20000.0])
-    def test_samples_far_beyond_full_scale(self, tmp_path: Path, value: float) -> None:
-        """One clip of them would drown all others in the normalisation."""
-        values = tone(0.1, 440)
-        values[700] = value
-        soundfile.write(tmp_path / "a.wav", values, RATE, subtype="FLOAT")
-        expected = f"out of range: a sample of {abs(value):.3g}, full scale is 1"
-        assert reason_of(tmp_path / "a.wav") == expected
-
     def test_stretch_beyond_the_end(self, tmp_path: Path) -> None:
         soundfile.write(tmp_path / "a.wav", tone(1.0, 440), RATE)
         assert reason_of(tmp_path / "a.wav", start=0.5, duration=1.0) == (
             "truncated: 8000 of 16000 samples"
         )
         assert reason_of(tmp_path / "a.wav", start=2.0) == "empty"
-
-
-class TestLevels:
-    @pytest.mark.parametrize(("peak", "silent"), [(0.0, True), (0.05, True), (0.0501, False)])
-    def test_silence(self, peak: float, silent: bool) -> None:
-        samples = np.zeros(100, dtype=np.float32)
-        samples[7] = -peak
-        assert is_silent(samples) is silent
 
 
 class TestWriting:
@@ -244,11 +169,6 @@ class TestWriting:
         assert (info.subtype, info.channels, info.samplerate) == ("PCM_16", 1, RATE)
         read = read_audio(tmp_path / "new" / "a.wav", RATE)
         np.testing.assert_allclose(read, samples, atol=1 / 32768)
-
-    def test_clipping_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match="would be clipped"):
-            write_audio(tmp_path / "a.wav", np.array([0.0, -1.01]), RATE)
-        assert list(tmp_path.iterdir()) == []
 
 
 class TestClipping:
@@ -268,15 +188,8 @@ class TestClipping:
         """Half of a sine is at full scale when it is 0.98 * sqrt(2), 2.8 dB, too loud."""
         assert is_clipped(self.driven(decibels))
 
-    def test_pauses_do_not_count(self) -> None:
-        values = np.zeros(RATE, dtype=np.float32)
-        values[:800] = self.driven(60)[:800]
-        assert is_clipped(values)
-        values[800:1700] = 0.1
-        assert not is_clipped(values)
 
-
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     kind=st.sampled_from(["WAV", "FLOAT", "RF64", "FLAC", "W64", "AIFF"]),
     changes=st.lists(st.tuples(st.integers(0, 90), st.integers(0, 255)), max_size=6),
@@ -301,16 +214,6 @@ def test_any_damage_gives_samples_or_a_reason(
 
 
 class TestAlteredCopies:
-    def test_same_generator_same_copy(self) -> None:
-        samples = tone(0.5, 300).astype(np.float32)
-        first = altered_copy(samples, np.random.default_rng(1))
-        again = altered_copy(samples, np.random.default_rng(1))
-        other = altered_copy(samples, np.random.default_rng(2))
-        np.testing.assert_array_equal(first, again)
-        assert not np.array_equal(first, other)
-        assert first.dtype == np.float32
-        assert first.shape == samples.shape
-
     def test_gain_shift_and_noise_are_within_their_bounds(self) -> None:
         """The copy is undone by the shift and gain that fit best; what is left is the noise."""
         samples = np.zeros(4000, dtype=np.float32)

@@ -12,7 +12,6 @@ import soundfile
 
 from config.errors import UserError
 from config.settings import Settings
-from preprocessing.corpora.noisyspeech import write_noisyspeech
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Dataset
 from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import PARTS, open_matrices
@@ -37,10 +36,10 @@ def with_sample(value: float) -> Callable[[Path], Any]:
     return lambda path: soundfile.write(path, values, RATE, subtype="FLOAT")
 
 
-def cut(path: Path, container: str, num_bytes: int | None = None) -> None:
+def cut(path: Path, container: str) -> None:
     soundfile.write(path, noise(), RATE, format=container)
     content = path.read_bytes()
-    path.write_bytes(content[: num_bytes or len(content) // 2])
+    path.write_bytes(content[: len(content) // 2])
 
 
 def with_rate_in_its_header(path: Path, rate: int) -> None:
@@ -59,26 +58,18 @@ def in_its_place(path: Path, make: Callable[[Path], Any]) -> None:
 BREAKAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "empty file": (lambda path: path.write_bytes(b""), "unreadable"),
     "truncated WAV": (lambda path: cut(path, "WAV"), "truncated"),
-    "truncated RF64": (lambda path: cut(path, "RF64"), "truncated"),
-    "truncated WAV header": (lambda path: cut(path, "WAV", 30), "unreadable"),
-    "WAV without its samples": (lambda path: cut(path, "WAV", 44), "truncated"),
     "truncated FLAC": (lambda path: cut(path, "FLAC"), "unreadable"),
     "text": (lambda path: path.write_text("this is no audio\n" * 99), "unreadable"),
-    "UTF-16 text": (lambda path: path.write_text("no audio", encoding="utf-16"), "unreadable"),
     "NaN": (with_sample(np.nan), "holds NaN or infinite samples"),
     "infinity": (with_sample(np.inf), "holds NaN or infinite samples"),
-    "minus infinity": (with_sample(-np.inf), "holds NaN or infinite samples"),
     "far beyond full scale": (with_sample(1e30), "out of range"),
     "zero length": (lambda path: soundfile.write(path, np.zeros(0), RATE), "empty"),
     "eight channels": (
         lambda path: soundfile.write(path, np.tile(noise()[:, None], 8), RATE),
         "wrong channel count",
     ),
-    "rate of 0": (lambda path: with_rate_in_its_header(path, 0), "unreadable"),
     "rate of 1 Hz": (lambda path: with_rate_in_its_header(path, 1), "wrong rate"),
-    "rate of 1 GHz": (lambda path: with_rate_in_its_header(path, 10**9), "wrong rate"),
     "clipped": (lambda path: soundfile.write(path, np.sign(noise()), RATE), "clipped"),
-    "folder": (lambda path: in_its_place(path, os.mkdir), "unreadable"),
     "pipe": (lambda path: in_its_place(path, os.mkfifo), "unreadable"),
     "broken link": (
         lambda path: in_its_place(path, lambda link: link.symlink_to("nowhere")),
@@ -86,13 +77,7 @@ BREAKAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "gone": (lambda path: path.unlink(), "missing"),
 }
-NO_READING_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-EVERY_BREAKAGE = [
-    *(pytest.param(*breakage, id=name) for name, breakage in BREAKAGES.items()),
-    pytest.param(
-        lambda path: path.chmod(0), "unreadable", id="no permission", marks=NO_READING_ROOT
-    ),
-]
+EVERY_BREAKAGE = [pytest.param(*breakage, id=name) for name, breakage in BREAKAGES.items()]
 
 
 def reasons_in(path: Path, column: str = "clip") -> dict[str, str]:
@@ -153,24 +138,6 @@ class TestMatrices:
         assert matrices.info["num_clips"] == NUM_CLIPS
         assert np.isfinite(matrices.predictors).all()
 
-    @pytest.mark.parametrize("rate", [8000, 44100, 48000])
-    def test_another_rate_and_two_channels_are_no_reason(
-        self, clips: list[Clip], dataset: Dataset, make_settings: MakeSettings, rate: int
-    ) -> None:
-        """Good-Sounds is recorded at 48 kHz; what is not 16 kHz mono is brought there."""
-        soundfile.write(clips[BROKEN].path, np.tile(noise()[:, None], 2), rate)
-        folder = preprocess(dataset, make_settings(max_skipped_fraction=0))
-        assert len(open_matrices(folder, NAME).target) == NUM_CLIPS
-
-    def test_without_segmentation_a_lying_header_sets_no_length(
-        self, clips: list[Clip], dataset: Dataset, make_settings: MakeSettings
-    ) -> None:
-        """Examples are as long as the longest clip: at 1 Hz that would be 4 hours."""
-        with_rate_in_its_header(clips[BROKEN].path, 1)
-        settings = make_settings(max_skipped_fraction=0.1, segmentation=False)
-        matrices = open_matrices(preprocess(dataset, settings), NAME)
-        assert matrices.predictors.shape == (11, 64, 129)
-
 
 class TestMixing:
     """The same where speech and noise are read: no mixture is lost without a word."""
@@ -192,7 +159,7 @@ class TestMixing:
         ]
 
     @pytest.mark.parametrize("part", ["speech", "noise"])
-    @pytest.mark.parametrize(("breakage", "kind"), EVERY_BREAKAGE[1::5])
+    @pytest.mark.parametrize(("breakage", "kind"), EVERY_BREAKAGE[1::8])
     def test_a_broken_source_leaves_its_mixture_out(
         self,
         part: str,
@@ -214,16 +181,3 @@ class TestMixing:
         with (folder / "manifest.csv").open(newline="") as file:
             files = [row["file"] for row in csv.DictReader(file)]
         assert files == [*mixtures[0].files, *mixtures[2].files]
-
-
-def test_cut_sources_of_noisy_speech_are_not_taken_for_shorter_ones(
-    ms_snsd: Path, make_settings: MakeSettings
-) -> None:
-    """A cut file has no length that can be relied on: no mixture is made of it."""
-    cut(ms_snsd / "clean_train" / "clean2.wav", "WAV")
-    settings = make_settings(total_hours=0.02)
-    write_noisyspeech(settings)
-    with (settings.preprocessing.generated_noisyspeech_folder / "manifest.csv").open() as file:
-        used = {name for row in csv.DictReader(file) for name in row["speech"].split(";")}
-    assert "clean2.wav" not in used
-    assert len(used) == 5

@@ -1,12 +1,11 @@
 """The tables beside a matrix, against what pandas writes and reads."""
 
-import csv
 from pathlib import Path
 
 import pandas
 
 from preprocessing.pipeline.dataset import Clip
-from preprocessing.pipeline.documents import write_index, write_left_out
+from preprocessing.pipeline.documents import write_index
 
 ROWS = [(0, 0, 126, 0, "ab12"), (0, 126, 126, 0, "ab12"), (2, 0, 39, 1, "0034")]
 
@@ -38,23 +37,3 @@ def test_index_is_pandass(tmp_path: Path) -> None:
     )
     expected = table.to_csv(index=False, lineterminator="\n")
     assert (tmp_path / "index.csv").read_bytes().decode() == expected
-
-
-def test_details_that_some_clips_lack_are_empty(tmp_path: Path) -> None:
-    kept = [clip("a", speaker="x"), clip("b"), clip("c", take=2)]
-    write_index(tmp_path / "index.csv", kept, ROWS)
-    with (tmp_path / "index.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["speaker"] for row in rows] == ["x", "", ""]
-    assert [row["take"] for row in rows] == ["", "", "2"]
-    assert [row["clip"] for row in rows] == ["a", "b", "c"]
-
-
-def test_left_out(tmp_path: Path) -> None:
-    clips = [clip("a"), clip("b"), clip("c")]
-    write_left_out(tmp_path / "left_out.csv", clips, [(0, "empty"), (2, "unreadable: x, y")])
-    table = pandas.read_csv(tmp_path / "left_out.csv")
-    assert table.columns.tolist() == ["clip", "file", "reason"]
-    assert table["clip"].tolist() == ["a", "c"]
-    assert table["file"].tolist() == [str(clips[0].path), str(clips[2].path)]
-    assert table["reason"].tolist() == ["empty", "unreadable: x, y"]

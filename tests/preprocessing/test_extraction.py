@@ -1,6 +1,5 @@
 """From clips to matrices: what is written, what is left out, what a second run does."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +13,10 @@ import soundfile
 from config.errors import UserError
 from config.settings import Settings
 from preprocessing.corpora import all_datasets
-from preprocessing.pipeline import examples, extraction, torchaudio_features
+from preprocessing.pipeline import examples, extraction
 from preprocessing.pipeline.audio import decode
-from preprocessing.pipeline.dataset import OWN_SPLIT, RANDOM_BY_CLIP, Clip, Dataset
+from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Dataset
 from preprocessing.pipeline.extraction import preprocess
-from preprocessing.pipeline.features import extract_features
 from preprocessing.pipeline.matrices import PARTS, Matrices, open_matrices
 
 RATE = 16000
@@ -89,14 +87,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 class TestMatrices:
-    def test_files_are_complete_and_nothing_else_is_left(
-        self, prepare: Prepare, folder: Path
+    def test_examples_are_padded_and_cut_spectra(
+        self, prepare: Prepare, clips: list[Clip], folder: Path
     ) -> None:
-        prepare()
-        assert set(contents(folder)) == FILES
-
-    def test_examples_are_padded_and_cut_spectra(self, prepare: Prepare, clips: list[Clip]) -> None:
         matrices = prepare()
+        assert set(contents(folder)) == FILES
         # 2.6 s are 326 frames: two segments from the end and the rest at the beginning; 1.5 s are
         # 189, of which one segment is cut from the end.
         expected = []
@@ -155,33 +150,11 @@ class TestMatrices:
         assert order != sorted(order)
         assert prepare(**{"preprocessing.seed": 1}).splits["order"] != order
 
-    def test_groups_stay_together_and_keep_their_order_if_not_random(
-        self, prepare: Prepare, clips: list[Clip]
-    ) -> None:
-        clips[:] = [replace(c, group=f"session{n % 5}") for n, c in enumerate(clips)]
-        matrices = prepare("by session")
-        (fold,) = matrices.folds((0.7, 0.2, 0.1), 1)
-        assert fold.train == ["session0", "session1", "session2"]
-        assert (fold.validation, fold.test) == (["session3"], ["session4"])
-        rows = matrices.rows_of(fold.test, with_augmented=False)
-        assert matrices.index["clip"][rows].tolist() == ["c04.wav", "c09.wav"]
-
-    def test_a_corpuss_own_split(self, prepare: Prepare, clips: list[Clip]) -> None:
-        sets = ["train"] * 9 + ["validation"] * 2 + ["test"]
-        clips[:] = [replace(c, fixed_set=s) for c, s in zip(clips, sets, strict=True)]
-        (fold,) = prepare(OWN_SPLIT, num_folds=5).folds((0.5, 0.3, 0.2), 1)
-        names = [clip.name for clip in clips]
-        assert (fold.train, fold.validation, fold.test) == (names[:9], names[9:11], names[11:])
-        clips[:] = [replace(c, fixed_set="train") for c in clips]
-        with pytest.raises(UserError, match="no clips in its validation set"):
-            prepare(OWN_SPLIT)
-
 
 class TestOptions:
     @pytest.mark.parametrize(
         ("changes", "num_frames"),
         [
-            ({}, 126),
             ({"feature_extraction.sequence_length": 0.5}, 64),
             ({"feature_extraction.sequence_length": 0.5, "pretraining.sequence_length": 2}, 251),
         ],
@@ -207,14 +180,6 @@ class TestOptions:
             values = spectrum(samples_of(clip))
             np.testing.assert_allclose(matrices.predictors[row, : len(values)], values, rtol=1e-6)
             assert not matrices.predictors[row, len(values) :].any()
-
-    def test_a_stretch_of_a_file(self, prepare: Prepare, clips: list[Clip]) -> None:
-        clips[2] = replace(clips[2], start=1.25, duration=0.5)
-        matrices = prepare(segmentation=False)
-        # The longest is now 1.5 s: 188 steps of 128 samples, the last one padded.
-        assert matrices.predictors.shape == (12, 189, 129)
-        expected = spectrum(samples_of(clips[2])[20000:28000])
-        np.testing.assert_allclose(matrices.predictors[2, :64], expected, rtol=1e-6)
 
     def test_normalization_scales_the_peak(self, prepare: Prepare, clips: list[Clip]) -> None:
         matrices = prepare(normalization=True)
@@ -249,68 +214,34 @@ def test_what_cannot_be_a_dataset_is_refused(prepare: Prepare, clips: list[Clip]
         prepare()
 
 
-class TestSilence:
-    @pytest.fixture
-    def silenced(self, clips: list[Clip], write_wav: WriteWav) -> list[Clip]:
-        """Clip 1 has a peak of 0.04; clips 4 and 9, one of the training set, hold zeros alone."""
-        sets = ["train"] * 8 + ["validation"] * 2 + ["test"] * 2
-        clips[:] = [replace(c, fixed_set=s) for c, s in zip(clips, sets, strict=True)]
-        write_wav(clips[1].path, 1.0, seed=1, peak=0.04)
-        for clip in (clips[4], clips[9]):
-            soundfile.write(clip.path, np.zeros(RATE), RATE)
-        return clips
-
-    @pytest.mark.usefixtures("silenced")
-    def test_is_left_out(self, prepare: Prepare) -> None:
-        missing = {f"c{n:02}.wav" for n in range(12)} - set(prepare(OWN_SPLIT).index["clip"])
-        assert missing == {"c01.wav", "c04.wav", "c09.wav"}
-
-    def test_is_kept_where_the_release_has_no_test_for_it(
-        self, prepare: Prepare, silenced: list[Clip]
-    ) -> None:
-        matrices = prepare(OWN_SPLIT, leave_out_silence=False)
-        assert set(matrices.index["clip"]) == {clip.name for clip in silenced}
-        quiet, silent = (matrices.index["clip"].tolist().index(f"c{n:02}.wav") for n in (1, 4))
-        expected = spectrum(samples_of(silenced[1]))
-        np.testing.assert_allclose(matrices.predictors[quiet], expected, rtol=1e-6)
-        assert not matrices.predictors[silent].any()
-
-    def test_librispeech_and_nsynth_alone_keep_it(self) -> None:
-        kept = {name for name, dataset in all_datasets().items() if not dataset.leave_out_silence}
-        assert kept == {"librispeech", "nsynth"}
+@pytest.mark.parametrize(
+    ("leave_out_silence", "left_out"), [(True, {"c01.wav", "c04.wav"}), (False, set())]
+)
+def test_silence_is_left_out_except_where_the_release_has_no_test_for_it(
+    prepare: Prepare,
+    clips: list[Clip],
+    write_wav: WriteWav,
+    leave_out_silence: bool,
+    left_out: set[str],
+) -> None:
+    """Clip 1 has a peak of 0.04, clip 4 holds zeros alone."""
+    write_wav(clips[1].path, 1.0, seed=1, peak=0.04)
+    soundfile.write(clips[4].path, np.zeros(RATE), RATE)
+    matrices = prepare(leave_out_silence=leave_out_silence)
+    assert {clip.name for clip in clips} - set(matrices.index["clip"]) == left_out
+    kept = {name for name, dataset in all_datasets().items() if not dataset.leave_out_silence}
+    assert kept == {"librispeech", "nsynth"}
 
 
-class TestProcesses:
-    @pytest.fixture(autouse=True)
-    def small_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Six blocks, so that several processes have something to do."""
-        monkeypatch.setattr(examples, "BLOCK_CLIPS", 2)
-
-    def test_their_number_changes_nothing(self, prepare: Prepare, tmp_path: Path) -> None:
-        outputs = []
-        for workers in (1, 2, 5):
-            folder = tmp_path / str(workers)
-            prepare(output_folder=folder, workers=workers, augmentation=True)
-            outputs.append(contents(folder))
-        assert outputs[0] == outputs[1] == outputs[2]
-
-    def test_on_a_gpu_features_are_taken_in_the_parent(
-        self, prepare: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """With the CPU's features in the place of the GPU's; only the note of it differs."""
-        seen = set()
-
-        def batched_features(*arguments: Any) -> list[np.ndarray]:
-            seen.add(os.getpid())
-            return extract_features(*arguments)
-
-        monkeypatch.setattr(torchaudio_features, "batched_features", batched_features)
-        monkeypatch.setattr(torchaudio_features, "check_torchaudio", lambda _: None)
-        prepare(output_folder=tmp_path / "cpu")
-        prepare(output_folder=tmp_path / "gpu", workers=2, features_backend="torchaudio")
-        assert seen == {os.getpid()}
-        expected, found = contents(tmp_path / "cpu"), contents(tmp_path / "gpu")
-        assert {name for name in expected if found[name] != expected[name]} == {f"{NAME}_info.json"}
+def test_the_number_of_processes_changes_nothing(
+    prepare: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six blocks, so that two processes have something to do."""
+    monkeypatch.setattr(examples, "BLOCK_CLIPS", 2)
+    one, two = tmp_path / "one", tmp_path / "two"
+    prepare(output_folder=one, workers=1, augmentation=True)
+    prepare(output_folder=two, workers=2, augmentation=True)
+    assert contents(one) == contents(two)
 
 
 class TestSecondRun:
@@ -367,22 +298,16 @@ class TestSecondRun:
         prepare()
         assert contents(folder) == undisturbed
 
-    @pytest.mark.parametrize("part", ["predictors", "target", "index", "splits", "info"])
-    def test_missing_files_are_made_again(self, prepare: Prepare, folder: Path, part: str) -> None:
-        prepare()
-        before = contents(folder)
-        (folder / f"{NAME}_{part}.{PARTS[part]}").unlink()
-        prepare()
-        assert contents(folder) == before
-
-    @pytest.mark.parametrize("changes", [{}, {"workers": 2}, {"batch_size": 5}, {"patience": 2}])
-    def test_settings_that_do_not_matter_leave_it(
-        self, prepare: Prepare, folder: Path, read: list[str], changes: dict[str, Any]
+    def test_a_missing_file_is_made_again_and_settings_that_do_not_matter_leave_it(
+        self, prepare: Prepare, folder: Path, read: list[str]
     ) -> None:
         prepare()
         before = contents(folder)
-        prepare(**changes)
-        assert len(read) == 12
+        (folder / f"{NAME}_index.csv").unlink()
+        prepare()
+        assert contents(folder) == before
+        prepare(workers=2, batch_size=5, patience=2)
+        assert len(read) == 24
         assert contents(folder) == before
 
     @pytest.mark.parametrize(
@@ -390,10 +315,7 @@ class TestSecondRun:
         [
             {"preprocessing.seed": 1},
             {"normalization": True},
-            {"pretraining.sequence_length": 0.5},
-            {"train_split": 0.6, "test_split": 0.2},
             {"num_folds": 3},
-            {"sr_target": 8000},
         ],
     )
     def test_changed_settings_redo_it(

@@ -16,16 +16,12 @@ import numpy as np
 import pytest
 
 from config.errors import UserError
-from config.ini_files import load_settings
-from preprocessing.corpora import all_corpora
 from preprocessing.get_corpus import get_corpus
 from preprocessing.pipeline.dataset import Archive, Corpus
 from preprocessing.pipeline.downloads import download, unpack
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
-MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()
-MEMBERS = {"top/one/a.wav": b"A", "top/b.txt": b"B", "c.txt": b"C"}
 
 
 @dataclass
@@ -108,26 +104,17 @@ def error_of(archive: Archive, folder: Path) -> str:
 
 
 class TestDownload:
-    @pytest.mark.parametrize("checksum", [SHA256, MD5])
-    def test_whole_file_with_its_checksum(
-        self, server: Server, tmp_path: Path, checksum: str
-    ) -> None:
-        path = download(Archive(server.url("corpus.bin?download=1"), checksum), tmp_path / "new")
+    def test_whole_file_with_its_checksum(self, server: Server, tmp_path: Path) -> None:
+        archive = Archive(server.url("corpus.bin?download=1"), SHA256)
+        path = download(archive, tmp_path / "new")
         assert path == tmp_path / "new" / "corpus.bin"
         assert path.read_bytes() == CONTENT
         assert [entry.name for entry in path.parent.iterdir()] == ["corpus.bin"]
-        assert server.asked == [("/corpus.bin?download=1", None)]
 
     def test_wrong_checksum_leaves_nothing(self, server: Server, tmp_path: Path) -> None:
         wrong = "sha256:" + "0" * 64
         error = error_of(Archive(server.url("corpus.bin"), wrong), tmp_path)
         assert wrong in error
-        assert list(tmp_path.iterdir()) == []
-
-    def test_missing_on_the_server(self, server: Server, tmp_path: Path) -> None:
-        error = error_of(Archive(server.url("other.bin"), SHA256), tmp_path)
-        assert "404" in error
-        assert server.url("other.bin") in error
         assert list(tmp_path.iterdir()) == []
 
 
@@ -148,14 +135,11 @@ class TestResume:
         server.asked.clear()
         return archive
 
-    def test_only_the_rest_is_asked_for(
-        self, cut: Archive, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_only_the_rest_is_asked_for(self, cut: Archive, server: Server, tmp_path: Path) -> None:
         arrived = (tmp_path / "corpus.bin.part").stat().st_size
         assert download(cut, tmp_path).read_bytes() == CONTENT
         assert server.asked == [("/corpus.bin", f"bytes={arrived}-")]
         assert [path.name for path in tmp_path.iterdir()] == ["corpus.bin"]
-        assert "3.00M/3.00M" in capsys.readouterr().err
 
     def test_server_that_ignores_ranges(self, cut: Archive, server: Server, tmp_path: Path) -> None:
         server.honours_range = False
@@ -163,23 +147,14 @@ class TestResume:
         ((_, wanted),) = server.asked
         assert wanted is not None
 
-    def test_half_of_another_file(self, cut: Archive, tmp_path: Path) -> None:
-        (tmp_path / "corpus.bin.part").write_bytes(b"x" * 1_000_000)
-        assert "checksum" in error_of(cut, tmp_path)
-        assert list(tmp_path.iterdir()) == []
-        assert download(cut, tmp_path).read_bytes() == CONTENT
 
-
-def tar_of(members: dict[str, bytes | tarfile.TarInfo]) -> bytes:
+def tar_of(members: dict[str, bytes]) -> bytes:
     written = io.BytesIO()
     with tarfile.open(fileobj=written, mode="w:gz") as file:
         for name, content in members.items():
-            if isinstance(content, tarfile.TarInfo):
-                file.addfile(content)
-            else:
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                file.addfile(member, io.BytesIO(content))
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            file.addfile(member, io.BytesIO(content))
     return written.getvalue()
 
 
@@ -199,61 +174,25 @@ def files_below(folder: Path) -> dict[str, bytes]:
     }
 
 
-@dataclass
-class Unpacking:
-    """An archive of the given kind, as if it had been downloaded."""
-
-    folder: Path
-
-    def __call__(self, name: str, content: bytes, **described: str) -> dict[str, bytes]:
-        path = self.folder / name
-        path.write_bytes(content)
-        unpack(Archive(f"http://x/{name}", None, **described), path, self.folder / "inside" / "c")
-        return files_below(self.folder / "inside" / "c")
-
-    def refused(self, name: str, content: bytes, **described: str) -> str:
-        with pytest.raises(UserError) as caught:
-            self(name, content, **described)
-        assert "\n" not in str(caught.value)
-        assert not list((self.folder / "inside" / "c").glob(".*.unpacked"))
-        escaped = [p for p in self.folder.rglob("*") if p.name.startswith("evil")]
-        assert escaped == []
-        return str(caught.value)
-
-
-@pytest.fixture
-def unpacking(tmp_path: Path) -> Unpacking:
-    return Unpacking(tmp_path)
-
-
 class TestUnpacking:
-    @pytest.mark.parametrize("kind", ["a.tar.gz", "a.zip"])
-    def test_all_of_it(self, unpacking: Unpacking, kind: str) -> None:
-        content = zip_of(MEMBERS) if kind.endswith("zip") else tar_of({**MEMBERS})
-        assert unpacking(kind, content) == MEMBERS
+    def refuse(self, tmp_path: Path, content: bytes, reason: str) -> None:
+        path, inside = tmp_path / "a.tar.gz", tmp_path / "inside"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=f"cannot be unpacked.*{reason}"):
+            unpack(Archive("http://x/a.tar.gz", None), path, inside)
+        assert not list(inside.glob(".*.unpacked"))
+        assert not list(tmp_path.rglob("evil*"))
 
-    @pytest.mark.parametrize("kind", ["a.tar.gz", "a.zip"])
-    def test_without_its_inner_folder(self, unpacking: Unpacking, kind: str) -> None:
-        content = zip_of(MEMBERS) if kind.endswith("zip") else tar_of({**MEMBERS})
-        found = unpacking(kind, content, inner_folder="top", folder="split")
-        assert found == {"split/one/a.wav": b"A", "split/b.txt": b"B"}
+    @pytest.mark.parametrize("name", ["../evil.txt", "top/x/../../../evil"])
+    def test_paths_out_of_the_folder(self, tmp_path: Path, name: str) -> None:
+        self.refuse(tmp_path, tar_of({name: b"X"}), "outside the destination")
 
-    @pytest.mark.parametrize("name", ["../evil.txt", "top/../../evil.txt", "top/x/../../../evil"])
-    def test_paths_out_of_the_folder(self, unpacking: Unpacking, name: str) -> None:
-        error = unpacking.refused("a.tar.gz", tar_of({name: b"X"}))
-        assert "cannot be unpacked" in error
-        assert "outside the destination" in error
-
-    def test_cut_tar(self, unpacking: Unpacking) -> None:
-        content = tar_of({"a": CONTENT})
-        assert "cannot be unpacked" in unpacking.refused("a.tar.gz", content[:-2000])
-
-    def test_damaged_tar(self, unpacking: Unpacking) -> None:
+    def test_damaged_tar(self, tmp_path: Path) -> None:
         """The checksum at the end of a gzip file counts, although tar ends before it."""
         raw = gzip.decompress(tar_of({"a": CONTENT}))
         packed = bytearray(gzip.compress(raw, compresslevel=0))
         packed[1_000_000] ^= 1
-        assert "cannot be unpacked" in unpacking.refused("a.tar.gz", bytes(packed))
+        self.refuse(tmp_path, bytes(packed), "")
 
 
 class TestCorpora:
@@ -286,17 +225,3 @@ class TestCorpora:
         printed = capsys.readouterr().out
         assert f"input_librispeech_folder = {tmp_path / 'LibriSpeech'}" in printed
         assert "Then do the rest." in printed
-
-    @pytest.mark.parametrize("name", sorted(all_corpora()))
-    def test_table_names_real_keys_and_checksums(self, name: str) -> None:
-        corpus = all_corpora()[name]
-        settings = load_settings(
-            overrides={f"preprocessing.{corpus.key}": "/somewhere"}, prefer=("preprocessing",)
-        )
-        assert Path("/somewhere") in vars(settings.preprocessing).values()
-        assert bool(corpus.archives) == (name != "iemocap")
-        for archive in corpus.archives:
-            assert re.fullmatch(r"https?://[\w./?=-]+", archive.url)
-            assert archive.file.endswith((".tar.gz", ".zip"))
-            if archive.checksum:
-                assert re.fullmatch(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", archive.checksum)

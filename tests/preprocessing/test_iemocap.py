@@ -8,11 +8,9 @@ import pytest
 
 from config.settings import Settings
 from preprocessing.corpora.iemocap import (
-    ACTORSPLIT,
     ONE_SECOND_ACTORSPLIT,
     RANDSPLIT,
     SPEAKER_RANDSPLIT,
-    read_emotions,
 )
 from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import Matrices, open_matrices
@@ -79,18 +77,6 @@ def sessions_of(matrices: Matrices, set_name: str) -> set[str]:
 
 
 class TestLabels:
-    def test_lines_of_an_evaluation_file(self, tmp_path: Path) -> None:
-        path = tmp_path / "Ses01F_impro01.txt"
-        path.write_text(evaluation_of("Ses01F_impro01", IMPROVISED))
-        assert read_emotions(path) == {
-            "Ses01F_impro01_F000": "neu",
-            "Ses01F_impro01_F001": "xxx",
-            "Ses01F_impro01_M000": "ang",
-            "Ses01F_impro01_M001": "exc",
-            "Ses01F_impro01_MXX0": "fru",
-        }
-        assert read_emotions(tmp_path / "missing.txt") == {}
-
     def test_the_four_emotions(self, settings: Settings) -> None:
         """Of nine turns a session, neu counts twice, ang, hap and sad once; all others go."""
         clips = RANDSPLIT.list_clips(settings)
@@ -104,12 +90,6 @@ class TestLabels:
         assert labels["Ses03F_impro01_M000.wav"] == "ang"
         assert labels["Ses03M_script01_1b_F000.wav"] == "hap"
         assert "Ses03F_impro01_M001.wav" not in labels
-
-    def test_groups(self, settings: Settings) -> None:
-        assert all(clip.group == clip.name for clip in RANDSPLIT.list_clips(settings))
-        for dataset in (ACTORSPLIT, ONE_SECOND_ACTORSPLIT):
-            clips = dataset.list_clips(settings)
-            assert Counter(clip.group for clip in clips) == {f"Session{n}": 5 for n in range(1, 6)}
 
     def test_details(self, settings: Settings) -> None:
         """The speaker is the one whose turn it is, not the one who wears the markers."""
@@ -143,26 +123,6 @@ class TestLabels:
         clips = SPEAKER_RANDSPLIT.list_clips(settings)
         expected = {(f"Session{number}", number - 1): 9 for number in range(1, 6)}
         assert Counter((clip.class_name, clip.label) for clip in clips) == expected
-
-    def test_an_utterance_without_a_label(self, settings: Settings, corpus: Path) -> None:
-        """It is of no use for emotions, but its speaker is known."""
-        (corpus / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt").unlink()
-        assert len(RANDSPLIT.list_clips(settings)) == 23
-        clips = {clip.name: clip for clip in SPEAKER_RANDSPLIT.list_clips(settings)}
-        assert len(clips) == 45
-        assert clips["Ses01F_impro01_F000.wav"].details["emotion"] == ""
-
-
-class TestExpectations:
-    def test_speakers_of_a_part_of_the_corpus(self, settings: Settings, corpus: Path) -> None:
-        """Sessions that are missing leave no gap among the labels."""
-        (corpus / "Session1").rename(corpus / "later")
-        clips = SPEAKER_RANDSPLIT.list_clips(settings)
-        assert {clip.label: clip.class_name for clip in clips} == {
-            2 * number + (gender == "M"): f"Ses0{number + 2}{gender}"
-            for number in range(4)
-            for gender in "FM"
-        }
 
 
 class TestMatrices:

@@ -56,13 +56,3 @@ def test_shared_speakers_are_counted() -> None:
     shares = shared_sources(clips("a", "b", "c", "d", speakers="xyxz"), ["speaker"], FOLD)
     assert shares == {"speaker": {"shared": 1, "of": 3}}
     assert describe_split("random by clip", shares) == "random by clip: speakers shared"
-
-
-def test_several_sources() -> None:
-    shares = {
-        "speaker": {"shared": 2, "of": 2},
-        "session": {"shared": 0, "of": 5},
-        "noise": {"shared": 1, "of": 3},
-    }
-    assert describe_split("random by clip", shares) == "random by clip: speakers, noises shared"
-    assert describe_split("random by clip", {}) == "random by clip"

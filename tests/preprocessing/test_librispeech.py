@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.signal
 import soundfile
 
 from config.errors import UserError
@@ -129,23 +128,13 @@ class TestWords:
 
 
 class TestWrongFolders:
-    def test_labels_for_another_number_of_words(
-        self, corpus: Path, make_settings: MakeSettings
-    ) -> None:
-        error = error_of(make_settings(input_librispeech_folder=corpus))
-        assert "1000-mostfreq: no such file" in error
-        assert "num_classes_librispeech" in error
-
     @pytest.mark.parametrize(
         ("line", "problem"),
         [
             ("84-121123-0001 1 0.29 0.33 THAT", "is not <utterance> <channel>"),
-            ("84-121123-0001 1 0.29 0.33 THAT 1.00 x", "is not <utterance> <channel>"),
             ("../../../etc/passwd 1 0.29 0.33 THAT 1", "is not <utterance> <channel>"),
             ("84-121123-0001 1 soon 0.33 THAT 1.00", "could not convert"),
             ("84-121123-0001 1 -0.29 0.33 THAT 1.00", "no stretch"),
-            ("84-121123-0001 1 0.29 0 THAT 1.00", "no stretch"),
-            ("84-121123-0001 1 0.29 nan THAT 1.00", "no stretch"),
             ("84-121123-0001 1 0.29 inf THAT 1.00", "no stretch"),
             ("84-121123-0001 1 0.29 0.33 THIS 1.00", "THIS is not one of the 3"),
         ],
@@ -157,31 +146,6 @@ class TestWrongFolders:
         error = error_of(settings)
         assert "dev-clean-selected-3.txt, line 3: " in error
         assert problem in error
-
-    def test_a_word_that_nobody_says(self, corpus: Path, settings: Settings) -> None:
-        (corpus / "word_labels" / "3-mostfreq").write_text("that\nwith\nnan\nsilent\nmute\n")
-        assert "no occurrence of 2 of 5 words in the sets of split: silent, mute" in (
-            error_of(settings)
-        )
-
-
-class TestMatrices:
-    def test_words_are_spectra_padded_to_four_seconds(
-        self, corpus: Path, settings: Settings
-    ) -> None:
-        matrices = open_matrices(preprocess(WORDS, settings), NAME)
-        # 4 s at 16 kHz: 64000 / 128 + 1 frames.
-        assert matrices.predictors.shape == (10, 501, 129)
-        assert matrices.target.tolist() == [0, 1, 1, 2, 0, 0, 1, 0, 0, 2]
-        assert matrices.classes == ["that", "with", "nan"]
-        whole = soundfile.read(utterance_path(corpus, "test-clean", "61-70968-0000"))[0]
-        _, _, spectrum = scipy.signal.stft(
-            whole[40000:48000].astype(np.float32), window="hamming", nperseg=256, noverlap=128
-        )
-        # 0.5 s: ceil(8000 / 128) + 1 frames.
-        assert spectrum.shape == (129, 64)
-        np.testing.assert_allclose(matrices.predictors[3, :64], np.abs(spectrum).T, rtol=1e-5)
-        assert not matrices.predictors[3, 64:].any()
 
 
 class TestDecodedOnce:
@@ -198,7 +162,7 @@ class TestDecodedOnce:
         monkeypatch.setattr(soundfile, "SoundFile", Counting)
         return counts
 
-    @pytest.mark.parametrize("block_clips", [1, 2, 4, 32])
+    @pytest.mark.parametrize("block_clips", [1, 32])
     def test_every_utterance_once(
         self,
         settings: Settings,
@@ -217,26 +181,14 @@ class TestDecodedOnce:
 
 
 class TestScript:
-    def run(self, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-        script = PROJECT_FOLDER / "preprocessing" / "preprocessing_LIBRISPEECH.py"
-        monkeypatch.setattr(sys, "argv", [str(script), *arguments])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(script), run_name="__main__")
-        return int(ended.value.code or 0)
-
     def test_positional_arguments_start_where_the_command_is_typed(
         self, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        code = self.run(
-            monkeypatch,
-            corpus.name,
-            "made",
-            "3",
-            "--set",
-            "workers=1",
-            "--set",
-            "input_librispeech_folder=/nowhere",
-        )
-        assert code == 0
+        script = PROJECT_FOLDER / "preprocessing" / "preprocessing_LIBRISPEECH.py"
+        options = ["--set", "workers=1", "--set", "input_librispeech_folder=/nowhere"]
+        monkeypatch.setattr(sys, "argv", [str(script), corpus.name, "made", "3", *options])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(script), run_name="__main__")
+        assert not ended.value.code
         assert len(open_matrices(tmp_path / "made", NAME).target) == 10

@@ -1,11 +1,9 @@
 """Miniature corpora: the real layouts, the same files again, and never over anything else."""
 
 import json
-import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from config.errors import UserError
 from config.ini_files import load_settings
 from config.settings import Settings
 from preprocessing import make_miniature_corpora
-from preprocessing.corpora import goodsounds, gsc, iemocap, librispeech, noisyspeech, nsynth
+from preprocessing.corpora import goodsounds, iemocap, librispeech, nsynth
 from preprocessing.make_miniature_corpora import CORPORA, make_corpus
 from preprocessing.miniature.folders import MARKER, Content, make_corpus_folder
 from preprocessing.miniature.speech import Voice, speak
@@ -46,26 +44,27 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return load_settings(overrides=overrides | sizes, prefer=("preprocessing", "pretraining"))
 
 
-def of_each(names: tuple[str, ...] | list[str], count: int) -> dict[str, int]:
-    return dict.fromkeys(names, count)
-
-
 ACTORS = [f"Ses{session:02}{letter}" for session in range(1, 6) for letter in "FM"]
 SESSIONS = [f"Session{session}" for session in range(1, 6)]
 LISTED: list[tuple[Dataset, str, dict[str, int], dict[str, int]]] = [
-    (iemocap.RANDSPLIT, "emotion", of_each(iemocap.EMOTIONS, 10), {}),
-    (iemocap.ACTORSPLIT, "emotion", of_each(iemocap.EMOTIONS, 10), of_each(SESSIONS, 8)),
-    (iemocap.SPEAKER_RANDSPLIT, "speaker", of_each(ACTORS, 5), {}),
-    (goodsounds.RANDSPLIT, "klass", of_each(goodsounds.GOODNESS, 24), {}),
+    (iemocap.RANDSPLIT, "emotion", dict.fromkeys(iemocap.EMOTIONS, 10), {}),
+    (
+        iemocap.ACTORSPLIT,
+        "emotion",
+        dict.fromkeys(iemocap.EMOTIONS, 10),
+        dict.fromkeys(SESSIONS, 8),
+    ),
+    (iemocap.SPEAKER_RANDSPLIT, "speaker", dict.fromkeys(ACTORS, 5), {}),
+    (goodsounds.RANDSPLIT, "klass", dict.fromkeys(goodsounds.GOODNESS, 24), {}),
     (
         goodsounds.INSTRUMENTSPLIT,
         "klass",
-        of_each(goodsounds.GOODNESS, 24),
-        of_each(INSTRUMENTS, 10),
+        dict.fromkeys(goodsounds.GOODNESS, 24),
+        dict.fromkeys(INSTRUMENTS, 10),
     ),
-    (goodsounds.INSTRUMENT_RANDSPLIT, "instrument", of_each(INSTRUMENTS, 10), {}),
-    (librispeech.WORDS, "word", of_each(WORDS, 4 + 3 + 3), {}),
-    (nsynth.NOTES, "family", of_each(nsynth.FAMILIES, 5 + 1 + 1), {}),
+    (goodsounds.INSTRUMENT_RANDSPLIT, "instrument", dict.fromkeys(INSTRUMENTS, 10), {}),
+    (librispeech.WORDS, "word", dict.fromkeys(WORDS, 4 + 3 + 3), {}),
+    (nsynth.NOTES, "family", dict.fromkeys(nsynth.FAMILIES, 5 + 1 + 1), {}),
 ]
 
 
@@ -97,37 +96,6 @@ def test_the_scripts_find_every_class_and_group(
         assert 0.05 < np.abs(samples[start:stop]).max() < 1
 
 
-def test_no_speaker_or_instrument_is_in_two_sets(settings: Settings) -> None:
-    for dataset, source in ((librispeech.WORDS, "speaker"), (nsynth.NOTES, "instrument")):
-        clips = dataset.list_clips(settings)
-        sets = {clip.details[source]: clip.fixed_set for clip in clips}
-        assert all(sets[clip.details[source]] == clip.fixed_set for clip in clips)
-        assert set(sets.values()) == {"train", "validation", "test"}
-
-
-def test_digits_are_balanced_and_of_all_voices(settings: Settings) -> None:
-    chosen = gsc.choose_balanced(settings)
-    assert Counter(path.parent.name for path, _ in chosen) == of_each(gsc.DIGITS, 3)
-    assert len({path.name.partition("_nohash_")[0] for path, _ in chosen}) == 2
-    for path, _ in chosen:
-        samples, rate = soundfile.read(path)
-        assert rate == 16000
-        assert 0.8 * rate <= len(samples) <= rate
-        assert 0.2 < np.abs(samples).max() < 1
-
-
-def test_every_type_of_noise_sounds_in_every_second(settings: Settings) -> None:
-    noises = noisyspeech.find_noises(settings)
-    assert [kind for _, kind in noises] == list(noisyspeech.NOISE_TYPES)
-    for path, _ in noises:
-        samples, rate = soundfile.read(path)
-        levels = 10 * np.log10((samples.reshape(-1, rate) ** 2).mean(axis=1))
-        assert len(levels) == 8
-        assert -45 < levels.min() < levels.max() < -15
-    assert len({path.read_bytes() for path, _ in noises}) == len(noises)
-    assert noisyspeech.plan_mixtures(settings)
-
-
 def test_words_are_where_the_labels_say(settings: Settings) -> None:
     clips = librispeech.list_words(settings)
     for path in {clip.path for clip in clips}:
@@ -141,22 +109,9 @@ def test_words_are_where_the_labels_say(settings: Settings) -> None:
         assert np.abs(samples[is_pause]).max() < 0.1 * np.abs(samples).max()
 
 
-def test_scales_are_left_out_and_all_sounds_are_in_the_database(settings: Settings) -> None:
-    folder = settings.preprocessing.input_good_sounds_folder
-    assert folder is not None
-    with closing(sqlite3.connect(folder / "database.sqlite")) as database:
-        rows = database.execute(
-            "SELECT klass, filename FROM sounds JOIN takes ON sound_id=sounds.id"
-        )
-        klasses, files = zip(*rows, strict=True)
-    assert klasses.count("scale-good") == 2 * len(INSTRUMENTS)
-    assert {folder / file for file in files} == set(folder.rglob("*.wav"))
-    assert soundfile.info(folder / files[0]).samplerate == 48000
-
-
 def made(name: str, seed: int) -> dict[str, bytes]:
     """Return the files of a small corpus as they come out of its recipe."""
-    files = CORPORA[name].make(seed=seed, **SMALL[name])
+    files = CORPORA[name].make(seed=seed, **dict.fromkeys(SMALL[name], 1))
     return {
         path: content if isinstance(content, bytes) else _bytes(content) for path, content in files
     }
@@ -173,15 +128,6 @@ def test_the_seed_decides_every_file(name: str) -> None:
     assert made(name, 1) == first
     other = {path: content for path, content in made(name, 2).items() if path.endswith("wav")}
     assert not set(other.values()) & set(first.values())
-
-
-@pytest.mark.parametrize("variant", ["m3", "whisper", "croak", "klatt3", "Marco"])
-def test_speech_does_not_depend_on_what_was_said_before(variant: str) -> None:
-    first = speak("seven", Voice(variant), seed=5)
-    speak("something else, and longer", Voice("croak", rate=300, pitch=90), seed=9)
-    assert speak("seven", Voice(variant), seed=5).tolist() == first.tolist()
-    is_noisy = variant == "whisper"
-    assert (speak("seven", Voice(variant), seed=6).tolist() != first.tolist()) or not is_noisy
 
 
 RECIPE = {"corpus": "gsc", "seed": 1}
@@ -222,14 +168,14 @@ def test_an_interrupted_making_leaves_nothing_and_keeps_the_old(tmp_path: Path) 
     assert (folder / "zero" / "a.txt").exists()
 
 
-@pytest.mark.parametrize("marker", [None, "whole", "", "[]", '{"files": 3}', "\udcff"])
+@pytest.mark.parametrize("marker", [None, "whole", "[]"])
 def test_files_of_others_are_left_alone(tmp_path: Path, marker: str | None) -> None:
     folder = tmp_path / "gsc"
     make(folder)
     if marker is None:
         (folder / MARKER).unlink()
     elif marker != "whole":
-        (folder / MARKER).write_bytes(marker.encode("utf-8", "surrogateescape"))
+        (folder / MARKER).write_text(marker)
     (folder / "zero" / "real.wav").write_text("real")
     with pytest.raises(UserError, match=r"holds zero/\S+, which this script did not make"):
         make(folder, OTHER)

@@ -1,7 +1,6 @@
 """The mixer: levels and SNR measured on what it makes, files, manifests, restarts."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,7 @@ def noise() -> npt.NDArray[np.float64]:
 
 
 class TestOneMixture:
-    @pytest.mark.parametrize("requested", [-10.0, 0.0, 2.5, 20.0, 40.0])
+    @pytest.mark.parametrize("requested", [-10.0, 0.0, 2.5, 40.0])
     @pytest.mark.parametrize(("convention", "factor"), [("ms_snsd", 0.5), ("decibel", 1.0)])
     def test_measured_snr(
         self,
@@ -85,16 +84,6 @@ class TestOneMixture:
         rest = mixed - speech * LEVEL / rms(speech)
         np.testing.assert_allclose(rest / rest[0], noise[:RATE] / noise[0], rtol=1e-6)
         assert 20 * np.log10(rms(rest)) == pytest.approx(-25, abs=1e-6)
-
-    def test_short_noise_and_silence_are_refused(
-        self, speech: npt.NDArray[np.float64], noise: npt.NDArray[np.float64]
-    ) -> None:
-        with pytest.raises(ValueError, match="15999 samples of noise for 16000 of speech"):
-            mix_at_snr(speech, noise[: RATE - 1], 10.0)
-        with pytest.raises(ValueError, match="silence has no level"):
-            mix_at_snr(np.zeros(100), noise, 10.0)
-        with pytest.raises(ValueError, match="silence has no level"):
-            mix_at_snr(speech, np.zeros(RATE), 10.0)
 
 
 class TestFolders:
@@ -205,56 +194,6 @@ class TestFolders:
         np.testing.assert_allclose(np.abs(noisy[:8000]), expected, atol=1 / 32768)
         np.testing.assert_allclose(noisy[8000:], 0, atol=1 / 32768)
 
-    @pytest.mark.parametrize(("position", "start"), [(0.0, 0), (0.25, 800), (1.0, 3200)])
-    def test_a_stretch_may_lie_anywhere_in_the_noise(
-        self,
-        tmp_path: Path,
-        write_wav: WriteWav,
-        write: Callable[..., Path],
-        position: float,
-        start: int,
-    ) -> None:
-        speech = write_wav(tmp_path / "s.wav", 0.5, seed=1)
-        noise = write_wav(tmp_path / "Typing_1.wav", 0.7, seed=2)
-        mixture = Mixture(
-            (speech,), (noise,), "Typing", None, (0.0,), ("a.wav",), noise_position=position
-        )
-        folder = write([mixture])
-        (row,) = read_manifest(folder, "")
-        clean, _ = soundfile.read(speech)
-        samples, _ = soundfile.read(noise)
-        rest = soundfile.read(folder / "a.wav")[0] / float(row["gain"]) - clean * LEVEL / rms(clean)
-        expected = samples[start : start + 8000]
-        np.testing.assert_allclose(rest, expected * LEVEL / rms(expected), atol=1e-4)
-
-    def test_notes_are_columns_of_the_manifest(
-        self, mixtures: list[Mixture], write: Callable[..., Path]
-    ) -> None:
-        noted = [
-            replace(mixture, notes=(("set", "test"), ("number", str(number))))
-            for number, mixture in enumerate(mixtures)
-        ]
-        rows = read_manifest(write(noted), "", ("set", "number"))
-        assert [(row["set"], row["number"]) for row in rows] == [
-            ("test", str(number)) for number in (0, 0, 1, 1, 2, 2)
-        ]
-        with pytest.raises(UserError, match="made with other settings"):
-            write([replace(mixture, notes=(("set", "train"),)) for mixture in mixtures])
-        with pytest.raises(UserError, match="made with other settings"):
-            write([replace(mixture, noise_position=0.5) for mixture in noted])
-
-    def test_second_run_leaves_everything_as_it_is(
-        self,
-        mixtures: list[Mixture],
-        write: Callable[..., Path],
-        capsys: pytest.CaptureFixture[str],
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        before = contents(write(mixtures))
-        monkeypatch.setattr(noise_mixing, "write_audio", None)
-        assert contents(write(mixtures)) == before
-        assert "already there, unchanged" in capsys.readouterr().out
-
     def test_an_interrupted_run_begins_anew_and_ends_the_same(
         self,
         mixtures: list[Mixture],
@@ -286,15 +225,3 @@ class TestFolders:
             with pytest.raises(UserError, match="made with other settings or by another program"):
                 write(**{"mixtures": mixtures, **change})
         assert contents(write(mixtures)) == before
-
-    def test_a_moved_corpus_is_the_same(
-        self, mixtures: list[Mixture], tmp_path: Path, write: Callable[..., Path]
-    ) -> None:
-        before = contents(write(mixtures))
-        (tmp_path / "source").rename(tmp_path / "elsewhere")
-
-        def moved(paths: tuple[Path, ...]) -> tuple[Path, ...]:
-            return tuple(tmp_path / "elsewhere" / path.name for path in paths)
-
-        others = [replace(m, speech=moved(m.speech), noise=moved(m.noise)) for m in mixtures]
-        assert contents(write(others)) == before

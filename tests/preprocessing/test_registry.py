@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from config.errors import UserError
 from config.settings import Settings
 from config.text import PROJECT_FOLDER
 from preprocessing import corpora
@@ -66,35 +65,3 @@ def test_a_corpus_from_elsewhere_is_prepared_like_the_built_in_ones(
     assert matrices.classes == ["one", "two"]
     assert len(matrices.target) == 8
     assert all_corpora()["tiny"] is TINY
-
-
-def test_an_unknown_dataset_is_answered_with_the_nearest_name() -> None:
-    with pytest.raises(UserError, match="did you mean gsc_randsplit"):
-        find_dataset("gsc_randsplitt")
-
-
-def test_a_folder_that_is_not_set_or_not_there(make_settings: MakeSettings, tmp_path: Path) -> None:
-    with pytest.raises(UserError) as caught:
-        TINY.folder(make_settings(input_gsc_raw_folder=""))
-    assert str(caught.value) == (
-        "[preprocessing] input_gsc_raw_folder is empty: get Tiny v1 from https://example.org/tiny "
-        "and put the path of a folder of words there, or pass --set input_gsc_raw_folder=FOLDER"
-    )
-    missing = tmp_path / "nowhere"
-    with pytest.raises(UserError) as caught:
-        TINY.folder(make_settings(input_gsc_raw_folder=missing))
-    assert str(caught.value) == (
-        f"{missing}: there is no such folder; [preprocessing] input_gsc_raw_folder must be a "
-        "folder of words, from https://example.org/tiny"
-    )
-    assert TINY.folder(make_settings(input_gsc_raw_folder=tmp_path)) == tmp_path
-
-
-def test_what_differs_from_the_published_corpus_is_said(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    TINY.expect("utterances", 3, 3)
-    assert capsys.readouterr().out == ""
-    TINY.expect("utterances", 10_039, 1_200)
-    warning = "warning: Tiny v1: expected 10,039 utterances, found 1,200\n"
-    assert capsys.readouterr().out == warning
