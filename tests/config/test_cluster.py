@@ -17,22 +17,6 @@ def parsed(*words: str) -> Cluster:
     return settings_from(parser.parse_args(words)).cluster
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ([], ("local", "")),
-        (["--launcher", "ray"], ("ray", "")),
-        (["--launcher", "ray", "--address", "auto"], ("ray", "auto")),
-        (["--address", "node-1:6379"], ("ray", "node-1:6379")),
-        (["--address", "node-1:6379", "--launcher", "local"], ("local", "node-1:6379")),
-        (["--set", "launcher=ray"], ("ray", "")),
-    ],
-)
-def test_an_address_is_that_of_ray(words: list[str], expected: tuple[str, str]) -> None:
-    cluster = parsed(*words)
-    assert (cluster.launcher, cluster.address) == expected
-
-
 def test_where_nobody_listens_is_said_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]  # nobody's, once it is closed

@@ -3,7 +3,6 @@
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,13 +12,11 @@ import pytest
 
 from config.command_line import (
     add_launcher_options,
-    preparation_command,
     run_command,
     settings_from,
     settings_parser,
 )
 from config.errors import UserError
-from config.settings import Settings
 from config.text import PROJECT_FOLDER
 
 
@@ -75,46 +72,6 @@ def test_exit_codes(
     assert capsys.readouterr() == ("", message)
 
 
-def test_programming_errors_are_not_hidden() -> None:
-    with pytest.raises(ZeroDivisionError):
-        run_command(lambda: 1 // 0)
-
-
-def test_the_seed_of_a_preparation_is_that_of_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-
-    def prepare(settings: Settings) -> str:
-        seen.append((settings.preprocessing.seed, settings.training_defaults.seed))
-        return "a result of work is no exit code"
-
-    monkeypatch.setattr("sys.argv", ["script", "--set", "seed=3"])
-    with pytest.raises(SystemExit) as caught:
-        preparation_command("Does it.", prepare)
-    assert caught.value.code == 0
-    assert seen == [(3, 0)]
-
-
-def test_signals_are_taken_for_the_time_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """A scheduler ends jobs with SIGTERM; other programs that run a command keep their handlers."""
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-
-    def command() -> int | None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return None
-
-    try:
-        assert exit_code_of(command) == 143
-        ignored = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-        assert ignored == [signal.SIG_IGN, signal.SIG_IGN]
-    finally:
-        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
-            signal.signal(number, handler)
-    err = capsys.readouterr().err.strip()
-    assert err == "terminated: the same command continues where this stopped"
-    assert exit_code_of(lambda: None) == 0
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
-
-
 def test_a_script_of_another_checkout_is_refused_with_a_command_that_runs_it(
     tmp_path: Path,
 ) -> None:
@@ -123,23 +80,19 @@ def test_a_script_of_another_checkout_is_refused_with_a_command_that_runs_it(
         shutil.copytree(PROJECT_FOLDER / name, other / name)
     script = other / "preprocessing" / "balance_gsc.py"
 
-    def run(command: str, path: Path) -> "subprocess.CompletedProcess[str]":
-        environment = {**os.environ, "PYTHONPATH": str(path)}
+    def run(command: str) -> "subprocess.CompletedProcess[str]":
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT_FOLDER)}
+        shell = ["sh", "-c", command]
         return subprocess.run(
-            ["sh", "-c", command],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
+            shell, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
 
     python = shlex.quote(sys.executable)
-    refused = run(f"{python} {shlex.quote(str(script))} --help", PROJECT_FOLDER)
+    refused = run(f"{python} {shlex.quote(str(script))} --help")
     assert (refused.returncode, refused.stdout) == (2, "")
     (line,) = refused.stderr.splitlines()
     assert line.startswith(f"error: {script} is of {other}, but this environment has the code of")
     advice = line.partition("run: ")[2].replace(" python ", f" {python} ")
-    accepted = run(advice, PROJECT_FOLDER)
+    accepted = run(advice)
     assert (accepted.returncode, accepted.stderr) == (0, "")
     assert "--set KEY=VALUE" in accepted.stdout

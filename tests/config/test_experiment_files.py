@@ -125,12 +125,6 @@ def test_demo_has_the_benchmark_in_miniature(experiments: dict[int, Experiment])
             assert parameters["at_layer"] == (3 if experiment.kind == "anti_transfer" else "")
 
 
-def test_every_question_is_one(experiments: dict[int, Experiment]) -> None:
-    for experiment in experiments.values():
-        assert experiment.question.endswith("?")
-        assert experiment.question != experiment.description
-
-
 def test_datasets_and_extractors_are_declared(experiments: dict[int, Experiment]) -> None:
     datasets = all_datasets()
     assert {experiment.dataset for experiment in experiments.values()} <= set(datasets)

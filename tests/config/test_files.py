@@ -9,14 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
 
 from config.errors import UserError
 from config.files import (
-    identity_of,
     read_json,
     remove_partial_files,
-    require_fields,
     write_json,
     write_text,
     written_aside,
@@ -47,20 +44,6 @@ def test_an_error_leaves_the_old_file_and_nothing_else(
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_named_whatever_the_library_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "model.pt"
-    monkeypatch.setattr("config.files._aside_of", lambda _path: Path("/dev/full"))
-    monkeypatch.setattr(Path, "unlink", lambda *_arguments, **_options: None)
-    with (
-        pytest.raises(OSError, match=r"No space left on device.*model\.pt"),
-        written_aside(path),
-    ):
-        raise RuntimeError("unexpected pos 64 vs 0")
-
-
 def test_contents_are_on_the_disk_before_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,16 +58,6 @@ def test_contents_are_on_the_disk_before_the_name(
     write_text(path, "ä\n")
     assert synced == [False]
     assert path.read_bytes() == "ä\n".encode()
-
-
-def test_a_file_written_anew_is_another_one(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    assert identity_of(path) is None
-    write_text(path, "same\n")
-    first = identity_of(path)
-    assert identity_of(path) == first
-    write_text(path, "same\n")
-    assert identity_of(path) != first
 
 
 def test_json(tmp_path: Path) -> None:
@@ -115,21 +88,6 @@ def test_what_is_no_json_of_ours(tmp_path: Path, content: bytes, reason: str) ->
         read_json(path)
     with pytest.raises(UserError, match=r"none\.json: cannot be read: No such file"):
         read_json(tmp_path / "none.json")
-
-
-def test_fields_of_a_file() -> None:
-    class Info(BaseModel):
-        count: int
-        names: list[str]
-
-    require_fields({"count": 3, "names": ["a"], "more": None}, Info, "info.json")
-    for content, reason in (
-        ({"count": 3}, "names: missing"),
-        ({"count": "3", "names": []}, "count: must be a valid integer"),
-        ({"count": 3, "names": ["a", 1]}, "names.1: must be a valid string"),
-    ):
-        with pytest.raises(UserError, match=f"info.json: {reason}"):
-            require_fields(content, Info, "info.json")
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:

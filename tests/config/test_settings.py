@@ -1,13 +1,11 @@
 """config.ini against the typed sections; which value wins; what a value becomes."""
 
-import itertools
 import re
 from pathlib import Path
 
 import pytest
 
 from config.errors import ConfigError
-from config.extractors import EXTRACTORS
 from config.ini_files import DEFAULTS_FILE, load_settings, read_ini
 from config.settings import SECTIONS, Settings
 from config.text import PROJECT_FOLDER
@@ -42,15 +40,6 @@ def test_good_sounds_may_be_written_in_one_word(tmp_path: Path) -> None:
     ] * 3
 
 
-def test_every_key_has_a_comment_line_of_its_own_above_it() -> None:
-    bare = [
-        line
-        for before, line in itertools.pairwise(LINES)
-        if re.match(r"[\w-]+ *=", line) and not before.startswith("# ")
-    ]
-    assert bare == []
-
-
 def test_comments_name_the_allowed_words() -> None:
     section, comment, num_checked = "", "", 0
     for line in LINES:
@@ -71,24 +60,6 @@ def test_comments_name_the_allowed_words() -> None:
     assert num_checked > 10
 
 
-def test_every_key_is_read_somewhere() -> None:
-    code = "".join(
-        path.read_text(encoding="utf-8")
-        for folder in ("config", "preprocessing", "pretraining", "training", "plotting")
-        for path in (PROJECT_FOLDER / folder).rglob("*.py")
-        if path.name != "settings.py"
-    )
-    names = {
-        field.alias or name
-        for model in SECTIONS.values()
-        for name, field in model.model_fields.items()
-    }
-    through_a_method = {"train_split", "validation_split", "test_split"}
-    through_a_method |= {f"at_{name}_model_path" for name in EXTRACTORS}
-    unread = {name for name in names if not re.search(rf"\b{name}\b", code)}
-    assert unread <= through_a_method
-
-
 def test_defaults_are_the_published_ones() -> None:
     settings = load_settings()
     training, features = settings.training_defaults, settings.feature_extraction
@@ -99,16 +70,6 @@ def test_defaults_are_the_published_ones() -> None:
     assert (features.features_type, features.sequence_overlap) == ("spectrum_fast", 1.0)
     assert (settings.sampling.sr_target, settings.preprocessing.total_hours) == (16000, 20)
     assert settings.preprocessing.snr_convention == "ms_snsd"
-
-
-def test_later_files_win_and_set_wins_over_files(tmp_path: Path) -> None:
-    first = overlay(tmp_path, "[training_defaults]\nbatch_size = 7\npatience = 8\n", "1.ini")
-    second = overlay(tmp_path, "[training_defaults]\nbatch_size = 9\n", "2.ini")
-    training = load_settings(first, second).training_defaults
-    assert (training.batch_size, training.patience, training.num_epochs) == (9, 8, 50)
-    assert load_settings(second, first).training_defaults.batch_size == 7
-    training = load_settings(first, overrides=["batch_size=3", "batch_size=4"]).training_defaults
-    assert (training.batch_size, training.patience) == (4, 8)
 
 
 def test_a_key_of_two_sections_goes_to_the_preferred_one() -> None:
@@ -185,25 +146,3 @@ def test_layers_by_the_released_codes_indices() -> None:
         assert load_settings(overrides=values).training_defaults.at_layer == ((number,),)
     values = {"at_layer": "5, 10; 28", "at_tap": "input"}
     assert load_settings(overrides=values).training_defaults.at_layer == ((3, 5), (13,))
-
-
-def test_extractors_that_a_training_reads() -> None:
-    values = {"at_dataset": "iemocap, random", "at_layer": 3, "at_pretraining": "librispeech"}
-    assert load_settings(overrides=values).training_defaults.extractors == ("librispeech",)
-    settings = load_settings(overrides={**values, "anti_transfer": True})
-    assert settings.training_defaults.extractors == ("iemocap", "librispeech")
-    training = load_settings(overrides={"at_pretraining": "experiment 31"}).training_defaults
-    assert (training.source_experiment, training.source_extractor) == (31, None)
-
-
-def test_folder_of_an_extractor() -> None:
-    values = {"pretraining_folder": "/models", "at_nsynth_model_path": "/mine"}
-    settings = load_settings(overrides=values)
-    assert settings.extractor_folder("noisyspeech") == Path("/models/noisyspeech")
-    assert settings.extractor_folder("nsynth") == Path("/mine")
-
-
-def test_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
-    path = tmp_path / "windows.ini"
-    path.write_bytes(b"\xef\xbb\xbf[sampling]\r\nsr_target = 8000\r\n")
-    assert load_settings(path).sampling.sr_target == 8000
