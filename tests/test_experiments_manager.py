@@ -108,32 +108,6 @@ def test_check_names_everything_that_is_missing_with_the_command_that_makes_it(
     ]
 
 
-def test_what_is_missing_is_made_on_the_gpu_that_was_asked_for(
-    suite: "Suite", capsys: pytest.CaptureFixture[str], no_training: list[Any]
-) -> None:
-    suite.write_matrices()
-    suite.write_experiment(32, {**AGAINST_NOISE, "at_pretraining": "experiment 31"})
-    suite.write_experiment(31)
-    for gpu, source, extractor in (([], "[31] 0 ", ""), (["2"], "[31] 2 ", "2 ")):
-        assert manage(suite, "[32]", *gpu) == 2
-        error = capsys.readouterr().err
-        assert f"python experiments_manager.py {source}--experiments {suite.experiments} " in error
-        assert f"python pretraining/pretrain_vgg_noisyspeech.py {extractor}--config " in error
-    assert no_training == []
-
-
-def test_only_the_chosen_instances_need_their_source(
-    suite: "Suite", capsys: pytest.CaptureFixture[str]
-) -> None:
-    prepare(suite)
-    suite.write_experiment(31)
-    suite.write_experiment(32, instances={"at_pretraining": "noisyspeech, experiment 31"})
-    assert manage(suite, "[32]", "-1", "1", "1", "--check") == 0
-    assert "experiment 31" not in capsys.readouterr().out
-    assert manage(suite, "[32]", "-1", "2", "2", "--check") == 2
-    assert "best run of experiment 31" in capsys.readouterr().err
-
-
 def test_check_counts_test_clips_that_the_extractor_was_trained_on(
     suite: "Suite", capsys: pytest.CaptureFixture[str], no_training: list[Any]
 ) -> None:
@@ -159,14 +133,12 @@ def test_check_counts_test_clips_that_the_extractor_was_trained_on(
 @pytest.mark.parametrize(
     ("stored", "problem"),
     [
-        ({"sample_rate": 8000}, "sr_target = 8000, this run has 16000"),
         ({"preprocessing": {"confounding": 0.5}}, "confounding = 0.5, this run has 0.9"),
         (
             {"feature_extraction": {"normalization": True, "sequence_length": 3.0}},
             "was made with normalization = True, this run has False\n",
         ),
         ({"classes": ["a", "b"]}, "2 classes, output_classes = 3"),
-        ({"classes": None}, "no matrices"),
     ],
 )
 def test_matrices_that_do_not_fit_are_missing(
@@ -175,8 +147,6 @@ def test_matrices_that_do_not_fit_are_missing(
     info = suite.write_matrices() / "tiny_spectrum_fast_info.json"
     suite.write_experiment(5)
     info.write_text(json.dumps(json.loads(info.read_text()) | stored))
-    if stored == {"classes": None}:
-        info.unlink()
     assert manage(suite, "[5]", "--check") == 2
     assert problem in capsys.readouterr().err
 
@@ -185,7 +155,6 @@ def test_matrices_that_do_not_fit_are_missing(
     ("described", "problem"),
     [
         ({"width": 0.0625}, "has width 0.0625, this run has 0.03125"),
-        ({"sample_rate": 8000}, "was trained at 8000 Hz, this run has 16000"),
         ({"plan": {"features_type": "mel"}}, "was trained on mel, this run has spectrum_fast"),
         (
             {"test_accuracy": 0.15},
@@ -223,16 +192,6 @@ def test_a_disk_that_is_too_small(
     monkeypatch.setattr("shutil.disk_usage", lambda _path: usage)
     assert manage(suite, "[5]", "--check", *full) == 2
     assert "3.2 GB are needed for models, 3.2 GB are free" in capsys.readouterr().err
-
-
-def test_a_gpu_must_be_named_and_be_there(suite: "Suite", no_training: list[Any]) -> None:
-    suite.write_matrices()
-    suite.write_experiment(5)
-    with pytest.raises(UserError, match="no GPU given"):
-        manage(suite, "[5]")
-    with pytest.raises(UserError, match=r"GPU 99: torch sees \d+ GPUs here"):
-        manage(suite, "[5]", "99")
-    assert no_training == []
 
 
 @pytest.fixture(scope="module")
@@ -282,52 +241,20 @@ def test_the_last_table_is_of_the_dictionaries(finished: tuple["Suite", str]) ->
         (5, 3, "baseline"),
         (28, 2, "anti-transfer against noisyspeech 13"),
     ):
+        paths = [suite.files(identifier, number + 1).dictionary for number in range(count)]
+        results = [np.load(path, allow_pickle=True).item() for path in paths]
         cells = []
         for key in ("validation", "test"):
-            values = []
-            for number in range(1, count + 1):
-                path = suite.files(identifier, number).dictionary
-                summary = np.load(path, allow_pickle=True).item()["summary"]
-                values.append(100 * summary[key]["mean_acc"])
+            values = [100 * result["summary"][key]["mean_acc"] for result in results]
             cells.append(f"{mean(values):.1f} ± {stdev(values):.1f}")
             accuracies[identifier, key] = values
-        chance = 100 * result_of(suite, identifier)["0"]["test_chance"]
         (row,) = [line for line in lines if line.startswith(f"{name} ")]
         assert f"{row} ".startswith(f"{name} {count} {cells[0]} {cells[1]} ")
-        assert any(f"({SPLIT})" in line and f"chance {chance:.1f} %" in line for line in lines)
     pairs = zip(accuracies[28, "test"], accuracies[5, "test"], strict=False)
     gain = mean(first - second for first, second in pairs)
     (sentence,) = [line for line in lines if "minus baseline, same seeds" in line]
     assert f"{gain:+.1f} points" in sentence
     assert "(2 pairs)" in sentence
-    for line in lines:
-        if line.startswith("wrote "):
-            path = line.removeprefix("wrote ").partition(" (")[0]
-            assert (ROOT / path).exists()
-
-
-def test_the_spreadsheet_holds_the_dictionaries_figures(finished: tuple["Suite", str]) -> None:
-    suite, _ = finished
-    for identifier, count, comment in ((5, 3, "baseline"), (28, 2, "antitransfer")):
-        path = suite.files(identifier).spreadsheet
-        sheet, _data = openpyxl.load_workbook(path, data_only=True).worksheets
-        assert sheet.max_row == 4 + count
-        for number in range(1, count + 1):
-            row = 4 + number
-            dictionary = np.load(suite.files(identifier, number).dictionary, allow_pickle=True)
-            summary = dictionary.item()["summary"]
-            expected = [
-                summary[name][key]
-                for metric in ("loss", "acc", "f1", "precision", "recall")
-                for key in (f"mean_{metric}", f"{metric}_std")
-                for name in ("training", "validation", "test")
-            ]
-            cells = [sheet.cell(row, column).value for column in range(5, sheet.max_column + 1)]
-            assert cells == pytest.approx(expected)
-            assert sheet.cell(row, 1).value == number
-            assert sheet.cell(row, 3).value == comment
-            target = sheet.cell(row, 2).hyperlink.target.replace("\\", "/")
-            assert (path.parent / target).read_text().startswith("TRAINING PARAMETERS:")
 
 
 def test_finished_instances_are_skipped_and_new_ones_run(
@@ -353,22 +280,13 @@ def test_finished_instances_are_skipped_and_new_ones_run(
         file.write_text(text)
 
 
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["num_epochs=4", "learning_rate=0.01"], "(learning_rate: 0.001 then, 0.01 now)"),
-        (["num_epochs=2"], "(num_epochs: 4 then, 2 now)"),
-        (["num_epochs=4", "seed=1"], "(seed: 0 then, 1 now)"),
-    ],
-)
 def test_changed_parameters_are_an_error_that_names_them(
-    finished: tuple["Suite", str], no_training: list[Any], overrides: list[str], message: str
+    finished: tuple["Suite", str], no_training: list[Any]
 ) -> None:
     suite, _ = finished
-    words = [word for override in overrides for word in ("--set", override)]
-    with pytest.raises(UserError) as caught:
-        manage(suite, "[5]", "-1", *words)
-    assert message in str(caught.value)
+    with pytest.raises(UserError, match=r"learning_rate: 0\.001 then, 0\.01 now") as caught:
+        manage(suite, "[5]", "-1", "--set", "num_epochs=2", "--set", "learning_rate=0.01")
+    assert "num_epochs: 4 then, 2 now" in str(caught.value)
     assert "--overwrite" in str(caught.value)
     assert no_training == []
 
@@ -442,22 +360,6 @@ def test_a_failing_instance_does_not_stop_the_others(
     assert "Traceback" not in captured.err
 
 
-def test_a_spreadsheet_that_cannot_be_written_is_a_failure_of_one_line(
-    suite: "Suite", monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    suite.write_matrices()
-    suite.write_experiment(5, {"num_epochs": 1})
-
-    def fails(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("training.sweep.schedule.update_spreadsheet", fails)
-    assert manage(suite, "[5]", "-1") == 1
-    captured = capsys.readouterr()
-    assert "exp5_results_spreadsheet.xlsx: OSError: [Errno 28] No space left" in captured.err
-    assert "baseline" in captured.out
-
-
 METHODS: dict[str, dict[str, Any]] = {
     "baseline": {},
     "weight_initialization": {"at_pretraining": "librispeech"},
@@ -480,7 +382,6 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 DATASETS: dict[str, dict[str, Any]] = {
     "bands": {"examples": band_examples(), "num_classes": 3},
-    "fewer bands": {"examples": band_examples(seed=1, num_examples=45), "num_classes": 3},
     "loudness": {"examples": loudness_examples(), "num_classes": 5},
 }
 

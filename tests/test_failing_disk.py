@@ -115,27 +115,6 @@ def test_a_sweep_on_a_full_disk(sweep: "Suite", capsys: Capture) -> None:
     assert partial_files(sweep.folder) == []
 
 
-def test_one_instance_cannot_write(sweep: "Suite", capsys: Capture) -> None:
-    in_the_way = sweep.files(28, 1).model(0)
-    in_the_way.mkdir(parents=True)
-    code, lines = outcome(sweep, capsys)
-    assert code == 1
-    assert any(str(in_the_way) in line for line in lines if line.startswith("failed: "))
-    assert sweep.files(28, 2).json_path.exists()
-    in_the_way.rmdir()
-    capsys.readouterr()
-    assert manage(sweep, "[28]", "-1") == 0
-    assert "1 of 2 instances are finished, 1 to run" in capsys.readouterr().out
-
-
-def test_results_folder_is_a_file(sweep: "Suite", capsys: Capture) -> None:
-    sweep.results.write_text("precious")
-    code, lines = outcome(sweep, capsys)
-    assert code == 2
-    assert any(str(sweep.results) in line for line in lines)
-    assert sweep.results.read_text() == "precious"
-
-
 def test_inputs_vanish_after_the_check(
     sweep: "Suite", capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

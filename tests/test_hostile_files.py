@@ -96,21 +96,6 @@ def test_the_numpy_dictionary_that_users_get_is_never_read(
         plot_loss_epochs.main([str(path)])
 
 
-def test_results_may_lie_on_another_disk(prepared: "Suite") -> None:
-    """Linked folders are what people with small disks have: results, one experiment, models."""
-    disk = prepared.folder / "large disk"
-    for name in ("all", "28", "models"):
-        (disk / name).mkdir(parents=True)
-    prepared.results.symlink_to(disk / "all")
-    (prepared.results / "experiment_28").symlink_to(disk / "28")
-    (prepared.results / "experiment_5").mkdir()
-    (prepared.results / "experiment_5" / "models").symlink_to(disk / "models")
-    assert manage(prepared, "[5,28]", "-1") == 0
-    assert len(list((disk / "models").iterdir())) == 1
-    assert len(list((disk / "28" / "models").iterdir())) == 1
-    assert manage(prepared, "--summary", "[5,28]") == 0
-
-
 FORBIDDEN_CALLS = {"eval", "exec", "__import__", "read_pickle"}
 FORBIDDEN_MODULES = {"pickle", "dill", "cloudpickle", "marshal", "shelve"}
 

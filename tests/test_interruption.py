@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pytest
 
 from config import files as config_files
 from preprocessing.pipeline.audio import write_audio
@@ -87,18 +86,11 @@ def _is_alive(group: int) -> bool:
     return True
 
 
-ENDINGS = [
-    pytest.param(signal.SIGINT, 3, 130, "interrupted", id="ctrl-c-three-times"),
-    pytest.param(signal.SIGTERM, 1, 143, "terminated", id="sigterm"),
-]
-ENDING = pytest.mark.parametrize(("number", "times", "code", "word"), ENDINGS)
-
-
 def end(
     words: Sequence[str],
     folder: Path,
     working: Working,
-    number: int = signal.SIGINT,
+    number: int,
     times: int = 1,
 ) -> tuple[int, list[str]]:
     """Start a script, end it while it works; its exit code and stderr."""
@@ -130,14 +122,13 @@ def assert_clean(
     assert left == []
 
 
-@ENDING
-def test_experiments(suite: "Suite", number: int, times: int, code: int, word: str) -> None:
+def test_ctrl_c_three_times_ends_experiments(suite: "Suite") -> None:
     suite.write_matrices()
     suite.write_experiment(5, {"num_epochs": 100_000, "early_stopping": False}, {"repeat": 2})
     words = ["experiments_manager.py", "[5]", "-1", *suite.arguments]
     state = suite.files(5).state(0)
-    found = end(words, suite.folder, state.exists, number, times)
-    assert_clean(*found, code, word, suite.folder)
+    found = end(words, suite.folder, state.exists, signal.SIGINT, times=3)
+    assert_clean(*found, 130, "interrupted", suite.folder)
     assert state.exists()
     assert not suite.files(5).json_path.exists()
     left = [path.name for path in suite.results.rglob("*.pt")]
@@ -156,10 +147,7 @@ preprocess_command(Dataset("tiny", "PREPROCESSING", "test", 1.0, RANDOM_BY_CLIP,
 """
 
 
-@ENDING
-def test_preprocessing_with_workers(
-    suite: "Suite", number: int, times: int, code: int, word: str
-) -> None:
+def test_sigterm_ends_preprocessing_with_workers(suite: "Suite") -> None:
     # Neighbours in one file would be worked on together.
     paths = [str(suite.folder / f"clip{number}.wav") for number in range(2)]
     for path in paths:
@@ -170,8 +158,8 @@ def test_preprocessing_with_workers(
         written = suite.matrices.glob(".*.partial.npy")
         return any(path.stat().st_size > 200_000 for path in written)
 
-    found = end(words, suite.folder, working, number, times)
-    assert_clean(*found, code, word, suite.folder, "begins anew what was not finished")
+    found = end(words, suite.folder, working, signal.SIGTERM)
+    assert_clean(*found, 143, "terminated", suite.folder, "begins anew what was not finished")
     assert list(suite.matrices.iterdir()) == []
 
 
@@ -210,20 +198,6 @@ def test_a_second_ctrl_c_does_not_disturb_the_cleaning(tmp_path: Path) -> None:
     command.send(signal.SIGTERM)
     assert command.outcome() == (130, ["interrupted: make demo continues where this stopped"])
     assert (tmp_path / "cleaned").exists()
-
-
-def test_cleaning_that_hangs_can_be_ended(tmp_path: Path) -> None:
-    command = driven(tmp_path, 600)
-    command.send(signal.SIGINT)
-    command.wait_until((tmp_path / "cleaning").exists)
-    deadline = time.monotonic() + PATIENCE
-    while command.process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.5)
-        command.send(signal.SIGINT)
-    code, lines = command.outcome()
-    assert code == 130
-    assert "Traceback" not in "\n".join(lines)
-    assert not (tmp_path / "cleaned").exists()
 
 
 def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
