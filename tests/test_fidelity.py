@@ -10,8 +10,7 @@ import torch
 from config.ini_files import load_settings
 from plotting.published import accuracy_bars, load_published
 from preprocessing.pipeline.audio import is_silent, normalize_peak
-from preprocessing.pipeline.features import extract_features, features_shape
-from preprocessing.pipeline.segments import segment_starts
+from preprocessing.pipeline.features import extract_features
 from training.engine.evaluation import MetricSums
 from training.similarity.layer_loss import aggregate, layer_loss
 
@@ -25,31 +24,12 @@ class TestData:
         assert not is_silent(np.array([-0.4, 0.04], dtype=np.float32))
         assert is_silent(np.array([-0.05, 0.04], dtype=np.float32))
 
-    @pytest.mark.parametrize(
-        ("features_type", "num_frames", "num_bins"),
-        [
-            ("spectrum_fast", 126, 129),  # 16000 / 128 + 1
-            ("stft", 32, 513),  # 16000 // 512 + 1
-            ("mel", 32, 128),
-            ("cqt", 63, 168),  # 16000 // 256 + 1
-            ("mfcc", 62, 40),  # ceil((16000 - 512) / 256) + 1
-        ],
-    )
-    @pytest.mark.filterwarnings("ignore:n_fft=:UserWarning")
-    def test_frames_of_a_second(self, features_type: str, num_frames: int, num_bins: int) -> None:
-        settings = load_settings(overrides={"features_type": features_type}).feature_extraction
-        assert features_shape(RATE, settings, RATE) == (num_frames, num_bins)
-
     def test_the_edges_of_stft_are_zeros(self) -> None:
         """A Hann window of 1024 adds up to 512; its second half, with the middle 1, to 256.5."""
         settings = load_settings(overrides={"features_type": "stft"}).feature_extraction
         (features,) = extract_features([np.ones(RATE, dtype=np.float32)], settings, RATE)
         assert features[0, 0] == pytest.approx(256.5)
         np.testing.assert_allclose(features[1:31, 0], 512, rtol=1e-5)
-
-    def test_no_segment_is_stored_twice(self) -> None:
-        """400 frames, step 50: 300 - 0 in seven steps; in the release eight, the last one twice."""
-        assert segment_starts(400, 100, 0.5) == [0, 50, 100, 150, 200, 250, 300]
 
 
 class TestLoss:

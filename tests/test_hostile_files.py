@@ -67,11 +67,8 @@ def refusal_of(command: Callable[[], Any], capsys: pytest.CaptureFixture[str]) -
     return said
 
 
-@pytest.mark.parametrize("part", ["predictors", "target"])
-def test_matrices(
-    prepared: "Suite", trace: Path, capsys: pytest.CaptureFixture[str], part: str
-) -> None:
-    path = prepared.matrices / f"tiny_spectrum_fast_{part}.npy"
+def test_matrices(prepared: "Suite", trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = prepared.matrices / "tiny_spectrum_fast_target.npy"
     np.save(path, np.array([Trap(trace)], dtype=object), allow_pickle=True)
     assert path.name in refusal_of(lambda: manage(prepared, "[5]", "-1"), capsys)
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from config.command_line import run_command, settings_from, settings_parser
 from config.errors import ConfigError
 from config.experiments import load_experiments
 from config.ini_files import load_settings
@@ -150,15 +149,3 @@ def test_names_of_experiment_files(tmp_path: Path) -> None:
     (tmp_path / "020_b.ini").rename(tmp_path / "b.ini")
     with pytest.raises(ConfigError, match=r"b\.ini: the file name must start with the experiment"):
         load_experiments(tmp_path)
-
-
-def test_a_command_ends_with_one_line_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = settings_parser("test").parse_args(["--set", "batch_size=a\n\x1b[2J" + 5000 * "b"])
-    with pytest.raises(SystemExit) as caught:
-        run_command(lambda: bool(settings_from(arguments)))
-    out, err = capsys.readouterr()
-    assert (caught.value.code, out) == (2, "")
-    assert err.startswith("error: --set [training_defaults] batch_size = a\\n\\x1b[2Jbbb")
-    assert err.endswith("unable to parse string as an integer\n")
-    assert len(err) < 1700
-    assert err[:-1].isprintable()

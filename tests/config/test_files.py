@@ -74,10 +74,8 @@ def test_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "is no JSON file: Expecting value"),
         (b'{"a": 1', "is no JSON file"),
         (b'{"a": NaN}', "is no JSON file: NaN is no JSON number"),
-        (b"\xff\xfe", "is no JSON file: 'utf-8' codec"),
         (b"[1, 2]", "is no dictionary"),
     ],
 )

@@ -181,17 +181,6 @@ class TestLabels:
         assert all(clip.group == clip.name for clip in clips)
         assert len({clip.name for clip in clips}) == 55
 
-    def test_instruments(self, settings_for: MakeSettings) -> None:
-        """The same sounds as for goodness, labelled in the order of the twelve."""
-        clips = INSTRUMENT_RANDSPLIT.list_clips(settings_for())
-        assert {clip.class_name: clip.label for clip in clips} == {
-            name: number for number, name in enumerate(INSTRUMENTS)
-        }
-        assert all(clip.name.startswith(pack_of(clip.class_name)) for clip in clips)
-        same = RANDSPLIT.list_clips(settings_for())
-        assert [clip.name for clip in clips] == [clip.name for clip in same]
-        assert [clip.group for clip in clips] == [clip.name for clip in clips]
-
 
 class TestExpectations:
     def test_a_database_that_cannot_be_read(self, settings_for: MakeSettings, corpus: Path) -> None:

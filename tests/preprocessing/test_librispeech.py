@@ -5,7 +5,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +14,7 @@ from config.errors import UserError
 from config.settings import Settings
 from config.text import PROJECT_FOLDER
 from preprocessing.corpora.librispeech import WORDS
-from preprocessing.pipeline import examples
 from preprocessing.pipeline.audio import cut, decode
-from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import open_matrices
 
 RATE = 16000
@@ -146,38 +143,6 @@ class TestWrongFolders:
         error = error_of(settings)
         assert "dev-clean-selected-3.txt, line 3: " in error
         assert problem in error
-
-
-class TestDecodedOnce:
-    @pytest.fixture
-    def decoded(self, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-        """How often each file was opened to be decoded."""
-        counts: Counter[str] = Counter()
-
-        class Counting(soundfile.SoundFile):  # type: ignore[misc]
-            def __init__(self, path: Path, *arguments: Any) -> None:
-                counts[Path(path).name] += 1
-                super().__init__(path, *arguments)
-
-        monkeypatch.setattr(soundfile, "SoundFile", Counting)
-        return counts
-
-    @pytest.mark.parametrize("block_clips", [1, 32])
-    def test_every_utterance_once(
-        self,
-        settings: Settings,
-        decoded: Counter[str],
-        monkeypatch: pytest.MonkeyPatch,
-        block_clips: int,
-    ) -> None:
-        monkeypatch.setattr(examples, "BLOCK_CLIPS", block_clips)
-        matrices = open_matrices(preprocess(WORDS, settings), NAME)
-        assert len(matrices.target) == 10
-        assert decoded == {
-            f"{utterance}.flac": 1
-            for occurrences in OCCURRENCES.values()
-            for utterance, *_ in occurrences
-        }
 
 
 class TestScript:

@@ -78,7 +78,7 @@ def test_what_is_there_is_not_trained_again_and_another_plan_is_refused(
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert train(prepared) == folder
     assert "already there, unchanged; test accuracy" in capsys.readouterr().out
-    changes = {"learning_rate": 0.01, "extractor_batch_size": 20}
+    changes: dict[str, Any] = {"learning_rate": 0.01, "extractor_batch_size": 20}
     with pytest.raises(UserError) as caught:
         train(prepared, **changes)
     text = str(caught.value)
