@@ -54,12 +54,6 @@ def answer(server: Server, request: BaseHTTPRequestHandler) -> None:
     first = 0
     if wanted and server.honours_range:
         first = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])  # type: ignore[index]
-        if first >= len(content):
-            request.send_response(416)
-            request.send_header("Content-Range", f"bytes */{len(content)}")
-            request.send_header("Content-Length", "0")
-            request.end_headers()
-            return
         request.send_response(206)
         request.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
     else:
