@@ -251,7 +251,7 @@ def test_the_last_table_is_of_the_dictionaries(finished: tuple["Suite", str]) ->
         (row,) = [line for line in lines if line.startswith(f"{name} ")]
         assert f"{row} ".startswith(f"{name} {count} {cells[0]} {cells[1]} ")
     pairs = zip(accuracies[28, "test"], accuracies[5, "test"], strict=False)
-    gain = mean(first - second for first, second in pairs)
+    gain = round(mean(first - second for first, second in pairs), 1) + 0.0  # no -0.0
     (sentence,) = [line for line in lines if "minus baseline, same seeds" in line]
     assert f"{gain:+.1f} points" in sentence
     assert "(2 pairs)" in sentence
