@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -39,11 +40,17 @@ def kills_itself(number: int) -> int:
     return number
 
 
+@pytest.fixture(autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    before = psutil.Process().children()
+    yield
+    assert psutil.Process().children() == before
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_come_in_the_order_of_the_tasks(workers: int) -> None:
     found = list(map_in_order(square, range(20), workers, "squares", "number"))
     assert found == [number**2 for number in range(20)]
-    assert psutil.Process().children() == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -51,13 +58,11 @@ def test_an_error_of_a_task_is_the_callers(workers: int) -> None:
     results = map_in_order(fails_at_five, range(50), workers, "numbers", "number")
     with pytest.raises(ValueError, match="five"):
         list(results)
-    assert psutil.Process().children() == []
 
 
 def test_a_killed_process_is_one_line_that_says_what_may_help() -> None:
     with pytest.raises(UserError, match=r"was killed.*--set workers=<number>"):
         list(map_in_order(kills_itself, range(50), 2, "numbers", "number"))
-    assert psutil.Process().children() == []
 
 
 def test_no_process_outlives_its_parent() -> None:
