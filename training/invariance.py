@@ -21,6 +21,7 @@ from config.experiments import load_experiments, select_experiments
 from config.selection import MANAGER, METAVAR, add_experiments_option, parse_selection, require_gpu
 from config.text import display_path, printable
 from training.results.loading import ResultReader
+from training.sweep.inputs import with_options
 from training.sweep.runs import Run, choose_runs
 
 
@@ -116,7 +117,8 @@ def main(arguments: argparse.Namespace) -> int:
         if (folder / "invariance").exists():
             print(f"wrote {display_path(folder / 'invariance')}/")
     identifiers = ",".join(dict.fromkeys(str(run.experiment.id) for run, _ in finished))
-    print(f"python plotting/report.py [{identifiers}] shows what was found")
+    command = with_options(f"python plotting/report.py [{identifiers}]", arguments, gpu)
+    print(f"{command} shows what was found")
     return report.exit_code
 
 
