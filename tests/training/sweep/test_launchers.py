@@ -66,13 +66,14 @@ def test_what_is_killed_goes_on_to_the_same_results(suite: "Suite") -> None:
     assert_as_run_in_order(suite)
 
 
-def test_sigterm_ends_all_processes_in_order(suite: "Suite") -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_all_processes_in_order(number: int, code: int, suite: "Suite") -> None:
     write_three(suite, **ENDLESS)
     with command(suite, "[1,2]", "-1,-1") as manager:
         manager.wait_until(lambda: len(states(suite)) == 2)
         children = manager.children
-        os.killpg(manager.process.pid, signal.SIGTERM)
-        assert manager.code() == 143
+        os.killpg(manager.process.pid, number)
+        assert manager.code() == code
         said = manager.text.splitlines()
         assert said[-1].endswith("the same command continues where this stopped")
         assert "Traceback" not in manager.text
