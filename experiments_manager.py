@@ -22,7 +22,6 @@ from config.command_line import (
     settings_parser,
 )
 from config.experiments import Experiment, load_experiments, select_experiments
-from config.extractors import EXTRACTORS
 from config.selection import METAVAR, add_experiments_option, parse_selection, require_gpus
 from config.settings import RANDOM
 from config.text import aligned, display_path
@@ -58,7 +57,8 @@ def list_experiments(experiments: Mapping[int, Experiment], results_folder: Path
 
 
 def _orthogonal_task(experiment: Experiment) -> str:
-    training = experiment.instances[0].settings.training_defaults
+    settings = experiment.instances[0].settings
+    training, declared = settings.training_defaults, settings.extractors
     names = list(training.extractors)
     if training.anti_transfer and RANDOM in training.at_dataset:
         names.append(f"{RANDOM} (untrained: a control)")
@@ -66,7 +66,7 @@ def _orthogonal_task(experiment: Experiment) -> str:
         names.append(f"{training.gradient_reversal_label} (gradient reversal)")
     if training.source_experiment is not None:
         names.append(str(training.at_pretraining))
-    tasks = [f"{EXTRACTORS[name].task} ({name})" if name in EXTRACTORS else name for name in names]
+    tasks = [f"{declared[name].task} ({name})" if name in declared else name for name in names]
     return ", ".join(tasks) or "-"
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import model_validator
 
 from config.errors import ConfigError
+from config.fields import ContradictionError, Count, Name, Section
 from config.ini_files import (
     Entry,
     Layers,
@@ -24,7 +25,7 @@ from config.ini_files import (
     read_ini,
 )
 from config.released import convolution_of, replacement
-from config.settings import ContradictionError, Count, Name, Section, Settings
+from config.settings import Settings
 from config.text import display_path, hint
 
 SETTINGS_SECTIONS = ("feature_extraction", "training_defaults")

@@ -13,9 +13,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from config.declarations import DECLARATIONS
 from config.errors import ConfigError
+from config.fields import NAME, ContradictionError, Section
 from config.released import RENAMED_KEYS, replacement
-from config.settings import SECTIONS, ContradictionError, Settings
+from config.settings import SECTIONS, Settings
 from config.text import PROJECT_FOLDER, display_path
 
 DEFAULTS_FILE = PROJECT_FOLDER / "config" / "config.ini"
@@ -72,10 +74,11 @@ def _ini_problem(error: configparser.Error) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """A value as it was written, and where."""
+    """A value as it was written, where, and the folder that a declared path starts at."""
 
     text: str
     source: str
+    folder: Path = PROJECT_FOLDER
 
 
 def checked(model: type[Model], section: str, entries: Mapping[str, Entry]) -> Model:
@@ -86,7 +89,10 @@ def checked(model: type[Model], section: str, entries: Mapping[str, Entry]) -> M
             contradiction to another; names the place of the first, and what is allowed.
     """
     try:
-        return model.model_validate({key: entry.text for key, entry in entries.items()})
+        return model.model_validate(
+            {key: entry.text for key, entry in entries.items()},
+            context={key: entry.folder for key, entry in entries.items()},
+        )
     except ValidationError as error:
         problems = error.errors()
     unknown = (each for each in problems if each["type"] == "extra_forbidden")
@@ -114,23 +120,29 @@ class Layers:
     def __init__(self, sections: Mapping[str, Mapping[str, Entry]]) -> None:
         self.sections = sections
 
-    def with_section(self, source: str, section: str, values: Mapping[str, str]) -> "Layers":
-        """Return a copy with one section's values on top.
+    def with_section(
+        self, source: str, section: str, values: Mapping[str, str], folder: Path = PROJECT_FOLDER
+    ) -> "Layers":
+        """Return a copy with one section's values on top; folder: where declared paths start.
 
         Raises:
             ConfigError: there is no such section.
         """
-        if section not in SECTIONS:
-            suggestion = replacement(section, SECTIONS)
-            raise ConfigError(f"{source} [{section}]: no such section{suggestion}")
-        own = {RENAMED_KEYS.get(key, key): Entry(value, source) for key, value in values.items()}
+        kind, _, name = section.partition(" ")
+        if section not in SECTIONS and (kind not in DECLARATIONS or not NAME.fullmatch(name)):
+            known = [*SECTIONS, *(f"{kind} NAME" for kind in DECLARATIONS)]
+            raise ConfigError(f"{source} [{section}]: no such section{replacement(section, known)}")
+        own = {
+            RENAMED_KEYS.get(key, key): Entry(value, source, folder)
+            for key, value in values.items()
+        }
         return Layers({**self.sections, section: {**self.sections.get(section, {}), **own}})
 
     def with_file(self, path: Path) -> "Layers":
         """Return a copy with the values of an INI file on top."""
-        layers = self
+        layers, folder = self, path.resolve().parent
         for section, values in read_ini(path).items():
-            layers = layers.with_section(display_path(path), section, values)
+            layers = layers.with_section(display_path(path), section, values, folder)
         return layers
 
     def with_overrides(
@@ -141,7 +153,7 @@ class Layers:
         for name, value in overrides.items():
             section, key = self._locate(name.strip(), prefer)
             text = "" if value is None else str(value).strip()
-            layers = layers.with_section("--set", section, {key: text})
+            layers = layers.with_section("--set", section, {key: text}, Path.cwd())
         return layers
 
     def _locate(self, name: str, prefer: Sequence[str]) -> tuple[str, str]:
@@ -149,12 +161,13 @@ class Layers:
         if dot:
             return section, key
         name = RENAMED_KEYS.get(name, name)
-        owners = [owner for owner, entries in self.sections.items() if name in entries]
+        sections = {each: self.sections.get(each, {}) for each in SECTIONS}
+        owners = [owner for owner, entries in sections.items() if name in entries]
         preferred = [owner for owner in prefer if owner in owners]
         if preferred:
             return preferred[0], name
         if not owners:
-            keys = [key for entries in self.sections.values() for key in entries]
+            keys = [key for entries in sections.values() for key in entries]
             raise ConfigError(f"--set {name}: no such key{replacement(name, keys)}")
         if len(owners) > 1:
             places = " or ".join(f"{owner}.{name}" for owner in owners)
@@ -167,12 +180,28 @@ class Layers:
         Raises:
             ConfigError: a key is unknown, or a value is not allowed.
         """
-        return Settings.model_validate(
-            {
-                name: checked(model, name, self.sections.get(name, {}))
-                for name, model in SECTIONS.items()
-            }
-        )
+        sections = {
+            name: checked(model, name, self.sections.get(name, {}))
+            for name, model in SECTIONS.items()
+        }
+        declared = {
+            attribute: self._declared(kind, model)
+            for kind, (attribute, model) in DECLARATIONS.items()
+        }
+        return Settings.model_validate({**sections, **declared})
+
+    def _declared(self, kind: str, model: type[Section]) -> dict[str, Section]:
+        """Return what is declared of one kind, by name."""
+        declared = {}
+        for section, entries in self.sections.items():
+            first, _, name = section.partition(" ")
+            if first != kind or section in SECTIONS:
+                continue
+            if "name" in entries:
+                place = f"{entries['name'].source} [{section}] name"
+                raise ConfigError(f"{place}: no such key; [{kind} NAME] gives the name")
+            declared[name] = checked(model, section, {**entries, "name": Entry(name, section)})
+        return declared
 
 
 def base_layers(*files: str | Path) -> Layers:

@@ -4,73 +4,43 @@ config.ini holds the defaults and says what each key means; the classes hold nei
 """
 
 import re
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from config.declarations import Extractor
+from config.fields import (
+    EMPTY_IS_NONE,
+    NAME,
+    Betas,
+    ContradictionError,
+    Count,
+    Folder,
+    Fraction,
+    Layer,
+    LayerGroups,
+    Name,
+    Names,
+    NonNegative,
+    OptionalCount,
+    OptionalFolder,
+    OptionalSeconds,
+    Positive,
+    PositiveFraction,
+    Section,
+    Seed,
+    WindowSize,
+    registered,
+    split_layers,
+)
 from config.released import convolutions_of
-from config.text import PROJECT_FOLDER
 from training.similarity.aggregations import ALIASES, PAIRWISE_COSINE
 from training.similarity.distances import known_pair
 
-NUM_CONVOLUTIONS = 13
 # As at_dataset: a frozen network whose weights nothing trained, the control.
 RANDOM = "random"
-NAME = re.compile(r"[A-Za-z0-9_-]+")
 SOURCE_EXPERIMENT = re.compile(r"experiment ([0-9]{1,9})")
-
-
-class ContradictionError(ValueError):
-    """A value that is allowed by itself, but not beside another one of its section."""
-
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(reason)
-        self.key = key
-
-
-def _project_path(value: Path) -> Path:
-    try:
-        return PROJECT_FOLDER / value.expanduser()
-    except RuntimeError as error:  # ~somebody, who is no user of this machine
-        raise ValueError(str(error)) from None
-
-
-def _split(separator: str, value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    return tuple(part.strip() for part in value.split(separator)) if value.strip() else ()
-
-
-def _split_layers(value: Any) -> Any:
-    """'3, 5; 13' -> (('3', '5'), ('13',)), one group for each frozen network."""
-    return tuple(_split(",", group) for group in _split(";", value))
-
-
-def _registered(module: str, registry: str) -> AfterValidator:
-    """Return the check that a value is a name in a registry, which is imported only then."""
-
-    def check(value: str) -> str:
-        names = list(getattr(import_module(module), registry))
-        if value not in names:
-            raise ValueError(f"must be one of {', '.join(map(repr, names))}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _clean_name(value: str) -> str:
-    if not NAME.fullmatch(value):
-        raise ValueError("must be a name of letters, digits, - and _")
-    return value
 
 
 def _pretraining_source(value: str | None) -> str | None:
@@ -87,37 +57,14 @@ def _cluster_address(value: str) -> str:
     raise ValueError("must be auto or HOST:PORT")
 
 
-EMPTY_IS_NONE = BeforeValidator(lambda value: None if value == "" else value)
 # The released code's word for none.
 FALSE_IS_NONE = BeforeValidator(lambda value: None if value in ("", "False") else value)
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-OptionalCount = Annotated[Count | None, EMPTY_IS_NONE]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Positive = Annotated[float, Field(gt=0, le=1e9)]
-NonNegative = Annotated[float, Field(ge=0, le=1e9)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-PositiveFraction = Annotated[float, Field(gt=0, le=1)]
-WindowSize = Annotated[int, Field(ge=16, le=1_000_000)]
-OptionalSeconds = Annotated[Annotated[float, Field(gt=0, le=3600)] | None, EMPTY_IS_NONE]
-Folder = Annotated[Path, AfterValidator(_project_path)]
-OptionalFolder = Annotated[Folder | None, EMPTY_IS_NONE]
 # Where a model lies is no property of a training: it is left out of its parameters.
 ExtractorFolder = Annotated[OptionalFolder, Field(exclude=True)]
-Name = Annotated[str, AfterValidator(_clean_name)]
-Names = Annotated[tuple[Name, ...], BeforeValidator(lambda value: _split(",", value))]
-Layer = Annotated[int, Field(ge=1, le=NUM_CONVOLUTIONS)]
-LayerGroups = Annotated[tuple[tuple[Layer, ...], ...], BeforeValidator(_split_layers)]
-Betas = Annotated[tuple[NonNegative, ...], BeforeValidator(lambda value: _split(";", value))]
-
-
-class Section(BaseModel):
-    """One section: every key must be known and valid, and none can be changed afterwards."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FeatureExtraction(Section):
-    features_type: Annotated[str, _registered("preprocessing.pipeline.features", "FEATURES")]
+    features_type: Annotated[str, registered("preprocessing.pipeline.features", "FEATURES")]
     features_backend: Literal["cpu", "torchaudio"]
     power_law_compression: bool
     sequence_length: OptionalSeconds
@@ -198,7 +145,7 @@ class TrainingDefaults(Section):
     num_epochs: Count
     regularization_lambda: NonNegative
     learning_rate: Annotated[float, Field(gt=0, le=1000)]
-    choose_optimizer: Annotated[str, _registered("training.engine.optimizers", "OPTIMIZERS")]
+    choose_optimizer: Annotated[str, registered("training.engine.optimizers", "OPTIMIZERS")]
     seed: Seed
     width: Annotated[float, Field(ge=1 / 64, le=16)]
     precision: Literal["auto", "fp32", "bf16"]
@@ -211,9 +158,9 @@ class TrainingDefaults(Section):
     at_aggregation: Annotated[
         str,
         BeforeValidator(lambda name: ALIASES.get(name, name)),
-        _registered("training.similarity.aggregations", "AGGREGATIONS"),
+        registered("training.similarity.aggregations", "AGGREGATIONS"),
     ]
-    at_distance: Annotated[str, _registered("training.similarity.distances", "DISTANCES")]
+    at_distance: Annotated[str, registered("training.similarity.distances", "DISTANCES")]
     at_ramp: Fraction
     at_pretraining: Annotated[str | None, AfterValidator(_pretraining_source), FALSE_IS_NONE]
     at_librispeech_model_path: ExtractorFolder
@@ -244,7 +191,7 @@ class TrainingDefaults(Section):
     @model_validator(mode="before")
     @classmethod
     def _read_feature_indices(cls, values: Any) -> Any:
-        groups = _split_layers(values.get("at_layer", ""))
+        groups = split_layers(values.get("at_layer", ""))
         layers = [layer for group in groups for layer in group]
         try:
             convolutions = convolutions_of(layers, values.get("at_tap", ""))
@@ -330,7 +277,7 @@ class Results(Section):
 class Cluster(Section):
     """Where work runs; nothing here changes what comes out of it."""
 
-    launcher: Annotated[str, _registered("training.sweep.launchers", "LAUNCHERS")]
+    launcher: Annotated[str, registered("training.sweep.launchers", "LAUNCHERS")]
     address: Annotated[str, AfterValidator(_cluster_address)]
     gpus_per_run: PositiveFraction
     cpus_per_run: Annotated[int, Field(ge=1, le=4096)]
@@ -346,15 +293,17 @@ class Settings(Section):
     training_defaults: TrainingDefaults
     results: Results
     cluster: Cluster
+    extractors: dict[str, Extractor]
 
     def extractor_folder(self, extractor: str) -> Path:
         """Return where an extractor's model lies, or will lie."""
         chosen = getattr(self.training_defaults, f"at_{extractor}_model_path", None)
-        return chosen or self.results.pretraining_folder / extractor
+        declared = self.extractors[extractor].folder if extractor in self.extractors else None
+        return chosen or declared or self.results.pretraining_folder / extractor
 
 
 SECTIONS: dict[str, type[Section]] = {
     name: field.annotation
     for name, field in Settings.model_fields.items()
-    if isinstance(field.annotation, type)
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
 }

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.typing import RcKeyType
 
 from config.command_line import settings_parser
+from config.fields import NUM_CONVOLUTIONS
 from config.files import written_aside
-from config.settings import NUM_CONVOLUTIONS
 from config.text import display_path
 
 # The palette of Okabe and Ito, "Color Universal Design" (2008).

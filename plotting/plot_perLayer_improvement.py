@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from config.command_line import run_command, settings_from
 from config.errors import UserError
-from config.settings import NUM_CONVOLUTIONS
+from config.fields import NUM_CONVOLUTIONS
 from config.text import display_path
 from plotting.drawing import (
     GREY,

@@ -1,4 +1,7 @@
-"""Train an extractor on its orthogonal task and write it where experiments look for it."""
+"""Train an extractor on its orthogonal task and write it where experiments look for it.
+
+python pretraining/pretrain.py NAME [GPU]
+"""
 
 import argparse
 import re
@@ -8,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.command_line import run_command, settings_from, settings_parser
+from config.declarations import TRAINING_AUDIO, Extractor
 from config.errors import UserError
-from config.extractors import EXTRACTORS, TRAINING_AUDIO, Extractor
 from config.files import remove_partial_files, write_json, write_text
 from config.fingerprints import fingerprint_of
 from config.selection import CPU
 from config.settings import Settings
-from config.text import display_path
+from config.text import display_path, hint
 from preprocessing.corpora import find_dataset
 from preprocessing.pipeline.matrices import Matrices, matrices_name, open_matrices
 from training.engine.distributed import (
@@ -42,10 +45,11 @@ FINGERPRINTED = {
 }
 
 
-def pretrain_command(name: str) -> None:
-    """Do what every pre-training script does."""
-    extractor = EXTRACTORS[name]
-    parser = settings_parser(f"Pre-train the extractor {name} ({extractor.task}).")
+def pretrain_command(name: str | None = None) -> None:
+    """Do what every pre-training script does; name: the extractor, None: the first word says it."""
+    parser = settings_parser(f"Pre-train {f'the extractor {name}' if name else 'an extractor'}.")
+    if name is None:
+        parser.add_argument("name", help="of an [extractor NAME] section of config.ini or --config")
     parser.add_argument(
         "gpu",
         nargs="?",
@@ -59,8 +63,11 @@ def pretrain_command(name: str) -> None:
 
     def command() -> None:
         settings = settings_from(arguments, prefer=PREFERRED_SECTIONS)
+        wanted = name or arguments.name
+        if wanted not in settings.extractors:
+            raise UserError(f"no extractor {wanted}{hint(wanted, settings.extractors)}")
         only_main_speaks()
-        pretrain(extractor, settings, arguments.gpu, arguments.overwrite)
+        pretrain(settings.extractors[wanted], settings, arguments.gpu, arguments.overwrite)
         # After an error the others may never come to the leave-taking; torchrun ends them.
         leave_processes()
 
@@ -93,7 +100,7 @@ def pretrain(
     if len(gpus) > 1 and not is_distributed():
         raise UserError(
             f"{len(gpus)} GPUs need as many processes: torchrun --nproc-per-node {len(gpus)} "
-            f"pretraining/pretrain_vgg_{extractor.name}.py {','.join(map(str, gpus))}"
+            f"pretraining/pretrain.py {extractor.name} {','.join(map(str, gpus))}"
         )
     # Alone it waits for torch until there is something to train.
     device = _device(gpus) if is_distributed() else None
@@ -278,3 +285,7 @@ def _draw_history(metrics: Mapping[str, Any], extractor: Extractor, folder: Path
         write_figures({"history": figure}, folder)
     except Exception as error:  # of matplotlib, its fonts, its cache, the disk
         print(f"warning: no figure of the training: {type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    pretrain_command()

@@ -103,7 +103,7 @@ def test_check_names_everything_that_is_missing_with_the_command_that_makes_it(
     )
     assert [command.split("make it with: ")[1] for command in commands] == [
         f"python preprocessing/preprocessing_GSC_randsplit.py {given_options}",
-        f"python pretraining/pretrain_vgg_noisyspeech.py -1 {given_options}",
+        f"python pretraining/pretrain.py noisyspeech -1 {given_options}",
         f"python experiments_manager.py [31] -1 --experiments {suite.experiments} {given_options}",
     ]
 

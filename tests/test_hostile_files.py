@@ -78,7 +78,7 @@ def test_extractors(prepared: "Suite", trace: Path, capsys: pytest.CaptureFixtur
     model.write_bytes(pickle.dumps({"a": Trap(trace)}, protocol=2))
     said = refusal_of(lambda: manage(prepared, "[28]", "-1"), capsys)
     assert model.name in said
-    assert "pretrain_vgg_noisyspeech.py" in said
+    assert "pretrain.py noisyspeech" in said
 
 
 def test_the_numpy_dictionary_that_users_get_is_never_read(

@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from config.settings import NUM_CONVOLUTIONS
+from config.fields import NUM_CONVOLUTIONS
 from plotting.drawing import GREY, draw_zero_line, label_layers, new_figure
 from plotting.reporting.compare import Comparison, Group, Method, layer_order
 from plotting.reporting.findings import Findings, MethodFinding

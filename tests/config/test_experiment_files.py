@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from config.experiments import Experiment, load_experiments, select_experiments
-from config.extractors import EXTRACTORS
+from config.ini_files import load_settings
 from config.text import PROJECT_FOLDER
 from preprocessing.corpora import all_datasets
 
@@ -128,8 +128,9 @@ def test_demo_has_the_benchmark_in_miniature(experiments: dict[int, Experiment])
 def test_datasets_and_extractors_are_declared(experiments: dict[int, Experiment]) -> None:
     datasets = all_datasets()
     assert {experiment.dataset for experiment in experiments.values()} <= set(datasets)
-    assert {extractor.dataset for extractor in EXTRACTORS.values()} <= set(datasets)
-    commands = [extractor.command for extractor in EXTRACTORS.values()]
+    extractors = load_settings().extractors.values()
+    assert {extractor.dataset for extractor in extractors} <= set(datasets)
+    commands = [extractor.command for extractor in extractors]
     commands += [dataset.command for dataset in datasets.values()]
     for command in commands:
         assert Path(PROJECT_FOLDER / command.split()[1]).is_file()

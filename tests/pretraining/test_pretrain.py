@@ -2,15 +2,15 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 
+from config.declarations import Extractor
 from config.errors import UserError
-from config.extractors import EXTRACTORS, Extractor
+from config.ini_files import load_settings
 from pretraining.pretrain import pretrain, pretrain_command
 from training.engine import checkpoints, folds
 from training.engine import fit as fitting
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Examples, Suite
 
+EXTRACTORS = load_settings().extractors
 EXTRACTOR = EXTRACTORS["noisyspeech"]
 CPU = -1
 
@@ -167,7 +168,7 @@ def test_training_examples_move_in_their_padding_and_the_others_do_not(
     prepared: "Suite", fits: list[Any], bands: "Examples", moved: bool
 ) -> None:
     with pytest.raises(UserError, match="started"):
-        train(prepared, extractor=replace(EXTRACTOR, random_offset=moved))
+        train(prepared, extractor=EXTRACTOR.model_copy(update={"random_offset": moved}))
     ((fold, _),) = fits
     training = fold.sets["training"]
     rows = [int(group.removeprefix("clip")) for group in fold.groups["training"]]

@@ -37,7 +37,7 @@ def load_extractor(settings: Settings, name: str) -> nn.Module:
         if architecture.get(key) != value:
             raise UserError(
                 f"{display_path(folder)}: {key} of the extractor is {architecture.get(key)}, this "
-                f"run's is {value}; train it again: python pretraining/pretrain_vgg_{name}.py"
+                f"run's is {value}; train it again: {settings.extractors[name].command} --overwrite"
             )
     frozen = build_network(own, seed=0)
     path = folder / WEIGHTS_FILE

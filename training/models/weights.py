@@ -102,7 +102,7 @@ def _remedy(path: Path) -> str:
         name = str(read_description(path.parent)["name"])
     except (UserError, KeyError):
         name = path.parent.name
-    return printable(f"train it again: python pretraining/pretrain_vgg_{name}.py --overwrite")
+    return printable(f"train it again: python pretraining/pretrain.py {name} --overwrite")
 
 
 def weights_fingerprint(state: Mapping[str, "Tensor"]) -> str:

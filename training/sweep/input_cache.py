@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from config.declarations import TRAINING_AUDIO
 from config.errors import UserError
-from config.extractors import TRAINING_AUDIO
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_ready, open_matrices, part_path
 from training.models.weights import load_weights, read_description

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from config.errors import UserError
 from config.experiments import Experiment, Instance
-from config.extractors import EXTRACTORS
 from config.selection import EXPERIMENTS_FOLDER, MANAGER
 from config.settings import RANDOM, Settings, TrainingDefaults
 from config.text import display_path
@@ -122,16 +121,16 @@ def _other_features(run: Run, matrices: Matrices) -> str:
 def _missing_extractors(run: Run, inputs: InputCache, force: bool) -> Iterator[Missing]:
     settings = run.instance.settings
     for name in settings.training_defaults.extractors:
-        if name not in EXTRACTORS:
+        if name not in settings.extractors:
             is_frozen = name in settings.training_defaults.at_dataset
             raise UserError(
                 f"{display_path(run.experiment.file)}: no extractor {name}; there are "
-                f"{', '.join([*EXTRACTORS, *([RANDOM] if is_frozen else [])])} "
+                f"{', '.join([*settings.extractors, *([RANDOM] if is_frozen else [])])} "
                 f"(see [training_defaults] {'at_dataset' if is_frozen else 'at_pretraining'})"
             )
         problem = _extractor_problem(settings, name, inputs, force)
         if problem:
-            yield Missing(problem, EXTRACTORS[name].command)
+            yield Missing(problem, settings.extractors[name].command)
 
 
 def _extractor_problem(

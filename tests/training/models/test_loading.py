@@ -104,7 +104,7 @@ def test_an_extractor_of_another_architecture_is_refused(
     with pytest.raises(
         UserError,
         match=f"{key} of the extractor is {value}, this run's is .*; train it again: "
-        r"python pretraining/pretrain_vgg_noisyspeech\.py",
+        r"python pretraining/pretrain\.py noisyspeech",
     ):
         load_extractor(suite.settings(), "noisyspeech")
 

@@ -1,0 +1,39 @@
+"""What an INI file declares by name: [extractor NAME].
+
+Relative paths in a declaration start at the folder of the file that holds it.
+"""
+
+from config.fields import Count, Name, OptionalDeclaredPath, Section
+
+# In an extractor's folder: hashes of the audio that it was trained on, a line each.
+TRAINING_AUDIO = "training_audio.txt"
+
+
+class Extractor(Section):
+    """A network of an orthogonal task, to be trained by pretraining/pretrain.py.
+
+    dataset: matrices that it is trained on.
+    task: what it is to tell, in words.
+    num_epochs, patience, batch_size: of its training.
+    random_offset: whether a training example shorter than the others stands at a random place in
+        its padding, drawn anew each time, instead of at the start.
+    folder: where its model lies; None: in [results] pretraining_folder.
+    """
+
+    name: Name
+    dataset: Name
+    task: str = ""
+    num_epochs: Count = 50
+    patience: Count = 5
+    batch_size: Count = 40
+    random_offset: bool = False
+    folder: OptionalDeclaredPath = None
+
+    @property
+    def command(self) -> str:
+        """What a user types to train it."""
+        return f"python pretraining/pretrain.py {self.name}"
+
+
+# The first word of a section's name, the attribute of Settings, and what the section holds.
+DECLARATIONS: dict[str, tuple[str, type[Section]]] = {"extractor": ("extractors", Extractor)}
