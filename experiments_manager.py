@@ -22,6 +22,7 @@ from config.command_line import (
     settings_parser,
 )
 from config.experiments import Experiment, load_experiments, select_experiments
+from config.listing import files_in
 from config.selection import METAVAR, add_experiments_option, parse_selection, require_gpus
 from config.settings import RANDOM
 from config.text import aligned, display_path
@@ -99,8 +100,9 @@ def print_paths(experiments: Sequence[Experiment], results_folder: Path) -> None
         folder = results_folder / f"experiment_{experiment.id}"
         if folder.exists():
             print(f"wrote {display_path(folder)}/ (models, dictionaries, parameters)")
-        for path in sorted(folder.glob("results/*_results_spreadsheet.xlsx")):
-            print(f"wrote {display_path(path)}")
+        for path in files_in(folder / "results", ".xlsx"):
+            if path.stem.endswith("_results_spreadsheet"):
+                print(f"wrote {display_path(path)}")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -24,6 +24,7 @@ from config.ini_files import (
     parse_overrides,
     read_ini,
 )
+from config.listing import files_in
 from config.released import convolution_of, replacement
 from config.settings import Settings
 from config.text import display_path, hint
@@ -96,7 +97,7 @@ def load_experiments(
     base = base_layers(*files).with_overrides(parsed)
     base.settings()
     experiments: dict[int, Experiment] = {}
-    for path in sorted(folder.glob("*.ini")):
+    for path in files_in(folder, ".ini"):
         experiment = _load_experiment(path, base, parsed)
         if experiment.id in experiments:
             other = display_path(experiments[experiment.id].file)

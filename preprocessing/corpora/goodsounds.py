@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from config.errors import UserError
+from config.listing import files_in, folders_in
 from config.settings import Settings
 from config.text import display_path
 from preprocessing.corpora import register
@@ -153,14 +154,8 @@ def _files_of(pack: Path) -> dict[str, Path]:
 
     First by name; folders with _ or # in their names hold no takes of a microphone.
     """
-    if not pack.is_dir():
-        return {}
-    microphones = sorted(
-        path
-        for path in pack.iterdir()
-        if path.is_dir() and not path.name.startswith(".") and not set("_#") & set(path.name)
-    )
-    return {path.name: path for path in microphones[0].glob("*.wav")} if microphones else {}
+    microphones = [path for path in folders_in(pack) if not set("_#") & set(path.name)]
+    return {path.name: path for path in files_in(microphones[0], ".wav")} if microphones else {}
 
 
 def choose_balanced(settings: Settings) -> list[Sound]:

@@ -14,6 +14,7 @@ import numpy as np
 from config.errors import UserError
 from config.files import written_aside
 from config.fingerprints import fingerprint_of
+from config.listing import files_in, folders_in
 from config.settings import Settings
 from config.text import display_path
 from preprocessing.corpora import register
@@ -63,9 +64,10 @@ def choose_balanced(settings: Settings) -> list[tuple[Path, str]]:
     raw = CORPUS.folder(settings)
     count = settings.preprocessing.items_per_class
     generator = np.random.default_rng(settings.preprocessing.seed)
+    files = {folder.name: files_in(folder, ".wav") for folder in folders_in(raw)}
     chosen = []
     for word in DIGITS:
-        clips = sorted((raw / word).glob("*.wav"))
+        clips = files.get(word, [])
         if not clips:
             raise CORPUS.wrong_folder(raw / word, "holds no .wav files")
         if len(clips) < count:
@@ -75,7 +77,7 @@ def choose_balanced(settings: Settings) -> list[tuple[Path, str]]:
             )
         picked = sorted(generator.choice(len(clips), size=count, replace=False).tolist())
         chosen += [(clips[i], f"{clips[i].stem}_{word}.wav") for i in picked]
-    CORPUS.expect("audio files", NUM_FILES, sum(1 for _ in raw.glob("*/*.wav")))
+    CORPUS.expect("audio files", NUM_FILES, sum(map(len, files.values())))
     return chosen
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from config.listing import files_in, folders_in
 from config.settings import Settings
 from preprocessing.corpora import register
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Corpus, Dataset
@@ -30,6 +31,7 @@ CORPUS = Corpus(
 NUM_SESSIONS, NUM_UTTERANCES = 5, 10_039
 EMOTIONS = ("neu", "ang", "hap", "sad")
 PERFORMANCES = {"impro": "improvised", "script": "scripted"}
+SESSION = re.compile(r"Session\d+")
 # Ses01F_impro01_M003: session 1, the actress wears the markers, the actor speaks
 UTTERANCE = re.compile(
     r"(?P<session>Ses\d{2})[FM]_(?P<performance>impro|script)\w*_(?P<gender>[FM])[^_]+"
@@ -54,7 +56,7 @@ def find_utterances(settings: Settings) -> list[Utterance]:
         UserError: the folder is not set, or holds none.
     """
     folder = CORPUS.folder(settings)
-    sessions = sorted(path for path in folder.glob("Session[0-9]*") if path.is_dir())
+    sessions = [path for path in folders_in(folder) if SESSION.fullmatch(path.name)]
     utterances = [utterance for session in sessions for utterance in _utterances_of(session)]
     if not utterances:
         problem = "holds no Session<n>/sentences/wav/<dialog>/<utterance>.wav"
@@ -82,8 +84,9 @@ def _utterances_of(session: Path) -> list[Utterance]:
     evaluations = session / "dialog" / "EmoEvaluation"
     emotions: dict[str, dict[str, str]] = {}
     utterances = []
-    for path in sorted(session.glob("sentences/wav/*/*.wav")):
-        name = UTTERANCE.fullmatch(path.stem)  # skips the ._ files of macOS
+    dialogs = folders_in(session / "sentences" / "wav")
+    for path in (path for dialog in dialogs for path in files_in(dialog, ".wav")):
+        name = UTTERANCE.fullmatch(path.stem)
         if name is None:
             continue
         dialog = path.parent.name

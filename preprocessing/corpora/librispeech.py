@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from config.errors import UserError
+from config.listing import files_in, folders_in
 from config.settings import Settings
 from config.text import display_path, printable
 from preprocessing.corpora import register
@@ -71,7 +72,8 @@ def list_words(settings: Settings) -> list[Clip]:
     for folder, part in _find_sets(CORPUS.folder(settings, "split")):
         if folder.name in NUM_UTTERANCES:
             expected = NUM_UTTERANCES[folder.name]
-            found = sum(1 for _ in folder.glob("*/*/*.flac"))
+            chapters = (each for speaker in folders_in(folder) for each in folders_in(speaker))
+            found = sum(len(files_in(chapter, ".flac")) for chapter in chapters)
             CORPUS.expect(f"utterances in {folder.name}", expected, found)
         path = words / f"{folder.name}-selected-{num_words}.txt"
         clips += _words_of_set(folder, part, _read_occurrences(path, labels), labels)
@@ -82,7 +84,7 @@ def list_words(settings: Settings) -> list[Clip]:
 def _find_sets(split: Path) -> list[tuple[Path, str]]:
     """Return (folder, part) of every set; refuse a corpus without training, validation or test."""
     sets = []
-    for folder in sorted(path for path in split.iterdir() if path.is_dir()):
+    for folder in folders_in(split):
         parts = [part for word, part in PARTS_OF_SETS.items() if word in folder.name]
         if parts:
             sets.append((folder, parts[0]))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from config.errors import UserError
+from config.listing import files_in
 from config.settings import Settings
 from config.text import display_path
 from preprocessing.corpora import register
@@ -59,7 +60,7 @@ def find_noises(settings: Settings, num_types: int = len(NOISE_TYPES)) -> list[t
         UserError: the folder of the clone is not set, or holds fewer types than are needed.
     """
     folder = CORPUS.folder(settings, "noise_train")
-    named = [(path, path.stem.partition("_")[0]) for path in sorted(folder.glob("*.wav"))]
+    named = [(path, path.stem.partition("_")[0]) for path in files_in(folder, ".wav")]
     noises = [(path, kind) for path, kind in named if kind in NOISE_TYPES]
     found = {kind for _, kind in noises}
     if len(found) < num_types:
@@ -77,7 +78,7 @@ def plan_mixtures(settings: Settings) -> list[Mixture]:
     released mixer takes whatever file comes next, which gives a mixture of two types one label).
     """
     folder = CORPUS.folder(settings, "clean_train")
-    speech = sorted(folder.glob("*.wav"))
+    speech = files_in(folder, ".wav")
     if not speech:
         raise CORPUS.wrong_folder(folder, "holds no .wav files")
     noises = find_noises(settings)

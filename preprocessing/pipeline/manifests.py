@@ -10,6 +10,7 @@ from typing import Any
 
 from config.errors import UserError
 from config.files import read_json, write_json, written_aside
+from config.listing import files_in
 from config.settings import Settings
 from config.text import display_path
 
@@ -21,7 +22,7 @@ def is_complete(folder: Path, plan: str) -> bool:
     """Return whether the folder holds everything that this plan (a fingerprint) makes."""
     if _plan_in(folder) != plan or not (folder / MANIFEST).exists():
         return False
-    present = {path.name for path in folder.glob("*.wav")}
+    present = {path.name for path in files_in(folder, ".wav")}
     return all(row["file"] in present for row in read_manifest(folder, ""))
 
 
@@ -31,7 +32,7 @@ def begin(folder: Path, plan: str, description: dict[str, Any]) -> None:
     Raises:
         UserError: it holds audio of another plan, or of no plan at all.
     """
-    if _plan_in(folder) != plan and any(folder.glob("*.wav")):
+    if _plan_in(folder) != plan and files_in(folder, ".wav"):
         raise UserError(
             f"{display_path(folder)}: holds audio that was made with other settings or by another "
             "program; remove that folder, or name another one in [preprocessing]"

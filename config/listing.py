@@ -1,0 +1,96 @@
+"""Which files and folders of a folder are the user's: the one rule for every listing.
+
+What other programs leave beside them is passed over: hidden files, indices of file managers and
+disk stations, backups of editors, copies that a synchronisation made of two versions.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from config.text import display_path, printable
+
+FOREIGN_NAMES = frozenset(
+    {
+        "__macosx",
+        "__pycache__",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+        "@eadir",
+        "@tmp",
+        "@recycle",
+        "@recently-snapshot",
+        "#recycle",
+        "#snapshot",
+    }
+)
+FOREIGN_PATTERN = re.compile(
+    r"""
+    \..*                                # hidden: ._x.wav, .DS_Store, .#28.ini, .x.wav.swp
+    | ~\$.* | ~syncthing~.*             # open in an office program, being synchronised
+    | \#.*\#                            # saved by Emacs while it was edited
+    | .*~ | .*\.bak
+    | .*\(.*conflicted\ copy.*\).*      # Dropbox, Nextcloud
+    | .*\.sync-conflict-\d{8}-\d{6}.*   # Syncthing
+    | .*_[a-z]{3}-\d\d-\d{4}-\d{4}_(case)?conflict(\.\w+)?  # Synology
+    """,
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
+
+
+def is_foreign(name: str) -> bool:
+    """Return whether a file or folder of this name is another program's."""
+    return name.lower() in FOREIGN_NAMES or FOREIGN_PATTERN.fullmatch(name) is not None
+
+
+def files_in(folder: Path, suffix: str) -> list[Path]:
+    """Return the user's files in a folder with a suffix (lower case) in any case, sorted by name.
+
+    A link counts wherever it leads, so that a broken one is found missing when it is read. None if
+    there is no such folder; names that are not UTF-8 are left out, with a line that counts them.
+    """
+    return _readable(
+        folder,
+        [
+            entry.name
+            for entry in _own_entries(folder)
+            if Path(entry.name).suffix.lower() == suffix and not entry.is_dir()
+        ],
+    )
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Return the user's folders in a folder, sorted by name; names as in files_in."""
+    return _readable(folder, [entry.name for entry in _own_entries(folder) if entry.is_dir()])
+
+
+def _own_entries(folder: Path) -> list[os.DirEntry[str]]:
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return [entry for entry in entries if not is_foreign(entry.name)]
+
+
+def _readable(folder: Path, names: list[str]) -> list[Path]:
+    """Return the paths of names that are UTF-8; print how many are not, for tables name them."""
+    damaged = sorted(name for name in names if not is_utf8(name))
+    if damaged:
+        examples = ", ".join(map(printable, damaged[:3]))
+        print(
+            f"{printable(display_path(folder))}: {len(damaged)} left out, whose names are not "
+            f"UTF-8: {examples}{', ...' if len(damaged) > 3 else ''}; rename them"
+        )
+    return [folder / name for name in sorted(set(names) - set(damaged))]
+
+
+def is_utf8(name: str) -> bool:
+    """Return whether a name from the disk (undecodable bytes as surrogates) is UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
