@@ -23,6 +23,20 @@ def hint(name: str, known: Iterable[str]) -> str:
     return f"; allowed: {', '.join(names)}" if len(names) <= 16 else ""
 
 
+def plural(noun: str) -> str:
+    """Return the plural of a regular noun."""
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return f"{noun}es"
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}s"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return '1 clip', '2 clips'."""
+    return f"{number} {noun if number == 1 else plural(noun)}"
+
+
 def display_path(path: Path) -> str:
     """Return the path as a person would type it in the project's folder."""
     resolved = path.resolve()
