@@ -20,6 +20,7 @@ PROBE_BYTES = 1 << 20
 # Of which process on which machine: several may write into one folder.
 PARTIAL_NAME = re.compile(r"\..*\.([0-9]{1,9})@([^@/]*)\.partial(\..*)?")
 OLD_SECONDS = 24 * 3600
+RESULTS_OPTION = "--set results_folder=FOLDER"
 Identity = tuple[int, int, int]
 
 
@@ -163,28 +164,69 @@ def require_fields(content: Any, model: type[BaseModel], place: str) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[bool]:
+def locked(path: Path, option: str = RESULTS_OPTION) -> Iterator[bool]:
     """Yield whether this process has the lock within the block; False: another has it.
 
     Args:
         path: of the lock's file; its folder is made if need be.
+        option: what names another folder, for the error.
+
+    Raises:
+        UserError: the file system gives no locks.
     """
+    with _lock_at(path) as lock:
+        try:
+            _acquire(lock, path, option, blocking=False)
+        except Timeout:
+            yield False
+        else:
+            yield True
+
+
+@contextmanager
+def waited_for(path: Path, work: str = "", option: str = RESULTS_OPTION) -> Iterator[None]:
+    """Take the lock as soon as no other process has it.
+
+    Args:
+        path, option: as of locked.
+        work: what the lock is for; if another process is at it, that is said. "": it takes a
+            moment.
+
+    Raises:
+        UserError: the file system gives no locks.
+    """
+    with _lock_at(path) as lock:
+        try:
+            _acquire(lock, path, option, blocking=not work)
+        except Timeout:
+            print(f"{work}: another process is at it; waiting until it ends", flush=True)
+            _acquire(lock, path, option, blocking=True)
+        yield
+
+
+@contextmanager
+def _lock_at(path: Path) -> Iterator[FileLock]:
+    """Yield a lock that is not taken yet; in the end it is free."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
+    # A file that stands for a lock would outlive a process that is killed.
+    lock = FileLock(path, fallback_to_soft=False)
     try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
+        yield lock
     finally:
         lock.release()
 
 
-@contextmanager
-def waited_for(path: Path) -> Iterator[None]:
-    """Take the lock as soon as no other process has it; for work that takes a moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
-        yield
+def _acquire(lock: FileLock, path: Path, option: str, blocking: bool) -> None:
+    try:
+        lock.acquire(blocking=blocking)
+    except Timeout:
+        raise
+    except OSError as error:
+        if error.filename is not None:  # the file cannot be opened, which is not the lock's fault
+            raise
+        raise UserError(
+            f"{display_path(path)}: its file system gives no locks ({error.strerror or error}), "
+            "without which two commands could write the same files; put the folder on a disk that "
+            f"gives them, with {option}, or mount this one with locks (NFS: lockd; "
+            "Lustre: flock)"
+        ) from None

@@ -13,7 +13,7 @@ from pathlib import Path
 from config.command_line import run_command, settings_parser
 from config.errors import UserError
 from config.experiments import Experiment, load_experiments, select_experiments
-from config.files import write_text
+from config.files import waited_for, write_text
 from config.selection import add_experiments_option, parse_selection
 from config.text import display_path, printable
 from plotting.drawing import figure_style
@@ -176,7 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = select_experiments(experiments, selection.wanted)
     else:
         chosen = with_results(experiments, results_folder)
-    path, found = write_report(chosen, results_folder)
+    with waited_for(results_folder / FOLDER_NAME / ".lock", "report"):
+        path, found = write_report(chosen, results_folder)
     print(f"wrote {display_path(path)} (open it in a browser)")
     print(f"wrote {display_path(path.parent / 'tables')}/ (CSV, LaTeX, Markdown)")
     print(f"wrote {display_path(path.parent / 'figures')}/ (PNG, PDF)")

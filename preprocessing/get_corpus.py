@@ -7,6 +7,7 @@ publishers or its usual loaders state them.
 from pathlib import Path
 
 from config.command_line import CommandParser, run_command
+from config.files import waited_for
 from config.text import PROJECT_FOLDER, display_path
 from preprocessing.corpora import all_corpora
 from preprocessing.pipeline.dataset import Corpus
@@ -27,10 +28,11 @@ def get_corpus(corpus: Corpus, folder: Path) -> None:
     """
     home = folder / corpus.folder_name
     for archive in corpus.archives:
-        if unpacked_mark(archive, home).exists():
-            print(f"{archive.file}: already unpacked in {display_path(home)}")
-            continue
-        unpack(archive, download(archive, folder / DOWNLOADS), home)
+        with waited_for(folder / DOWNLOADS / f".{archive.file}.lock", archive.file, "--to FOLDER"):
+            if unpacked_mark(archive, home).exists():
+                print(f"{archive.file}: already unpacked in {display_path(home)}")
+            else:
+                unpack(archive, download(archive, folder / DOWNLOADS), home)
     if corpus.by_hand:
         print(corpus.by_hand)
     if corpus.archives:

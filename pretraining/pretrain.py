@@ -6,6 +6,7 @@ python pretraining/pretrain.py NAME [GPU]
 import argparse
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from config.command_line import run_command, settings_from, settings_parser
 from config.declarations import TRAINING_AUDIO, Extractor
 from config.errors import UserError
-from config.files import remove_partial_files, write_json, write_text
+from config.files import remove_partial_files, waited_for, write_json, write_text
 from config.fingerprints import fingerprint_of
 from config.selection import CPU
 from config.settings import Settings
@@ -120,21 +121,36 @@ def pretrain(
         "task": "classification",
         **settings.training_defaults.model_dump(mode="json", include=FINGERPRINTED),
     }
+    lock = folder / ".lock", f"extractor {extractor.name}", "--set pretraining_folder=FOLDER"
+    if not broadcast(_is_done(folder, plan, overwrite)):
+        with waited_for(*lock) if is_main() else nullcontext():
+            if not broadcast(_is_done(folder, plan, overwrite)):
+                device = device or _device(gpus)
+                _pretrain(folder, extractor, matrices, settings, options, device, plan)
+            broadcast(None)  # nobody goes on before it is written
+    return folder
+
+
+def _pretrain(
+    folder: Path,
+    extractor: Extractor,
+    matrices: Matrices,
+    settings: Settings,
+    options: "FitOptions",
+    device: "torch.device",
+    plan: Mapping[str, Any],
+) -> None:
+    """Train an extractor, which no other command trains now, and write it."""
     unfinished = folder / "unfinished_state.pt"
     if is_main():
         remove_partial_files(folder)
-    if not broadcast(_is_done(folder, plan, overwrite)):
-        print(f"{extractor.name}: {extractor.task} on {matrices.name} -> {display_path(folder)}")
-        device = device or _device(gpus)
-        metrics, state, architecture = _train(
-            extractor, matrices, settings, options, device, unfinished, fingerprint_of(plan)
-        )
-        if is_main():
-            _write(folder, extractor, plan, matrices, metrics, state, architecture)
+    print(f"{extractor.name}: {extractor.task} on {matrices.name} -> {display_path(folder)}")
+    metrics, state, architecture = _train(
+        extractor, matrices, settings, options, device, unfinished, fingerprint_of(plan)
+    )
     if is_main():
+        _write(folder, extractor, plan, matrices, metrics, state, architecture)
         unfinished.unlink(missing_ok=True)
-    broadcast(None)  # nobody goes on before it is written
-    return folder
 
 
 def _device(gpus: Sequence[int]) -> "torch.device":

@@ -26,6 +26,7 @@ from preprocessing.pipeline.manifests import (
     is_complete,
     read_manifest,
     write_table,
+    written_by_one,
 )
 from preprocessing.pipeline.noise_mixing import Mixture, details_of, write_mixtures
 
@@ -87,14 +88,22 @@ def write_balanced(settings: Settings) -> Path:
     Raises:
         UserError: as choose_balanced, or the folder holds another choice.
     """
-    from tqdm import tqdm
-
     chosen = choose_balanced(settings)
     folder = mixtures_folder(settings, BALANCED)
     plan = fingerprint_of([name for _, name in chosen])
-    if is_complete(folder, plan):
-        print(f"{display_path(folder)}: already there, unchanged")
-        return folder
+    if not is_complete(folder, plan):
+        with written_by_one(folder, settings):
+            if not is_complete(folder, plan):
+                _write_balanced(chosen, folder, plan, settings)
+    return folder
+
+
+def _write_balanced(
+    chosen: Sequence[tuple[Path, str]], folder: Path, plan: str, settings: Settings
+) -> None:
+    """Copy the clips into a folder that no other process writes to now."""
+    from tqdm import tqdm
+
     begin(folder, plan, {"items_per_class": settings.preprocessing.items_per_class})
     for path, name in tqdm(chosen, desc=folder.name, unit="clip"):
         with written_aside(folder / name) as aside:
@@ -104,7 +113,6 @@ def write_balanced(settings: Settings) -> Path:
     print(
         f"{display_path(folder)}: {len(chosen)} clips, {len(chosen) // len(DIGITS)} of each digit"
     )
-    return folder
 
 
 def write_noisy_balanced(settings: Settings) -> None:

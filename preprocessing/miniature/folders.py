@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from config.errors import UserError
-from config.files import write_json
+from config.files import waited_for, write_json
 from preprocessing.miniature.sounds import Samples
 
 MARKER = "miniature.json"
+OTHER_FOLDER = "--set KEY=FOLDER"
 VERSION = 2  # raise it when the same recipe gives other files
 
 Content = Samples | str | bytes
@@ -42,9 +43,20 @@ def make_corpus_folder(
     Raises:
         UserError: the folder holds something that is not a miniature corpus.
     """
+    folder = folder.resolve()
+    with waited_for(folder.with_name(f".{folder.name}.lock"), folder.name, OTHER_FOLDER):
+        return _make_corpus_folder(folder, recipe, files, sample_rate)
+
+
+def _make_corpus_folder(
+    folder: Path,
+    recipe: Mapping[str, Any],
+    files: Iterable[tuple[str, Content]],
+    sample_rate: int,
+) -> bool:
+    """Write a corpus into a folder that no other process writes to now."""
     from tqdm import tqdm
 
-    folder = folder.resolve()
     wanted = {"version": VERSION, **recipe}
     if folder.exists():
         marker = _read_marker(folder)

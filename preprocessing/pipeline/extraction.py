@@ -16,7 +16,7 @@ import numpy as np
 
 from config.command_line import preparation_command
 from config.errors import UserError
-from config.files import remove_partial_files, write_json, written_aside
+from config.files import remove_partial_files, waited_for, write_json, written_aside
 from config.fingerprints import fingerprint_of, fingerprint_of_each
 from config.settings import Settings
 from config.text import display_path
@@ -76,10 +76,18 @@ def preprocess(dataset: Dataset, settings: Settings) -> Path:
     folder = settings.preprocessing.output_folder
     name = matrices_name(dataset.name, settings.feature_extraction.features_type)
     plan = _plan_fingerprint(dataset, settings, clips)
+    if not _is_up_to_date(folder, name, plan):
+        with waited_for(folder / f".{name}.lock", name, "--set output_folder=FOLDER"):
+            if not _is_up_to_date(folder, name, plan):
+                _write_matrices(dataset, settings, clips, folder, name, plan)
+    return folder
+
+
+def _write_matrices(
+    dataset: Dataset, settings: Settings, clips: list[Clip], folder: Path, name: str, plan: str
+) -> None:
+    """Write all files of a dataset, which no other process writes now."""
     remove_partial_files(folder)
-    if _is_up_to_date(folder, name, plan):
-        print(f"{name}: already there, unchanged, in {display_path(folder)}")
-        return folder
     print(f"{name}: {len(clips)} clips -> {display_path(folder)}")
     with written_aside(part_path(folder, name, "predictors")) as aside:
         rows, left_out, digests = _write_examples(aside, clips, dataset, settings, name)
@@ -108,14 +116,19 @@ def preprocess(dataset: Dataset, settings: Settings) -> Path:
     }
     write_json(part_path(folder, name, "info"), info)
     _print_summary(info, splits, folder, name)
-    return folder
 
 
 def _is_up_to_date(folder: Path, name: str, plan: str) -> bool:
+    """Tell, and say, whether the matrices are there, whole, as planned."""
     try:
-        return matrices_ready(folder, name) and open_matrices(folder, name).info["plan"] == plan
+        matrices = open_matrices(folder, name)
+        if not matrices_ready(folder, name) or matrices.info["plan"] != plan:
+            return False
+        matrices.check_parts()
     except (UserError, KeyError):
         return False  # damaged files are made anew
+    print(f"{name}: already there, unchanged, in {display_path(folder)}")
+    return True
 
 
 def _plan_fingerprint(dataset: Dataset, settings: Settings, clips: list[Clip]) -> str:

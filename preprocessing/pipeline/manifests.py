@@ -4,12 +4,13 @@ A folder holds one plan's files only, so that clips made with other settings nev
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from config.errors import UserError
-from config.files import read_json, write_json, written_aside
+from config.files import read_json, waited_for, write_json, written_aside
 from config.listing import files_in
 from config.settings import Settings
 from config.text import display_path
@@ -18,12 +19,27 @@ MANIFEST = "manifest.csv"
 PLAN = "plan.json"
 
 
+@contextmanager
+def written_by_one(folder: Path, settings: Settings) -> Iterator[None]:
+    """Let this process write to the folder as soon as no other one does."""
+    is_noisyspeech = folder == settings.preprocessing.generated_noisyspeech_folder
+    key = "generated_noisyspeech_folder" if is_noisyspeech else "augmented_gsc_folder"
+    with waited_for(folder / ".lock", display_path(folder), f"--set {key}=FOLDER"):
+        yield
+
+
 def is_complete(folder: Path, plan: str) -> bool:
-    """Return whether the folder holds everything that this plan (a fingerprint) makes."""
-    if _plan_in(folder) != plan or not (folder / MANIFEST).exists():
+    """Tell, and say, whether the folder holds everything that this plan (a fingerprint) makes."""
+    if _plan_in(folder) != plan:
         return False
-    present = {path.name for path in files_in(folder, ".wav")}
-    return all(row["file"] in present for row in read_manifest(folder, ""))
+    try:
+        files = {row["file"] for row in read_manifest(folder, "")}
+    except UserError:
+        return False  # what is missing or damaged is made anew
+    if not files <= {path.name for path in files_in(folder, ".wav")}:
+        return False
+    print(f"{display_path(folder)}: already there, unchanged")
+    return True
 
 
 def begin(folder: Path, plan: str, description: dict[str, Any]) -> None:
@@ -95,6 +111,8 @@ def read_manifest(folder: Path, command: str, columns: Sequence[str] = ()) -> li
     return rows
 
 
-def _plan_in(folder: Path) -> str | None:
-    path = folder / PLAN
-    return str(read_json(path).get("plan")) if path.exists() else None
+def _plan_in(folder: Path) -> Any:
+    try:
+        return read_json(folder / PLAN).get("plan")
+    except UserError:
+        return None  # none, or a damaged one, is nobody's

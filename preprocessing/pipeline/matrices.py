@@ -8,6 +8,7 @@ left_out.csv    clips left out, with the reason
 info.json       how the files were made; written last, so it marks them complete
 """
 
+import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -152,6 +153,23 @@ class Matrices:
                 "splits", f"does not fit the index: {len(unknown)} groups, such as {min(unknown)}"
             )
         return groups
+
+    def check_parts(self) -> None:
+        """Make sure that index and split are those of these examples, without waiting for pandas.
+
+        Raises:
+            UserError: one of them is not, or is damaged.
+        """
+        try:
+            with part_path(self.folder, self.name, "index").open(encoding="utf-8") as file:
+                rows = [(row["label"], row["group"]) for row in csv.DictReader(file)]
+            labels = np.array([label for label, _ in rows], dtype=self.target.dtype)
+        except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+            raise self._unfit("index", f"is no usable table: {error}") from None
+        if not np.array_equal(labels, self.target):
+            raise self._unfit("index", "its labels are not those of target.npy")
+        if {group for _, group in rows} != set(self.splits["order"]):
+            raise self._unfit("splits", "does not have the groups of the index")
 
     def _unfit(self, part: str, problem: str) -> UserError:
         return _unfit(part_path(self.folder, self.name, part), problem, self.info)

@@ -122,9 +122,21 @@ def write_mixtures(
     convention = convention or settings.preprocessing.snr_convention
     names = [_names_of(mixture) for mixture in mixtures]
     plan = fingerprint_of([MIXER_VERSION, names, sample_rate, convention])
-    if manifests.is_complete(folder, plan):
-        print(f"{display_path(folder)}: already there, unchanged")
-        return
+    if not manifests.is_complete(folder, plan):
+        with manifests.written_by_one(folder, settings):
+            if not manifests.is_complete(folder, plan):
+                _write_mixtures(mixtures, folder, settings, convention, plan)
+
+
+def _write_mixtures(
+    mixtures: Sequence[Mixture],
+    folder: Path,
+    settings: Settings,
+    convention: SnrConvention,
+    plan: str,
+) -> None:
+    """Write all mixtures into a folder that no other process writes to now."""
+    sample_rate = settings.sampling.sr_target
     manifests.begin(folder, plan, {"snr_convention": convention, "sample_rate": sample_rate})
     write = partial(_write_mixture, folder=folder, sample_rate=sample_rate, convention=convention)
     results = map_in_order(write, mixtures, settings.preprocessing.workers, folder.name, "mixture")

@@ -40,7 +40,8 @@ def samples_of(clip: Clip) -> np.ndarray:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.glob("*.*")}
+    paths = (path for path in folder.glob("*.*") if path.suffix != ".lock")
+    return {path.name: path.read_bytes() for path in paths}
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ layers are to those of frozen networks.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import nn
 from tqdm import tqdm
 
 from config.errors import UserError
-from config.files import write_json
+from config.files import waited_for, write_json
 from config.selection import MANAGER
 from config.settings import RANDOM
 from config.text import display_path
@@ -50,6 +51,16 @@ class _Task:
     splits: Sequence[Split[str]]
     roles: dict[str, str]
     settings: dict[str, Any]
+
+    @property
+    def path(self) -> Path:
+        """Return where its analysis lies."""
+        return invariance_path(self.run.files)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its analysis is there."""
+        return is_analysed(self.path, self.result["fingerprint"], self.settings)
 
     @property
     def architecture(self) -> dict[str, Any]:
@@ -99,21 +110,17 @@ class Analyst:
                 f"{name}: names no orthogonal labels, so only the target is probed; "
                 "prepare it again, or choose some with --labels"
             )
-        todo = [
-            task
-            for task in tasks
-            if overwrite
-            or not is_analysed(
-                invariance_path(task.run.files), task.result["fingerprint"], task.settings
-            )
-        ]
+        todo = [task for task in tasks if overwrite or not task.is_done]
         print(f"{len(tasks) - len(todo)} of {len(tasks)} are analysed, {len(todo)} to do")
         total = sum(len(task.splits) for task in todo)
         with tqdm(total=total, unit="network", desc="invariance", disable=None) as bar:
             for task in todo:
                 bar.set_postfix_str(task.run.title, refresh=False)
+                lock = task.path.with_name(f".{task.path.stem}.lock")
                 try:
-                    write_json(invariance_path(task.run.files), self._analyse(task, bar.update))
+                    with waited_for(lock, f"invariance of {task.run.title}"):
+                        if overwrite or not task.is_done:
+                            write_json(task.path, self._analyse(task, bar.update))
                 except UserError as error:
                     self._report(f"skipped: {task.run.title}: {error}")
 

@@ -203,6 +203,8 @@ class Sweep:
     def _take(self, pending: PendingRun, future: "Future[RunResult]", num_running: int) -> None:
         """Note what a task led to."""
         run, error = pending.task.run, future.exception()
+        if isinstance(error, UserError):  # of what all runs need, as locks
+            raise error
         if error is not None:
             raise UserError(
                 f"{run.title}: what executed it is lost: {reason_of(error)}; the same command goes "
