@@ -21,7 +21,7 @@ from config.command_line import (
     run_command,
     settings_parser,
 )
-from config.experiments import Experiment, load_experiments, select_experiments
+from config.experiments import Experiment, load_experiments
 from config.listing import files_in
 from config.selection import METAVAR, add_experiments_option, parse_selection, require_gpus
 from config.settings import RANDOM
@@ -109,7 +109,9 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = settings_parser(str(__doc__))
     parser.add_argument("words", nargs="*", metavar=METAVAR, help="see the examples above")
-    parser.add_argument("--list", action="store_true", help="show all experiments and stop")
+    parser.add_argument(
+        "--list", action="store_true", help="show all experiments, or those named, and stop"
+    )
     parser.add_argument("--check", action="store_true", help="show what is missing and stop")
     parser.add_argument(
         "--summary", action="store_true", help="show the accuracies there are and stop"
@@ -128,15 +130,21 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> int:
     """Do what the command line asks; returns the exit code."""
     only_main_speaks()
-    experiments = load_experiments(arguments.experiments, arguments.config, arguments.overrides)
+    everything = arguments.list and not arguments.words
+    selection = None if everything else parse_selection(arguments.words)
+    experiments = load_experiments(
+        arguments.experiments,
+        arguments.config,
+        arguments.overrides,
+        None if selection is None else selection.wanted,
+    )
     # Experiment files cannot change [results]: it is the same for all of them.
     some_settings = next(iter(experiments.values())).instances[0].settings
     results_folder = some_settings.results.results_folder
-    if arguments.list:
+    if arguments.list or selection is None:
         list_experiments(experiments, results_folder)
         return 0
-    selection = parse_selection(arguments.words)
-    chosen = in_order(select_experiments(experiments, selection.wanted))
+    chosen = in_order(list(experiments.values()))
     if arguments.summary:
         print_summary(chosen, results_folder)
         return 0

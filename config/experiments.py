@@ -80,63 +80,75 @@ class Experiment:
 
 
 def load_experiments(
-    folder: str | Path, files: Iterable[str | Path] = (), overrides: Overrides = None
+    folder: str | Path,
+    files: Iterable[str | Path] = (),
+    overrides: Overrides = None,
+    wanted: Iterable[int | str] | None = None,
 ) -> dict[int, Experiment]:
-    """Return all experiment files of a folder, by ID.
+    """Return experiment files of a folder, by ID; those that are not wanted are not checked.
 
     Args:
         folder: where `<ID>_<name>.ini` files lie.
         files: INI files between config.ini and the experiment files (--config).
         overrides: values over everything else (--set).
+        wanted: IDs and families, which decide the order; None: all, by ID.
 
     Raises:
-        ConfigError: a file, section, key or value is not allowed, or two files have the same ID.
+        ConfigError: a file, section, key or value is not allowed, two files have the same ID, or
+            an entry of wanted is neither an ID nor a family.
     """
-    folder = Path(folder)
     parsed = parse_overrides(overrides)
-    base = base_layers(*files).with_overrides(parsed)
-    base.settings()
-    experiments: dict[int, Experiment] = {}
+    plain = base_layers(*files)
+    paths = _experiment_files(Path(folder))
+    chosen = list(paths) if wanted is None else _choose(wanted, paths, plain)
+    base = plain.with_overrides(parsed)
+    return {identifier: _load_experiment(paths[identifier], base, parsed) for identifier in chosen}
+
+
+def _experiment_files(folder: Path) -> dict[int, Path]:
+    """Return the experiment files of a folder by ID, in its order."""
+    paths: dict[int, Path] = {}
     for path in files_in(folder, ".ini"):
-        experiment = _load_experiment(path, base, parsed)
-        if experiment.id in experiments:
-            other = display_path(experiments[experiment.id].file)
-            raise ConfigError(f"{display_path(path)}: ID {experiment.id} is also that of {other}")
-        experiments[experiment.id] = experiment
-    if not experiments:
-        raise ConfigError(f"{display_path(folder)}: holds no experiment files (<ID>_<name>.ini)")
-    return dict(sorted(experiments.items()))
-
-
-def select_experiments(
-    experiments: Mapping[int, Experiment], wanted: Iterable[int | str]
-) -> list[Experiment]:
-    """Return the experiments with the given IDs or families, in the given order, each once.
-
-    Raises:
-        ConfigError: an entry is neither.
-    """
-    chosen: dict[int, Experiment] = {}
-    for entry in wanted:
-        matches = [e for e in experiments.values() if e.family == str(entry)]
-        if isinstance(entry, int) and entry in experiments:
-            matches = [experiments[entry]]
-        if not matches:
-            known = ", ".join(str(identifier) for identifier in experiments)
-            families = ", ".join(sorted({e.family for e in experiments.values()}))
+        match = re.match(r"(\d{1,9})_", path.name)
+        if not match:
             raise ConfigError(
-                f"no experiment or family {entry}; experiments: {known}; families: {families}"
+                f"{display_path(path)}: the file name must start with the experiment's ID: "
+                "20_name.ini"
             )
-        chosen.update((experiment.id, experiment) for experiment in matches)
-    return list(chosen.values())
+        other = paths.setdefault(int(match[1]), path)
+        if other != path:
+            raise ConfigError(
+                f"{display_path(path)}: ID {int(match[1])} is also that of {display_path(other)}"
+            )
+    if not paths:
+        raise ConfigError(f"{display_path(folder)}: holds no experiment files (<ID>_<name>.ini)")
+    return dict(sorted(paths.items()))
+
+
+def _choose(wanted: Iterable[int | str], paths: Mapping[int, Path], base: Layers) -> list[int]:
+    """Return the wanted IDs and those of the wanted families, each once."""
+    chosen: dict[int, None] = {}
+    families: dict[int, str] = {}
+    for entry in wanted:
+        if entry in paths:
+            chosen[int(entry)] = None
+            continue
+        families = families or {
+            identifier: _load_experiment(path, base, {}).family
+            for identifier, path in paths.items()
+        }
+        members = [identifier for identifier, name in families.items() if name == str(entry)]
+        if not members:
+            raise ConfigError(
+                f"no experiment or family {entry}; experiments: {', '.join(map(str, paths))}; "
+                f"families: {', '.join(sorted(set(families.values())))}"
+            )
+        chosen |= dict.fromkeys(members)
+    return list(chosen)
 
 
 def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> Experiment:
-    name = display_path(path)
-    match = re.match(r"(\d{1,9})_", path.name)
-    if not match:
-        raise ConfigError(f"{name}: the file name must start with the experiment's ID: 20_name.ini")
-    identifier = int(match[1])
+    name, identifier = display_path(path), int(path.name.partition("_")[0])
     sections = read_ini(path)
     entries = {key: Entry(text, name) for key, text in sections.pop("experiment", {}).items()}
     if not entries:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from config.command_line import run_command, settings_parser
 from config.errors import UserError
-from config.experiments import Experiment, load_experiments, select_experiments
+from config.experiments import Experiment, load_experiments
 from config.files import waited_for, write_text
 from config.selection import add_experiments_option, parse_selection
 from config.text import display_path, printable
@@ -164,8 +164,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report; print where it is, and in one line for each comparison what it says."""
     parsed = build_parser().parse_intermixed_args(arguments)
-    experiments = load_experiments(parsed.experiments, parsed.config, parsed.overrides)
-    results_folder = next(iter(experiments.values())).instances[0].settings.results.results_folder
+    wanted = None
     if parsed.words:
         selection = parse_selection(parsed.words)
         if selection.gpu is not None:
@@ -173,9 +172,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{printable(' '.join(parsed.words))}: only [IDs] can be given: a report needs no "
                 "GPU and shows all instances"
             )
-        chosen = select_experiments(experiments, selection.wanted)
-    else:
-        chosen = with_results(experiments, results_folder)
+        wanted = selection.wanted
+    experiments = load_experiments(parsed.experiments, parsed.config, parsed.overrides, wanted)
+    results_folder = next(iter(experiments.values())).instances[0].settings.results.results_folder
+    chosen = list(experiments.values()) if wanted else with_results(experiments, results_folder)
     with waited_for(results_folder / FOLDER_NAME / ".lock", "report"):
         path, found = write_report(chosen, results_folder)
     print(f"wrote {display_path(path)} (open it in a browser)")

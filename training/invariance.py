@@ -17,7 +17,7 @@ from typing import Any
 
 from config.command_line import EXIT_FAILED_RUNS, run_command, settings_parser
 from config.errors import UserError
-from config.experiments import load_experiments, select_experiments
+from config.experiments import load_experiments
 from config.selection import MANAGER, METAVAR, add_experiments_option, parse_selection, require_gpu
 from config.text import display_path, printable
 from training.results.loading import ResultReader
@@ -100,10 +100,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> int:
     """Do what the command line asks; returns the exit code."""
-    experiments = load_experiments(arguments.experiments, arguments.config, arguments.overrides)
     request = parse_selection(arguments.words)
     gpu = require_gpu(request)
-    runs = choose_runs(select_experiments(experiments, request.wanted), request)
+    experiments = load_experiments(
+        arguments.experiments, arguments.config, arguments.overrides, request.wanted
+    )
+    runs = choose_runs(list(experiments.values()), request)
     report = Reports()
     finished = find_finished(runs, ResultReader(), report)
     labels = tuple(filter(None, (name.strip() for name in arguments.labels.split(","))))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from config.experiments import Experiment, load_experiments, select_experiments
+from config.errors import ConfigError
+from config.experiments import Experiment, load_experiments
 from config.ini_files import load_settings
 from config.text import PROJECT_FOLDER
 from preprocessing.corpora import all_datasets
@@ -101,9 +102,9 @@ def test_benchmark(identifier: int, experiments: dict[int, Experiment]) -> None:
         assert parameters["gradient_reversal_layer"] == reversal[1]
 
 
-def test_families(experiments: dict[int, Experiment]) -> None:
+def test_families() -> None:
     def chosen(family: int | str) -> list[int]:
-        return [experiment.id for experiment in select_experiments(experiments, [family])]
+        return list(load_experiments(FOLDER, wanted=[family]))
 
     for kind in ("baseline", "anti_transfer", "dual_anti_transfer"):
         assert chosen(kind) == [number for number in TABLE if TABLE[number]["kind"] == kind]
@@ -134,3 +135,22 @@ def test_datasets_and_extractors_are_declared(experiments: dict[int, Experiment]
     commands += [dataset.command for dataset in datasets.values()]
     for command in commands:
         assert Path(PROJECT_FOLDER / command.split()[1]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "override"),
+    [
+        (28, "at_aggregation=gram_batch"),  # 205 has a distance that only pool has
+        (28, "at_distance=mse_sigmoid"),
+        (29, "at_pretraining=experiment 28"),  # 28 would start from itself
+        (204, "gradient_reversal_layer=5"),  # no other one has a label
+        (204, "gradient_reversal_label=speaker"),
+        (5, "at_dataset=iemocap, iemocap"),
+    ],
+)
+def test_overrides_are_checked_against_what_was_chosen_alone(wanted: int, override: str) -> None:
+    experiment = load_experiments(FOLDER, overrides=[override], wanted=[wanted])[wanted]
+    key, _, value = override.partition("=")
+    assert {str(each.parameters[key]) for each in experiment.instances} == {value}
+    with pytest.raises(ConfigError):
+        load_experiments(FOLDER, overrides=[override])

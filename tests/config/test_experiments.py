@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from config.errors import ConfigError, UserError
-from config.experiments import Experiment, load_experiments, select_experiments
+from config.experiments import Experiment, load_experiments
 from config.selection import parse_selection
 
 HEAD = """# Does it work, and
@@ -135,11 +135,10 @@ def test_selection_by_id_and_family(
     """An ID goes before a family of the same name."""
     for identifier, family in ((109, "10"), (5, "baseline"), (108, "10"), (28, "20"), (20, "x")):
         (tmp_path / f"{identifier}_x.ini").write_text(f"{HEAD}family = {family}\n")
-    experiments = load_experiments(tmp_path)
-    assert list(experiments) == [5, 20, 28, 108, 109]
-    assert [each.id for each in select_experiments(experiments, wanted)] == expected
+    assert list(load_experiments(tmp_path)) == [5, 20, 28, 108, 109]
+    assert list(load_experiments(tmp_path, wanted=wanted)) == expected
     with pytest.raises(ConfigError, match="no experiment or family 6; experiments: 5, 20, 28"):
-        select_experiments(experiments, [5, 6])
+        load_experiments(tmp_path, wanted=[5, 6])
 
 
 @pytest.mark.parametrize(
