@@ -3,6 +3,7 @@
 A value is checked here when it is read, and trusted from then on.
 """
 
+import os
 import re
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,17 @@ from config.text import PROJECT_FOLDER
 
 NUM_CONVOLUTIONS = 13
 NAME = re.compile(r"[A-Za-z0-9_-]+")
+COMMENT = r"\s[;#].*"
+# What is left in a path after ~ and $VARIABLES are filled in, and why it cannot be one.
+NO_PATHS = {
+    COMMENT: "looks like a comment, which takes a line of its own; quote a path that has it",
+    r"\$\{?\w*\}?": "is no variable of the environment",
+    r"%\(\w+\)s|%\w+%|\{\w*\}|<\w+>": "is nothing that is filled in here; $HOME is",
+    r"^[A-Za-z]:[\\/].*|^\\\\.*": "is a path of Windows; write where it is on this machine",
+    r"^\w+://.*": "is an address; download it and write the folder",
+    r"^[\"'].*|.*[\"']$": "has one of two quotes",
+    r"[\x00-\x1f\x7f]": "(a control character) cannot be in a path",
+}
 
 
 class ContradictionError(ValueError):
@@ -24,16 +36,35 @@ class ContradictionError(ValueError):
         self.key = key
 
 
-def _project_path(value: Path) -> Path:
+def _expanded_path(value: Any) -> Path | None:
+    """Return a path as a shell reads it: quotes taken off, ~ and $VARIABLES filled in; '': None.
+
+    Raises:
+        ValueError: it holds what only other programs would fill in or cut off.
+    """
+    text = str(value).strip()
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    text = text[1:-1].strip() if is_quoted else text
+    text = os.path.expandvars(text)
+    for pattern, problem in NO_PATHS.items():
+        found = re.search(pattern, text)
+        if found and not (is_quoted and pattern == COMMENT):
+            raise ValueError(f"{found[0].strip()} {problem}")
     try:
-        return PROJECT_FOLDER / value.expanduser()
-    except RuntimeError as error:  # ~somebody, who is no user of this machine
-        raise ValueError(str(error)) from None
+        return Path(text).expanduser() if text else None
+    except RuntimeError:
+        raise ValueError(f"{text.partition('/')[0]} is no user of this machine") from None
 
 
-def _declared_path(value: Path, info: ValidationInfo) -> Path:
+def _project_path(value: Any) -> Path | None:
+    path = _expanded_path(value)
+    return path and PROJECT_FOLDER / path
+
+
+def _declared_path(value: Any, info: ValidationInfo) -> Path | None:
     """Return the path as seen from the file that declares it; context holds each key's folder."""
-    return Path((info.context or {}).get(info.field_name, PROJECT_FOLDER)) / value.expanduser()
+    path = _expanded_path(value)
+    return path and (info.context or {})[info.field_name] / path
 
 
 def split_list(separator: str, value: Any) -> Any:
@@ -76,10 +107,10 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 WindowSize = Annotated[int, Field(ge=16, le=1_000_000)]
 OptionalSeconds = Annotated[Annotated[float, Field(gt=0, le=3600)] | None, EMPTY_IS_NONE]
-Folder = Annotated[Path, AfterValidator(_project_path)]
-OptionalFolder = Annotated[Folder | None, EMPTY_IS_NONE]
-DeclaredPath = Annotated[Path, AfterValidator(_declared_path)]
-OptionalDeclaredPath = Annotated[DeclaredPath | None, EMPTY_IS_NONE]
+Folder = Annotated[Path, BeforeValidator(_project_path)]
+OptionalFolder = Annotated[Path | None, BeforeValidator(_project_path)]
+DeclaredPath = Annotated[Path, BeforeValidator(_declared_path)]
+OptionalDeclaredPath = Annotated[Path | None, BeforeValidator(_declared_path)]
 Name = Annotated[str, AfterValidator(_clean_name)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(lambda value: split_list(",", value))]
 Layer = Annotated[int, Field(ge=1, le=NUM_CONVOLUTIONS)]

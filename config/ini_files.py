@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from config.declarations import DECLARATIONS
 from config.errors import ConfigError
-from config.fields import NAME, ContradictionError, Section
+from config.fields import COMMENT, NAME, ContradictionError, Section
 from config.released import RENAMED_KEYS, replacement
 from config.settings import SECTIONS, Settings
 from config.text import PROJECT_FOLDER, display_path
@@ -34,7 +34,10 @@ def read_ini(path: Path) -> dict[str, dict[str, str]]:
         ConfigError: the file is missing, is no UTF-8 text, is no INI file, or is empty.
     """
     parser = configparser.RawConfigParser(
-        comment_prefixes=("#", ";"), default_section="\0", empty_lines_in_values=False
+        comment_prefixes=("#", ";"),
+        inline_comment_prefixes=("# ",),
+        default_section="\0",
+        empty_lines_in_values=False,
     )
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     name = display_path(path)
@@ -109,6 +112,10 @@ def checked(model: type[Model], section: str, entries: Mapping[str, Entry]) -> M
     reason = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if problem["type"].startswith("bool"):
         reason = "must be True or False"
+    if problem["type"] == "path_type":
+        reason = "must be a path"
+    if "comment" not in reason and re.search(COMMENT, text):
+        reason += "; a comment takes a line of its own"
     near = difflib.get_close_matches(text.lower(), re.findall(r"'(\S+)'", reason), n=1)
     suggestion = f"; did you mean {near[0]}?" if near else ""
     raise ConfigError(f"{place} = {text}: {reason}{suggestion}")

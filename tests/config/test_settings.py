@@ -150,3 +150,64 @@ def test_layers_by_the_released_codes_indices() -> None:
         assert load_settings(overrides=values).training_defaults.at_layer == ((number,),)
     values = {"at_layer": "5, 10; 28", "at_tap": "input"}
     assert load_settings(overrides=values).training_defaults.at_layer == ((3, 5), (13,))
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("~/iemocap", "/home/somebody/iemocap"),
+        ("${HOME}/iemocap", "/home/somebody/iemocap"),
+        ("$CORPORA/iemocap", "/corpora/iemocap"),
+        ("'/corpora/my iemocap'", "/corpora/my iemocap"),
+        ('"~/iemocap"', "/home/somebody/iemocap"),
+        ("'/corpora/take #2'", "/corpora/take #2"),
+        ("/corpora/it's", "/corpora/it's"),
+        ("/corpora/iemocap  # as of May", "/corpora/iemocap"),
+        ('""', None),
+    ],
+)
+def test_a_path_with_one_meaning_is_expanded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, path: str | None
+) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("CORPORA", "/corpora")
+    file = overlay(tmp_path, f"[preprocessing]\ninput_iemocap_folder = {text}\n")
+    expected = None if path is None else Path(path)
+    assert load_settings(file).preprocessing.input_iemocap_folder == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("/corpora/iemocap ; as of May", "; as of May looks like a comment"),
+        ("/corpora/take #2", "#2 looks like a comment"),
+        ("${NOBODY_SET_THIS}/iemocap", r"${NOBODY_SET_THIS} is no variable of the environment"),
+        ("%(home)s/iemocap", "%(home)s is nothing that is filled in here"),
+        ("%USERPROFILE%/iemocap", "%USERPROFILE% is nothing that is filled in here"),
+        ("<folder>/iemocap", "<folder> is nothing that is filled in here"),
+        (r"C:\corpora\iemocap", "is a path of Windows"),
+        (r"\\server\iemocap", "is a path of Windows"),
+        ("s3://corpora/iemocap", "is an address"),
+        ("'/corpora/iemocap", "has one of two quotes"),
+        ("~nobody-of-this-name/iemocap", "~nobody-of-this-name is no user of this machine"),
+    ],
+)
+@pytest.mark.parametrize("key", ["input_iemocap_folder", "output_folder"])
+def test_a_path_that_other_programs_would_fill_in_is_refused(
+    key: str, text: str, reason: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(overrides=[f"{key}={text}"])
+    assert str(caught.value).startswith(f"--set [preprocessing] {key} = {text}: {reason}"[:40])
+    assert reason in str(caught.value)
+
+
+def test_a_folder_that_must_be_there_is_not_the_project_when_empty() -> None:
+    with pytest.raises(ConfigError, match="output_folder = : must be a path"):
+        load_settings(overrides=["output_folder="])
+
+
+@pytest.mark.parametrize("override", ["batch_size=30 ; few", "train_metrics=running # faster"])
+def test_a_comment_behind_another_value_is_called_one(override: str) -> None:
+    with pytest.raises(ConfigError, match="a comment takes a line of its own"):
+        load_settings(overrides=[override])
