@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from config.declarations import DECLARATIONS
 from config.errors import ConfigError
 from config.fields import COMMENT, NAME, ContradictionError, Section
-from config.released import RENAMED_KEYS, replacement
+from config.released import RENAMED_KEYS, current, replacement
 from config.settings import SECTIONS, Settings
 from config.text import PROJECT_FOLDER, display_path
 
@@ -121,6 +121,24 @@ def checked(model: type[Model], section: str, entries: Mapping[str, Entry]) -> M
     raise ConfigError(f"{place} = {text}: {reason}{suggestion}")
 
 
+def _entries(
+    source: str, section: str, values: Mapping[str, str], folder: Path
+) -> dict[str, Entry]:
+    """Return one section's entries by the present names of their keys."""
+    entries: dict[str, Entry] = {}
+    written: dict[str, str] = {}
+    for key, value in values.items():
+        place = f"{source} [{section}] {key} = {value}"
+        try:
+            name, text = current(key, value)
+        except ValueError as error:
+            raise ConfigError(f"{place}: {error}") from None
+        if name in entries and entries[name].text != text:
+            raise ConfigError(f"{place}: contradicts {written[name]}; leave one of them out")
+        entries[name], written[name] = Entry(text, source, folder), f"{key} = {value}"
+    return entries
+
+
 class Layers:
     """Values of all sections, later ones over earlier ones, each with its source."""
 
@@ -133,16 +151,13 @@ class Layers:
         """Return a copy with one section's values on top; folder: where declared paths start.
 
         Raises:
-            ConfigError: there is no such section.
+            ConfigError: there is no such section, or a key and another name of it contradict.
         """
         kind, _, name = section.partition(" ")
         if section not in SECTIONS and (kind not in DECLARATIONS or not NAME.fullmatch(name)):
             known = [*SECTIONS, *(f"{kind} NAME" for kind in DECLARATIONS)]
             raise ConfigError(f"{source} [{section}]: no such section{replacement(section, known)}")
-        own = {
-            RENAMED_KEYS.get(key, key): Entry(value, source, folder)
-            for key, value in values.items()
-        }
+        own = _entries(source, section, values, folder)
         return Layers({**self.sections, section: {**self.sections.get(section, {}), **own}})
 
     def with_file(self, path: Path) -> "Layers":
@@ -156,20 +171,22 @@ class Layers:
         self, overrides: Mapping[str, Any], prefer: Sequence[str] = DEFAULT_PREFERENCE
     ) -> "Layers":
         """Return a copy with --set values on top; a key alone is looked up in all sections."""
-        layers = self
+        chosen: dict[str, dict[str, str]] = {}
         for name, value in overrides.items():
             section, key = self._locate(name.strip(), prefer)
-            text = "" if value is None else str(value).strip()
-            layers = layers.with_section("--set", section, {key: text}, Path.cwd())
+            chosen.setdefault(section, {})[key] = "" if value is None else str(value).strip()
+        layers = self
+        for section, values in chosen.items():
+            layers = layers.with_section("--set", section, values, Path.cwd())
         return layers
 
     def _locate(self, name: str, prefer: Sequence[str]) -> tuple[str, str]:
         section, dot, key = name.partition(".")
         if dot:
             return section, key
-        name = RENAMED_KEYS.get(name, name)
+        known = RENAMED_KEYS.get(name, name)
         sections = {each: self.sections.get(each, {}) for each in SECTIONS}
-        owners = [owner for owner, entries in sections.items() if name in entries]
+        owners = [owner for owner, entries in sections.items() if known in entries]
         preferred = [owner for owner in prefer if owner in owners]
         if preferred:
             return preferred[0], name

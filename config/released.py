@@ -2,13 +2,18 @@
 
 from collections.abc import Iterable
 
+from pydantic import TypeAdapter, ValidationError
+
 from config.text import hint
 
 # Of VGG16's convolutions 1 to 13 in its `features`, by which the released code names a layer; what
 # it then takes is what enters that convolution.
 FEATURE_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 # Other ways to write a key.
-RENAMED_KEYS = {"input_goodsounds_folder": "input_good-sounds_folder"}
+RENAMED_KEYS = {
+    "input_goodsounds_folder": "input_good-sounds_folder",
+    "power_law_compression": "compression",
+}
 CLASSES_OF = (
     *("librispeech", "iemocap", "nsynth", "goodsounds", "noisyspeech", "iemocap_1sec"),
     *("gsc_preiemo", "gsc_prenoisy", "morphomnist_morpholabel"),
@@ -45,6 +50,21 @@ REPLACEMENTS = {
     "debug_mode": "after a failure the other instances go on; leave it out",
     "generator": "matrices that do not fit are read from the disk; leave it out",
 }
+
+
+def current(key: str, text: str) -> tuple[str, str]:
+    """Return the key and the value that are meant by a key as written and its value.
+
+    Raises:
+        ValueError: the value is none of this key's.
+    """
+    if key == "power_law_compression":
+        try:
+            is_power_law = TypeAdapter(bool).validate_python(text)
+        except ValidationError:
+            raise ValueError("must be True or False") from None
+        text = "power" if is_power_law else "none"
+    return RENAMED_KEYS.get(key, key), text
 
 
 def replacement(name: str, known: Iterable[str]) -> str:

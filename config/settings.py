@@ -66,7 +66,8 @@ ExtractorFolder = Annotated[OptionalFolder, Field(exclude=True)]
 class FeatureExtraction(Section):
     features_type: Annotated[str, registered("preprocessing.pipeline.features", "FEATURES")]
     features_backend: Literal["cpu", "torchaudio"]
-    power_law_compression: bool
+    compression: Literal["none", "power", "log"]
+    log_floor: Annotated[float, Field(ge=1e-9, le=1)]
     sequence_length: OptionalSeconds
     sequence_overlap: PositiveFraction
     segmentation: bool
@@ -88,6 +89,10 @@ class FeatureExtraction(Section):
     n_mfcc: Count
     hop_size_mel: Count
     fft_size_mel: WindowSize
+    n_mels: Annotated[int, Field(ge=1, le=1000)]
+    fmin_mel: NonNegative
+    fmax_mel: Annotated[Positive | None, EMPTY_IS_NONE]
+    power_mel: Annotated[float, Field(gt=0, le=4)]
 
     @model_validator(mode="after")
     def _check_windows(self) -> Self:

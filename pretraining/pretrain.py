@@ -273,6 +273,7 @@ def _write(
         "best_epoch": metrics["best_epoch"],
         "plan": plan,
         "sample_rate": matrices.info.get("sample_rate"),
+        "feature_extraction": matrices.feature_settings,
         "plan_fingerprint": fingerprint_of(plan),
     }
     write_json(folder / "results.json", metrics)

@@ -138,6 +138,14 @@ def test_check_counts_test_clips_that_the_extractor_was_trained_on(
             {"feature_extraction": {"normalization": True, "sequence_length": 3.0}},
             "was made with normalization = True, this run has False\n",
         ),
+        (
+            {"feature_extraction": {"power_law_compression": True}},
+            "was made with compression = power, this run has none\n",
+        ),
+        (
+            {"feature_extraction": {"compression": "log", "log_floor": 1e-3}},
+            "compression = log, this run has none; log_floor = 0.001, this run has 1e-05\n",
+        ),
         ({"classes": ["a", "b"]}, "2 classes, output_classes = 3"),
     ],
 )
@@ -156,6 +164,10 @@ def test_matrices_that_do_not_fit_are_missing(
     [
         ({"width": 0.0625}, "has width 0.0625, this run has 0.03125"),
         ({"plan": {"features_type": "mel"}}, "was trained on mel, this run has spectrum_fast"),
+        (
+            {"feature_extraction": {"compression": "log"}},
+            "was trained with compression = log, this run has none",
+        ),
         (
             {"test_accuracy": 0.15},
             "is at chance level (test accuracy 15.0%, chance 10.0%); --force uses it",

@@ -38,7 +38,11 @@ from preprocessing.pipeline.examples import (
     extract_block,
     read_block,
 )
-from preprocessing.pipeline.features import check_feature_settings, features_shape
+from preprocessing.pipeline.features import (
+    check_feature_settings,
+    features_shape,
+    planned_settings,
+)
 from preprocessing.pipeline.leaks import one_group_for_equal_audio, refuse_equal_audio
 from preprocessing.pipeline.manifests import refuse_many_left_out
 from preprocessing.pipeline.matrices import (
@@ -138,7 +142,7 @@ def _plan_fingerprint(dataset: Dataset, settings: Settings, clips: list[Clip]) -
             "version": FORMAT_VERSION,
             "dataset": [dataset.name, dataset.split_type, dataset.classes],
             "leave_out_silence": dataset.leave_out_silence,
-            "features": settings.feature_extraction.model_dump(),
+            "features": planned_settings(settings.feature_extraction),
             "seconds": dataset.seconds(settings),
             "sampling": settings.sampling.model_dump(),
             "seed": settings.preprocessing.seed,

@@ -1,6 +1,7 @@
 """Samples in, a matrix of frames x bins out: the feature types that features_type may name."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -20,6 +21,15 @@ HOP_LENGTH = 128
 POWER_LAW_EXPONENT = 2 / 3
 MFCC_BANDS = 40
 SAMPLES_AT_A_TIME = 1 << 18
+# Values of keys that matrices of earlier versions do not note, with which features are theirs.
+EARLIER = {
+    "compression": "none",
+    "log_floor": 1e-5,
+    "n_mels": 128,
+    "fmin_mel": 0.0,
+    "fmax_mel": None,
+    "power_mel": 2.0,
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +37,7 @@ class FeatureType:
     """A way to compute features.
 
     compute: (clips, samples), the settings and the sample rate in Hz to (clips, frames, bins).
-    is_compressible: whether power_law_compression applies: magnitudes, and powers in mel bands.
+    is_compressible: whether compression applies: magnitudes, and values in mel bands.
     """
 
     compute: Callable[[Waveforms, FeatureExtraction, int], Any]
@@ -35,6 +45,7 @@ class FeatureType:
 
 
 FEATURES: dict[str, FeatureType] = {}
+MEL_TYPES = ("mel", "log_mel")
 
 
 def register(name: str, is_compressible: bool = False) -> Callable[..., Any]:
@@ -83,14 +94,15 @@ def _stft(clips: Waveforms, settings: FeatureExtraction, _sample_rate: int) -> A
 def _cqt(clips: Waveforms, settings: FeatureExtraction, sample_rate: int) -> Any:
     import librosa
 
-    spectrum = librosa.cqt(
-        clips,
-        sr=sample_rate,
-        hop_length=settings.hop_size_cqt,
-        fmin=settings.fmin,
-        n_bins=settings.n_bins,
-        bins_per_octave=settings.bins_per_octave,
-    )
+    with _refused_by(librosa.ParameterError, settings):
+        spectrum = librosa.cqt(
+            clips,
+            sr=sample_rate,
+            hop_length=settings.hop_size_cqt,
+            fmin=settings.fmin,
+            n_bins=settings.n_bins,
+            bins_per_octave=settings.bins_per_octave,
+        )
     return np.abs(spectrum).swapaxes(-1, -2)
 
 
@@ -100,17 +112,27 @@ def _mel(clips: Waveforms, settings: FeatureExtraction, sample_rate: int) -> Any
     import librosa
 
     length, hop_length = settings.fft_size_mel, settings.hop_size_mel
-    power = np.abs(librosa.stft(clips, n_fft=length, hop_length=hop_length)) ** 2
-    filters = _mel_filters(sample_rate, length)
+    power = np.abs(librosa.stft(clips, n_fft=length, hop_length=hop_length)) ** settings.power_mel
+    bands = (settings.n_mels, settings.fmin_mel, settings.fmax_mel)
+    filters = _mel_filters(sample_rate, length, *bands)
     return [np.einsum("ft,mf->mt", each, filters, optimize=True).T for each in power]
 
 
 @cache
-def _mel_filters(sample_rate: int, length: int) -> npt.NDArray[np.float32]:
+def _mel_filters(
+    sample_rate: int, length: int, num_bands: int, lowest: float, highest: float | None
+) -> npt.NDArray[np.float32]:
     import librosa
 
-    filters: npt.NDArray[np.float32] = librosa.filters.mel(sr=sample_rate, n_fft=length)
+    filters: npt.NDArray[np.float32] = librosa.filters.mel(
+        sr=sample_rate, n_fft=length, n_mels=num_bands, fmin=lowest, fmax=highest
+    )
     return filters
+
+
+@register("log_mel")
+def _log_mel(clips: Waveforms, settings: FeatureExtraction, sample_rate: int) -> Any:
+    return [_logarithm(values, settings) for values in _mel(clips, settings, sample_rate)]
 
 
 @register("mfcc")
@@ -123,13 +145,14 @@ def _mfcc(clips: Waveforms, settings: FeatureExtraction, sample_rate: int) -> An
         zeroPadding=settings.fft_size_mfcc - settings.window_size_mfcc,
     )
     spectrum = standard.Spectrum(size=settings.fft_size_mfcc)
-    mfcc = standard.MFCC(
-        inputSize=settings.fft_size_mfcc // 2 + 1,
-        sampleRate=sample_rate,
-        highFrequencyBound=sample_rate / 2 - 1,
-        numberBands=max(MFCC_BANDS, settings.n_mfcc),
-        numberCoefficients=settings.n_mfcc,
-    )
+    with _refused_by(RuntimeError, settings):
+        mfcc = standard.MFCC(
+            inputSize=settings.fft_size_mfcc // 2 + 1,
+            sampleRate=sample_rate,
+            highFrequencyBound=sample_rate / 2 - 1,
+            numberBands=max(MFCC_BANDS, settings.n_mfcc),
+            numberCoefficients=settings.n_mfcc,
+        )
 
     def coefficients(samples: Samples) -> Any:
         frames = standard.FrameGenerator(
@@ -159,11 +182,39 @@ def extract_features(
         waveforms = np.stack([clips[number] for number in numbers])
         batch = feature_type.compute(waveforms, settings, sample_rate)
         for number, values in zip(numbers, batch, strict=True):
-            compressed = values
-            if settings.power_law_compression:
-                compressed = np.power(values, POWER_LAW_EXPONENT)
+            compressed = _compressed(values, settings)
             features[number] = np.ascontiguousarray(compressed, dtype=np.float32)
     return [features[number] for number in range(len(clips))]
+
+
+def _compressed(values: Any, settings: FeatureExtraction) -> Any:
+    if settings.compression == "power":
+        return np.power(values, POWER_LAW_EXPONENT)
+    if settings.compression == "log":
+        return _logarithm(values, settings)
+    return values
+
+
+def _logarithm(values: Any, settings: FeatureExtraction) -> Any:
+    return np.log(np.maximum(values, log_floor(settings)))
+
+
+def log_floor(settings: FeatureExtraction) -> float:
+    """Return the smallest value that a logarithm is taken of."""
+    is_mel = settings.features_type in MEL_TYPES
+    return settings.log_floor ** (settings.power_mel if is_mel else 1)
+
+
+@contextmanager
+def _refused_by(kind: type[Exception], settings: FeatureExtraction) -> Iterator[None]:
+    """Raise a library's refusal of sizes as a UserError."""
+    try:
+        yield
+    except kind as error:
+        raise UserError(
+            f"[feature_extraction] features_type = {settings.features_type}: cannot be computed "
+            f"with these settings: {' '.join(str(error).split())}"
+        ) from None
 
 
 def _batches(lengths: Sequence[int]) -> list[list[int]]:
@@ -192,25 +243,60 @@ def check_feature_settings(settings: Settings) -> None:
     """Refuse settings that no features can be computed with.
 
     Raises:
-        UserError: power-law compression of features that it does not apply to, a backend that is
-            not there, or sizes that the library which computes the features refuses.
+        UserError: a compression of features that it does not apply to, mel bands above half of the
+            sample rate, a backend that is not there, or sizes that the library which computes the
+            features refuses.
     """
-    features = settings.feature_extraction
+    features, rate = settings.feature_extraction, settings.sampling.sr_target
     if features.features_backend == "torchaudio":
         from preprocessing.pipeline.torchaudio_features import check_torchaudio
 
         check_torchaudio(features)
-    if features.power_law_compression and not FEATURES[features.features_type].is_compressible:
+    if features.compression != "none" and not FEATURES[features.features_type].is_compressible:
         compressible = [name for name, each in FEATURES.items() if each.is_compressible]
         raise UserError(
-            "[feature_extraction] power_law_compression = True: applies to "
+            f"[feature_extraction] compression = {features.compression}: applies to "
             f"{', '.join(compressible)}, not to features_type = {features.features_type}"
         )
-    try:
-        rate = settings.sampling.sr_target
-        features_shape(rate, features, rate)
-    except Exception as error:  # each library raises errors of its own kind
+    if features.features_type in MEL_TYPES:
+        _check_band_limits(features, rate)
+    features_shape(rate, features, rate)
+
+
+def _check_band_limits(features: FeatureExtraction, sample_rate: int) -> None:
+    highest = features.fmax_mel or sample_rate / 2
+    if highest > sample_rate / 2:
         raise UserError(
-            f"[feature_extraction] features_type = {features.features_type}: cannot be computed "
-            f"with these settings: {' '.join(str(error).split())}"
-        ) from None
+            f"[feature_extraction] fmax_mel = {highest:g}: must be at most half of sr_target "
+            f"({sample_rate / 2:g} Hz)"
+        )
+    if features.fmin_mel >= highest:
+        raise UserError(
+            f"[feature_extraction] fmin_mel = {features.fmin_mel:g}: must be below {highest:g} Hz "
+            "(fmax_mel, or half of sr_target)"
+        )
+
+
+def planned_settings(settings: FeatureExtraction) -> dict[str, Any]:
+    """Return what the hash of a dataset's plan takes of the settings.
+
+    Settings that give the features of earlier versions give their hash, too.
+    """
+    values = settings.model_dump()
+    is_power_law = values["compression"] == "power"
+    if is_power_law:
+        del values["compression"]
+    changed = {
+        key: value for key, value in values.items() if key not in EARLIER or value != EARLIER[key]
+    }
+    return changed | {"power_law_compression": is_power_law}
+
+
+def noted_settings(noted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return feature settings that a file notes, with the present keys; {} if it notes none."""
+    if not noted:
+        return {}
+    values = EARLIER | dict(noted)
+    if values.pop("power_law_compression", False):
+        values["compression"] = "power"
+    return values

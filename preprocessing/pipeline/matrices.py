@@ -23,7 +23,7 @@ from config.errors import UserError
 from config.files import read_json, require_fields
 from config.text import display_path, printable
 from preprocessing.pipeline.dataset import OWN_SPLIT, SETS
-from preprocessing.pipeline.features import FEATURES
+from preprocessing.pipeline.features import FEATURES, noted_settings
 from preprocessing.pipeline.splits import Split, split_groups
 
 if TYPE_CHECKING:
@@ -183,6 +183,11 @@ class Matrices:
     def orthogonal_labels(self) -> list[str]:
         """Columns of the index that the task does not need; none in matrices of older versions."""
         return list(self.info.get("orthogonal_labels", []))
+
+    @property
+    def feature_settings(self) -> dict[str, Any]:
+        """Settings of [feature_extraction] that they were made with; {} if they note none."""
+        return noted_settings(self.info.get("feature_extraction", {}))
 
     @property
     def fingerprint(self) -> str:

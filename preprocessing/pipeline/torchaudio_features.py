@@ -16,12 +16,12 @@ from preprocessing.pipeline.features import (
     POWER_LAW_EXPONENT,
     WINDOW_LENGTH,
     Features,
+    log_floor,
 )
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MEL_BANDS = 128
 SILENCE_THRESHOLD = 1e-10
 WINDOWS = {"hann": "hann_window", "hamming": "hamming_window", "blackman": "blackman_window"}
 
@@ -50,8 +50,10 @@ def batched_features(
     needed = (max(frames) - 1) * _hop_length(settings)
     batch = torch.nn.functional.pad(batch, (0, max(0, needed - batch.shape[1])))
     features = spectra(batch.to(device))
-    if settings.power_law_compression:
+    if settings.compression == "power":
         features = features.pow(POWER_LAW_EXPONENT)
+    if settings.compression == "log":
+        features = features.clamp(min=log_floor(settings)).log()
     features = features.cpu()
     return [features[row, :count].contiguous().numpy() for row, count in enumerate(frames)]
 
@@ -92,6 +94,7 @@ def _hop_length(settings: FeatureExtraction) -> int:
         "spectrum_fast": HOP_LENGTH,
         "stft": settings.hop_size_stft,
         "mel": settings.hop_size_mel,
+        "log_mel": settings.hop_size_mel,
         "mfcc": settings.hop_size_mfcc,
     }[settings.features_type]
 
@@ -142,12 +145,20 @@ def _mel(settings: FeatureExtraction, sample_rate: int) -> Callable[["Tensor"], 
         sample_rate=sample_rate,
         n_fft=settings.fft_size_mel,
         hop_length=settings.hop_size_mel,
-        n_mels=MEL_BANDS,
+        n_mels=settings.n_mels,
+        f_min=settings.fmin_mel,
+        f_max=settings.fmax_mel,
+        power=settings.power_mel,
         norm="slaney",
         mel_scale="slaney",
         pad_mode="constant",
     )
     return lambda batch: transform.to(batch.device)(batch).transpose(1, 2)
+
+
+def _log_mel(settings: FeatureExtraction, sample_rate: int) -> Callable[["Tensor"], "Tensor"]:
+    mel, floor = _mel(settings, sample_rate), log_floor(settings)
+    return lambda batch: mel(batch).clamp(min=floor).log()
 
 
 def _mfcc(settings: FeatureExtraction, sample_rate: int) -> Callable[["Tensor"], "Tensor"]:
@@ -187,5 +198,6 @@ EXTRACTORS: dict[str, Callable[[FeatureExtraction, int], Callable[["Tensor"], "T
     "spectrum_fast": _spectrum_fast,
     "stft": _stft,
     "mel": _mel,
+    "log_mel": _log_mel,
     "mfcc": _mfcc,
 }

@@ -96,3 +96,42 @@ def test_a_key_that_is_kept_is_read(tmp_path: Path, section: str, key: str) -> N
     with pytest.raises(ConfigError, match=r"\*: ") as caught:
         load_settings(path)
     assert "no such key" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("True", "power"), ("true", "power"), ("1", "power"), ("False", "none"), ("no", "none")],
+)
+def test_the_old_key_of_power_law_compression(tmp_path: Path, old: str, new: str) -> None:
+    path = tmp_path / "old.ini"
+    path.write_text(f"[feature_extraction]\npower_law_compression = {old}\n")
+    for settings in (
+        load_settings(path),
+        load_settings(overrides=[f"power_law_compression={old}"]),
+        load_settings(overrides=[f"feature_extraction.power_law_compression={old}"]),
+    ):
+        assert settings.feature_extraction.compression == new
+    settings = load_settings(path, overrides=["compression=log"])
+    assert settings.feature_extraction.compression == "log"
+
+
+@pytest.mark.parametrize(
+    ("section", "first", "second"),
+    [
+        ("feature_extraction", "power_law_compression = True", "compression = log"),
+        ("feature_extraction", "compression = none", "power_law_compression = True"),
+        ("feature_extraction", "compression = power", "power_law_compression = False"),
+        ("preprocessing", "input_goodsounds_folder = /one", "input_good-sounds_folder = /other"),
+    ],
+)
+def test_two_names_of_one_key_that_contradict(
+    tmp_path: Path, section: str, first: str, second: str
+) -> None:
+    path = tmp_path / "both.ini"
+    path.write_text(f"[{section}]\n{first}\n{second}\n")
+    options = [line.replace(" = ", "=") for line in (first, second)]
+    for files, overrides in (([path], []), ([], options)):
+        with pytest.raises(ConfigError) as caught:
+            load_settings(*files, overrides=overrides)
+        problem = f"[{section}] {second}: contradicts {first}; leave one of them out"
+        assert problem in str(caught.value)

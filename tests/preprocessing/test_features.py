@@ -1,18 +1,25 @@
 """Every type of features against scipy, librosa or Essentia called by hand, or plain NumPy."""
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 from config.errors import UserError
+from config.fingerprints import fingerprint_of
 from config.ini_files import load_settings
 from config.settings import FeatureExtraction
 from preprocessing.pipeline import features as features_module
 from preprocessing.pipeline.features import (
+    EARLIER,
     FEATURES,
+    FeatureType,
     check_feature_settings,
     extract_features,
+    features_shape,
+    noted_settings,
+    planned_settings,
 )
 
 # librosa's lowest octaves of a short clip, as in the published features.
@@ -20,6 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:n_fft=:UserWarning")
 
 RATE = 16000
 TYPES = tuple(FEATURES)
+POWER_LAW = "power_law_compression"
 
 
 def settings_of(features_type: str, **changes: Any) -> FeatureExtraction:
@@ -145,21 +153,124 @@ class TestBatches:
             np.testing.assert_array_equal(features, features_of(samples, features_type))
 
 
-class TestPowerLaw:
+class TestLogMel:
+    def test_is_the_logarithm_of_triangles_over_the_spectrum(self, samples: np.ndarray) -> None:
+        """Slaney's mel: linear to 1 kHz (15 mel), then 27 mel to each factor of 6.4; unit area."""
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(512) / 512)
+        half_silent = samples * np.repeat([1, 0], RATE // 2)
+        magnitudes = framed_magnitudes(half_silent, window, 160, padding=256)
+        lowest = 100 * 3 / 200
+        highest = 15 + 27 * np.log(6000 / 1000) / np.log(6.4)
+        mel = np.linspace(lowest, highest, 20 + 2)
+        edges = np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))
+        bins = np.arange(257) * RATE / 512
+        expected = np.empty((len(magnitudes), 20))
+        for band, (low, centre, high) in enumerate(zip(edges, edges[1:], edges[2:], strict=False)):
+            triangle = np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre))
+            weights = np.maximum(triangle, 0) * 2 / (high - low)
+            expected[:, band] = np.log(np.maximum(magnitudes**1.5 @ weights, 1e-3**1.5))
+        assert expected.min() == pytest.approx(1.5 * np.log(1e-3))
+        features = features_of(
+            half_silent,
+            "log_mel",
+            fft_size_mel=512,
+            hop_size_mel=160,
+            n_mels=20,
+            fmin_mel=100,
+            fmax_mel=6000,
+            power_mel=1.5,
+            log_floor=1e-3,
+        )
+        np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-3)
+
+    def test_is_mel_with_compression(self, samples: np.ndarray) -> None:
+        both = features_of(samples, "log_mel"), features_of(samples, "mel", compression="log")
+        np.testing.assert_array_equal(*both)
+
+    @pytest.mark.parametrize(
+        ("overrides", "problem"),
+        [
+            ({"fmax_mel": 8001}, "fmax_mel = 8001: must be at most half of sr_target (8000 Hz)"),
+            ({"fmin_mel": 8000}, "fmin_mel = 8000: must be below 8000 Hz"),
+            ({"fmin_mel": 90, "fmax_mel": 80}, "fmin_mel = 90: must be below 80 Hz"),
+        ],
+    )
+    def test_impossible_bands(self, overrides: dict[str, Any], problem: str) -> None:
+        settings = load_settings(overrides={"features_type": "log_mel", **overrides})
+        with pytest.raises(UserError, match=re.escape(f"[feature_extraction] {problem}")):
+            check_feature_settings(settings)
+
+
+class TestCompression:
     @pytest.mark.parametrize("features_type", ["spectrum_fast", "stft", "cqt", "mel"])
-    def test_is_the_power_two_thirds(self, samples: np.ndarray, features_type: str) -> None:
+    @pytest.mark.parametrize("compression", [{"compression": "power"}, {POWER_LAW: True}])
+    def test_power_is_two_thirds(
+        self, samples: np.ndarray, features_type: str, compression: dict[str, Any]
+    ) -> None:
         plain = features_of(samples, features_type)
-        compressed = features_of(samples, features_type, power_law_compression=True)
+        compressed = features_of(samples, features_type, **compression)
         assert compressed.dtype == np.float32
         np.testing.assert_allclose(compressed, np.cbrt(plain.astype(np.float64)) ** 2, rtol=1e-5)
 
-    def test_is_refused_for_coefficients_that_may_be_negative(self) -> None:
-        settings = load_settings(overrides={"features_type": "mfcc", "power_law_compression": True})
-        with pytest.raises(UserError, match="not to features_type = mfcc"):
-            check_feature_settings(settings)
-        check_feature_settings(
-            load_settings(overrides={"features_type": "mel", "power_law_compression": True})
-        )
+    @pytest.mark.parametrize(
+        ("features_type", "floor"),
+        [("spectrum_fast", 1e-5), ("stft", 1e-5), ("cqt", 1e-5), ("mel", 1e-10)],
+    )
+    def test_log_is_natural_with_a_floor_of_magnitude(
+        self, samples: np.ndarray, features_type: str, floor: float
+    ) -> None:
+        half_silent = samples * np.repeat([1, 0], RATE // 2)
+        plain = features_of(half_silent, features_type).astype(np.float64)
+        expected = np.where(plain > floor, np.log(plain.clip(min=1e-30)), np.log(floor))
+        compressed = features_of(half_silent, features_type, compression="log")
+        assert compressed.min() == pytest.approx(np.log(floor))
+        np.testing.assert_allclose(compressed, expected, rtol=1e-5, atol=1e-5)
+
+    @pytest.mark.parametrize("features_type", ["mfcc", "log_mel"])
+    @pytest.mark.parametrize("compression", ["power", "log"])
+    def test_is_refused_for_values_that_may_be_negative(
+        self, features_type: str, compression: str
+    ) -> None:
+        overrides = {"features_type": features_type, "compression": compression}
+        with pytest.raises(UserError, match=f"not to features_type = {features_type}"):
+            check_feature_settings(load_settings(overrides=overrides))
+
+
+class TestEarlierMatrices:
+    """What was noted before there were compression, log_floor and the keys of mel bands."""
+
+    # fingerprint_of the settings as they were written to plans then: config.ini, with mel, with cqt
+    # and power_law_compression.
+    HASHES: tuple[tuple[dict[str, Any], str], ...] = (
+        ({}, "b444d370c907d02d"),
+        ({"features_type": "mel"}, "f01f75a75c07092b"),
+        ({"features_type": "cqt", POWER_LAW: True}, "d2cdb42a096d2706"),
+    )
+
+    @pytest.mark.parametrize(("overrides", "expected"), HASHES)
+    def test_plans_are_the_same(self, overrides: dict[str, Any], expected: str) -> None:
+        settings = load_settings(overrides=overrides).feature_extraction
+        assert fingerprint_of(planned_settings(settings)) == expected
+
+    def test_plans_tell_new_features_apart(self) -> None:
+        changes: list[dict[str, Any]] = [
+            {},
+            {"compression": "power"},
+            {"compression": "log"},
+            {"compression": "log", "log_floor": 1e-4},
+            {"n_mels": 64},
+            {"fmax_mel": 7600},
+        ]
+        plans = [planned_settings(settings_of("mel", **each)) for each in changes]
+        assert len({fingerprint_of(plan) for plan in plans}) == len(plans)
+
+    @pytest.mark.parametrize(("old", "new"), [(False, "none"), (True, "power")])
+    def test_notes_are_read_with_the_present_keys(self, old: bool, new: str) -> None:
+        present = settings_of("mel", compression=new).model_dump(mode="json")
+        earlier = {key: value for key, value in present.items() if key not in EARLIER}
+        assert noted_settings(earlier | {POWER_LAW: old}) == present
+        assert noted_settings(present) == present
+        assert noted_settings({}) == {}
 
 
 class TestSettings:
@@ -178,3 +289,19 @@ class TestSettings:
         expected = f"[feature_extraction] features_type = {overrides['features_type']}: cannot be"
         assert str(caught.value).startswith(expected)
         assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "error", [KeyError("x"), TypeError("x"), ValueError("x"), RuntimeError("x")]
+    )
+    @pytest.mark.parametrize("features_type", ["cqt", "mfcc", "stft"])
+    def test_programming_errors_are_not_the_users(
+        self, features_type: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def faulty(*_: Any) -> Any:
+            raise error
+
+        features_shape.cache_clear()
+        monkeypatch.setitem(FEATURES, features_type, FeatureType(faulty, True))
+        with pytest.raises(type(error)) as caught:
+            check_feature_settings(load_settings(overrides={"features_type": features_type}))
+        assert caught.value is error

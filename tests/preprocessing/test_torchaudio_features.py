@@ -1,5 +1,7 @@
 """The torchaudio backend against the libraries that compute the same features on the CPU."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,8 @@ from preprocessing.pipeline.torchaudio_features import batched_features, check_t
 RATE = 16000
 # Largest difference as a fraction of the largest value. Essentia places the edges of its mel bands
 # between the bins of the transform a little differently.
-TOLERANCES = {"spectrum_fast": 1e-6, "stft": 1e-6, "mel": 1e-5, "mfcc": 1e-3}
+TOLERANCES = {"spectrum_fast": 1e-6, "stft": 1e-6, "mel": 1e-5, "log_mel": 1e-4, "mfcc": 1e-3}
+MEL_BANDS = {"n_mels": 30, "fmin_mel": 90, "fmax_mel": 7000, "power_mel": 1}
 
 
 def clips() -> list[Samples]:
@@ -24,16 +27,28 @@ def clips() -> list[Samples]:
     return made
 
 
-@pytest.mark.parametrize("features_type", sorted(TOLERANCES))
+@pytest.mark.parametrize(
+    ("features_type", "changes"),
+    [
+        *((features_type, {}) for features_type in TOLERANCES),
+        ("mel", {"compression": "power"}),
+        ("mel", MEL_BANDS),
+        ("log_mel", MEL_BANDS),
+        ("spectrum_fast", {"compression": "log"}),
+        ("stft", {"compression": "log", "log_floor": 0.01}),
+    ],
+)
 @pytest.mark.filterwarnings("ignore:n_fft=")
-def test_agrees_with_the_cpu(features_type: str) -> None:
+def test_agrees_with_the_cpu(features_type: str, changes: dict[str, Any]) -> None:
     pytest.importorskip("torchaudio")
-    settings = load_settings(overrides={"features_type": features_type}).feature_extraction
+    overrides = {"features_type": features_type, **changes}
+    settings = load_settings(overrides=overrides).feature_extraction
+    is_log = settings.compression == "log"
     for samples, found in zip(clips(), batched_features(clips(), settings, RATE), strict=True):
         (expected,) = extract_features([samples], settings, RATE)
         assert found.shape == expected.shape
         assert found.dtype == np.float32
-        tolerance = TOLERANCES[features_type] * np.abs(expected).max()
+        tolerance = TOLERANCES["log_mel" if is_log else features_type] * np.abs(expected).max()
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
 
 

@@ -44,6 +44,7 @@ class Description(BaseModel):
     num_test_examples: Count
     weights_fingerprint: str
     plan: dict[str, Any] = {}
+    feature_extraction: dict[str, Any] = {}
 
 
 def save_weights(path: Path, state: Mapping[str, "Tensor"]) -> None:

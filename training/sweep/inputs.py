@@ -105,7 +105,7 @@ def _matrices_problem(run: Run, inputs: InputCache) -> str | None:
 def _other_features(run: Run, matrices: Matrices) -> str:
     """List the settings that the matrices were produced with and this run has otherwise."""
     settings, info = run.instance.settings, matrices.info
-    stored = info.get("feature_extraction", {}) | info.get("preprocessing", {})
+    stored = matrices.feature_settings | info.get("preprocessing", {})
     stored |= {"sr_target": info["sample_rate"]} if "sample_rate" in info else {}
     wanted = settings.feature_extraction.model_dump(mode="json", exclude=NOT_OF_FEATURES)
     wanted |= settings.preprocessing.model_dump(mode="json", include=set(stored))
@@ -153,6 +153,12 @@ def _extractor_problem(
             "",
             description.get("plan", {}).get("features_type"),
             settings.feature_extraction.features_type,
+        ),
+        (
+            "was trained with compression =",
+            "",
+            description.get("feature_extraction", {}).get("compression"),
+            settings.feature_extraction.compression,
         ),
         ("was trained at", " Hz", description.get("sample_rate"), settings.sampling.sr_target),
     ):
