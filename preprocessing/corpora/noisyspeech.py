@@ -15,8 +15,9 @@ from config.listing import files_in
 from config.settings import Settings
 from config.text import display_path
 from preprocessing.corpora import register
-from preprocessing.pipeline.audio import UnusableAudioError, audio_seconds
+from preprocessing.pipeline.audio import audio_seconds
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Archive, Clip, Corpus, Dataset
+from preprocessing.pipeline.decoding import UnusableAudioError
 from preprocessing.pipeline.manifests import read_manifest
 from preprocessing.pipeline.noise_mixing import Mixture, details_of, write_mixtures
 

@@ -1,41 +1,23 @@
-"""Audio files in and out: any format libsndfile reads, brought to mono at one sample rate."""
+"""Audio as the suite uses it: mono at one sample rate, whole or a stretch of it."""
 
 import math
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from config.files import written_aside
-
-if TYPE_CHECKING:
-    import soundfile
-
-Samples = npt.NDArray[np.float32]
+from preprocessing.pipeline.decoding import Samples, UnusableAudioError, read_channels, rewriting
 
 SILENCE_PEAK = 0.05
 NORMALIZED_PEAK = 0.8
 ROUNDING_SECONDS = 0.02
-MOST_CHANNELS = 2
-LOWEST_RATE, HIGHEST_RATE = 1000, 384_000
-MOST_SAMPLES = 2**29  # 9 hours at 16 kHz, 2 GiB in memory
 LARGEST_SAMPLE = 10.0
 FULL_SCALE = 0.98  # the highest value of 8-bit and of mu-law files
 CLIPPED_SHARE = 0.5
 LEAST_CLIPPED_SAMPLES = 100
-WRONG_SIZE = re.compile(r"^ *(?:data|Riff size) : (\d+) \(should be (\d+)\)", re.MULTILINE)
-# Lengths that a program writes that cannot seek back to fill them in: SoX 7ffff000, others ffffffff
-LEAST_UNKNOWN_SIZE = 0x7FFF0000
-HEADER_SLACK = 64  # of programs that count the header among the samples
-
-
-class UnusableAudioError(Exception):
-    """A clip that cannot be used; its text is the reason, with what varies after a colon."""
+CANCELLED_SHARE = 0.1  # of the channels' level that is left of them when they cancel
 
 
 @dataclass(frozen=True)
@@ -47,61 +29,33 @@ class Recording:
 
 
 def decode(path: Path) -> Recording:
-    """Decode a whole file as mono float32: one channel, or the mean of two.
+    """Decode a file to its real end as mono float32: one channel, or the mean of two.
 
     Raises:
-        UnusableAudioError: the file is missing or unreadable, ends before its header says, has
-            more than two channels (of a microphone array, the mean is no recording) or a rate that
-            nobody records at.
+        UnusableAudioError: as read_channels (of a microphone array, the mean is no recording), or
+            two channels cancel each other.
     """
-    with _opened(path) as file:
-        rate, announced = int(file.samplerate), int(file.frames)
-        samples: Samples = file.read(dtype="float32")
-    if samples.ndim == 2:
-        samples = samples.mean(axis=1, dtype=np.float32)
-    if len(samples) < announced:
-        raise UnusableAudioError(f"truncated: {len(samples)} of {announced} samples")
-    return Recording(samples, rate)
+    samples, rate = read_channels(path)
+    return Recording(_mono(samples, path), rate)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator["soundfile.SoundFile"]:
-    """Open a file whose header makes sense; what goes wrong with it is an UnusableAudioError."""
-    import soundfile
-
-    try:
-        if not path.is_file():
-            raise UnusableAudioError("unreadable: it is no file" if path.exists() else "missing")
-        with soundfile.SoundFile(path) as file:
-            _check_header(file)
-            yield file
-    except (OSError, RuntimeError, ValueError, MemoryError) as error:
-        # Without the path, so that the same reason reads the same for all files.
-        words = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
-        raise UnusableAudioError(f"unreadable: {' '.join(str(words).split())}") from None
-
-
-def _check_header(file: "soundfile.SoundFile") -> None:
-    if not 1 <= file.channels <= MOST_CHANNELS:
-        raise UnusableAudioError(f"wrong channel count: {file.channels}, must be 1 or 2")
-    if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
-        raise UnusableAudioError(
-            f"wrong rate: {file.samplerate} Hz, must be {LOWEST_RATE} to {HIGHEST_RATE}"
-        )
-    if file.frames > MOST_SAMPLES:
-        raise UnusableAudioError(f"too long: its header says {file.frames:,} samples")
-    _refuse_truncated_wav(file.extra_info)
-
-
-def _refuse_truncated_wav(log: str) -> None:
-    """Compare what a WAV file announces with what it holds, which libsndfile only notes.
+def _mono(samples: Samples, path: Path) -> Samples:
+    """Return the mean of the channels, (samples,).
 
     Raises:
-        UnusableAudioError: it holds less.
+        UnusableAudioError: two channels cancel each other, so that hardly anything is left.
     """
-    for announced, found in WRONG_SIZE.findall(log):
-        if int(found) + HEADER_SLACK < int(announced) < LEAST_UNKNOWN_SIZE:
-            raise UnusableAudioError(f"truncated: {found} of {announced} bytes of sound")
+    if samples.ndim == 1:
+        return samples
+    mono: Samples = samples.mean(axis=1, dtype=np.float32)
+    if is_silent(mono) and not is_silent(samples):
+        left = np.sqrt(np.mean(np.square(mono)) / np.mean(np.square(samples)))
+        if left < CANCELLED_SHARE:
+            keep_one = rewriting(path, output_options="-af 'pan=mono|c0=c0' ")
+            raise UnusableAudioError(
+                f"antiphase: its two channels cancel when averaged; keep one: {keep_one}"
+            )
+    return mono
 
 
 def read_audio(path: Path, sample_rate: int) -> Samples:
@@ -158,13 +112,13 @@ def _check_samples(samples: Samples) -> None:
 
 
 def audio_seconds(path: Path) -> float:
-    """Return the length of a file in s, from its header alone.
+    """Return the length of a file in s, for which it is read.
 
     Raises:
-        UnusableAudioError: as decode, as far as the header tells.
+        UnusableAudioError: as decode.
     """
-    with _opened(path) as file:
-        return float(file.frames / file.samplerate)
+    recording = decode(path)
+    return len(recording.samples) / recording.sample_rate
 
 
 def is_silent(samples: Samples) -> bool:

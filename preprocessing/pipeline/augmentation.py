@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from preprocessing.pipeline.audio import Samples
+from preprocessing.pipeline.decoding import Samples
 
 GAIN_DB = 6.0
 LARGEST_SHIFT = 0.1

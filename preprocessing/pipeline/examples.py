@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from config.settings import FeatureExtraction
 from preprocessing.pipeline.audio import (
-    Samples,
-    UnusableAudioError,
     cut,
     decode,
     is_silent,
@@ -19,6 +17,7 @@ from preprocessing.pipeline.audio import (
 )
 from preprocessing.pipeline.augmentation import altered_copy
 from preprocessing.pipeline.dataset import Clip
+from preprocessing.pipeline.decoding import Samples, UnusableAudioError
 from preprocessing.pipeline.features import Features, extract_features, features_shape
 from preprocessing.pipeline.segments import segment_starts
 

@@ -20,8 +20,9 @@ from config.files import remove_partial_files, waited_for, write_json, written_a
 from config.fingerprints import fingerprint_of, fingerprint_of_each
 from config.settings import Settings
 from config.text import display_path
-from preprocessing.pipeline.audio import UnusableAudioError, audio_seconds
+from preprocessing.pipeline.audio import audio_seconds
 from preprocessing.pipeline.dataset import OWN_SPLIT, RANDOM_BY_CLIP, SETS, Clip, Dataset
+from preprocessing.pipeline.decoding import UnusableAudioError
 from preprocessing.pipeline.documents import (
     describe,
     refuse_empty_classes,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from config.errors import UserError
 from config.settings import FeatureExtraction, Settings
-from preprocessing.pipeline.audio import Samples
+from preprocessing.pipeline.decoding import Samples
 
 Features = npt.NDArray[np.float32]
 Waveforms = npt.NDArray[np.float32]  # (clips, samples)

@@ -19,7 +19,8 @@ from config.fingerprints import fingerprint_of
 from config.settings import Settings
 from config.text import display_path
 from preprocessing.pipeline import manifests
-from preprocessing.pipeline.audio import UnusableAudioError, read_audio, write_audio
+from preprocessing.pipeline.audio import read_audio, write_audio
+from preprocessing.pipeline.decoding import UnusableAudioError
 from preprocessing.pipeline.workers import map_in_order
 
 SnrConvention = Literal["ms_snsd", "decibel"]

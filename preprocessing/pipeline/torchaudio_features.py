@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.errors import UserError
 from config.settings import FeatureExtraction
-from preprocessing.pipeline.audio import Samples
+from preprocessing.pipeline.decoding import Samples
 from preprocessing.pipeline.features import (
     HOP_LENGTH,
     MFCC_BANDS,

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from preprocessing.pipeline.audio import (
     Recording,
-    UnusableAudioError,
     audio_seconds,
     cut,
     decode,
@@ -22,6 +21,7 @@ from preprocessing.pipeline.audio import (
     write_audio,
 )
 from preprocessing.pipeline.augmentation import altered_copy
+from preprocessing.pipeline.decoding import UnusableAudioError
 
 RATE = 16000
 

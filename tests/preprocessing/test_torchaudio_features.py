@@ -7,7 +7,7 @@ import pytest
 
 from config.errors import UserError
 from config.ini_files import load_settings
-from preprocessing.pipeline.audio import Samples
+from preprocessing.pipeline.decoding import Samples
 from preprocessing.pipeline.features import extract_features
 from preprocessing.pipeline.torchaudio_features import batched_features, check_torchaudio
 

@@ -1,0 +1,218 @@
+"""A length in a header is an estimate: files are read to their real end, or left out."""
+
+import io
+import shlex
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+
+from preprocessing.pipeline.audio import audio_seconds, cut, decode
+from preprocessing.pipeline.decoding import UnusableAudioError
+
+RATE = 16000
+SECONDS = 4
+Values = npt.NDArray[np.float64]
+
+
+def tones() -> Values:
+    """A tone of 300 to 1000 Hz for each half second, 4 s."""
+    time = np.arange(RATE // 2) / RATE
+    return np.concatenate([0.3 * np.sin(2 * np.pi * f * time) for f in range(300, 1100, 100)])
+
+
+def noise_then_tones() -> Values:
+    """Its first MP3 frames are the largest, so that an estimate from them is too short."""
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, RATE)
+    return np.concatenate([noise, tones()[RATE:]])
+
+
+def encoded(samples: Values, container: str, subtype: str | None = None, **how: Any) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, RATE, format=container, subtype=subtype, **how)
+    return file.getvalue()
+
+
+def mp3(samples: Values) -> bytes:
+    """An MP3 file of frames of differing size, the first of which tells the length."""
+    return encoded(samples, "MP3", bitrate_mode="VARIABLE")
+
+
+def without_length(content: bytes) -> bytes:
+    """Drop the first frame of an MP3 file: the next begins with the same two bytes."""
+    return content[content.index(content[:2], 4) :]
+
+
+def flac(samples: Values, announced: int, subtype: str = "PCM_16") -> bytes:
+    """A FLAC file that announces so many samples: the lower 36 of bits 80 to 144 of STREAMINFO."""
+    content = bytearray(encoded(samples, "FLAC", subtype))
+    (field,) = struct.unpack_from(">Q", content, 18)
+    struct.pack_into(">Q", content, 18, (field >> 36 << 36) | announced)
+    return bytes(content)
+
+
+def wav(samples: Values, size: int, container: str = "WAV", subtype: str = "PCM_16") -> bytes:
+    """A WAV file whose chunk of sound announces so many bytes."""
+    content = bytearray(encoded(samples, container, subtype))
+    place = content.index(b"data") + 4
+    if container == "RF64":
+        place = content.index(b"ds64") + 16
+    struct.pack_into("<I", content, place, size)
+    return bytes(content)
+
+
+def reason_for(path: Path, content: bytes) -> str:
+    path.write_bytes(content)
+    with pytest.raises(UnusableAudioError) as caught:
+        decode(path)
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+LEADING_SILENCE = np.concatenate([np.zeros(RATE), tones()[RATE:]])
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(flac(tones(), 0), tones(), id="FLAC from a pipe"),
+        pytest.param(flac(tones(), 0, "PCM_24"), tones(), id="24-bit FLAC from a pipe"),
+        pytest.param(wav(tones(), 0), tones(), id="WAV of a killed recorder"),
+        pytest.param(wav(LEADING_SILENCE, 0), LEADING_SILENCE, id="that begins with silence"),
+        pytest.param(wav(tones(), 0, "WAV", "PCM_24"), tones(), id="of 24 bit"),
+        pytest.param(wav(tones(), 0, "WAVEX", "FLOAT"), tones(), id="of floats"),
+        pytest.param(wav(tones(), 0, "RF64"), tones(), id="RF64 of a killed recorder"),
+        pytest.param(wav(tones(), 0x7FFFF000), tones(), id="WAV from SoX's pipe"),
+        pytest.param(encoded(tones(), "WAV") + bytes(4000), tones(), id="zeros behind"),
+        pytest.param(
+            encoded(tones(), "WAV") + b"id3 \xd0\x07\0\0" + b"ID3" + b"\x55" * 1997,
+            tones(),
+            id="a chunk behind",
+        ),
+        pytest.param(encoded(tones(), "FLAC") + b"TAG" + b"a" * 125, tones(), id="a tag behind"),
+    ],
+)
+def test_all_samples_are_read(content: bytes, expected: Values, tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    np.testing.assert_allclose(decode(path).samples, expected, atol=1 / 32768)
+    assert audio_seconds(path) == SECONDS
+    stretch = cut(decode(path), RATE, 3.5, 0.5)
+    np.testing.assert_allclose(stretch, expected[56000:], atol=1 / 32768)
+
+
+@pytest.mark.parametrize("samples", [noise_then_tones(), noise_then_tones()[::-1], tones()])
+@pytest.mark.parametrize("copies", [1, 2])
+def test_mp3_without_its_length_is_read_to_its_end(
+    samples: Values, copies: int, tmp_path: Path
+) -> None:
+    """A decoder is 1105 samples late, and the last frames are filled up: 576 samples each."""
+    path = tmp_path / "a.mp3"
+    content = without_length(mp3(samples))
+    path.write_bytes(content * copies)
+    read = decode(path).samples
+    each = len(read) // copies
+    assert len(samples) + 1105 <= each <= len(samples) + 1105 + 3 * 576
+    for copy in range(copies):
+        end = read[copy * each + 1105 + 3 * RATE :][: RATE // 2]
+        assert np.corrcoef(end, samples[3 * RATE :][: RATE // 2])[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("tag", [b"", b"TAG" + b"a" * 125, b"APETAGEX" + b"a" * 2000])
+def test_mp3_with_its_length_is_read_as_by_libsndfile(tag: bytes, tmp_path: Path) -> None:
+    """Up to the last bit: where its buffers lie in memory decides that."""
+    path = tmp_path / "a.mp3"
+    path.write_bytes(mp3(tones()) + tag)
+    expected, _ = soundfile.read(path, dtype="float32")
+    np.testing.assert_allclose(decode(path).samples, expected, atol=2e-7)
+
+
+def stereo(samples: Values) -> Values:
+    return np.stack([samples, samples / 2], axis=1)
+
+
+OGG = encoded(tones(), "OGG", "VORBIS")
+OPUS = encoded(tones(), "OGG", "OPUS")
+AIFF = encoded(tones(), "AIFF")
+AU = encoded(tones(), "AU")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (mp3(tones()) * 2, "sound behind its end"),
+        (mp3(tones()) + b"TAG" + b"a" * 125 + mp3(tones()), "sound behind its end"),
+        (without_length(mp3(tones())) + mp3(stereo(tones())), "sound behind its end"),
+        (flac(tones(), 20000), "sound behind its end"),
+        (encoded(tones(), "FLAC") * 2, "sound behind its end"),
+        (OGG * 2, "sound behind its end"),
+        (wav(tones(), 40000), "sound behind its end"),
+        (AIFF.replace(struct.pack(">I", 128008), struct.pack(">I", 8)), "sound behind its end"),
+        (AU[:8] + bytes(4) + AU[12:], "sound behind its end"),
+        (flac(tones(), 0)[:20000], "unreadable"),
+        (flac(tones(), 100_000), "unreadable"),
+        (OGG[: OGG.rindex(b"OggS")], "truncated"),
+        (OGG[:-1], "truncated"),
+        (OPUS[: len(OPUS) // 2], "truncated"),
+        (wav(tones(), 200_000), "truncated"),
+        (mp3(tones())[:5000], "truncated"),
+        *(
+            (encoded(tones(), container)[:64000], "truncated")
+            for container in ("AIFF", "AU", "W64", "NIST", "RF64")
+        ),
+    ],
+)
+def test_what_cannot_be_read_to_its_end_is_left_out(
+    content: bytes, kind: str, tmp_path: Path
+) -> None:
+    reason = reason_for(tmp_path / "a b.wav", content)
+    assert reason.partition(":")[0] == kind
+    if kind != "truncated":
+        command = shlex.split(reason[reason.index("ffmpeg") :])
+        assert command.count(str(tmp_path / "a b.wav")) == 2  # read, and put in its place
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "kind"),
+    [
+        (1.0, -1.0, "antiphase"),
+        (1.0, -0.95, "antiphase"),
+        (0.1, 0.0, None),
+        (1.0, -0.5, None),
+        (1.0, 1.0, None),
+    ],
+)
+def test_channels_that_cancel_are_no_silence(
+    left: float, right: float, kind: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.wav"
+    channels = np.stack([left * tones(), right * tones()], axis=1)
+    if kind:
+        assert reason_for(path, encoded(channels, "WAV")).partition(":")[0] == kind
+    else:
+        path.write_bytes(encoded(channels, "WAV"))
+        expected = (left + right) / 2 * tones()
+        np.testing.assert_allclose(decode(path).samples, expected, atol=1 / 32768)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (
+            lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:"),
+            "Git LFS pointer: not the audio itself, get it with git -C {folder} lfs pull",
+        ),
+        (lambda path: path.mkdir(), "unreadable: it is no file"),
+        (lambda _: None, "missing"),
+    ],
+)
+def test_files_that_are_no_audio(make: Callable[[Path], Any], reason: str, tmp_path: Path) -> None:
+    make(tmp_path / "a.wav")
+    with pytest.raises(UnusableAudioError) as caught:
+        decode(tmp_path / "a.wav")
+    assert str(caught.value) == reason.format(folder=tmp_path)
