@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path
 
-from config.text import display_path, printable
+from config.text import display_path, first_of, printable
 
 FOREIGN_NAMES = frozenset(
     {
@@ -79,10 +79,9 @@ def _readable(folder: Path, names: list[str]) -> list[Path]:
     """Return the paths of names that are UTF-8; print how many are not, for tables name them."""
     damaged = sorted(name for name in names if not is_utf8(name))
     if damaged:
-        examples = ", ".join(map(printable, damaged[:3]))
         print(
             f"{printable(display_path(folder))}: {len(damaged)} left out, whose names are not "
-            f"UTF-8: {examples}{', ...' if len(damaged) > 3 else ''}; rename them"
+            f"UTF-8: {first_of([printable(name) for name in damaged])}; rename them"
         )
     return [folder / name for name in sorted(set(names) - set(damaged))]
 

@@ -37,6 +37,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun if number == 1 else plural(noun)}"
 
 
+def first_of(texts: Sequence[str], most: int = 5) -> str:
+    """Return the first of some texts, and how many more there are: 'a, b and 3 more'."""
+    shown = ", ".join(texts[:most])
+    return f"{shown} and {len(texts) - most} more" if len(texts) > most else shown
+
+
 def display_path(path: Path) -> str:
     """Return the path as a person would type it in the project's folder."""
     resolved = path.resolve()

@@ -3,6 +3,7 @@
 Layout: one folder per word, files <speaker hash>_nohash_<n>.wav.
 """
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from config.files import written_aside
 from config.fingerprints import fingerprint_of
 from config.listing import files_in, folders_in
 from config.settings import Settings
-from config.text import display_path
+from config.text import counted, display_path, first_of
 from preprocessing.corpora import register
 from preprocessing.corpora.noisyspeech import find_noises
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Archive, Clip, Corpus, Dataset
@@ -45,6 +46,8 @@ CORPUS = Corpus(
         ),
     ),
 )
+# A balanced clip abcd1234_nohash_0_seven.wav, and what a mixer puts before its name.
+SPEAKER = re.compile(r"(?:noisy\d+_SNRdb_[\d.]+_)?([^_]+)_nohash_\d+_[a-z]+")
 NUM_FILES = 64_727  # all words, and six background noises
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 BALANCED, NOISY, NOISY_MORE = "balanced", "noisy_balanced", "noisy_MORE_balanced"
@@ -163,17 +166,40 @@ def balanced_files(settings: Settings) -> list[Path]:
 
 
 def clip_of(path: Path, details: dict[str, str | float | int]) -> Clip:
-    """Describe a clip whose name ends in _<word>.wav and holds <speaker hash>_nohash_<n>."""
+    """Describe a clip whose name ends in _<word>.wav.
+
+    Its speaker is empty unless all before the word is <speaker hash>_nohash_<n>.
+    """
     word = path.stem.rpartition("_")[2]
-    speaker = path.stem.partition("_nohash_")[0].rpartition("_")[2]
+    named = SPEAKER.fullmatch(path.stem)
     return Clip(
         path=path,
         name=path.name,
         label=DIGITS.index(word),
         class_name=word,
         group=path.name,
-        details={"speaker": speaker, **details},
+        details={"speaker": named[1] if named else "", **details},
     )
+
+
+def refuse_unknown_speakers(clips: Sequence[Clip], folder: Path, command: str) -> None:
+    """Make sure that each clip has a speaker, for what divides clips by speaker.
+
+    Args:
+        folder: where the clips lie.
+        command: what made them.
+
+    Raises:
+        UserError: some have none; names the first of them.
+    """
+    unknown = [clip.name for clip in clips if not clip.details["speaker"]]
+    if unknown:
+        raise UserError(
+            f"{display_path(folder)}: {len(unknown)} of {counted(len(clips), 'clip')} tell no "
+            f"speaker, and no speaker may be in two sets: {first_of(unknown)}; call them <speaker>"
+            f"_nohash_<n>.wav in [preprocessing] {CORPUS.key}, or take them away there; then "
+            f"remove this folder and run {command}"
+        )
 
 
 def _list_balanced(settings: Settings) -> list[Clip]:

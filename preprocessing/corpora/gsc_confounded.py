@@ -23,6 +23,7 @@ from preprocessing.corpora.gsc import (
     balanced_files,
     clip_of,
     mixtures_folder,
+    refuse_unknown_speakers,
 )
 from preprocessing.corpora.noisyspeech import find_noises
 from preprocessing.pipeline.dataset import OWN_SPLIT, SETS, Clip, Dataset
@@ -65,10 +66,11 @@ def plan_confounded(settings: Settings) -> list[Mixture]:
     one value is so at every higher one.
 
     Raises:
-        UserError: there are no balanced clips, fewer types of noise than words, or fewer than
-            three speakers.
+        UserError: there are no balanced clips, fewer types of noise than words, fewer than three
+            speakers, or clips that tell no speaker.
     """
     clips = [clip_of(path, {}) for path in balanced_files(settings)]
+    refuse_unknown_speakers(clips, mixtures_folder(settings, BALANCED), BALANCE_COMMAND)
     generator = np.random.default_rng(settings.preprocessing.seed)
     set_of = _sets_of_speakers(clips, settings, generator)
     files = _noises_of_sets(settings, generator)
@@ -180,7 +182,9 @@ def list_confounded(settings: Settings) -> list[Clip]:
     """
     folder = confounded_folder(settings)
     command = f"{SYNTHESIZER} --set confounding={settings.preprocessing.confounding:g}"
-    return [_clip_of_row(folder, row) for row in read_manifest(folder, command, COLUMNS)]
+    clips = [_clip_of_row(folder, row) for row in read_manifest(folder, command, COLUMNS)]
+    refuse_unknown_speakers(clips, folder, command)
+    return clips
 
 
 def _clip_of_row(folder: Path, row: dict[str, str]) -> Clip:

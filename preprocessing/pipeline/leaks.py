@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from config.errors import UserError
+from config.text import counted, plural
 from preprocessing.pipeline.dataset import SETS, Clip
 
 Fold = Mapping[str, Sequence[str]]
@@ -60,22 +61,37 @@ def _sets_of_groups(dataset: str, fold: Fold) -> dict[str, str]:
 def shared_sources(
     clips: Sequence[Clip], sources: Sequence[str], fold: Fold
 ) -> dict[str, dict[str, int]]:
-    """Count for each source (speaker, session, ...) how many there are, and are in several sets."""
+    """Count for each source (speaker, session, ...) how many there are, and are in several sets.
+
+    Where clips tell no speaker, there is "unknown" besides: how many.
+    """
     set_of = {group: set_name for set_name in SETS for group in fold[set_name]}
     shares = {}
     for source in sources:
         sets: dict[Any, set[str]] = {}
         for clip in clips:
             sets.setdefault(clip.details[source], set()).add(set_of[clip.group])
+        sets.pop("", None)
         shared = sum(len(names) > 1 for names in sets.values())
-        shares[source] = {"shared": shared, "of": len(sets)}
+        unknown = sum(clip.details[source] == "" for clip in clips)
+        shares[source] = {"shared": shared, "of": len(sets)} | (
+            {"unknown": unknown} if unknown else {}
+        )
     return shares
 
 
 def describe_split(split_type: str, shares: Mapping[str, Mapping[str, int]]) -> str:
     """Return the split in words, such as "random by clip: speakers shared"."""
-    if not shares:
-        return split_type
-    shared = [f"{source}s" for source, count in shares.items() if count["shared"]]
-    what = f"{', '.join(shared)} shared" if shared else f"no {' or '.join(shares)} shared"
-    return f"{split_type}: {what}"
+    shared = [plural(source) for source, count in shares.items() if count["shared"]]
+    known = [source for source, count in shares.items() if count["of"]]
+    parts = []
+    if shared:
+        parts.append(f"{', '.join(shared)} shared")
+    elif known:
+        parts.append(f"no {' or '.join(known)} shared")
+    parts += [
+        f"{source} of {counted(count['unknown'], 'clip')} not known"
+        for source, count in shares.items()
+        if "unknown" in count
+    ]
+    return ": ".join([split_type, ", ".join(parts)]) if parts else split_type

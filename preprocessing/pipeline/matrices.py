@@ -9,6 +9,7 @@ info.json       how the files were made; written last, so it marks them complete
 """
 
 import csv
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,6 +38,7 @@ PARTS = {
     "left_out": "csv",
     "info": "json",
 }
+# All other columns are text: a speaker 007 is not 7, and 1e999 not infinity.
 INDEX_COLUMNS: dict[str, Any] = {
     "clip": str,
     "label": np.int64,
@@ -105,7 +107,7 @@ class Matrices:
 
     @cached_property
     def index(self) -> "pandas.DataFrame":
-        """One row per example.
+        """One row per example; numbers are those of INDEX_COLUMNS, all else is text.
 
         Raises:
             UserError: the file is no table, or not that of these examples.
@@ -114,7 +116,8 @@ class Matrices:
 
         path = part_path(self.folder, self.name, "index")
         try:
-            table = pandas.read_csv(path, dtype=INDEX_COLUMNS, keep_default_na=False)
+            types = defaultdict(lambda: str, INDEX_COLUMNS)
+            table = pandas.read_csv(path, dtype=types, keep_default_na=False)
         except (OSError, ValueError) as error:
             raise self._unfit("index", f"is no table: {error}") from None
         missing = [name for name in INDEX_COLUMNS if name not in table.columns]

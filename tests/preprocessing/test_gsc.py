@@ -3,6 +3,7 @@
 import csv
 import runpy
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,17 +14,21 @@ from config.errors import UserError
 from config.settings import Settings
 from config.text import PROJECT_FOLDER
 from preprocessing.corpora.gsc import (
+    CLEAN_RANDSPLIT,
     DIGITS,
     NOISY_MORE_RANDSPLIT,
     NOISY_RANDSPLIT,
     choose_balanced,
+    clip_of,
     plan_noisy,
     write_balanced,
     write_noisy_balanced,
     write_noisy_more_balanced,
 )
+from preprocessing.corpora.gsc_confounded import plan_confounded
 from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import open_matrices
+from training.probing.labels import labels_of
 
 MakeSettings = Callable[..., Settings]
 
@@ -88,13 +93,71 @@ class TestInNoise:
             matrices = open_matrices(preprocess(dataset, settings), dataset.name)
             index = matrices.index
             assert matrices.classes == list(DIGITS)
-            assert set(index["requested_snr"]) <= requested
-            np.testing.assert_allclose(index["true_snr"], index["requested_snr"] / 2, atol=1e-3)
+            requested_snr, true_snr = (
+                index[column].astype(float) for column in ("requested_snr", "true_snr")
+            )
+            assert set(requested_snr) <= requested
+            np.testing.assert_allclose(true_snr, requested_snr / 2, atol=1e-3)
             assert set(index["speaker"]) == {"abcd1234", "ef567890"}
             words = [Path(clip).stem.rpartition("_")[2] for clip in index["clip"]]
             assert matrices.target.tolist() == [DIGITS.index(word) for word in words]
             assert index["class_name"].tolist() == words
         assert (tmp_path / "gsc_augmented" / "noisy_MORE_balanced").is_dir()
+
+
+class TestSpeakers:
+    """Who speaks is in the name, if it follows the corpus's rule, and nowhere else."""
+
+    @pytest.mark.parametrize(
+        ("name", "speaker"),
+        [
+            ("0a7c2a8d_nohash_0_seven", "0a7c2a8d"),
+            ("noisy12_SNRdb_2.5_0a7c2a8d_nohash_13_seven", "0a7c2a8d"),
+            ("00000012_nohash_0_two", "00000012"),
+            ("1e999999_nohash_0_two", "1e999999"),
+            ("seven_seven", ""),
+            ("0a7c2a8d_seven", ""),
+            ("0a7c2a8d_nohash_seven", ""),
+            ("0a7c2a8d_nohash_x_seven", ""),
+            ("my_0a7c2a8d_nohash_0_seven", ""),
+            ("_nohash_0_seven", ""),
+            ("noisy12_SNRdb_20_kitchen seven_seven", ""),
+            ("noisy12_SNRdb_20_kitchen_7_seven", ""),
+        ],
+    )
+    def test_names(self, name: str, speaker: str) -> None:
+        assert clip_of(Path(f"{name}.wav"), {}).details == {"speaker": speaker}
+
+    def test_what_needs_no_speaker_works_without(
+        self, speech_commands: Path, make_settings: MakeSettings
+    ) -> None:
+        for word in ("one", "two"):
+            path = speech_commands / word / "abcd1234_nohash_1.wav"
+            path.rename(path.with_name("mine.WAV"))
+        settings = make_settings(items_per_class=4)
+        folder = write_balanced(settings)
+        matrices = open_matrices(preprocess(CLEAN_RANDSPLIT, settings), "gsc_randsplit")
+        assert Counter(matrices.index["speaker"]) == {"abcd1234": 18, "ef567890": 20, "": 2}
+        assert matrices.info["sources"] == {"speaker": {"shared": 2, "of": 2, "unknown": 2}}
+        split = "random by clip: speakers shared, speaker of 2 clips not known"
+        assert matrices.info["split"] == split
+        with pytest.raises(UserError, match="2 of 40 clips tell no speaker") as caught:
+            plan_confounded(settings)
+        assert "mine_one.wav, mine_two.wav" in str(caught.value)
+        assert str(folder) in str(caught.value)
+
+    def test_numbers_stay_text(self, speech_commands: Path, make_settings: MakeSettings) -> None:
+        """All the way to the labels that a probe asks for."""
+        names = {"abcd1234": "1e999999", "ef567890": "00000012"}
+        for path in list(speech_commands.glob("*/*.wav")):
+            speaker, _, rest = path.name.partition("_")
+            path.rename(path.with_name(f"{names[speaker]}_{rest}"))
+        settings = make_settings(items_per_class=4)
+        write_balanced(settings)
+        matrices = open_matrices(preprocess(CLEAN_RANDSPLIT, settings), "gsc_randsplit")
+        assert set(matrices.index["speaker"]) == {"1e999999", "00000012"}
+        (plan,) = labels_of(["speaker"], matrices.index).plans.values()
+        assert plan.classes == ("00000012", "1e999999")
 
 
 class TestScripts:

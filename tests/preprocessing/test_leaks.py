@@ -1,5 +1,6 @@
 """What the sets of a split share."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,20 @@ def test_shared_speakers_are_counted() -> None:
     shares = shared_sources(clips("a", "b", "c", "d", speakers="xyxz"), ["speaker"], FOLD)
     assert shares == {"speaker": {"shared": 1, "of": 3}}
     assert describe_split("random by clip", shares) == "random by clip: speakers shared"
+
+
+@pytest.mark.parametrize(
+    ("speakers", "words"),
+    [
+        (["x", "y", "z", ""], "no speaker shared, speaker of 1 clip not known"),
+        (["x", "", "x", ""], "speakers shared, speaker of 2 clips not known"),
+        (["", "", "", ""], "speaker of 4 clips not known"),
+    ],
+)
+def test_clips_without_a_speaker_are_of_no_speaker(speakers: list[str], words: str) -> None:
+    described = [
+        replace(clip, details={"speaker": speaker})
+        for clip, speaker in zip(clips("a", "b", "c", "d"), speakers, strict=True)
+    ]
+    shares = shared_sources(described, ["speaker"], FOLD)
+    assert describe_split("by room", shares) == f"by room: {words}"

@@ -155,7 +155,8 @@ def domain_labels(matrices: "Matrices", rows: npt.NDArray[np.int64], column: str
     known = values[rows][values[rows] != ""]
     names, counts = np.unique(known, return_counts=True)
     if len(names) < 2 or counts.max() < 2:
-        found = "one value only" if len(names) < 2 else "another value for each example"
+        few = {0: "no value", 1: "one value only"}
+        found = few.get(len(names), "another value for each example")
         raise UserError(
             f"[training_defaults] gradient_reversal_label = {column}: the training set of "
             f"{matrices.name} has {found}, so there is nothing to learn from it"

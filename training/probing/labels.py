@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+from config.text import first_of
 from training.probing.probes import NoProbeError, ProbePlan, joined_recordings, plan_probe
 
 if TYPE_CHECKING:
@@ -61,8 +62,16 @@ def labels_of(names: Iterable[str], index: "pd.DataFrame") -> ProbedLabels:
             found.plans[name] = plan_probe(values, groupings)
             found.recordings[name] = recordings
         except NoProbeError as error:
-            found.left_out[name] = str(error)
+            found.left_out[name] = "; ".join([str(error), *_unknown(values, index)])
     return found
+
+
+def _unknown(values: Sequence[str], index: "pd.DataFrame") -> list[str]:
+    """Say how many examples have no value, and of which clips; nothing if all have one."""
+    clips = [clip for clip, value in zip(index["clip"], values, strict=True) if not value]
+    if not clips:
+        return []
+    return [f"{len(clips)} of {len(values)} have none: {first_of(list(dict.fromkeys(clips)), 3)}"]
 
 
 def _recordings(values: Sequence[str], name: str, index: "pd.DataFrame") -> tuple[str, ...]:
