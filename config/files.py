@@ -120,6 +120,25 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_text(path: Path, errors: str = "strict") -> str:
+    """Return a text file's content: UTF-8, UTF-16 or UTF-32, with a byte order mark or without.
+
+    Args:
+        errors: what becomes of bytes that are none of it, as in bytes.decode.
+
+    Raises:
+        UserError: the file cannot be read, or is no such text.
+    """
+    try:
+        content = path.read_bytes()
+        return content.decode(json.detect_encoding(content), errors)
+    except OSError as error:
+        raise UserError(f"{display_path(path)}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        problem = f"byte {error.start} is no {error.encoding}; save it as UTF-8"
+        raise UserError(f"{display_path(path)}: is no text file: {problem}") from None
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Return the dictionary that a JSON file holds.
 

@@ -37,9 +37,9 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun if number == 1 else plural(noun)}"
 
 
-def first_of(texts: Sequence[str], most: int = 5) -> str:
+def first_of(texts: Sequence[str], most: int = 5, separator: str = ", ") -> str:
     """Return the first of some texts, and how many more there are: 'a, b and 3 more'."""
-    shown = ", ".join(texts[:most])
+    shown = separator.join(texts[:most])
     return f"{shown} and {len(texts) - most} more" if len(texts) > most else shown
 
 

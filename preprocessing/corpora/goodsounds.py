@@ -15,7 +15,7 @@ import numpy as np
 from config.errors import UserError
 from config.listing import files_in, folders_in
 from config.settings import Settings
-from config.text import display_path
+from config.text import display_path, first_of, printable
 from preprocessing.corpora import register
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Archive, Clip, Corpus, Dataset
 
@@ -37,8 +37,9 @@ CORPUS = Corpus(
 )
 DATABASE, SOUND_FILES = "database.sqlite", "sound_files"
 SOUNDS_QUERY = """
-    SELECT sounds.id, COALESCE(sounds.instrument, ''), COALESCE(sounds.klass, ''),
-        sounds.pack_filename, packs.name
+    SELECT sounds.id, CAST(COALESCE(sounds.instrument, '') AS TEXT),
+        CAST(COALESCE(sounds.klass, '') AS TEXT),
+        CAST(COALESCE(sounds.pack_filename, '') AS TEXT), CAST(COALESCE(packs.name, '') AS TEXT)
     FROM sounds JOIN packs ON CAST(packs.id AS INTEGER) = CAST(sounds.pack_id AS INTEGER)
     ORDER BY sounds.id
 """
@@ -121,16 +122,23 @@ def find_sounds(settings: Settings) -> list[Sound]:
         if instrument in INSTRUMENTS and goodness_of(klass)
     }
     files_of = cache(_files_of)
-    sounds = []
+    sounds: list[Sound] = []
+    missing: list[str] = []
     for (pack, file), (identifier, instrument, klass) in labelled.items():
-        path = files_of(folder / SOUND_FILES / pack).get(file)
-        if path is not None:
+        path = files_of(folder / SOUND_FILES / pack).get(_with_lower_suffix(file)) if pack else None
+        if path is None:
+            missing.append(printable(f"{pack}/{file}"))
+        else:
             goodness = goodness_of(klass) or ""
             sounds.append(Sound(path, identifier, instrument, goodness, klass, pack))
     if not sounds:
         problem = f"holds no <pack>/<microphone>/<file>.wav of the {len(labelled)} in {DATABASE}"
         raise CORPUS.wrong_folder(folder / SOUND_FILES, problem)
-    CORPUS.expect("files of labelled notes", len(labelled), len(sounds))
+    if missing:
+        print(
+            f"warning: {CORPUS.title}: {len(missing)} of {len(labelled)} labelled notes have no "
+            f"file: {first_of(missing)}"
+        )
     return sorted(sounds, key=lambda sound: (order.index(sound.instrument), sound.identifier))
 
 
@@ -150,12 +158,18 @@ def read_database(path: Path) -> list[tuple[int, str, str, str, str]]:
 
 
 def _files_of(pack: Path) -> dict[str, Path]:
-    """Return the .wav files of a pack's first microphone, by name.
+    """Return the .wav files of a pack's first microphone, by name (suffix in lower case).
 
     First by name; folders with _ or # in their names hold no takes of a microphone.
     """
     microphones = [path for path in folders_in(pack) if not set("_#") & set(path.name)]
-    return {path.name: path for path in files_in(microphones[0], ".wav")} if microphones else {}
+    files = files_in(microphones[0], ".wav") if microphones else []
+    return {_with_lower_suffix(path.name): path for path in files}
+
+
+def _with_lower_suffix(name: str) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}{dot}{suffix.lower()}"
 
 
 def choose_balanced(settings: Settings) -> list[Sound]:

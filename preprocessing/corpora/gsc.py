@@ -69,16 +69,19 @@ def choose_balanced(settings: Settings) -> list[tuple[Path, str]]:
     count = settings.preprocessing.items_per_class
     generator = np.random.default_rng(settings.preprocessing.seed)
     files = {folder.name: files_in(folder, ".wav") for folder in folders_in(raw)}
+    sizes = {word: len(files.get(word, [])) for word in DIGITS}
+    empty = [word for word, size in sizes.items() if not size]
+    if empty:
+        raise CORPUS.wrong_folder(raw, f"holds no .wav files of {', '.join(empty)}")
+    few = [f"{word} {size}" for word, size in sizes.items() if size < count]
+    if few:
+        raise UserError(
+            f"{display_path(raw)}: fewer clips than items_per_class = {count}: {', '.join(few)}; "
+            f"pass --set items_per_class={min(sizes.values())} or less"
+        )
     chosen = []
     for word in DIGITS:
-        clips = files.get(word, [])
-        if not clips:
-            raise CORPUS.wrong_folder(raw / word, "holds no .wav files")
-        if len(clips) < count:
-            raise UserError(
-                f"{display_path(raw / word)}: {len(clips)} clips, but items_per_class = {count}; "
-                f"pass --set items_per_class={len(clips)} or less"
-            )
+        clips = files[word]
         picked = sorted(generator.choice(len(clips), size=count, replace=False).tolist())
         chosen += [(clips[i], f"{clips[i].stem}_{word}.wav") for i in picked]
     CORPUS.expect("audio files", NUM_FILES, sum(map(len, files.values())))

@@ -4,14 +4,20 @@ Layout: Session<1-5>/sentences/wav/<dialog>/<utterance>.wav, labels in
 Session<1-5>/dialog/EmoEvaluation/<dialog>.txt.
 """
 
+import math
 import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from config.errors import UserError
+from config.files import read_text
 from config.listing import files_in, folders_in
 from config.settings import Settings
+from config.text import counted, display_path, first_of
 from preprocessing.corpora import register
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Corpus, Dataset
 
@@ -34,8 +40,10 @@ PERFORMANCES = {"impro": "improvised", "script": "scripted"}
 SESSION = re.compile(r"Session\d+")
 # Ses01F_impro01_M003: session 1, the actress wears the markers, the actor speaks
 UTTERANCE = re.compile(
-    r"(?P<session>Ses\d{2})[FM]_(?P<performance>impro|script)\w*_(?P<gender>[FM])[^_]+"
+    r"(?P<dialog>(?P<session>Ses\d{2})[FM]_(?P<performance>impro|script)\w*)"
+    r"_(?P<gender>[FM])[0-9A-Za-z]+"
 )
+EVALUATION = re.compile(r"^\s*\[[^\]\n]*\][^\S\n]+(\w+)[^\S\n]+(\w+)\b", re.MULTILINE)
 
 
 class Utterance(NamedTuple):
@@ -52,12 +60,30 @@ class Utterance(NamedTuple):
 def find_utterances(settings: Settings) -> list[Utterance]:
     """Return every utterance with a .wav file, sorted by session, dialog and name.
 
+    Files whose names are not those of utterances of their folder are left out, and counted.
+
     Raises:
         UserError: the folder is not set, or holds none.
     """
     folder = CORPUS.folder(settings)
     sessions = [path for path in folders_in(folder) if SESSION.fullmatch(path.name)]
-    utterances = [utterance for session in sessions for utterance in _utterances_of(session)]
+    dialogs = [path for session in sessions for path in folders_in(session / "sentences" / "wav")]
+    utterances: list[Utterance] = []
+    misnamed: list[str] = []
+    for dialog in dialogs:
+        label_file = label_file_of(dialog)
+        emotions = read_emotions(label_file) if label_file.is_file() else {}
+        for path in files_in(dialog, ".wav"):
+            details = _details_of(path, emotions)
+            if details is None:
+                misnamed.append(path.name)
+            else:
+                utterances.append(Utterance(path, details))
+    if misnamed:
+        print(
+            f"{display_path(folder)}: {counted(len(misnamed), 'file')} left out, for the name is "
+            f"that of no utterance of its folder: {first_of(misnamed)}"
+        )
     if not utterances:
         problem = "holds no Session<n>/sentences/wav/<dialog>/<utterance>.wav"
         raise CORPUS.wrong_folder(folder, problem)
@@ -67,51 +93,48 @@ def find_utterances(settings: Settings) -> list[Utterance]:
     return utterances
 
 
+def label_file_of(dialog: Path) -> Path:
+    """Return where the emotions of a dialog's folder of sentences are, or should be."""
+    folder = dialog.parents[2] / "dialog" / "EmoEvaluation"
+    files = {path.stem: path for path in files_in(folder, ".txt")}
+    return files.get(dialog.name, folder / f"{dialog.name}.txt")
+
+
 def read_emotions(path: Path) -> dict[str, str]:
-    """Read the emotion of each utterance from one evaluation file; none if there is no such file.
+    """Read the emotion of each utterance from one evaluation file.
 
     Each utterance has one line "[start - end]<tab>utterance<tab>emotion<tab>[v, a, d]", followed
-    by the lines of its single judges.
+    by the lines of its single judges. Editors make spaces of the tabs.
     """
-    if not path.is_file():
-        return {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    rows = [line.split("\t") for line in lines if line.startswith("[")]
-    return {row[1].strip(): row[2].strip() for row in rows if len(row) >= 3}
+    return dict(EVALUATION.findall(read_text(path, errors="replace")))
 
 
-def _utterances_of(session: Path) -> list[Utterance]:
-    evaluations = session / "dialog" / "EmoEvaluation"
-    emotions: dict[str, dict[str, str]] = {}
-    utterances = []
-    dialogs = folders_in(session / "sentences" / "wav")
-    for path in (path for dialog in dialogs for path in files_in(dialog, ".wav")):
-        name = UTTERANCE.fullmatch(path.stem)
-        if name is None:
-            continue
-        dialog = path.parent.name
-        if dialog not in emotions:
-            emotions[dialog] = read_emotions(evaluations / f"{dialog}.txt")
-        details = {
-            "session": session.name,
-            "speaker": name["session"] + name["gender"],
-            "gender": name["gender"],
-            "dialog": dialog,
-            "emotion": emotions[dialog].get(path.stem, ""),
-            "performance": PERFORMANCES[name["performance"]],
-        }
-        utterances.append(Utterance(path, details))
-    return utterances
+def _details_of(path: Path, emotions: Mapping[str, str]) -> dict[str, str] | None:
+    """Return what is known of an utterance; None if its name contradicts where it lies."""
+    name = UTTERANCE.fullmatch(path.stem)
+    session = path.parents[3].name
+    if name is None or name["dialog"] != path.parent.name:
+        return None
+    if int(name["session"].removeprefix("Ses")) != int(session.removeprefix("Session")):
+        return None
+    return {
+        "session": session,
+        "speaker": name["session"] + name["gender"],
+        "gender": name["gender"],
+        "dialog": name["dialog"],
+        "emotion": emotions.get(path.stem, ""),
+        "performance": PERFORMANCES[name["performance"]],
+    }
 
 
 def _list_emotions(settings: Settings, by_session: bool) -> list[Clip]:
-    """Return the utterances with one of the four emotions; all other labels are left out."""
+    """Return the utterances with one of the four emotions; all other labels are left out.
+
+    Raises:
+        UserError: as find_utterances, or more than max_skipped_fraction have no label at all.
+    """
     utterances = find_utterances(settings)
-    labelled = sum(bool(utterance.details["emotion"]) for utterance in utterances)
-    if not labelled:
-        place = utterances[0].path.parents[3] / "dialog" / "EmoEvaluation"
-        raise CORPUS.wrong_folder(place, "no <dialog>.txt with an emotion for any utterance")
-    CORPUS.expect("utterances with an emotion label", NUM_UTTERANCES, labelled)
+    _refuse_missing_labels(utterances, settings)
     return [
         _clip(
             utterance,
@@ -122,6 +145,32 @@ def _list_emotions(settings: Settings, by_session: bool) -> list[Clip]:
         for utterance in utterances
         if utterance.details["emotion"] in EMOTIONS
     ]
+
+
+def _refuse_missing_labels(utterances: Sequence[Utterance], settings: Settings) -> None:
+    """Say which label files gave nothing; raise if that leaves out too much of the corpus."""
+    num_labelled = Counter(
+        utterance.path.parent for utterance in utterances if utterance.details["emotion"]
+    )
+    num_missing = len(utterances) - num_labelled.total()
+    if not num_missing:
+        return
+    dialogs = dict.fromkeys(utterance.path.parent for utterance in utterances)
+    files = [label_file_of(dialog) for dialog in dialogs if not num_labelled[dialog]]
+    empty = [f"{display_path(file)}{'' if file.exists() else ' (missing)'}" for file in files]
+    problem = f"{CORPUS.title}: {num_missing} of {len(utterances)} utterances have no emotion"
+    if empty:
+        problem += (
+            f"; no line [start - end] utterance emotion in {counted(len(empty), 'label file')}: "
+            f"{first_of(empty, 3)}"
+        )
+    allowed = settings.preprocessing.max_skipped_fraction
+    if num_missing > allowed * len(utterances):
+        enough = math.ceil(100 * num_missing / len(utterances)) / 100
+        raise UserError(
+            f"{problem}; mend them, or do without with --set max_skipped_fraction={enough:g}"
+        )
+    print(f"warning: {problem}")
 
 
 def _list_speakers(settings: Settings) -> list[Clip]:

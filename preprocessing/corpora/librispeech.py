@@ -7,12 +7,14 @@ Layout as for SpeechVGG: split/<set>/<speaker>/<chapter>/<utterance>.flac, and i
 import math
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from config.errors import UserError
+from config.errors import UserError, refuse_all
+from config.files import read_text
 from config.listing import files_in, folders_in
 from config.settings import Settings
 from config.text import display_path, printable
@@ -63,11 +65,13 @@ def list_words(settings: Settings) -> list[Clip]:
     """Return every labelled occurrence of the words to tell apart; those of a file together.
 
     Raises:
-        UserError: the corpus or its word labels are missing or not as expected.
+        UserError: the corpus or its word labels are missing or not as expected; names all lines
+            that are not.
     """
     words = CORPUS.folder(settings, "word_labels")
     num_words = settings.pretraining.num_classes_librispeech
-    labels = _read_words(words / f"{num_words}-mostfreq", num_words)
+    problems: list[str] = []
+    labels = _read_words(words / f"{num_words}-mostfreq", num_words, problems)
     clips: list[Clip] = []
     for folder, part in _find_sets(CORPUS.folder(settings, "split")):
         if folder.name in NUM_UTTERANCES:
@@ -76,7 +80,8 @@ def list_words(settings: Settings) -> list[Clip]:
             found = sum(len(files_in(chapter, ".flac")) for chapter in chapters)
             CORPUS.expect(f"utterances in {folder.name}", expected, found)
         path = words / f"{folder.name}-selected-{num_words}.txt"
-        clips += _words_of_set(folder, part, _read_occurrences(path, labels), labels)
+        clips += _words_of_set(folder, part, _read_occurrences(path, labels, problems), labels)
+    refuse_all(display_path(words), problems)
     _refuse_unheard_words(words, labels, clips)
     return clips
 
@@ -96,32 +101,36 @@ def _find_sets(split: Path) -> list[tuple[Path, str]]:
 
 
 def _read_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
+    if not path.exists():
         raise UserError(
             f"{display_path(path)}: no such file; the word labels come from {LABELS_SOURCE}, and "
             "[pretraining] num_classes_librispeech is the number in their names"
-        ) from None
+        )
+    return read_text(path).rstrip().splitlines()
 
 
-def _read_words(path: Path, num_words: int) -> dict[str, int]:
-    """Return the label of each word: its line, from 0."""
+def _read_words(path: Path, num_words: int, problems: list[str]) -> dict[str, int]:
+    """Return the label of each word: its line, from 0; other lines are added to the problems."""
     labels: dict[str, int] = {}
     for label, line in enumerate(_read_lines(path)):
-        if line.strip():
-            labels.setdefault(line.strip().lower(), label)
+        word = line.strip().lower()
+        if not word or word in labels:
+            what = f"{printable(word)} again" if word else "empty, but a label is a word's line"
+            problems.append(f"{path.name}, line {label + 1}: {what}")
+        labels.setdefault(word, label)
     CORPUS.expect(f"words in {path.name}", num_words, len(labels))
     return labels
 
 
-def _read_occurrences(path: Path, labels: dict[str, int]) -> Iterator[Occurrence]:
+def _read_occurrences(
+    path: Path, labels: dict[str, int], problems: list[str]
+) -> Iterator[Occurrence]:
     for number, line in enumerate(_read_lines(path), start=1):
         if line.strip():
             try:
                 yield _parse_occurrence(line, labels)
             except ValueError as error:
-                raise UserError(f"{display_path(path)}, line {number}: {error}") from None
+                problems.append(f"{path.name}, line {number}: {error}")
 
 
 def _parse_occurrence(line: str, labels: dict[str, int]) -> Occurrence:
@@ -141,9 +150,11 @@ def _words_of_set(
     folder: Path, part: str, occurrences: Iterator[Occurrence], labels: dict[str, int]
 ) -> Iterator[Clip]:
     by_utterance = attrgetter("utterance")
+    files_of = cache(lambda chapter: {path.stem: path for path in files_in(chapter, ".flac")})
     for utterance, words in groupby(sorted(occurrences, key=by_utterance), key=by_utterance):
         speaker, chapter, _ = utterance.split("-")
         path = folder / speaker / chapter / f"{utterance}.flac"
+        path = files_of(path.parent).get(utterance, path)
         for number, occurrence in enumerate(words):
             yield Clip(
                 path=path,

@@ -4,14 +4,17 @@ Layout: nsynth-{train,valid,test}, each with examples.json and audio/<note>.wav.
 """
 
 import json
+import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, Field, ValidationError
 
-from config.errors import UserError
+from config.errors import UserError, refuse_all
+from config.listing import files_in
 from config.settings import Settings
-from config.text import display_path
+from config.text import display_path, first_of, printable
 from preprocessing.corpora import register
 from preprocessing.pipeline.dataset import OWN_SPLIT, Archive, Clip, Corpus, Dataset
 
@@ -44,14 +47,15 @@ FAMILIES = (
 PARTS = {"train": "train", "valid": "validation", "test": "test"}
 NUM_NOTES = {"train": 289_205, "valid": 12_678, "test": 4_096}
 MOST_NOTES = 56_001
+NAME = re.compile(r"[\w.-]+")
 
 
-class Note(NamedTuple):
+class Note(BaseModel):
     """What examples.json says of a note, as far as it is needed."""
 
-    family: int
-    instrument: str
-    source: str
+    instrument_family: Annotated[int, Field(ge=0, lt=len(FAMILIES))]
+    instrument_str: Annotated[str, Field(min_length=1)]
+    instrument_source_str: str
     pitch: int
     velocity: int
 
@@ -60,64 +64,73 @@ def list_notes(settings: Settings) -> list[Clip]:
     """Return the notes of the three sets; of a set with more than 56,001, as many at random.
 
     Raises:
-        UserError: the corpus is missing or not as expected.
+        UserError: the corpus is missing, or its lists are not as expected; names all that is wrong.
     """
     root = CORPUS.folder(settings)
     generator = np.random.default_rng(settings.preprocessing.seed)
     clips = []
+    problems: list[str] = []
     for name, part in PARTS.items():
         folder = root / f"nsynth-{name}"
-        notes = _read_notes(folder)
+        notes = _read_notes(folder / "examples.json", problems)
         CORPUS.expect(f"notes in {folder.name}", NUM_NOTES[name], len(notes))
         names = sorted(notes)
         if len(names) > MOST_NOTES:
             chosen = generator.choice(len(names), size=MOST_NOTES, replace=False)
             names = [names[number] for number in sorted(chosen.tolist())]
-        clips += [_clip(folder, note, notes[note], part) for note in names]
+        files = {path.stem: path for path in files_in(folder / "audio", ".wav")}
+        for note in names:
+            path = files.get(note, folder / "audio" / f"{note}.wav")
+            clips.append(_clip(path, note, notes[note], part))
+    refuse_all(display_path(root), problems)
     return clips
 
 
-def _read_notes(folder: Path) -> dict[str, Note]:
-    path = folder / "examples.json"
+def _read_notes(path: Path, problems: list[str]) -> dict[str, Note]:
+    """Return the notes of a set by name; what is wrong with any is added to the problems."""
     if not path.is_file():
         raise CORPUS.wrong_folder(path, "there is no such file")
+    place = display_path(path)
     try:
-        notes = json.loads(path.read_bytes(), object_hook=_keep_what_is_needed)
-    except (KeyError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__} {error}"
-        raise UserError(f"{display_path(path)}: is no list of NSynth notes: {reason}") from None
-    if not isinstance(notes, dict) or not all(isinstance(note, Note) for note in notes.values()):
-        raise UserError(f"{display_path(path)}: is no list of NSynth notes")
+        named = json.loads(path.read_bytes(), object_pairs_hook=_keep_what_is_needed)
+    except ValueError as error:
+        raise UserError(f"{place}: is no list of NSynth notes: {error}") from None
+    if not isinstance(named, tuple):
+        raise UserError(f"{place}: is no list of NSynth notes")
+    notes: dict[str, Note] = {}
+    for name, fields in named:
+        note = f"{path.parent.name}/{path.name}, {printable(name)}"
+        if name in notes or not NAME.fullmatch(name):
+            problems.append(f"{note}: {'given twice' if name in notes else 'is no name'}")
+            continue
+        try:
+            notes[name] = Note.model_validate(fields)
+        except ValidationError as error:
+            wrong = [" ".join([*map(str, each["loc"]), each["msg"]]) for each in error.errors()]
+            problems.append(f"{note}: {first_of(wrong)}")
     return notes
 
 
-def _keep_what_is_needed(fields: dict[str, Any]) -> Note | dict[str, Any]:
-    """Reduce each object as it is read, so that no note is held as a whole."""
-    if "instrument_family" not in fields:
-        return fields
-    return Note(
-        family=int(fields["instrument_family"]),
-        instrument=str(fields["instrument_str"]),
-        source=str(fields["instrument_source_str"]),
-        pitch=int(fields["pitch"]),
-        velocity=int(fields["velocity"]),
-    )
+def _keep_what_is_needed(pairs: list[tuple[str, Any]]) -> dict[str, Any] | tuple[Any, ...]:
+    """Reduce each note as it is read, so that none is held as a whole; the list becomes pairs."""
+    return {key: value for key, value in pairs if key in Note.model_fields} or tuple(pairs)
 
 
-def _clip(folder: Path, name: str, note: Note, part: str) -> Clip:
+def _clip(path: Path, name: str, note: Note, part: str) -> Clip:
+    family = FAMILIES[note.instrument_family]
     return Clip(
-        path=folder / "audio" / f"{name}.wav",
+        path=path,
         name=name,
-        label=note.family,
-        class_name=FAMILIES[note.family],
+        label=note.instrument_family,
+        class_name=family,
         group=name,
         details={
-            "instrument": note.instrument,
-            "family": FAMILIES[note.family],
-            "source": note.source,
+            "instrument": note.instrument_str,
+            "family": family,
+            "source": note.instrument_source_str,
             "pitch": note.pitch,
             "velocity": note.velocity,
-            "set": folder.name.removeprefix("nsynth-"),
+            "set": path.parents[1].name.removeprefix("nsynth-"),
         },
         fixed_set=part,
     )

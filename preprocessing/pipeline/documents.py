@@ -1,6 +1,7 @@
 """What stands beside a matrix: how it was made, a row for each example, the clips left out."""
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from config.errors import UserError
 from config.files import written_aside
 from config.settings import Settings
+from config.text import counted, first_of
 from preprocessing.pipeline.dataset import Clip, Dataset
 from preprocessing.pipeline.examples import LeftOut, Row
 from preprocessing.pipeline.leaks import describe_split, shared_sources
@@ -84,7 +86,22 @@ def describe(
 def class_names(dataset: Dataset, clips: Sequence[Clip]) -> list[str]:
     """Return the names of a dataset's classes in label order; empty where no clip has the label."""
     labels = {clip.label: clip.class_name for clip in clips}
-    return list(dataset.classes) or [labels.get(label, "") for label in range(max(labels) + 1)]
+    largest = max(labels, default=-1)
+    return list(dataset.classes) or [labels.get(label, "") for label in range(largest + 1)]
+
+
+def refuse_repeated_names(dataset: Dataset, clips: Sequence[Clip]) -> None:
+    """Make sure that no two clips have one name, for splits and tables know them by it.
+
+    Raises:
+        UserError: names those that have.
+    """
+    repeated = [name for name, count in Counter(clip.name for clip in clips).items() if count > 1]
+    if repeated:
+        raise UserError(
+            f"{dataset.name}: {counted(len(repeated), 'clip')} there twice or more: "
+            f"{first_of(repeated, 10)}; remove all but one of each from the corpus"
+        )
 
 
 def refuse_empty_classes(dataset: Dataset, clips: Sequence[Clip], kept: Sequence[Clip]) -> None:

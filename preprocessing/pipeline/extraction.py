@@ -26,6 +26,7 @@ from preprocessing.pipeline.decoding import UnusableAudioError
 from preprocessing.pipeline.documents import (
     describe,
     refuse_empty_classes,
+    refuse_repeated_names,
     write_index,
     write_left_out,
 )
@@ -44,7 +45,11 @@ from preprocessing.pipeline.features import (
     features_shape,
     planned_settings,
 )
-from preprocessing.pipeline.leaks import one_group_for_equal_audio, refuse_equal_audio
+from preprocessing.pipeline.leaks import (
+    one_group_for_equal_audio,
+    refuse_equal_audio,
+    same_looking,
+)
 from preprocessing.pipeline.manifests import refuse_many_left_out
 from preprocessing.pipeline.matrices import (
     matrices_name,
@@ -94,12 +99,11 @@ def _write_matrices(
     """Write all files of a dataset, which no other process writes now."""
     remove_partial_files(folder)
     print(f"{name}: {len(clips)} clips -> {display_path(folder)}")
+    recipe = _recipe(dataset, settings, clips)
+    _refuse_before_reading(dataset, settings, clips, recipe, part_path(folder, name, "left_out"))
     with written_aside(part_path(folder, name, "predictors")) as aside:
-        rows, left_out, digests = _write_examples(aside, clips, dataset, settings, name)
-        path = part_path(folder, name, "left_out")
-        write_left_out(path, clips, left_out)
-        broken = [reason for _, reason in left_out if reason != SILENT]
-        refuse_many_left_out(broken, len(clips), "clips cannot be used", path, settings)
+        rows, left_out, digests = _write_examples(aside, clips, recipe, settings, name)
+        _note_left_out(left_out, clips, settings, part_path(folder, name, "left_out"))
         if not rows:
             raise UserError(f"{name}: not one of {len(clips)} clips can be used")
         kept = [clips[number] for number, *_ in rows]
@@ -121,6 +125,39 @@ def _write_matrices(
     }
     write_json(part_path(folder, name, "info"), info)
     _print_summary(info, splits, folder, name)
+
+
+def _refuse_before_reading(
+    dataset: Dataset, settings: Settings, clips: list[Clip], recipe: Recipe, left_out: Path
+) -> None:
+    """Refuse what a whole preparation would end with, as far as names, labels and sizes tell.
+
+    Of files that look like another one, the audio is compared, unless a split keeps it together.
+    """
+    refuse_repeated_names(dataset, clips)
+    refuse_empty_classes(dataset, clips, clips)
+    folds = _splits(dataset, settings, clips)["folds"]
+    missing = [(number, "missing") for number, clip in enumerate(clips) if not clip.path.exists()]
+    if missing:
+        _note_left_out(missing, clips, settings, left_out)
+    if dataset.split_type != RANDOM_BY_CLIP:
+        alike = [clips[number] for number in same_looking(clips)]
+        contents = {
+            version.number: version.content
+            for block in blocks_of(alike)
+            for version in read_block(block, recipe).versions
+        }
+        readable = [alike[number] for number in contents]
+        refuse_equal_audio(dataset.name, readable, list(contents.values()), folds)
+
+
+def _note_left_out(
+    left_out: list[LeftOut], clips: list[Clip], settings: Settings, path: Path
+) -> None:
+    """Write the list of clips left out; raise if it is too long (silence not counted)."""
+    write_left_out(path, clips, left_out)
+    broken = [reason for _, reason in left_out if reason != SILENT]
+    refuse_many_left_out(broken, len(clips), "clips cannot be used", path, settings)
 
 
 def _is_up_to_date(folder: Path, name: str, plan: str) -> bool:
@@ -166,13 +203,12 @@ def _identity(clip: Clip) -> list[Any]:
 
 
 def _write_examples(
-    path: Path, clips: list[Clip], dataset: Dataset, settings: Settings, name: str
+    path: Path, clips: list[Clip], recipe: Recipe, settings: Settings, name: str
 ) -> tuple[list[Row], list[LeftOut], list[str]]:
     """Write the predictors; return a row for each example, clips left out, and blocks' digests.
 
     On a GPU the processes only decode, and features are taken here, where the GPU is.
     """
-    recipe = _recipe(dataset, settings, clips)
     on_gpu = recipe.features.features_backend == "torchaudio"
     results: Generator[Any, None, None] = map_in_order(
         partial(read_block if on_gpu else extract_block, recipe=recipe),
@@ -242,9 +278,11 @@ def _splits(dataset: Dataset, settings: Settings, kept: list[Clip]) -> dict[str,
         num_folds = 1
         sets = {(clip.group, clip.fixed_set): None for clip in kept}
         folds = [{name: [g for g, fixed in sets if fixed == name] for name in SETS}]
-        for name, members in folds[0].items():
-            if not members:
-                raise UserError(f"{dataset.name}: the corpus has no clips in its {name} set")
+        empty = [name for name, members in folds[0].items() if not members]
+        if empty:
+            raise UserError(
+                f"{dataset.name}: the corpus has no clips to use for {', '.join(empty)}"
+            )
     else:
         folds = [vars(fold) for fold in split_groups(groups, training.fractions, num_folds)]
     return {

@@ -1,12 +1,15 @@
 """What the sets of a split have in common: equal audio is refused, shared sources are reported."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from config.errors import UserError
+from config.errors import refuse_all
 from config.text import counted, plural
 from preprocessing.pipeline.dataset import SETS, Clip
+
+SAMPLE_BYTES = 4096
 
 Fold = Mapping[str, Sequence[str]]
 
@@ -32,29 +35,57 @@ def refuse_equal_audio(
     """Refuse a split that puts the same audio into two sets, or a clip into none.
 
     Raises:
-        UserError: names two such clips, or that clip.
+        UserError: names all such clips.
     """
+    alike: dict[str, list[Clip]] = {}
+    for clip, content in zip(clips, contents, strict=True):
+        alike.setdefault(content, []).append(clip)
+    problems: dict[str, None] = {}
     for fold in folds:
-        set_of = _sets_of_groups(dataset, fold)
-        seen: dict[str, Clip] = {}
-        for clip, content in zip(clips, contents, strict=True):
-            if clip.group not in set_of:
-                raise UserError(f"{dataset}: {clip.name} ({clip.group}) is in none of the sets")
-            other = seen.setdefault(content, clip)
-            if set_of[other.group] != set_of[clip.group]:
-                raise UserError(
-                    f"{dataset}: {other.name} ({set_of[other.group]}) and {clip.name} "
-                    f"({set_of[clip.group]}) hold the same audio; remove one of them from the "
-                    "corpus"
-                )
+        set_of = sets_of_groups(dataset, fold)
+        lost = [clip for clip in clips if clip.group not in set_of]
+        refuse_all(dataset, [f"{each.name} ({each.group}) is in none of the sets" for each in lost])
+        for same in alike.values():
+            if len({set_of[clip.group] for clip in same}) > 1:
+                named = [f"{clip.name} ({set_of[clip.group]})" for clip in same]
+                problems[f"{' and '.join(named)} hold the same audio"] = None
+    refuse_all(dataset, list(problems), "remove all but one of each from the corpus")
 
 
-def _sets_of_groups(dataset: str, fold: Fold) -> dict[str, str]:
+def same_looking(clips: Sequence[Clip]) -> list[int]:
+    """Return the numbers of clips that may hold what another holds, without decoding any.
+
+    Their stretches and the sizes, beginnings and middles of their files are the same.
+    """
+    by_size: dict[tuple[Any, ...], list[int]] = {}
+    for number, clip in enumerate(clips):
+        with suppress(OSError):
+            key = (clip.path.stat().st_size, clip.start, clip.duration)
+            by_size.setdefault(key, []).append(number)
+    by_sample: dict[tuple[Any, ...], list[int]] = {}
+    for (size, *stretch), numbers in by_size.items():
+        for number in numbers if len(numbers) > 1 else ():
+            with suppress(OSError), clips[number].path.open("rb") as file:
+                beginning = file.read(SAMPLE_BYTES)
+                file.seek(size // 2)
+                key = (size, *stretch, hash((beginning, file.read(SAMPLE_BYTES))))
+                by_sample.setdefault(key, []).append(number)
+    return sorted(number for alike in by_sample.values() if len(alike) > 1 for number in alike)
+
+
+def sets_of_groups(dataset: str, fold: Fold) -> dict[str, str]:
+    """Return the set of each group.
+
+    Raises:
+        UserError: names all groups that are in more than one.
+    """
     set_of: dict[str, str] = {}
+    problems = []
     for set_name in SETS:
         for group in fold[set_name]:
             if set_of.setdefault(group, set_name) != set_name:
-                raise UserError(f"{dataset}: {group} is in {set_of[group]} and in {set_name}")
+                problems.append(f"{group} is in {set_of[group]} and in {set_name}")
+    refuse_all(dataset, problems)
     return set_of
 
 

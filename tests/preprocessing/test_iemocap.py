@@ -1,16 +1,20 @@
 """IEMOCAP in its real layout: which utterances count, what they are called, where they go."""
 
+import re
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from config.errors import UserError
 from config.settings import Settings
 from preprocessing.corpora.iemocap import (
     ONE_SECOND_ACTORSPLIT,
     RANDSPLIT,
     SPEAKER_RANDSPLIT,
+    read_emotions,
 )
 from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import Matrices, open_matrices
@@ -76,6 +80,10 @@ def sessions_of(matrices: Matrices, set_name: str) -> set[str]:
     return {name.split("_")[0][:5] for name in matrices.index["clip"].iloc[rows]}
 
 
+def settings_of(corpus: Path, key: str, value: str) -> dict[str, object]:
+    return {"input_iemocap_folder": corpus, key: value}
+
+
 class TestLabels:
     def test_the_four_emotions(self, settings: Settings) -> None:
         """Of nine turns a session, neu counts twice, ang, hap and sad once; all others go."""
@@ -123,6 +131,62 @@ class TestLabels:
         clips = SPEAKER_RANDSPLIT.list_clips(settings)
         expected = {(f"Session{number}", number - 1): 9 for number in range(1, 6)}
         assert Counter((clip.class_name, clip.label) for clip in clips) == expected
+
+
+class TestLabelFiles:
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1"])
+    @pytest.mark.parametrize("gap", ["\t", "    ", " \t "])
+    def test_what_has_one_meaning_is_read(
+        self, corpus: Path, settings: Settings, encoding: str, gap: str
+    ) -> None:
+        expected = RANDSPLIT.list_clips(settings)
+        for path in list(corpus.glob("Session*/dialog/EmoEvaluation/Ses*.txt")):
+            text = path.read_text().replace("\t", gap).replace("bored", "bor\xe9")
+            path.unlink()
+            path.with_suffix(".TXT").write_bytes(text.replace("\n", "\r\n").encode(encoding))
+        assert RANDSPLIT.list_clips(settings) == expected
+
+    def test_files_that_give_nothing_are_named(
+        self, corpus: Path, make_settings: MakeSettings, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        labels = corpus / "Session2" / "dialog" / "EmoEvaluation"
+        (labels / "Ses02F_impro01.txt").write_text("nothing\n")
+        (labels / "Ses02M_script01_1b.txt").unlink()
+        said = (
+            "9 of 45 utterances have no emotion; no line [start - end] utterance emotion in 2 "
+            f"label files: {labels}/Ses02F_impro01.txt, {labels}/Ses02M_script01_1b.txt (missing)"
+        )
+        settings = make_settings(input_iemocap_folder=corpus)
+        with pytest.raises(UserError, match=re.escape(said)) as caught:
+            RANDSPLIT.list_clips(settings)
+        assert len(SPEAKER_RANDSPLIT.list_clips(settings)) == 45
+        _, _, option = str(caught.value).rpartition("--set ")
+        key, _, value = option.partition("=")
+        assert len(RANDSPLIT.list_clips(make_settings(**settings_of(corpus, key, value)))) == 20
+        assert said in capsys.readouterr().out
+
+    def test_an_empty_emotion_is_none(self, corpus: Path) -> None:
+        path = corpus / "Session1" / "dialog" / "EmoEvaluation" / "Ses01F_impro01.txt"
+        path.write_text(path.read_text().replace("\tneu\t", "\t\t"))
+        assert read_emotions(path) == {
+            f"Ses01F_impro01_{turn}": emotion
+            for turn, emotion in IMPROVISED.items()
+            if emotion != "neu"
+        }
+
+
+def test_whose_name_contradicts_its_folder_is_left_out_and_counted(
+    corpus: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A copy would be a second utterance; one of another session, a speaker in two sessions."""
+    dialog = corpus / "Session1" / "sentences" / "wav" / "Ses01F_impro01"
+    for name in ("Ses01F_impro01_F000 (1)", "Ses02F_impro01_F000", "F000", "Ses01F_impro02_F000"):
+        shutil.copyfile(dialog / "Ses01F_impro01_F000.wav", dialog / f"{name}.wav")
+    shutil.copytree(corpus / "Session1", corpus / "Session1.bak")
+    shutil.copytree(corpus / "Session1", corpus / "Session6")
+    clips = SPEAKER_RANDSPLIT.list_clips(settings)
+    assert len(clips) == 45
+    assert "17 files left out" in capsys.readouterr().out
 
 
 class TestMatrices:

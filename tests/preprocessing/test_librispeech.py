@@ -4,6 +4,7 @@ import runpy
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,34 @@ class TestWrongFolders:
         error = error_of(settings)
         assert "dev-clean-selected-3.txt, line 3: " in error
         assert problem in error
+
+    def test_all_lines_are_named_at_once(self, corpus: Path, settings: Settings) -> None:
+        """Labels are line numbers, so an empty line would be a class that nobody says."""
+        (corpus / "word_labels" / "3-mostfreq").write_text("that\n\nwith\nnan\nThat\n\n")
+        for part in ("dev-clean", "train-clean-100"):
+            lines = ["84-121123-0001 1 1 0 that 1", "84-121123-0001 1 1 1 that 1", "that 1"]
+            write_labels(corpus, part, lines)
+        said = error_of(settings)
+        assert "word_labels: 6 problems: 3-mostfreq, line 2: empty" in said
+        assert "3-mostfreq, line 5: that again" in said
+        for part in ("dev-clean", "train-clean-100"):
+            assert f"{part}-selected-3.txt, line 1: start 1 and duration 0 are no stretch" in said
+            assert f"{part}-selected-3.txt, line 3: is not <utterance> <channel>" in said
+
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+    def test_labels_of_other_editors(self, corpus: Path, settings: Settings, encoding: str) -> None:
+        expected = WORDS.list_clips(settings)
+        for path in (corpus / "word_labels").iterdir():
+            path.write_bytes(path.read_text().replace("\n", "\r\n").encode(encoding))
+        for path in list((corpus / "split").glob("*/*/*/*.flac")):
+            path.rename(path.with_suffix(".Flac"))
+        clips = WORDS.list_clips(settings)
+        assert [replace(clip, path=clip.path.with_suffix(".flac")) for clip in clips] == expected
+        assert all(clip.path.is_file() for clip in clips)
+
+    def test_labels_in_no_unicode(self, corpus: Path, settings: Settings) -> None:
+        (corpus / "word_labels" / "3-mostfreq").write_bytes(b"that\ncaf\xe9\n")
+        assert "3-mostfreq: is no text file: byte 8 is no utf-8" in error_of(settings)
 
 
 class TestScript:

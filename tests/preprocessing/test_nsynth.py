@@ -1,6 +1,8 @@
 """NSynth: families, sets and the draw against a tiny corpus with the real examples.json."""
 
+import codecs
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import soundfile
 from config.errors import UserError
 from config.settings import Settings
 from preprocessing.corpora import nsynth
-from preprocessing.corpora.nsynth import FAMILIES, NOTES
+from preprocessing.corpora.nsynth import FAMILIES, NOTES, PARTS
+from preprocessing.pipeline import extraction
 from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import open_matrices
 
@@ -126,12 +129,74 @@ class TestWrongFolders:
         [
             "",
             "[]",
-            '{"a": {"instrument_family": 3}}',
+            '{"instrument_family": 3}',
         ],
     )
     def test_damaged_list(self, corpus: Path, settings: Settings, text: str) -> None:
         (corpus / "nsynth-valid" / "examples.json").write_text(text)
         assert "nsynth-valid/examples.json: is no list of NSynth notes" in error_of(settings)
+
+    def test_all_that_is_wrong_with_notes_is_named_at_once(
+        self, corpus: Path, settings: Settings
+    ) -> None:
+        def change(part: str, **notes: dict[str, Any] | None) -> None:
+            path = corpus / f"nsynth-{part}" / "examples.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | notes))
+
+        change("train", a=entry("bass", 1, 1) | {"instrument_family": 11}, b={}, c=None)
+        change("valid", d=entry("bass", 1, 1) | {"instrument_str": 12, "pitch": 1e999})
+        note = json.dumps(entry("bass", 1, 1))
+        text = f'{{"e": {note}, "e": {note}, "../e": {note}}}'
+        (corpus / "nsynth-test" / "examples.json").write_text(text)
+        said = error_of(settings)
+        assert "NSynth: 6 problems: " in said
+        for problem in (
+            "nsynth-train/examples.json, a: instrument_family Input should be less than 11",
+            "nsynth-train/examples.json, b: ",
+            "nsynth-train/examples.json, c: ",
+            "nsynth-valid/examples.json, d: instrument_str Input should be a valid string, pitch",
+            "nsynth-test/examples.json, e: given twice",
+            "nsynth-test/examples.json, ../e: is no name",
+        ):
+            assert problem in said
+
+    def test_five_duplicates_over_the_sets_are_named_before_a_clip_is_prepared(
+        self, corpus: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Files of the same bytes under other names; two that are silent alike are none."""
+        monkeypatch.setattr(extraction, "_write_examples", None)
+        files = [sorted((corpus / f"nsynth-{part}" / "audio").iterdir()) for part in PARTS]
+        for number, (one, other) in enumerate(zip(files[0], files[1] + files[2], strict=False)):
+            shutil.copyfile(one, other)
+            if not number:
+                for path in (one, other):
+                    soundfile.write(path, np.zeros(4 * RATE), RATE)
+        with pytest.raises(UserError, match="nsynth: 4 problems: ") as caught:
+            preprocess(NOTES, settings)
+        for one, other in list(zip(files[0], files[1] + files[2], strict=False))[1:]:
+            part = "validation" if other in files[1] else "test"
+            assert f"{one.stem} (train) and {other.stem} ({part}) hold the" in str(caught.value)
+
+    def test_one_note_in_two_sets(self, corpus: Path, settings: Settings) -> None:
+        train, test = (corpus / f"nsynth-{part}" / "examples.json" for part in ("train", "test"))
+        test.write_bytes(codecs.BOM_UTF8 + train.read_bytes())
+        with pytest.raises(UserError, match="nsynth: 11 clips there twice or more: bass_acoustic"):
+            preprocess(NOTES, settings)
+
+    def test_a_family_that_no_list_has(self, corpus: Path, settings: Settings) -> None:
+        """Said at once, with the sets that nothing is left for."""
+        for part in PARTS:
+            path = corpus / f"nsynth-{part}" / "examples.json"
+            notes = json.loads(path.read_text())
+            kept = {name: note for name, note in notes.items() if note["instrument_family"] > 1}
+            path.write_text(json.dumps(kept))
+        with pytest.raises(UserError, match="no example of 2 of 11 classes: bass, brass"):
+            preprocess(NOTES, settings)
+
+    def test_suffixes_in_any_case(self, corpus: Path, settings: Settings) -> None:
+        for path in list((corpus / "nsynth-test" / "audio").iterdir()):
+            path.rename(path.with_suffix(".WAV"))
+        assert all(clip.path.is_file() for clip in NOTES.list_clips(settings))
 
 
 def test_notes_are_padded_to_six_seconds_and_keep_the_corpus_s_own_split(
