@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from config.errors import UserError
 from training.methods import Method, MethodInputs
-from training.similarity.taps import Taps, unwrap
+from training.similarity.taps import Taps, convolutions
 
 if TYPE_CHECKING:
     from preprocessing.pipeline.matrices import Matrices
@@ -55,12 +55,11 @@ class GradientReversal(Method):
     ) -> None:
         self.taps = Taps(model, (layer,))
         self.layer = layer
-        convolutions = [each for each in unwrap(model).modules() if isinstance(each, nn.Conv2d)]
         parameter = next(model.parameters())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.head = nn.Sequential(
-                nn.Linear(convolutions[layer - 1].out_channels, HIDDEN_UNITS),
+                nn.Linear(convolutions(model)[layer - 1].out_channels, HIDDEN_UNITS),
                 nn.ReLU(),
                 nn.Linear(HIDDEN_UNITS, int(domains.max()) + 1),
             ).to(parameter.device)

@@ -16,7 +16,7 @@ from training.similarity.aggregations import pool
 from training.similarity.alignment import debiased_linear_cka
 from training.similarity.gram import mean_absolute_cosine
 from training.similarity.layer_loss import aggregate
-from training.similarity.taps import Taps, last_linear
+from training.similarity.taps import Taps, convolutions, last_linear
 
 BATCH_BYTES = 256 * 2**20
 MOST_EXAMPLES = 64
@@ -100,7 +100,7 @@ def layer_contents(
 
 
 def _activations(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
-    num_convolutions = sum(isinstance(module, nn.Conv2d) for module in network.modules())
+    num_convolutions = len(convolutions(network))
     linear = last_linear(network)
     with (
         Taps(network, range(1, num_convolutions + 1)) as outputs,

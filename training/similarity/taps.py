@@ -1,11 +1,12 @@
 """Activations of chosen layers, captured while a network makes its one forward pass.
 
-Works on any PyTorch CNN; hooks are removed whatever happens.
+Works on any PyTorch network; hooks are removed whatever happens.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
+from numbers import Integral
 from typing import Any, Literal, Self
 
 import torch
@@ -14,10 +15,17 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.hooks import RemovableHandle
 
 from config.errors import UserError
+from training.similarity.layout import (
+    first_tensor,
+    layout_of,
+    standard_activation,
+    with_first_tensor,
+)
 
 Layer = int | str
 Tap = Literal["output", "input"]
 TAPS: tuple[Tap, ...] = ("output", "input")
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 
 
 class Taps:
@@ -25,10 +33,15 @@ class Taps:
 
     Args:
         model: any network; one wrapped by torch.compile or DistributedDataParallel is looked into.
-        layers: convolution numbers (1 is the first Conv2d of `named_modules()`) or module names.
+        layers: one or several; a number is a convolution (1 is the first Conv1d or Conv2d of
+            `named_modules()`), a name is any module's.
         tap: "output": of a convolution, what leaves the ReLU that follows it in its Sequential, or
             the convolution itself if none follows; of a named module, its output. "input": what
             enters the convolution or the named module.
+
+    Activations are (batch, channels, frames, bins): of three axes `training.similarity.layout`
+    finds the channels, and there is one bin; (batch, features) stay so. Of a tuple the first tensor
+    is taken, of a mapping last_hidden_state.
 
     Each forward pass of the model replaces what the one before left. Activations keep their
     autograd graph; where a later operation may work in place on one (`nn.ReLU(inplace=True)`), it
@@ -37,20 +50,29 @@ class Taps:
 
     Raises:
         UserError: a layer is unknown; in the forward pass: a tapped module runs twice (a ReLU that
-            is shared by several layers), or what it passes on is no tensor.
+            is shared by several layers), what it passes on is no tensor, or it is not clear which
+            of three axes are the channels.
+        TypeError: layers are of another type.
     """
 
-    def __init__(self, model: nn.Module, layers: Iterable[Layer], tap: Tap = "output") -> None:
+    def __init__(
+        self, model: nn.Module, layers: Layer | Iterable[Layer], tap: Tap = "output"
+    ) -> None:
         if tap not in TAPS:
             raise ValueError(f"tap must be one of {', '.join(TAPS)}, not {tap!r}")
         self.model = unwrap(model)
-        self.layers = tuple(layers)
+        self.layers = as_layers(layers)
         self.tap = tap
-        self._modules = {layer: _find(self.model, layer, tap) for layer in self.layers}
+        self.modules = {layer: _find(self.model, layer, tap) for layer in self.layers}
+        self._layouts = {
+            layer: layout_of(self.model, module) for layer, module in self.modules.items()
+        }
         self._handles: list[RemovableHandle] = []
         self._captured: dict[Layer, Tensor] = {}
         self._versions: dict[Layer, int] = {}
+        self._recorded: dict[Layer, bool] = {}  # whether gradients were on where it ran
         self._running = False
+        self._num_examples: int | None = None
 
     @property
     def is_open(self) -> bool:
@@ -101,14 +123,36 @@ class Taps:
         self.clear()
         return activations
 
+    def require_gradients(self) -> None:
+        """Make sure that a loss of the captured activations would train the network.
+
+        Raises:
+            RuntimeError: an activation has no gradient; says why.
+        """
+        for layer, activation in self._captured.items():
+            if activation.requires_grad:
+                continue
+            cause = (
+                "nothing that it is computed from requires one: the parameters before it are "
+                "frozen, or there is a detach()"
+                if self._recorded[layer]
+                else "the forward pass ran without: in torch.no_grad, in torch.inference_mode, or "
+                "in torch.utils.checkpoint with use_reentrant=True (use_reentrant=False works)"
+            )
+            raise RuntimeError(
+                f"{label(layer)}: its {self.tap} has no gradient, so that the penalty would train "
+                f"nothing; {cause}. To evaluate, call model.eval(), or the penalty in torch.no_grad"
+            )
+
     def clear(self) -> None:
         """Let go of the captured tensors and their graphs."""
         self._captured.clear()
         self._versions.clear()
+        self._recorded.clear()
 
     def _register(self) -> None:
         self._handles.append(self.model.register_forward_pre_hook(self._begin))
-        for layer, module in self._modules.items():
+        for layer, module in self.modules.items():
             if self.tap == "input":
                 handle = module.register_forward_pre_hook(partial(self._on_input, layer))
             else:
@@ -123,27 +167,30 @@ class Taps:
         self._running = False
         self.clear()
 
-    def _begin(self, *_: Any) -> None:
+    def _begin(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
         self.clear()
         self._running = True
+        is_known = bool(inputs) and isinstance(inputs[0], Tensor)
+        self._num_examples = inputs[0].shape[0] if is_known else None
 
     def _end(self, *_: Any) -> None:
         self._running = False
 
     def _on_input(self, layer: Layer, module: nn.Module, inputs: tuple[Any, ...]) -> Any:
-        activation = self._keep(layer, inputs[0] if inputs else None)
-        if isinstance(module, nn.Conv2d):
-            return None
-        return (activation.clone(), *inputs[1:])
+        self._keep(layer, inputs[0] if inputs else None)
+        passed_on = self._passed_on(layer, inputs[0], changes=not isinstance(module, CONVOLUTIONS))
+        return (passed_on, *inputs[1:])
 
     def _on_output(self, layer: Layer, module: nn.Module, _: Any, output: Any) -> Any:
-        activation = self._keep(layer, output)
-        return None if isinstance(module, nn.ReLU) else activation.clone()
+        values = first_tensor(output)
+        self._keep(layer, values)
+        passed_on = self._passed_on(layer, values, changes=not isinstance(module, nn.ReLU))
+        return with_first_tensor(output, passed_on)
 
-    def _keep(self, layer: Layer, activation: Any) -> Tensor:
-        if not isinstance(activation, Tensor):
+    def _keep(self, layer: Layer, values: Any) -> None:
+        if not isinstance(values, Tensor):
             raise UserError(
-                f"{label(layer)}: its {self.tap} is {type(activation).__name__}, not one tensor; "
+                f"{label(layer)}: its {self.tap} is {type(values).__name__}, not one tensor; "
                 "tap another module"
             )
         if self._running and layer in self._captured:
@@ -151,10 +198,28 @@ class Taps:
                 f"{label(layer)}: runs more than once in a forward pass, so it is not clear which "
                 "activation is meant; tap a module that runs once, such as the block around it"
             )
+        num_examples = self._num_examples if self._running else None
+        place = f"{label(layer)}: its {self.tap}"
+        activation = standard_activation(values, self._layouts[layer], num_examples, place)
         self._captured[layer] = activation
+        self._recorded[layer] = torch.is_grad_enabled()
         if not torch.compiler.is_compiling() and not activation.is_inference():
             self._versions[layer] = activation._version
-        return activation
+
+    def _passed_on(self, layer: Layer, values: Tensor, *, changes: bool) -> Tensor:
+        """Return what the network goes on with instead of values that have been kept.
+
+        It is made of the activation, so that the network's loss has a gradient with respect to it.
+
+        Args:
+            changes: whether what follows is likely to change it in place. If not, a change is
+                noticed by the tensor's version, if it has one.
+        """
+        activation = self._captured[layer]
+        if changes or layer not in self._versions:
+            activation = activation.clone()
+        layout = self._layouts[layer]
+        return activation if values.ndim != 3 or layout is None else layout.original(activation)
 
 
 class _ReachedLastLayerError(BaseException):
@@ -162,20 +227,19 @@ class _ReachedLastLayerError(BaseException):
 
 
 class _StoppingTaps(Taps):
-    def _keep(self, layer: Layer, activation: Any) -> Tensor:
-        kept = super()._keep(layer, activation)
+    def _keep(self, layer: Layer, values: Any) -> None:
+        super()._keep(layer, values)
         if not self.missing:
             raise _ReachedLastLayerError
-        return kept
 
 
 def activations_until(
-    model: nn.Module, inputs: Tensor, layers: Iterable[Layer], tap: Tap = "output"
+    model: nn.Module, inputs: Tensor, layers: Layer | Iterable[Layer], tap: Tap = "output"
 ) -> dict[Layer, Tensor]:
     """Run a network only as far as the last of the layers.
 
     Returns:
-        The activation of each layer.
+        The activation of each layer, as `Taps` gives it.
 
     Raises:
         UserError: a layer is unknown, or the whole forward pass did not reach it.
@@ -218,14 +282,39 @@ def label(layer: Layer) -> str:
     return f"layer{layer}" if isinstance(layer, int) else layer
 
 
+def as_layers(layers: Layer | Iterable[Layer]) -> tuple[Layer, ...]:
+    """Return one or several layers as a tuple.
+
+    Raises:
+        TypeError: one is neither a number nor a name.
+    """
+    several: Any = (layers,) if isinstance(layers, str | Integral) else layers
+    if isinstance(several, bytes | Mapping) or not isinstance(several, Iterable):
+        several = (several,)
+    found: list[Layer] = []
+    for each in several:
+        if isinstance(each, bool) or not isinstance(each, str | Integral):
+            raise TypeError(
+                "layers must be convolution numbers (13), module names ('features.28') or a "
+                f"sequence of them; found {type(each).__name__}"
+            )
+        found.append(each if isinstance(each, str) else int(each))
+    return tuple(found)
+
+
+def convolutions(model: nn.Module) -> list[nn.Conv1d | nn.Conv2d]:
+    """Return a network's convolutions; the first is layer 1."""
+    return [each for each in unwrap(model).modules() if isinstance(each, CONVOLUTIONS)]
+
+
 def _find(model: nn.Module, layer: Layer, tap: Tap) -> nn.Module:
     if isinstance(layer, str):
         return _find_named(model, layer)
-    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    if not 1 <= layer <= len(convolutions):
-        allowed = f"1 to {len(convolutions)}" if convolutions else "a module name, as it has none"
+    found = convolutions(model)
+    if not 1 <= layer <= len(found):
+        allowed = f"1 to {len(found)}" if found else "a module name, as it has none"
         raise UserError(f"layer {layer}: no such convolution in this network; allowed: {allowed}")
-    convolution = convolutions[layer - 1]
+    convolution = found[layer - 1]
     if tap == "input":
         return convolution
     return _following_relu(model, convolution) or convolution
@@ -235,7 +324,10 @@ def _find_named(model: nn.Module, name: str) -> nn.Module:
     modules: dict[str, nn.Module] = {known: each for known, each in model.named_modules() if known}
     if name not in modules:
         near = difflib.get_close_matches(name, modules, n=3, cutoff=0) or ["none"]
-        raise UserError(f"layer {name}: no such module in this network; nearest: {', '.join(near)}")
+        hint = f" (convolution {name} is a number, not a text)" if name.isdecimal() else ""
+        raise UserError(
+            f"layer {name}: no such module in this network; nearest: {', '.join(near)}{hint}"
+        )
     return modules[name]
 
 
@@ -248,6 +340,6 @@ def _following_relu(model: nn.Module, convolution: nn.Module) -> nn.ReLU | None:
         for module in members[members.index(convolution) + 1 :]:
             if isinstance(module, nn.ReLU):
                 return module
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, CONVOLUTIONS):
                 return None
     return None
