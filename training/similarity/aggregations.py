@@ -9,7 +9,7 @@ AGGREGATIONS without waiting for torch, so it is not imported here.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from config.errors import UserError
 
@@ -21,6 +21,7 @@ Function = TypeVar("Function", bound="Callable[[Tensor], Tensor]")
 POOL = "pool"
 MUL_COMP_EXPONENTS = (0.001, 0.005, 0.01, 0.05, 0.1)
 PRODUCT_OFFSET = 1e-10
+CHANNELS, PLACES = "channels", "frames and bins"
 # In the released code a distance, which no other aggregation goes with.
 PAIRWISE_COSINE = "pairwise_cos_squared"
 # The released names: mul_comp alone has the first exponent, and 001 in a name is 0.001.
@@ -41,6 +42,7 @@ class Aggregation:
         crosses_channels: every channel of one network is compared with every channel of the other.
         draws_channels: a block of channels, drawn anew each time, is compared instead of all.
         gives_features: `(batch, features)` that need not be as many as the other network's.
+        equal: what both networks' activations need the same number of.
     """
 
     function: "Callable[[Tensor], Tensor]"
@@ -48,12 +50,13 @@ class Aggregation:
     crosses_channels: bool = False
     draws_channels: bool = False
     gives_features: bool = False
+    equal: tuple[str, ...] = (CHANNELS, PLACES)
 
 
 AGGREGATIONS: dict[str, Aggregation] = {}
 
 
-def aggregation(name: str, **properties: bool) -> Callable[[Function], Function]:
+def aggregation(name: str, **properties: Any) -> Callable[[Function], Function]:
     """Register a function under a name; properties are those of `Aggregation`."""
 
     def register(function: Function) -> Function:
@@ -71,14 +74,14 @@ def known_aggregation(name: str) -> str:
     return name
 
 
-@aggregation("gram")
+@aggregation("gram", equal=(CHANNELS,))
 def gram(activation: "Tensor") -> "Tensor":
     """Multiply all pairs of channels: `(batch, channels, channels)`; what the paper uses."""
     channels = activation.flatten(2)  # (B, C, H * W)
     return channels @ channels.transpose(1, 2) / activation[0].numel()
 
 
-@aggregation("gram_batch", per_example=False)
+@aggregation("gram_batch", per_example=False, equal=(CHANNELS,))
 def gram_batch(activation: "Tensor") -> "Tensor":
     """Multiply all pairs of channels of all examples: `(batch * channels, batch * channels)`.
 
@@ -88,25 +91,25 @@ def gram_batch(activation: "Tensor") -> "Tensor":
     return channels @ channels.T / activation.numel()
 
 
-@aggregation("mean")
+@aggregation("mean", equal=(PLACES,))
 def mean(activation: "Tensor") -> "Tensor":
     """Average over channels: `(batch, 1, frames, bins)`."""
     return activation.mean(1, keepdim=True)
 
 
-@aggregation("sum")
+@aggregation("sum", equal=(PLACES,))
 def total(activation: "Tensor") -> "Tensor":
     """Add up over channels: `(batch, 1, frames, bins)`."""
     return activation.sum(1, keepdim=True)
 
 
-@aggregation("max")
+@aggregation("max", equal=(PLACES,))
 def largest(activation: "Tensor") -> "Tensor":
     """Take the largest channel at each place: `(batch, 1, frames, bins)`."""
     return activation.amax(1, keepdim=True)
 
 
-@aggregation("mul")
+@aggregation("mul", equal=(PLACES,))
 def product(activation: "Tensor") -> "Tensor":
     """Multiply over channels: `(batch, 1, frames, bins)`; over tens of them 0 in float32."""
     return (activation + PRODUCT_OFFSET).prod(1, keepdim=True)
@@ -129,18 +132,20 @@ def compressed_product(activation: "Tensor", exponent: float) -> "Tensor":
 
 
 for _exponent in MUL_COMP_EXPONENTS:
-    aggregation(f"mul_comp_{_exponent}")(partial(compressed_product, exponent=_exponent))
+    aggregation(f"mul_comp_{_exponent}", equal=(PLACES,))(
+        partial(compressed_product, exponent=_exponent)
+    )
 
 
 @aggregation("none")
-@aggregation("pairwise", crosses_channels=True)
+@aggregation("pairwise", crosses_channels=True, equal=(PLACES,))
 @aggregation("stochastic_pairwise", crosses_channels=True, draws_channels=True)
 def unchanged(activation: "Tensor") -> "Tensor":
     """Leave the activation as it is: `(batch, channels, frames, bins)`."""
     return activation
 
 
-@aggregation(POOL, gives_features=True)
+@aggregation(POOL, gives_features=True, equal=())
 def pool(activation: "Tensor") -> "Tensor":
     """Average over frames and bins: `(batch, channels)`; features of a linear layer stay.
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from config.errors import UserError
+
 MAX_TEMPORARY_BYTES = 256 * 2**20
 
 
@@ -32,7 +34,8 @@ def mean_absolute_cosine(activation: Tensor, frozen_gram: Tensor) -> Tensor:
         the type's smallest normal one, have cosine 0 and gradient 0.
 
     Raises:
-        ValueError: the activation has no four axes, or the Gram matrices differ in shape.
+        UserError: the activation has no four axes.
+        ValueError: the Gram matrices differ in shape.
 
     Source: the paper's similarity term before squaring, aggregation gram.
     """
@@ -51,9 +54,9 @@ def mean_absolute_cosine(activation: Tensor, frozen_gram: Tensor) -> Tensor:
 
 
 def check_axes(activation: Tensor) -> None:
-    """Raise a ValueError for an activation that is not `(batch, channels, frames, bins)`."""
+    """Raise a UserError for an activation that is not `(batch, channels, frames, bins)`."""
     if activation.ndim != 4:
-        raise ValueError(
+        raise UserError(
             f"an activation must be (batch, channels, frames, bins), not {tuple(activation.shape)}"
         )
 

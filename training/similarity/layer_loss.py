@@ -4,12 +4,13 @@ Source: Guizzo, Weyde, Tarroni, "Anti-transfer learning for task invariance in c
 networks for speech processing", arXiv 2006.06494; its experiments use gram with cos_squared.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from training.similarity.aggregations import AGGREGATIONS, known_aggregation
+from config.errors import UserError
+from training.similarity.aggregations import AGGREGATIONS, CHANNELS, known_aggregation
 from training.similarity.distances import DISTANCES, known_pair
 from training.similarity.gram import check_axes, mean_absolute_cosine, precision_of
 
@@ -28,8 +29,8 @@ def aggregate(activation: Tensor, aggregation: str = "gram") -> Tensor:
         float32, under autocast too.
 
     Raises:
-        ValueError: an unknown name, or no four axes.
-        UserError: mul_comp of a negative activation.
+        ValueError: an unknown name.
+        UserError: no four axes (but of pool), or mul_comp of a negative activation.
     """
     kind = AGGREGATIONS[known_aggregation(aggregation)]
     if not kind.gives_features:
@@ -67,14 +68,16 @@ def layer_loss(
         zeros (dead channels) have cosine 0.
 
     Raises:
-        ValueError: an unknown name, aggregates that differ in shape, or no classes where they are
-            needed.
-        UserError: mul_comp of a negative activation.
+        ValueError: an unknown name, or no classes where they are needed.
+        UserError: activations whose shapes do not go together, or mul_comp of a negative one.
     """
     aggregation, distance = known_pair(aggregation, distance)
     kind, rule = AGGREGATIONS[aggregation], DISTANCES[distance]
     fused = FUSED_MEASURES.get((aggregation, distance))
     if fused is not None:
+        check_axes(activation)
+        batch, channels = activation.shape[:2]
+        _check_shapes(aggregation, (batch, channels, channels), frozen_aggregate.shape)
         return rule.weigh(fused(activation, frozen_aggregate), beta)
     current, frozen = aggregate(activation, aggregation), frozen_aggregate.detach()
     with torch.autocast(current.device.type, enabled=False):
@@ -82,16 +85,38 @@ def layer_loss(
         current, frozen = _maps_as_rows(current.to(precision)), _maps_as_rows(frozen.to(precision))
         if rule.between_features:
             return rule.weigh(rule.measure(current, frozen, classes), beta)
-        if current.shape != frozen.shape:
-            raise ValueError(
-                f"aggregates differ in shape: current {tuple(current.shape)}, "
-                f"frozen {tuple(frozen.shape)}"
-            )
+        _check_shapes(aggregation, current.shape, frozen.shape)
         if kind.draws_channels:
             block = _random_block(len(current), current.shape[1], generator)
             current, frozen = current[:, block], frozen[:, block]
         across = rule.across_channels if kind.crosses_channels else None
         return rule.weigh((across or rule.measure)(current, frozen), beta)
+
+
+def _check_shapes(aggregation: str, current: Sequence[int], frozen: Sequence[int]) -> None:
+    """Refuse aggregates that cannot be compared; frames and bins of maps are on one axis.
+
+    Raises:
+        UserError: says which aggregations could compare the layers.
+    """
+    kind = AGGREGATIONS[aggregation]
+    step = 1 if CHANNELS in kind.equal or not kind.crosses_channels else 2
+    if tuple(current[::step]) == tuple(frozen[::step]):
+        return
+    if kind.per_example and current[0] != frozen[0]:
+        raise UserError(
+            f"the model was given {current[0]} examples, the frozen network {frozen[0]}; both must "
+            "be given the same"
+        )
+    others = [
+        f"equal numbers of {what} are not needed by "
+        + ", ".join(name for name, each in AGGREGATIONS.items() if what not in each.equal)
+        for what in kind.equal
+    ]
+    raise UserError(
+        f"aggregates differ in shape: current {tuple(current)}, frozen {tuple(frozen)} "
+        f"(aggregation {aggregation}); {'; '.join(others)}"
+    )
 
 
 def _maps_as_rows(values: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def rows_of_all_channel_pairs(current: Array, frozen: Array) -> list[tuple[Array
         (current[b, i].ravel(), frozen[b, j].ravel())
         for b in range(batch)
         for i in range(channels)
-        for j in range(channels)
+        for j in range(frozen.shape[1])
     ]
 
 
@@ -262,9 +262,9 @@ def test_a_similarity_of_ones_own(registered: None) -> None:
 def test_wrong_arguments_are_named() -> None:
     current, frozen = activations()
     for names in (("gram",), ("mean",), ("none", "mse_sigmoid")):
-        with pytest.raises(ValueError, match="aggregates differ in shape: current "):
+        with pytest.raises(UserError, match="given 3 examples, the frozen network 2; both must be"):
             compared(current, frozen[:2], *names)
-    with pytest.raises(ValueError, match=r"must be \(batch, channels, frames, bins\), not \(4,"):
+    with pytest.raises(UserError, match=r"must be \(batch, channels, frames, bins\), not \(4,"):
         aggregate(current[0])
     with pytest.raises(ValueError, match="'grams' is not one of gram, gram_batch"):
         aggregate(frozen, "grams")
@@ -276,3 +276,27 @@ def test_wrong_arguments_are_named() -> None:
         compared(current, frozen, "pool", "cka_within_class")
     with pytest.raises(UserError, match=r"at_aggregation = mul_comp_0\.05: an activation is -1"):
         aggregate(current - 1, "mul_comp_0.05")
+
+
+@pytest.mark.parametrize("distance", PUBLISHED)
+@pytest.mark.parametrize("name", ["mean", "sum", "max", "mul", *POWERS, "pairwise"])
+def test_layers_with_other_numbers_of_channels(name: str, distance: str) -> None:
+    current, frozen = activations()[0], activations((3, 7, 5, 6), seed=1)[0]
+    expected = loop_loss(current, frozen, name, distance, 1.0)
+    assert float(compared(current, frozen, name, distance)) == pytest.approx(expected, rel=1e-9)
+    shorter = activations((3, 4, 5, 2))[0]
+    with pytest.raises(UserError, match="of frames and bins are not needed by gram, gram_batch, p"):
+        compared(current, shorter, name, distance)
+
+
+@pytest.mark.parametrize("distance", PUBLISHED)
+@pytest.mark.parametrize("name", ["gram", "gram_batch", "none", "stochastic_pairwise"])
+def test_those_that_need_equal_channels_name_those_that_do_not(name: str, distance: str) -> None:
+    current, frozen = activations()[0], activations((3, 7, 5, 6), seed=1)[0]
+    words = "equal numbers of channels are not needed by mean, sum, max, mul, .*pairwise, pool"
+    with pytest.raises(UserError, match=words):
+        compared(current, frozen, name, distance)
+    if name.startswith("gram"):
+        shorter = activations((3, 4, 5, 2))[0]
+        expected = loop_loss(current, shorter, name, distance, 1.0)
+        assert float(compared(current, shorter, name, distance)) == pytest.approx(expected)
