@@ -38,14 +38,14 @@ class FeatureKey:
     Attributes:
         weights: fingerprint of the frozen network's parameters.
         examples: fingerprint of the matrices, the rows used, and their normalisation.
-        layer: convolution or module name, with the side that is tapped.
+        layer: the frozen network's, with the side that is tapped.
         form: "activation", or the aggregation if its outcome is smaller.
         precision: "fp32" or "bf16".
     """
 
     weights: str
     examples: str
-    layer: str
+    layer: Layer
     tap: str
     form: str
     precision: str
@@ -152,7 +152,7 @@ def _entries(
     entries = {}
     for layer, activation in _activations(similarity, similarity.layers, one, autocast).items():
         form, row = _smaller_form(activation, similarity.aggregation)
-        place = similarity.frozen_label(layer)
+        place = similarity.frozen_layers[layer]
         key = FeatureKey(weights, examples, place, similarity.frozen_tap, form, precision)
         entries[layer] = _Entry(key, (num_rows, *row.shape[1:]), row.dtype)
     return entries

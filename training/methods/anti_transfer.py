@@ -4,8 +4,12 @@ Source: Guizzo, Weyde, Tarroni, "Anti-transfer learning for task invariance in c
 networks for speech processing", arXiv 2006.06494.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from math import isfinite
+from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +24,7 @@ from training.similarity.taps import (
     Tap,
     Taps,
     activations_until,
+    as_layers,
     label,
     last_linear,
     unwrap,
@@ -42,13 +47,18 @@ class AntiTransferLoss(Method):
     Args:
         model: the network being trained; its mode and parameters are not touched.
         frozen: the network to move away from, on the model's device. It is put into evaluation
-            mode and its parameters stop requiring gradients, and it stays so afterwards.
-        layers: convolution numbers or module names, the same in both networks.
+            mode, its parameters stop requiring gradients, and it is copied: what a module that
+            holds it does to it afterwards (train, apply) does not count, but that it is moved.
+        layers: a convolution number, a module name, or several; see
+            `training.similarity.taps.Taps`, which also says how activations are brought to
+            (batch, channels, frames, bins).
         aggregation: a key of `training.similarity.aggregations.AGGREGATIONS`.
         distance: a key of `training.similarity.distances.DISTANCES`; cka_within_class (with
             aggregation pool alone) compares the layer's average-pooled activations with the frozen
             network's penultimate features, within each class; experimental, and not the paper's.
         beta: weight of each layer's term.
+        frozen_layers: the frozen network's, one for each of layers; None: the same, or, with
+            aggregation pool, its penultimate features.
         tap: "output" or "input" of the layers; see `training.similarity.taps.Taps`.
         name: the frozen network's, for the names of the terms.
         generator: what stochastic_pairwise draws from; one of its own, seeded 0, if None.
@@ -56,47 +66,67 @@ class AntiTransferLoss(Method):
     Attributes:
         terms: each layer's weighted term in the last call, detached, as in
             `{"noisyspeech_layer13": tensor(0.41)}`; they add up to the penalty.
+        frozen_layers: the frozen network's layer for each of the model's.
         kept: gives the frozen network's aggregates for rows of the data; None: `loss` runs it.
 
     Raises:
         UserError: a layer is unknown in one of the networks, or stands twice, or there is none.
-        ValueError: an unknown name, or networks that share parameters.
+        ValueError: an unknown name, a beta below 0, or networks that share parameters.
+        TypeError: a value of another type.
     """
 
     def __init__(
         self,
         model: nn.Module,
         frozen: nn.Module,
-        layers: Iterable[Layer],
+        layers: Layer | Iterable[Layer],
         aggregation: str = "gram",
         distance: str = "cos_squared",
         beta: float = 1.0,
         *,
+        frozen_layers: Layer | Iterable[Layer] | None = None,
         tap: Tap = "output",
         name: str = "frozen",
         generator: torch.Generator | None = None,
     ) -> None:
-        self.layers = tuple(layers)
-        if not self.layers or len(set(self.layers)) < len(self.layers):
-            raise UserError(f"anti-transfer: layers must be one or more, each once, not {layers}")
-        if {id(each) for each in model.parameters()} & {id(each) for each in frozen.parameters()}:
-            raise ValueError("the model and the frozen network share parameters; pass a copy")
+        _check_networks(model, frozen)
         self.aggregation, self.distance = known_pair(aggregation, distance)
-        self.beta = beta
+        self.beta = _checked_beta(beta)
         self.tap = tap
         self.name = name
         self.generator = generator or torch.Generator().manual_seed(0)
         self.terms = {}
         self.kept: Callable[[Tensor], Mapping[Layer, Tensor]] | None = None
-        self.taps = Taps(model, self.layers, tap)
-        self.compares_features = AGGREGATIONS[self.aggregation].gives_features
-        self.frozen_layers: tuple[Layer, ...] = self.layers
-        self.frozen_tap: Tap = tap
-        if self.compares_features:
-            self.frozen_layers, self.frozen_tap = (last_linear(frozen),), "input"
-        # An unknown layer is an error now, not in the first step.
-        Taps(frozen, self.frozen_layers, self.frozen_tap)
-        self.frozen = unwrap(frozen).eval().requires_grad_(False)
+        self.taps = Taps(model, layers, tap)
+        self.layers = self.taps.layers
+        _check_each_once(self.taps)
+        frozen = unwrap(frozen).eval().requires_grad_(False)
+        self.frozen_layers, self.frozen_tap = self._layers_of(frozen, frozen_layers)
+        # Its own, as the caller's may be part of a module that trains, initialises or loads it.
+        self.frozen = _copied(frozen)
+        self._given = next(frozen.parameters(), None)
+
+    def _layers_of(
+        self, frozen: nn.Module, layers: Layer | Iterable[Layer] | None
+    ) -> tuple[dict[Layer, Layer], Tap]:
+        """Return what in the frozen network each layer is compared with, and on which side."""
+        tap = self.tap
+        if layers is not None:
+            found = as_layers(layers)
+        elif AGGREGATIONS[self.aggregation].gives_features:
+            found, tap = (last_linear(frozen),) * len(self.layers), "input"
+        else:
+            found = self.layers
+        if len(found) != len(self.layers):
+            raise UserError(
+                f"anti-transfer: {len(self.layers)} layers, but {len(found)} frozen_layers; give "
+                "one for each"
+            )
+        try:
+            Taps(frozen, found, tap)  # an unknown layer is an error now, not in the first step
+        except UserError as error:
+            raise UserError(f"frozen network {self.name}: {error}") from None
+        return dict(zip(self.layers, found, strict=True)), tap
 
     def __call__(self, inputs: Tensor, classes: Tensor | None = None) -> Tensor:
         """Compute the penalty for the model's last forward pass, which had the same inputs.
@@ -109,8 +139,10 @@ class AntiTransferLoss(Method):
             A scalar with a gradient.
 
         Raises:
-            RuntimeError: the model made no forward pass since the last call.
-            ValueError: the two networks' activations differ in shape, or the classes are missing.
+            RuntimeError: the model made no forward pass since the last call, or, in training mode,
+                one without gradients.
+            UserError: the two networks' activations do not go together.
+            ValueError: the classes are missing.
         """
         self._check_captured()
         return self.penalty(self.frozen_aggregates(inputs), classes)
@@ -123,14 +155,10 @@ class AntiTransferLoss(Method):
 
     def frozen_activations(self, inputs: Tensor) -> dict[Layer, Tensor]:
         """Return what of the frozen network each layer is compared with, before aggregation."""
-        found = activations_until(self.frozen, inputs, self.frozen_layers, self.frozen_tap)
-        if self.compares_features:
-            return dict.fromkeys(self.layers, found[self.frozen_layers[0]])
-        return found
-
-    def frozen_label(self, layer: Layer) -> str:
-        """Name the place in the frozen network that a layer is compared with."""
-        return label(self.frozen_layers[0] if self.compares_features else layer)
+        self._follow_given()
+        places = self.frozen_layers
+        found = activations_until(self.frozen, inputs, places.values(), self.frozen_tap)
+        return {layer: found[place] for layer, place in places.items()}
 
     def frozen_aggregates(self, inputs: Tensor) -> dict[Layer, Tensor]:
         """Run the frozen network as far as its last tapped layer; what `penalty` compares with.
@@ -143,10 +171,11 @@ class AntiTransferLoss(Method):
         # Autograd saves what the loss compares with, and saves no inference tensor. What is made of
         # inference tensors outside that mode is an ordinary tensor.
         with torch.inference_mode(False), torch.no_grad():
-            return {
-                layer: _ordinary(aggregate(activation, self.aggregation))
-                for layer, activation in activations.items()
-            }
+            aggregates = {}
+            for layer, activation in activations.items():
+                with self._errors_named(layer):
+                    aggregates[layer] = _ordinary(aggregate(activation, self.aggregation))
+            return aggregates
 
     def penalty(
         self, frozen_aggregates: Mapping[Layer, Tensor], classes: Tensor | None = None
@@ -154,9 +183,11 @@ class AntiTransferLoss(Method):
         """Compute the penalty for the model's last pass, given the frozen network's aggregates.
 
         Raises:
-            RuntimeError, ValueError: as a call of the loss.
+            RuntimeError, UserError, ValueError: as a call of the loss.
         """
         self._check_captured()
+        if self.taps.model.training and torch.is_grad_enabled() and self.beta > 0:
+            self.taps.require_gradients()
         losses = self.layer_losses(self.taps.take(), frozen_aggregates, classes)
         self.terms = {self.term_name(layer): each.detach() for layer, each in losses.items()}
         return torch.stack(list(losses.values())).sum()
@@ -170,11 +201,12 @@ class AntiTransferLoss(Method):
         """Compute each layer's weighted term, for activations of the model.
 
         Raises:
-            ValueError: the two networks' aggregates differ in shape, or the classes are missing.
+            UserError: the two networks' activations do not go together.
+            ValueError: the classes are missing.
         """
         losses = {}
         for layer in self.layers:
-            try:
+            with self._errors_named(layer):
                 losses[layer] = layer_loss(
                     activations[layer],
                     frozen_aggregates[layer],
@@ -184,8 +216,6 @@ class AntiTransferLoss(Method):
                     generator=self.generator,
                     classes=classes,
                 )
-            except ValueError as error:
-                raise ValueError(f"{self.term_name(layer)}: {error}") from None
         return losses
 
     def term_name(self, layer: Layer) -> str:
@@ -196,9 +226,26 @@ class AntiTransferLoss(Method):
         terms = (
             f"{self.beta:g} * {self.distance}({self.aggregation}) "
             f"at {self.tap} of {label(layer)} against {self.name}"
-            for layer in self.layers
+            + (f" at {label(place)}" if place != layer else "")
+            for layer, place in self.frozen_layers.items()
         )
         return f"{type(self).__name__}({' + '.join(terms)})"
+
+    @contextmanager
+    def _errors_named(self, layer: Layer) -> Iterator[None]:
+        try:
+            yield
+        except (UserError, ValueError) as error:
+            raise type(error)(f"{self.term_name(layer)}: {error}") from None
+
+    def _follow_given(self) -> None:
+        """Move the copy to where the network that was given has been moved since."""
+        own, given = next(self.frozen.parameters(), None), self._given
+        if own is None or given is None:
+            return
+        if (own.device, own.dtype) != (given.device, given.dtype):
+            with torch.inference_mode(mode=False):
+                self.frozen.to(given.device, given.dtype)
 
     def _check_captured(self) -> None:
         if not self.taps.is_open:
@@ -210,6 +257,45 @@ class AntiTransferLoss(Method):
                 "model(inputs) before each penalty(inputs), and open the loss before the first "
                 "call of a model from torch.compile"
             )
+
+
+def _check_networks(model: nn.Module, frozen: nn.Module) -> None:
+    for name, each in (("model", model), ("frozen", frozen)):
+        if not isinstance(each, nn.Module):
+            raise TypeError(f"{name} must be a torch.nn.Module, not {type(each).__name__}")
+    if {id(each) for each in model.parameters()} & {id(each) for each in frozen.parameters()}:
+        raise ValueError("the model and the frozen network share parameters; pass a copy")
+
+
+def _copied(network: nn.Module) -> nn.Module:
+    """Copy a network; weights that it computes from others (weight_norm) lose their graph."""
+    computed = {
+        id(value): value.detach()
+        for module in network.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    return copy.deepcopy(network, computed)
+
+
+def _check_each_once(taps: Taps) -> None:
+    """Refuse layers that are one place, or have one name in the history (2 and 'layer2')."""
+    names = {label(layer) for layer in taps.layers}
+    places = set(taps.modules.values())
+    if not taps.layers or min(len(names), len(places)) < len(taps.layers):
+        raise UserError(
+            "anti-transfer: layers must be one or more, each another place with another name, not "
+            f"{list(taps.layers)}"
+        )
+
+
+def _checked_beta(beta: Any) -> float:
+    if isinstance(beta, bool) or not isinstance(beta, Real):
+        raise TypeError(f"beta must be a number, 0 or more, not {type(beta).__name__}")
+    weight = float(beta)
+    if not (isfinite(weight) and weight >= 0):
+        raise ValueError(f"beta must be a finite number, 0 or more, not {beta}")
+    return weight
 
 
 def _ordinary(values: Tensor) -> Tensor:
