@@ -1,20 +1,37 @@
-"""What a process that trains sets for itself, before it computes anything."""
+"""What a process sets for itself before it computes anything, whatever environment it is given."""
 
+import atexit
 import ctypes
+import io
 import multiprocessing
 import os
 import platform
+import shutil
+import sys
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 # Options of glibc's mallopt (malloc.h). By default a large block is a mapping of its own, which
 # goes back to the system as soon as it is freed: every step of a training then gets all its
 # memory anew, page by page.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 KEEP_FREED_MEMORY = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**28}
+# Where packages keep files for the next time: below these folders, under their names, unless a
+# variable of their own names another one.
+PACKAGE_FOLDERS = {"XDG_CACHE_HOME": "~/.cache", "XDG_CONFIG_HOME": "~/.config"}
+PACKAGES = {"NUMBA_CACHE_DIR": "numba", "MPLCONFIGDIR": "matplotlib"}
 
 
 def prepare_process() -> None:
-    """Set what makes steps on a CPU faster, and changes no result."""
+    """Make any environment do, and steps on a CPU faster; changes no result.
+
+    Before matplotlib, numba or torch are imported.
+    """
+    make_printable()
+    provide_caches()
     # Threads of torch that wait by spinning for long make a run several times slower on busy cores.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     keep_freed_memory()
@@ -30,6 +47,54 @@ def keep_freed_memory() -> bool:
         return False
     libc = ctypes.CDLL(None)
     return all(libc.mallopt(option, value) == 1 for option, value in KEEP_FREED_MEMORY.items())
+
+
+def make_printable() -> None:
+    """Let a terminal or a log that knows few characters get ? for the others, not a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # stderr is not strict by itself
+
+
+def provide_caches() -> None:
+    """Give packages a folder until this process ends, where they cannot write into theirs.
+
+    Without one numba refuses to compile anything of librosa, which it blames on its source.
+    """
+    usual = [Path(os.environ.get(name) or folder) for name, folder in PACKAGE_FOLDERS.items()]
+    unwritable = []
+    for variable, package in PACKAGES.items():
+        named = os.environ.get(variable)
+        folders = [Path(named)] if named else [folder / package for folder in usual]
+        if not all(map(_can_write, folders)):
+            unwritable.append(variable)
+    if unwritable:
+        folder = tempfile.mkdtemp(prefix="anti-transfer-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ |= dict.fromkeys(unwritable, folder)
+
+
+def _can_write(folder: Path) -> bool:
+    """Tell whether a folder can be written into, or made."""
+    try:
+        path = folder.expanduser().absolute()
+    except RuntimeError:  # this user has no home
+        return False
+    existing = next(each for each in (path, *path.parents) if os.access(each, os.F_OK))
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+
+
+@contextmanager
+def variables_set(**values: str) -> Iterator[None]:
+    """Enter a block in which variables of the environment have other values."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ |= values
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
 
 
 def end_with_parent() -> None:

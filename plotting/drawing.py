@@ -4,21 +4,22 @@ Figures are drawn without pyplot, so no window system is touched unless --show a
 """
 
 import argparse
+import os
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.typing import RcKeyType
+from typing import TYPE_CHECKING, Any
 
 from config.command_line import settings_parser
 from config.fields import NUM_CONVOLUTIONS
 from config.files import written_aside
-from config.text import display_path
+from config.process import variables_set
+from config.text import display_path, printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # The palette of Okabe and Ito, "Color Universal Design" (2008).
 BLACK = "#000000"
@@ -33,7 +34,7 @@ GREY = "#8C8C8C"
 SET_COLOURS = {"train": BLUE, "validation": VERMILLION, "test": GREEN}
 SET_MARKERS = {"train": "o", "validation": "s", "test": "^"}
 
-STYLE: dict[RcKeyType, Any] = {
+STYLE: dict[str, Any] = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.labelsize": 9,
@@ -66,46 +67,75 @@ def figure_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def figure_style() -> AbstractContextManager[None]:
-    """Return the block in which figures are drawn and written."""
-    return matplotlib.rc_context(STYLE)
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """Enter the block in which figures are drawn and written: in this style and no other.
+
+    What the user's matplotlibrc and MPLBACKEND say decides no figure; they may even be such that
+    matplotlib cannot be imported with them.
+    """
+    with variables_set(MATPLOTLIBRC=os.devnull, MPLBACKEND=""):
+        from matplotlib import style
+    with style.context(STYLE, after_reset=True):
+        yield
+
+
+@contextmanager
+def figures_attempted(what: str) -> Iterator[None]:
+    """Enter the same block where results do not depend on it: what cannot be drawn is only said."""
+    try:
+        with figure_style():
+            yield
+    except Exception as error:  # of matplotlib, its fonts, the disk
+        reason = printable(f"{type(error).__name__}: {error}")
+        print(f"warning: no figure of {what}: {reason}")
 
 
 def new_figure(
     width: float, height: float, columns: int = 1, share_y: bool = False
-) -> tuple[Figure, list[Axes]]:
+) -> "tuple[Figure, list[Axes]]":
     """Return a figure (width and height in inches) and its panels, side by side."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     panels = figure.subplots(1, columns, squeeze=False, sharey=share_y)
     return figure, list(panels.flat)
 
 
-def add_notes(figure: Figure, notes: Iterable[str]) -> None:
+def add_notes(figure: "Figure", notes: Iterable[str]) -> None:
     """Write small print below the panels: a paragraph each, wrapped to the figure's width."""
     width = int(figure.get_figwidth() * NOTE_CHARACTERS_PER_INCH)
     text = "\n".join(textwrap.fill(note, width) for note in notes)
     figure.supxlabel(text, fontsize=NOTE_SIZE, color="#444444", x=0.01, horizontalalignment="left")
 
 
-def add_legend(figure: Figure, panel: Axes) -> None:
+def add_legend(figure: "Figure", panel: "Axes") -> None:
     """Draw one legend below all panels, made of what one of them shows."""
     handles, labels = panel.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
 
 
-def draw_zero_line(panel: Axes) -> None:
+def draw_zero_line(panel: "Axes") -> None:
     """Draw the line that improvements are measured from."""
     panel.axhline(0, color=BLACK, linewidth=0.9, zorder=1.5)
 
 
-def label_layers(panel: Axes, tap: str | None) -> None:
+def label_epochs(panel: "Axes") -> None:
+    """Label an axis of epochs, which are whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    panel.set_xlabel("Epoch")
+    panel.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+
+
+def label_layers(panel: "Axes", tap: str | None) -> None:
     """Label an axis of convolutions 1 to 13; tap: what was compared of each (output, input)."""
     panel.set_xlim(0.5, NUM_CONVOLUTIONS + 0.5)
     panel.set_xticks(range(1, NUM_CONVOLUTIONS + 1))
     panel.set_xlabel("Convolution" if tap is None else f"Convolution ({tap} compared)")
 
 
-def write_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
+def write_figures(figures: "Mapping[str, Figure]", folder: Path) -> list[Path]:
     """Write each figure as <name>.png and <name>.pdf, print and return their paths."""
     paths = []
     for name, figure in figures.items():
@@ -115,7 +145,7 @@ def write_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
     return paths
 
 
-def write_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
+def write_figure(figure: "Figure", folder: Path, name: str) -> list[Path]:
     """Write a figure as <name>.png and <name>.pdf; return their paths in this order."""
     paths = []
     engine = figure.get_layout_engine()
@@ -130,11 +160,11 @@ def write_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def show_figures(figures: Sequence[Figure]) -> None:
+def show_figures(figures: "Sequence[Figure]") -> None:
     """Open a window for each figure and wait until all are closed."""
     import matplotlib.pyplot as plt
 
-    if matplotlib.get_backend().lower() == "agg":
+    if plt.get_backend().lower() == "agg":
         print("--show: no window can be opened here; the figures are in the files above")
         return
     for figure in figures:
@@ -142,7 +172,7 @@ def show_figures(figures: Sequence[Figure]) -> None:
     plt.show()
 
 
-def finish(figures: Mapping[str, Figure], folder: Path, show: bool) -> None:
+def finish(figures: "Mapping[str, Figure]", folder: Path, show: bool) -> None:
     """Write the figures, then show them if asked to."""
     write_figures(figures, folder)
     if show:

@@ -5,10 +5,7 @@ published one because of a mistake there.
 """
 
 from collections.abc import Sequence
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from typing import TYPE_CHECKING
 
 from config.command_line import run_command, settings_from
 from plotting.drawing import (
@@ -24,12 +21,16 @@ from plotting.drawing import (
 )
 from plotting.published import TASK_LABELS, Bar, accuracy_bars, load_published
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 FIGURE_NAME = "accuracy_boost"
 BAR_HEIGHT = 0.68
 ABBREVIATIONS = "GS: Good-Sounds. GSC: Google Speech Commands. AT: anti-transfer."
 
 
-def draw_accuracy_boost(bars: Sequence[Bar]) -> Figure:
+def draw_accuracy_boost(bars: Sequence[Bar]) -> "Figure":
     """Draw horizontal bars from top to bottom in the given order, their single cases as dots."""
     figure, (panel,) = new_figure(7.2, 4.3)
     rows = range(len(bars))
@@ -67,7 +68,7 @@ def _colour(bar: Bar) -> str:
     return ORANGE if "(" in bar.label else GREY
 
 
-def _draw_cases(panel: Axes, row: int, bar: Bar) -> None:
+def _draw_cases(panel: "Axes", row: int, bar: Bar) -> None:
     panel.scatter(
         bar.improvements,
         [row] * len(bar.pairs),
@@ -79,7 +80,7 @@ def _draw_cases(panel: Axes, row: int, bar: Bar) -> None:
     )
 
 
-def _write_mean(panel: Axes, row: float, text: str) -> None:
+def _write_mean(panel: "Axes", row: float, text: str) -> None:
     panel.text(
         1.1,
         row,
@@ -90,7 +91,9 @@ def _write_mean(panel: Axes, row: float, text: str) -> None:
     )
 
 
-def _add_legend(panel: Axes) -> None:
+def _add_legend(panel: "Axes") -> None:
+    from matplotlib.patches import Patch
+
     cases = panel.collections[0]
     panel.legend(
         [Patch(color=GREY), cases], ["mean of the cases", "single case"], loc="lower right"

@@ -6,11 +6,7 @@ Without a file it draws the paper's run; given the JSON of a result, the user's 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from typing import TYPE_CHECKING
 
 from config.command_line import run_command, settings_from
 from config.errors import UserError
@@ -24,10 +20,15 @@ from plotting.drawing import (
     figure_parser,
     figure_style,
     finish,
+    label_epochs,
     new_figure,
 )
 from plotting.published import load_published
 from training.results.loading import CURVE_SETS, FoldResult, load_result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FIGURE_NAME = "loss_epochs"
 # The wider line is drawn first, so that both are seen where they coincide.
@@ -40,7 +41,7 @@ LEAST_LOG_RANGE = 2
 PUBLISHED_TITLE = "IEMOCAP, random split: anti-transfer at layer 5 (as published)"
 
 
-def draw_history(history: FoldResult, title: str) -> Figure:
+def draw_history(history: FoldResult, title: str) -> "Figure":
     """Draw panels for loss, similarity term and accuracy, as far as a fold's history has them."""
     kinds = [kind for kind in ("loss", "feature_loss", "acc") if history.has(kind)]
     figure, panels = new_figure(max(PANEL_WIDTH * len(kinds), 4.5), PANEL_HEIGHT, len(kinds))
@@ -61,7 +62,7 @@ def _has_both_losses(history: FoldResult) -> bool:
     return history.has("task_loss") and history.has("feature_loss")
 
 
-def _draw_curves(panel: Axes, history: FoldResult, kind: str, dashed: bool = False) -> None:
+def _draw_curves(panel: "Axes", history: FoldResult, kind: str, dashed: bool = False) -> None:
     epochs = range(1, history.num_epochs + 1)
     has_markers = not dashed and history.num_epochs <= NUM_MARKED_EPOCHS
     for set_name in CURVE_SETS:
@@ -77,17 +78,16 @@ def _draw_curves(panel: Axes, history: FoldResult, kind: str, dashed: bool = Fal
         )
 
 
-def _mark_best_epoch(panel: Axes, history: FoldResult) -> None:
+def _mark_best_epoch(panel: "Axes", history: FoldResult) -> None:
     epoch = history.best_epoch + 1
     panel.axvline(
         epoch, color=GREY, linestyle=":", zorder=1.5, label=f"best epoch ({epoch}), weights kept"
     )
 
 
-def _label(panel: Axes, history: FoldResult, kind: str) -> None:
-    panel.set_xlabel("Epoch")
+def _label(panel: "Axes", history: FoldResult, kind: str) -> None:
+    label_epochs(panel)
     panel.set_xlim(0.5, history.num_epochs + 0.5)
-    panel.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     if kind == "acc":
         panel.set_title("Accuracy")
         panel.set_ylabel("Accuracy (%)")
@@ -104,14 +104,18 @@ def _label(panel: Axes, history: FoldResult, kind: str) -> None:
             _explain_lines(panel)
 
 
-def _explain_lines(panel: Axes) -> None:
+def _explain_lines(panel: "Axes") -> None:
+    from matplotlib.lines import Line2D
+
     task = Line2D([], [], color=BLACK)
     total = Line2D([], [], color=BLACK, linestyle=TOTAL_LOSS_DASHES)
     panel.legend([task, total], ["task alone", "with similarity term"], loc="best")
 
 
-def _scale_similarity(panel: Axes, history: FoldResult) -> None:
+def _scale_similarity(panel: "Axes", history: FoldResult) -> None:
     """Make the axis logarithmic where the term allows it: it falls by orders of magnitude."""
+    from matplotlib.ticker import LogLocator
+
     values = [
         value
         for set_name in CURVE_SETS
@@ -124,18 +128,18 @@ def _scale_similarity(panel: Axes, history: FoldResult) -> None:
     panel.set_ylabel("Similarity term (logarithmic)")
     within_a_decade = max(values) < 10 * min(values)
     panel.yaxis.set_major_locator(LogLocator(subs=range(1, 10) if within_a_decade else (1, 2, 5)))
-    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    panel.yaxis.set_minor_formatter(NullFormatter())
+    panel.yaxis.set_major_formatter("{x:g}")
+    panel.yaxis.set_minor_formatter("")
 
 
-def published_figures() -> dict[str, Figure]:
+def published_figures() -> "dict[str, Figure]":
     """Draw the paper's figure; return it by its name."""
     published = load_published()["loss_epochs"]
     print(f"published run: {published['run']}")
     return {FIGURE_NAME: draw_history(FoldResult(**published["history"]), PUBLISHED_TITLE)}
 
 
-def own_figures(path: Path, number: int | None = None) -> dict[str, Figure]:
+def own_figures(path: Path, number: int | None = None) -> "dict[str, Figure]":
     """Draw one fold of a result, or all of them; return the figures by their names.
 
     Raises:

@@ -9,10 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from config.command_line import run_command, settings_from
 from config.errors import UserError
@@ -39,6 +36,10 @@ from plotting.published import (
     per_layer_improvement,
 )
 from training.results.loading import SUMMARY_KEYS, Result, load_results, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FIGURE_NAME = "perLayer_improvement"
 PUBLISHED_SETS = ("train", "test")
@@ -86,7 +87,7 @@ def layer_improvement(
     return LayerImprovement(by_layer, stdev(accuracies) if len(accuracies) > 1 else None)
 
 
-def draw_published_split(published: dict[str, Any], split: str, title: str) -> Figure:
+def draw_published_split(published: dict[str, Any], split: str, title: str) -> "Figure":
     """Draw train and test improvement for one split, a curve for each frozen network."""
     figure, panels = new_figure(8.2, 3.6, columns=2, share_y=True)
     for panel, set_name in zip(panels, PUBLISHED_SETS, strict=True):
@@ -101,7 +102,7 @@ def draw_published_split(published: dict[str, Any], split: str, title: str) -> F
     return _finish_published(figure, title)
 
 
-def draw_published_mean(published: dict[str, Any]) -> Figure:
+def draw_published_mean(published: dict[str, Any]) -> "Figure":
     """Draw the mean improvement over both splits and both frozen networks, by layer."""
     figure, (panel,) = new_figure(6.0, 3.8)
     draw_zero_line(panel)
@@ -119,13 +120,13 @@ def draw_published_mean(published: dict[str, Any]) -> Figure:
     return _finish_published(figure, MEAN_TITLE)
 
 
-def _finish_published(figure: Figure, title: str) -> Figure:
+def _finish_published(figure: "Figure", title: str) -> "Figure":
     add_notes(figure, [PUBLISHED_NOTE])
     figure.suptitle(title, fontsize=10)
     return figure
 
 
-def draw_own(improvements: Mapping[str, LayerImprovement], title: str, tap: str | None) -> Figure:
+def draw_own(improvements: Mapping[str, LayerImprovement], title: str, tap: str | None) -> "Figure":
     """Draw a panel for each set: improvement by layer, the baseline's own spread behind it."""
     figure, panels = new_figure(9.6, 3.4, columns=len(improvements), share_y=True)
     for panel, (set_name, improvement) in zip(panels, improvements.items(), strict=True):
@@ -138,7 +139,7 @@ def draw_own(improvements: Mapping[str, LayerImprovement], title: str, tap: str 
     return figure
 
 
-def _draw_own_panel(panel: Axes, improvement: LayerImprovement) -> None:
+def _draw_own_panel(panel: "Axes", improvement: LayerImprovement) -> None:
     draw_zero_line(panel)
     spread = improvement.baseline_std
     if spread is not None:
@@ -161,7 +162,7 @@ def _deviation(values: Sequence[float]) -> float:
     return stdev(values) if len(values) > 1 else math.nan
 
 
-def published_figures() -> dict[str, Figure]:
+def published_figures() -> "dict[str, Figure]":
     """Draw the paper's three figures; return them by their names."""
     published = load_published()
     figures = {
@@ -171,7 +172,7 @@ def published_figures() -> dict[str, Figure]:
     return figures | {f"{FIGURE_NAME}_mean": draw_published_mean(published)}
 
 
-def own_figures(results_folder: Path, experiment: int, baseline: int) -> dict[str, Figure]:
+def own_figures(results_folder: Path, experiment: int, baseline: int) -> "dict[str, Figure]":
     """Draw one figure; return it by its name. A line is printed if layers are missing.
 
     Raises:

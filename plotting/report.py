@@ -16,7 +16,7 @@ from config.experiments import Experiment, load_experiments
 from config.files import waited_for, write_text
 from config.selection import add_experiments_option, parse_selection
 from config.text import display_path, printable
-from plotting.drawing import figure_style
+from plotting.drawing import figures_attempted
 from plotting.published import load_published
 from plotting.reporting.compare import Comparison, compare
 from plotting.reporting.figures import all_figures
@@ -64,11 +64,10 @@ def write_report(
     found = [find(comparison) for comparison in compare(results)]
     parts: list[Part] = []
     written: list[Path] = []
-    with figure_style():
-        for number, findings in enumerate(found, start=1):
-            part, paths = _write_part(findings, number, described, analyses, folder)
-            parts.append(part)
-            written += paths
+    for number, findings in enumerate(found, start=1):
+        part, paths = _write_part(findings, number, described, analyses, folder)
+        parts.append(part)
+        written += paths
     identifiers = sorted({each for one in found for each in one.comparison.experiments})
     subtitle = f"Experiments {', '.join(map(str, identifiers))}: {len(results)} finished runs."
     path = folder / PAGE_NAME
@@ -88,22 +87,23 @@ def _write_part(
     comparison, published = findings.comparison, load_published()
     prefix = file_name(f"{number:02d}", shorten(comparison.dataset)[:60])
     tables = all_tables(findings, prefix)
-    figures = all_figures(findings, prefix, published)
     sentences = conclusions(findings)
     beside = published_table(published, findings, prefix)
     tables += [beside] if beside else []
     invariance = find_invariance(findings, analyses)
     if invariance is not None:
         tables += invariance_tables(invariance, prefix)
-        figures += invariance_figures(invariance, prefix)
         sentences["Is the network more invariant?"] = invariance_sentences(invariance)
     paths, pictures = [], []
     for table in tables:
         paths += table.write(folder / "tables")
-    for figure in figures:
-        picture, files = figure.write(folder / "figures")
-        pictures.append(picture)
-        paths += files
+    with figures_attempted(comparison.dataset):
+        figures = all_figures(findings, prefix, published)
+        figures += invariance_figures(invariance, prefix) if invariance is not None else []
+        for figure in figures:
+            picture, files = figure.write(folder / "figures")
+            pictures.append(picture)
+            paths += files
     folded = tuple(file_name(prefix, name) for name in FOLDED_TABLES)
     part = Part(
         anchor=f"comparison-{number}",
@@ -153,7 +153,7 @@ def with_results(experiments: Mapping[int, Experiment], results_folder: Path) ->
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    parser = settings_parser(str(__doc__))
+    parser = settings_parser(__doc__)
     parser.add_argument(
         "words", nargs="*", metavar="[IDs]", help="experiments or families; default: all"
     )

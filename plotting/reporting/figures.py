@@ -7,10 +7,7 @@ from math import isfinite, nan
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
-
-from plotting.drawing import BLACK, GREY, SET_COLOURS, new_figure
+from plotting.drawing import BLACK, GREY, SET_COLOURS, label_epochs, new_figure
 from plotting.reporting.compare import Group
 from plotting.reporting.findings import Findings, MethodFinding
 from plotting.reporting.layer_figures import layer_figures
@@ -21,6 +18,7 @@ from training.results.loading import shorten
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from matplotlib.axes import Axes
 
 MOST_CLASSES = 40
 MOST_WRITTEN_CLASSES = 12
@@ -99,8 +97,7 @@ def _epoch_figure(
         if baseline is not None and kind != "feature_loss":
             _draw_epochs(panel, baseline, kind, dict.fromkeys(LINE_STYLES, GREY), "baseline, {}")
         _draw_epochs(panel, group, kind, SET_COLOURS, "{} set")
-        panel.set_xlabel("Epoch")
-        panel.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+        label_epochs(panel)
         title, label = EPOCH_PANELS[kind]
         panel.set_title(title)
         panel.set_ylabel(label)
@@ -117,7 +114,7 @@ def _epoch_figure(
 
 
 def _draw_epochs(
-    panel: Axes, group: Group, kind: str, colours: Mapping[str, str], label: str
+    panel: "Axes", group: Group, kind: str, colours: Mapping[str, str], label: str
 ) -> None:
     for set_name, line in LINE_STYLES.items():
         curve = mean_curve(group, set_name, kind)
@@ -189,7 +186,7 @@ def _confusion_figure(
     )
 
 
-def _write_cells(panel: Axes, matrix: "npt.NDArray[np.float64]") -> None:
+def _write_cells(panel: "Axes", matrix: "npt.NDArray[np.float64]") -> None:
     """Write the percentages that do not round to zero into their cells."""
     for row, values in enumerate(matrix.tolist()):
         for column, value in enumerate(values):

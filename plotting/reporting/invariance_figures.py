@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from statistics import fmean
-
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from typing import TYPE_CHECKING
 
 from plotting.drawing import BLACK, GREY, new_figure
 from plotting.reporting.invariance import InvarianceFindings
@@ -17,6 +15,9 @@ from plotting.reporting.style import (
 )
 from plotting.reporting.table import file_name, fixed
 from training.probing.files import PENULTIMATE, Measure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SHORT_NAMES = {PENULTIMATE: "last"}
 PANEL_WIDTH = 4.6
@@ -43,7 +44,7 @@ def invariance_figures(found: InvarianceFindings, prefix: str) -> list[ReportFig
     return figures
 
 
-def _draw(panel: Axes, found: InvarianceFindings, measure: Measure) -> None:
+def _draw(panel: "Axes", found: InvarianceFindings, measure: Measure) -> None:
     """Draw a measurement by layer, a curve for each method, with its standard deviation."""
     for index, entry in enumerate(found.entries):
         spreads = [
@@ -64,7 +65,7 @@ def _draw(panel: Axes, found: InvarianceFindings, measure: Measure) -> None:
     _label_layers(panel, found.layers)
 
 
-def _label_layers(panel: Axes, layers: Sequence[str]) -> None:
+def _label_layers(panel: "Axes", layers: Sequence[str]) -> None:
     names = [short(SHORT_NAMES.get(layer, layer)) for layer in layers]
     panel.set_xticks(range(len(layers)), names, fontsize=7.5)
     panel.set_xlim(-0.5, len(layers) - 0.5)
@@ -98,7 +99,7 @@ def _probe_curves(found: InvarianceFindings, prefix: str) -> ReportFigure:
     )
 
 
-def _draw_shuffled(panel: Axes, found: InvarianceFindings, name: str) -> None:
+def _draw_shuffled(panel: "Axes", found: InvarianceFindings, name: str) -> None:
     """Draw the mean over all networks: what a probe finds where there is nothing."""
     x, y = [], []
     for position, layer in enumerate(found.layers):
@@ -135,7 +136,7 @@ def _norms(found: InvarianceFindings, norms: Sequence[float], prefix: str) -> Re
     _draw(panel, found, NORM)
     if min(norms) > 0 and max(norms) > 10 * min(norms):
         panel.set_yscale("log")
-        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.yaxis.set_major_formatter("{x:g}")
     panel.set_ylabel("Mean activation norm")
     legend_below(figure, [panel])
     figure.suptitle("Mean activation norm: a penalty can be met by shrinking")

@@ -1,9 +1,7 @@
 """Figures of the report by layer: differences to the baseline, and published ones beside them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING, Any
 
 from config.fields import NUM_CONVOLUTIONS
 from plotting.drawing import GREY, draw_zero_line, label_layers, new_figure
@@ -18,6 +16,9 @@ from plotting.reporting.style import (
 )
 from plotting.reporting.table import file_name, fixed
 from training.results.loading import SUMMARY_KEYS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def layer_figures(
@@ -80,7 +81,7 @@ def _layer_figure(
     )
 
 
-def _draw_deviation(panel: Axes, deviation: float | None) -> None:
+def _draw_deviation(panel: "Axes", deviation: float | None) -> None:
     """Draw the baseline's standard deviation as a band."""
     if deviation is not None:
         panel.axhspan(
@@ -95,7 +96,7 @@ def _draw_deviation(panel: Axes, deviation: float | None) -> None:
 
 
 def _draw_layers(
-    panel: Axes,
+    panel: "Axes",
     method: Method,
     baseline: Group,
     set_name: str,
@@ -135,7 +136,9 @@ def _draw_layers(
     )
 
 
-def _draw_published_curve(panel: Axes, curve: Sequence[float], method: Method, colour: str) -> None:
+def _draw_published_curve(
+    panel: "Axes", curve: Sequence[float], method: Method, colour: str
+) -> None:
     """Draw it in the colour of our own curve, with a marker and a line that nothing of ours has."""
     panel.plot(
         range(1, NUM_CONVOLUTIONS + 1),
@@ -151,7 +154,7 @@ def _draw_published_curve(panel: Axes, curve: Sequence[float], method: Method, c
 
 
 def _label_positions(
-    panel: Axes, positions: Mapping[str, int], numeric: bool, method: Method
+    panel: "Axes", positions: Mapping[str, int], numeric: bool, method: Method
 ) -> None:
     if numeric and max(positions.values()) <= NUM_CONVOLUTIONS:
         tap = method.groups[0].parameters.get("at_tap")

@@ -4,10 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plotting.drawing import (
     BLUE,
@@ -19,6 +16,10 @@ from plotting.drawing import (
     VERMILLION,
     write_figure,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # As many markers as colours and one: a pair of both comes again after 42 series.
 SERIES_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY_BLUE)
@@ -51,7 +52,7 @@ class ReportFigure:
     name: str
     title: str
     alt: str
-    figure: Figure
+    figure: "Figure"
 
     def write(self, folder: Path) -> tuple[Picture, list[Path]]:
         """Write PNG and PDF; return what the page needs, and their paths."""
@@ -76,7 +77,11 @@ def series_style(index: int, is_control: bool = False) -> dict[str, Any]:
 
 
 def draw_band(
-    panel: Axes, x: Sequence[float], mean: Sequence[float], deviation: Sequence[float], colour: str
+    panel: "Axes",
+    x: Sequence[float],
+    mean: Sequence[float],
+    deviation: Sequence[float],
+    colour: str,
 ) -> None:
     """Draw one standard deviation to either side of a curve."""
     low = [value - spread for value, spread in zip(mean, deviation, strict=True)]
@@ -84,7 +89,7 @@ def draw_band(
     panel.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
-def legend_below(figure: Figure, panels: Sequence[Axes]) -> None:
+def legend_below(figure: "Figure", panels: "Sequence[Axes]") -> None:
     """Draw one legend of what any panel shows, each entry once."""
     entries: dict[str, Any] = {}
     for panel in panels:
