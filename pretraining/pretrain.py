@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from config.command_line import run_command, settings_from, settings_parser
 from config.declarations import TRAINING_AUDIO, Extractor
 from config.errors import UserError
-from config.files import remove_partial_files, waited_for, write_json, write_text
+from config.files import read_json, remove_partial_files, waited_for, write_json, write_text
 from config.fingerprints import fingerprint_of
 from config.selection import CPU
 from config.settings import Settings
@@ -30,6 +30,7 @@ from training.engine.distributed import (
     num_local_processes,
     only_main_speaks,
 )
+from training.engine.tracking import tracker_problem
 from training.models.weights import is_at_chance, quality, read_description, save_extractor
 from training.results.dictionary import changes
 
@@ -60,9 +61,9 @@ def pretrain_command(name: str | None = None) -> None:
         "default: GPU 0 if there is one",
     )
     parser.add_argument("--overwrite", action="store_true", help="train again, whatever is there")
-    arguments = parser.parse_args()
 
     def command() -> None:
+        arguments = parser.parse_args()
         settings = settings_from(arguments, prefer=PREFERRED_SECTIONS)
         wanted = name or arguments.name
         if wanted not in settings.extractors:
@@ -103,6 +104,8 @@ def pretrain(
             f"{len(gpus)} GPUs need as many processes: torchrun --nproc-per-node {len(gpus)} "
             f"pretraining/pretrain.py {extractor.name} {','.join(map(str, gpus))}"
         )
+    if problem := tracker_problem(settings.training_defaults.tracker):
+        raise UserError(f"{problem}; pip install {settings.training_defaults.tracker}")
     # Alone it waits for torch until there is something to train.
     device = _device(gpus) if is_distributed() else None
     folder = settings.extractor_folder(extractor.name)
@@ -128,6 +131,8 @@ def pretrain(
                 device = device or _device(gpus)
                 _pretrain(folder, extractor, matrices, settings, options, device, plan)
             broadcast(None)  # nobody goes on before it is written
+    if is_main() and not all(figure.exists() for figure in _figures(folder)):
+        _draw_history(extractor, folder)
     return folder
 
 
@@ -279,7 +284,8 @@ def _write(
     write_json(folder / "results.json", metrics)
     contents = sorted(matrices.contents_of(metrics["training_actors"]))
     write_text(folder / TRAINING_AUDIO, "\n".join(contents) + "\n")
-    _draw_history(metrics, extractor, folder)
+    for figure in _figures(folder):
+        figure.unlink(missing_ok=True)  # of an earlier training
     save_extractor(folder, state, description)  # last, for it marks the extractor finished
     print(f"{extractor.name}: {quality(description)}; written to {display_path(folder)}")
     if is_at_chance(description):
@@ -289,19 +295,20 @@ def _write(
         )
 
 
-def _draw_history(metrics: Mapping[str, Any], extractor: Extractor, folder: Path) -> None:
-    """Draw the curves of the training; a figure that cannot be drawn costs no extractor."""
-    from plotting.drawing import write_figures
+def _figures(folder: Path) -> list[Path]:
+    return [folder / f"history{suffix}" for suffix in (".png", ".pdf")]
+
+
+def _draw_history(extractor: Extractor, folder: Path) -> None:
+    """Draw the curves of a training that is written."""
+    from plotting.drawing import figures_attempted, write_figures
     from plotting.plot_loss_epochs import draw_history
     from training.results.loading import FoldResult
 
-    try:
-        figure = draw_history(
-            FoldResult(**metrics), f"Pre-training {extractor.name}: {extractor.task}"
-        )
-        write_figures({"history": figure}, folder)
-    except Exception as error:  # of matplotlib, its fonts, its cache, the disk
-        print(f"warning: no figure of the training: {type(error).__name__}: {error}")
+    title = f"Pre-training {extractor.name}: {extractor.task}"
+    with figures_attempted("the training"):
+        history = FoldResult(**read_json(folder / "results.json"))
+        write_figures({"history": draw_history(history, title)}, folder)
 
 
 if __name__ == "__main__":

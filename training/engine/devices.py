@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, cast
 
@@ -16,16 +16,18 @@ from torch import nn
 from config.errors import UserError
 from config.selection import CPU
 from training.engine.distributed import num_processes
+from training.engine.tracking import tracker_problem
 
 BF16_GPU_CAPABILITY = (8, 0)
+SET_FOR_ACCELERATE = {"ACCELERATE_TORCH_DEVICE", "ACCELERATE_BYPASS_DEVICE_MAP"}
 # By these Accelerate knows that it is one of several processes.
-READ_BY_ACCELERATE = (
+READ_BY_ACCELERATE = {
     "LOCAL_RANK",
     "WORLD_SIZE",
     "PMI_SIZE",
     "OMPI_COMM_WORLD_SIZE",
     "MV2_COMM_WORLD_SIZE",
-)
+}
 
 
 def choose_device(gpu: int) -> torch.device:
@@ -69,14 +71,15 @@ def build_accelerator(
     Raises:
         UserError: the tracker's package is not installed.
     """
+    if problem := tracker_problem(tracker):
+        raise UserError(f"{problem}; pip install {tracker}")
     # Accelerate keeps device and precision in process-wide singletons, one training at a time. The
     # process group is torch's, and stays.
     AcceleratorState._reset_state(reset_partial_state=True)
     os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
-    with nullcontext() if num_processes() > 1 else _by_itself():
+    with _settings_alone():
         PartialState(cpu=device.type == "cpu")
-    try:
-        accelerator = Accelerator(
+        return Accelerator(
             cpu=device.type == "cpu",
             mixed_precision="bf16" if precision == "bf16" else "no",
             log_with=None if tracker == "none" else tracker,
@@ -84,20 +87,15 @@ def build_accelerator(
             # Gradients would else be there twice.
             kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
         )
-    except (ImportError, ValueError) as error:
-        raise UserError(f"[training_defaults] tracker = {tracker}: {error}") from None
-    if tracker != "none" and not accelerator.log_with:
-        raise UserError(
-            f"[training_defaults] tracker = {tracker}: its package is not installed; "
-            f"pip install {tracker}"
-        )
-    return accelerator
 
 
 @contextmanager
-def _by_itself() -> Iterator[None]:
-    """Hide srun, mpirun and what a shell still says from Accelerate, within the block."""
-    hidden = {name: os.environ.pop(name) for name in READ_BY_ACCELERATE if name in os.environ}
+def _settings_alone() -> Iterator[None]:
+    """Hide from Accelerate, within the block, what a shell still says, and srun and mpirun."""
+    names = {name for name in os.environ if name.startswith("ACCELERATE_")} - SET_FOR_ACCELERATE
+    if num_processes() == 1:
+        names |= os.environ.keys() & READ_BY_ACCELERATE
+    hidden = {name: os.environ.pop(name) for name in names}
     try:
         yield
     finally:

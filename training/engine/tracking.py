@@ -5,28 +5,36 @@ A tracked training computes the same numbers as one that is not.
 
 import re
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from accelerate import Accelerator
-from torch import Tensor, nn
-
 from config.errors import UserError
 from config.text import printable
-from training.data.batches import Batch, ExampleSet
 from training.engine.distributed import is_main
-from training.engine.step import Learner, task_loss_of
 
 if TYPE_CHECKING:
-    from config.settings import TrainingDefaults
+    from accelerate import Accelerator
+    from torch import Tensor, nn
 
+    from config.settings import TrainingDefaults
+    from training.data.batches import Batch, ExampleSet
+    from training.engine.step import Learner
 
 PROJECT = "anti-transfer"
 LONGEST_REASON = 300
 
 
-def start_tracking(accelerator: Accelerator, title: str, training: "TrainingDefaults") -> None:
+def tracker_problem(tracker: str) -> str:
+    """Say that the package of a tracker is not installed; "": it is, or none is needed."""
+    spec = None if tracker == "none" else find_spec(tracker)
+    # A folder of logs that has the package's name is found as well, but has no origin.
+    if tracker == "none" or (spec is not None and spec.origin):
+        return ""
+    return f"[training_defaults] tracker = {tracker}: its package is not installed"
+
+
+def start_tracking(accelerator: "Accelerator", title: str, training: "TrainingDefaults") -> None:
     """Name a run after what the progress bar shows, with the parameters it has.
 
     Raises:
@@ -56,8 +64,8 @@ def start_tracking(accelerator: Accelerator, title: str, training: "TrainingDefa
 
 
 def track_epoch(
-    learner: Learner,
-    training: ExampleSet,
+    learner: "Learner",
+    training: "ExampleSet",
     batch_size: int,
     history: Mapping[str, Sequence[float]],
     seconds: float,
@@ -84,7 +92,7 @@ def _tracked_name(key: str) -> str:
     return f"{metric}/{set_name}"
 
 
-def gradient_norms(learner: Learner, training: ExampleSet, batch_size: int) -> dict[str, float]:
+def gradient_norms(learner: "Learner", training: "ExampleSet", batch_size: int) -> dict[str, float]:
     """Measure how strongly the task and each similarity pull at the tapped activations.
 
     Euclidean norms over the first batch of the training set, in evaluation mode, so that nothing
@@ -106,7 +114,11 @@ def gradient_norms(learner: Learner, training: ExampleSet, batch_size: int) -> d
             similarity.taps.clear()
 
 
-def _pulls(learner: Learner, network: nn.Module, batch: Batch) -> dict[str, float]:
+def _pulls(learner: "Learner", network: "nn.Module", batch: "Batch") -> dict[str, float]:
+    import torch
+
+    from training.engine.step import task_loss_of
+
     pulls = {}
     with torch.enable_grad(), learner.accelerator.autocast():
         outputs = network(batch.inputs)
@@ -122,8 +134,10 @@ def _pulls(learner: Learner, network: nn.Module, batch: Batch) -> dict[str, floa
     return pulls
 
 
-def _pull(value: Tensor, activation: Tensor) -> float:
+def _pull(value: "Tensor", activation: "Tensor") -> float:
     """Return the gradient's norm; 0 where the value does not depend on the activation."""
+    import torch
+
     gradient = None
     if value.requires_grad and activation.requires_grad:
         (gradient,) = torch.autograd.grad(value, activation, retain_graph=True, allow_unused=True)

@@ -18,6 +18,7 @@ from preprocessing.pipeline.matrices import (
     matrices_name,
     read_info,
 )
+from training.engine.tracking import tracker_problem
 from training.models.weights import is_at_chance, quality
 from training.results.best_run import best_run
 from training.similarity.aggregations import POOL
@@ -65,12 +66,19 @@ def find_missing(runs: Sequence[Run], force: bool, inputs: InputCache) -> list[M
         missing
         for run in runs
         for missing in (
+            *_missing_tracker(run),
             *_missing_matrices(run, inputs),
             *_missing_extractors(run, inputs, force),
             *_missing_experiment(run, inputs, chosen),
         )
     ]
     return [*dict.fromkeys(found), *_missing_space(runs)]
+
+
+def _missing_tracker(run: Run) -> Iterator[Missing]:
+    tracker = run.instance.settings.training_defaults.tracker
+    if problem := tracker_problem(tracker):
+        yield Missing(problem, f"pip install {tracker}")
 
 
 def _missing_matrices(run: Run, inputs: InputCache) -> Iterator[Missing]:
