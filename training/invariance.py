@@ -83,7 +83,7 @@ def frozen_names(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the command line."""
-    parser = settings_parser(str(__doc__))
+    parser = settings_parser(__doc__)
     parser.add_argument("words", nargs="*", metavar=METAVAR, help="as of the experiments manager")
     parser.add_argument(
         "--labels",

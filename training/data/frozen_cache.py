@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from config.progress import on_terminal
 from training.data.batches import Batch, ExampleSet
 from training.data.device_memory import has_room
-from training.engine.distributed import bars_disabled
+from training.engine.distributed import shows_progress
 from training.methods.anti_transfer import AntiTransferLoss
 from training.models.weights import weights_fingerprint
 from training.similarity.aggregations import AGGREGATIONS
@@ -182,7 +183,7 @@ def _batches(sets: Mapping[str, ExampleSet], title: str) -> Iterator[Batch]:
         desc=f"frozen {title}",
         unit="example",
         leave=False,
-        disable=bars_disabled(None),
+        disable=not (shows_progress() and on_terminal()),
     )
     with bar:
         for each in sets.values():

@@ -106,9 +106,9 @@ def only_main_speaks() -> None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
 
 
-def bars_disabled(shown: bool | None = False) -> bool | None:
-    """Return tqdm's `disable`: True in all processes but the main one, and where bars are off."""
-    return shown if is_main() and not os.environ.get("TQDM_DISABLE") else True
+def shows_progress() -> bool:
+    """Tell whether this process says how far it is: the main one, unless that is turned off."""
+    return is_main() and not os.environ.get("TQDM_DISABLE")
 
 
 def broadcast(value: Value) -> Value:

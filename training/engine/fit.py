@@ -11,6 +11,7 @@ from torch import Tensor, manual_seed
 from tqdm import tqdm
 
 from config.errors import UserError
+from config.progress import ProgressBar, on_terminal
 from config.text import display_path
 from training.data.batches import ExampleSet
 from training.engine.checkpoints import Checkpoint, random_state, set_random_state
@@ -21,7 +22,7 @@ from training.engine.checks import (
     refuse_divergence,
     refuse_vanished,
 )
-from training.engine.distributed import bars_disabled, broadcast, is_main, num_processes, rank
+from training.engine.distributed import broadcast, is_main, num_processes, rank, shows_progress
 from training.engine.evaluation import MetricSums, evaluate
 from training.engine.seeds import RngSeeds
 from training.engine.step import Learner, hooks_enabled, training_step
@@ -29,9 +30,6 @@ from training.engine.tracking import track_epoch
 
 BestMetric = Literal["val_loss", "val_task_loss", "val_acc"]
 History = dict[str, list[float]]
-
-# All metrics are seen on a terminal of 80 columns.
-BAR_FORMAT = "{desc:.26}: {n_fmt}/{total_fmt} [{remaining}{postfix}]"
 
 
 @dataclass(frozen=True)
@@ -112,15 +110,7 @@ def fit(
         if checkpoint and (state := _common_state(checkpoint)) is not None:
             result = _restore(state, learner, seeds)
             del state  # as large as network and optimizer together
-        bar = tqdm(
-            total=options.num_epochs,
-            initial=result.num_epochs,
-            desc=title,
-            bar_format=BAR_FORMAT,
-            mininterval=0.5,
-            leave=None,  # below another bar it goes when it is full
-            disable=bars_disabled(),
-        )
+        bar = ProgressBar(options.num_epochs, title, "epoch", result.num_epochs, shows_progress())
         with bar:
             while not result.is_finished(options):
                 epoch = result.num_epochs
@@ -138,8 +128,7 @@ def fit(
                     _keep_best(result, learner, options.best_metric, epoch)
                 track_epoch(learner, training, options.batch_size, result.history, seconds)
                 refuse_vanished(activation_norms(learner, training), norms_at_start)
-                bar.set_postfix(_shown(result.history), refresh=False)
-                bar.update()
+                bar.advance(note=_shown(result.history))
                 if checkpoint and is_main() and not result.is_finished(options):
                     checkpoint.save(_state_of(learner, seeds, result))
     return result
@@ -155,7 +144,8 @@ def _train_epoch(
         options.batch_size, options.shuffle, seeds.shuffling, rank(), num_processes()
     )
     num_batches = -(-len(training) // options.batch_size)
-    bar = tqdm(batches, total=num_batches, unit="batch", leave=False, disable=bars_disabled(None))
+    is_shown = shows_progress() and on_terminal()
+    bar = tqdm(batches, total=num_batches, unit="batch", leave=False, disable=not is_shown)
     for number, batch in enumerate(bar):
         learner.progress = (epoch + number / num_batches) / options.num_epochs
         outputs, metrics = training_step(learner, batch)
@@ -186,9 +176,12 @@ def _keep_best(result: FitResult, learner: Learner, metric: BestMetric, epoch: i
     result.best_state = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
 
-def _shown(history: History) -> dict[str, str]:
+def _shown(history: History) -> str:
+    """Return the last epoch's metrics, so short that a terminal of 80 columns shows them."""
     names = {"train_loss_hist": "loss", "val_loss_hist": "val", "val_acc_hist": "acc"}
-    return {shown: f"{history[name][-1]:.3f}" for name, shown in names.items() if name in history}
+    return ", ".join(
+        f"{shown} {history[name][-1]:.3f}" for name, shown in names.items() if name in history
+    )
 
 
 def _common_state(checkpoint: Checkpoint) -> dict[str, Any] | None:

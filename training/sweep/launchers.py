@@ -17,15 +17,14 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from functools import cache
 from io import StringIO
-from typing import TYPE_CHECKING, TextIO, cast
-
-from tqdm.contrib import DummyTqdmFile
+from typing import TYPE_CHECKING
 
 from config.command_line import EXIT_TERMINATED
 from config.process import end_with_parent, prepare_process
 from config.selection import CPU
 from config.settings import Cluster
 from training.sweep.execute import RunResult, RunTask, execute
+from training.sweep.progress import above_bars
 from training.sweep.runs import Run
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class Launcher:
             UserError: what the runs need is lost, so that no other can be begun either.
         """
         future: Future[RunResult] = Future()
-        with redirect_stdout(cast(TextIO, DummyTqdmFile(sys.stdout))):  # above the bars
+        with above_bars():
             future.set_result(execute(task, self._train))
         return future
 

@@ -1,16 +1,18 @@
 """How far a sweep is: one bar over all runs with the time left; in a log, a line for each run."""
 
-import os
 import sys
+from contextlib import AbstractContextManager, redirect_stdout
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO, cast
 
 from tqdm import tqdm
+from tqdm.contrib import DummyTqdmFile
 
-from training.engine.distributed import bars_disabled
+from config.progress import on_terminal
+from training.engine.distributed import shows_progress
 
 # At most 80 columns, of which some 35 are left to the numbers.
-BAR_FORMAT = "runs {n_fmt}/{total_fmt} |{bar:20}|{postfix}"
+BAR_FORMAT = "runs {n_fmt}/{total_fmt} |{bar:20}| {desc}"
 
 
 class Progress:
@@ -25,19 +27,16 @@ class Progress:
         self._total, self._done, self._failed = total, done, 0
         self._seconds: list[float] = []
         self._time_left = "?"
-        self._is_log = not sys.stderr.isatty()
+        self._is_log = not on_terminal()
         self._bar = tqdm(
             total=total,
             initial=done,
+            desc=self._words,
             bar_format=BAR_FORMAT,
-            postfix=self._words,
-            disable=bars_disabled(self._is_log),
+            disable=self._is_log or not shows_progress(),
         )
 
     def __enter__(self) -> Self:
-        # In a log, bars of single runs would stand between the lines.
-        self._disabled = os.environ.get("TQDM_DISABLE", "")
-        os.environ["TQDM_DISABLE"] = "1" if self._is_log else self._disabled
         return self
 
     def __exit__(
@@ -46,7 +45,6 @@ class Progress:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        os.environ["TQDM_DISABLE"] = self._disabled
         self._bar.close()
 
     def say(self, line: str, is_error: bool = False) -> None:
@@ -71,15 +69,14 @@ class Progress:
         self.say(
             f"{self._done}/{self._total} done, {self._words}: {line}" if self._is_log else line
         )
-        self._bar.set_postfix_str(self._words, refresh=False)
-        self._bar.update()
-        self._bar.refresh()
+        self._bar.n = self._done
+        self._bar.set_description_str(self._words)
 
     def fail_run(self, line: str) -> None:
         """Count a run that has failed."""
         self._failed += 1
         self.say(line, is_error=True)
-        self._bar.set_postfix_str(self._words)
+        self._bar.set_description_str(self._words)
 
     @property
     def _words(self) -> str:
@@ -93,3 +90,16 @@ def time_left(seconds: list[float], num_left: int, num_running: int) -> float | 
     if not seconds:
         return None
     return -(-num_left // num_running) * sum(seconds) / len(seconds)
+
+
+class _AboveBars(DummyTqdmFile):
+    """Writes whole lines where tqdm knows that bars stand below: to what sys.stdout was."""
+
+    def write(self, text: str, nolock: bool = False) -> None:
+        with redirect_stdout(self._wrapped):
+            super().write(text, nolock)
+
+
+def above_bars() -> AbstractContextManager[TextIO]:
+    """Return a block in which what is printed stands above all bars."""
+    return redirect_stdout(cast(TextIO, _AboveBars(sys.stdout)))
