@@ -107,7 +107,7 @@ def print_paths(experiments: Sequence[Experiment], results_folder: Path) -> None
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = settings_parser(str(__doc__))
+    parser = settings_parser(__doc__)
     parser.add_argument("words", nargs="*", metavar=METAVAR, help="see the examples above")
     parser.add_argument(
         "--list", action="store_true", help="show all experiments, or those named, and stop"

@@ -1,6 +1,7 @@
 """What every script shares: --config and --set, one-line errors with exit code 2, clean Ctrl-C."""
 
 import argparse
+import builtins
 import os
 import re
 import shlex
@@ -44,7 +45,7 @@ class CommandParser(argparse.ArgumentParser):
         sys.exit(EXIT_USER_ERROR)
 
 
-def settings_parser(description: str) -> argparse.ArgumentParser:
+def settings_parser(description: str | None) -> argparse.ArgumentParser:
     """Return a parser that knows --config FILE and --set key=value, both repeatable.
 
     Files that the environment's ANTI_TRANSFER_CONFIG names come before those of --config.
@@ -102,10 +103,10 @@ def settings_from(
 
 def preparation_command(description: str | None, prepare: Callable[[Settings], object]) -> None:
     """Run a script that prepares data from the settings alone."""
-    arguments = settings_parser(description or "").parse_args()
+    parser = settings_parser(description)
 
     def command() -> None:
-        prepare(settings_from(arguments, PREPARATION_SECTIONS))
+        prepare(settings_from(parser.parse_args(), PREPARATION_SECTIONS))
 
     run_command(command, BEGIN_ANEW)
 
@@ -155,12 +156,14 @@ def run_command(command: Callable[[], int | None], resume: str = RESUME) -> None
     """Run a script's main function and exit as a shell expects.
 
     Exit code 2 and one line for anything the user can put right, 130 after Ctrl-C, 143 after
-    SIGTERM.
+    SIGTERM. In ipython, which has no exit code and would add lines of its own, the line alone.
     """
     prepare_process()
     try:
         with _interruptions_taken():
             code = command()
+    except SystemExit as ended:  # by the parser, which has said why
+        code = int(ended.code or 0)
     except UserError as error:
         _complain(f"error: {_one_line(str(error))}")
         code = EXIT_USER_ERROR
@@ -174,7 +177,8 @@ def run_command(command: Callable[[], int | None], resume: str = RESUME) -> None
         place = f"{error.filename}: " if error.filename else ""
         _complain(f"error: {_one_line(f'{place}{error.strerror or error}')}")
         code = EXIT_USER_ERROR
-    sys.exit(code or 0)
+    if not hasattr(builtins, "__IPYTHON__"):
+        sys.exit(code or 0)
 
 
 def _one_line(text: str) -> str:

@@ -52,8 +52,12 @@ def main() -> None:
         default=DEFAULT_FOLDER,
         help=f"where corpora go (default: {display_path(DEFAULT_FOLDER)})",
     )
-    arguments = parser.parse_args()
-    run_command(lambda: get_corpus(corpora[arguments.corpus], arguments.to.absolute()))
+
+    def command() -> None:
+        arguments = parser.parse_args()
+        get_corpus(corpora[arguments.corpus], arguments.to.absolute())
+
+    run_command(command)
 
 
 if __name__ == "__main__":
