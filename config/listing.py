@@ -8,6 +8,7 @@ import os
 import re
 from pathlib import Path
 
+from config.errors import refuse_all
 from config.text import display_path, first_of, printable
 
 FOREIGN_NAMES = frozenset(
@@ -52,15 +53,22 @@ def files_in(folder: Path, suffix: str) -> list[Path]:
 
     A link counts wherever it leads, so that a broken one is found missing when it is read. None if
     there is no such folder; names that are not UTF-8 are left out, with a line that counts them.
+
+    Raises:
+        UserError: of some it cannot be told which is meant, a.wav or a.WAV.
     """
-    return _readable(
-        folder,
-        [
-            entry.name
-            for entry in _own_entries(folder)
-            if Path(entry.name).suffix.lower() == suffix and not entry.is_dir()
-        ],
-    )
+    names = [
+        entry.name
+        for entry in _own_entries(folder)
+        if Path(entry.name).suffix.lower() == suffix and not entry.is_dir()
+    ]
+    paths = _readable(folder, names)
+    namesakes: dict[str, list[str]] = {}
+    for path in paths:
+        namesakes.setdefault(path.stem, []).append(path.name)
+    unclear = [" or ".join(each) for each in namesakes.values() if len(each) > 1]
+    refuse_all(display_path(folder), unclear, "remove one, for they are one name")
+    return paths
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -80,7 +88,7 @@ def _readable(folder: Path, names: list[str]) -> list[Path]:
     damaged = sorted(name for name in names if not is_utf8(name))
     if damaged:
         print(
-            f"{printable(display_path(folder))}: {len(damaged)} left out, whose names are not "
+            f"{display_path(folder)}: {len(damaged)} left out, whose names are not "
             f"UTF-8: {first_of([printable(name) for name in damaged])}; rename them"
         )
     return [folder / name for name in sorted(set(names) - set(damaged))]

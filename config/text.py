@@ -44,10 +44,13 @@ def first_of(texts: Sequence[str], most: int = 5, separator: str = ", ") -> str:
 
 
 def display_path(path: Path) -> str:
-    """Return the path as a person would type it in the project's folder."""
+    """Return the path as a person would type it in the project's folder, on one line.
+
+    Names that are no UTF-8 are escaped: no table, terminal or log could hold them.
+    """
     resolved = path.resolve()
     inside = resolved.is_relative_to(PROJECT_FOLDER)
-    return str(resolved.relative_to(PROJECT_FOLDER) if inside else path)
+    return printable(str(resolved.relative_to(PROJECT_FOLDER) if inside else path))
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

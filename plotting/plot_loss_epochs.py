@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from config.command_line import run_command, settings_from
 from config.errors import UserError
-from config.text import display_path, printable
+from config.text import display_path
 from plotting.drawing import (
     BLACK,
     GREY,
@@ -145,7 +145,7 @@ def own_figures(path: Path, number: int | None = None) -> "dict[str, Figure]":
     Raises:
         UserError: the file is no result, or has no such fold or no history.
     """
-    place = printable(display_path(path))
+    place = display_path(path)
     if path.suffix == ".npy":
         raise UserError(f"{place}: is a numpy dictionary; give {path.stem}.json beside it")
     folds = load_result(path).folds

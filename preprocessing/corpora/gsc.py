@@ -17,7 +17,7 @@ from config.files import written_aside
 from config.fingerprints import fingerprint_of
 from config.listing import files_in, folders_in
 from config.settings import Settings
-from config.text import counted, display_path, first_of
+from config.text import counted, display_path, first_of, printable
 from preprocessing.corpora import register
 from preprocessing.corpora.noisyspeech import find_noises
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Archive, Clip, Corpus, Dataset
@@ -114,7 +114,7 @@ def _write_balanced(
     for path, name in tqdm(chosen, desc=folder.name, unit="clip"):
         with written_aside(folder / name) as aside:
             shutil.copyfile(path, aside)
-    rows = [{"file": name, "source": str(path)} for path, name in chosen]
+    rows = [{"file": name, "source": printable(str(path))} for path, name in chosen]
     write_table(folder / MANIFEST, rows, ["file", "source"])
     print(
         f"{display_path(folder)}: {len(chosen)} clips, {len(chosen) // len(DIGITS)} of each digit"

@@ -6,7 +6,7 @@ Layout as for SpeechVGG: split/<set>/<speaker>/<chapter>/<utterance>.flac, and i
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import groupby
 from operator import attrgetter
@@ -70,17 +70,21 @@ def list_words(settings: Settings) -> list[Clip]:
     """
     words = CORPUS.folder(settings, "word_labels")
     num_words = settings.pretraining.num_classes_librispeech
+    sets = _find_sets(CORPUS.folder(settings, "split"))
+    word_list = words / f"{num_words}-mostfreq"
+    label_files = {folder: words / f"{folder.name}-selected-{num_words}.txt" for folder, _ in sets}
+    _refuse_missing_labels([word_list, *label_files.values()])
     problems: list[str] = []
-    labels = _read_words(words / f"{num_words}-mostfreq", num_words, problems)
+    labels = _read_words(word_list, num_words, problems)
     clips: list[Clip] = []
-    for folder, part in _find_sets(CORPUS.folder(settings, "split")):
+    for folder, part in sets:
         if folder.name in NUM_UTTERANCES:
             expected = NUM_UTTERANCES[folder.name]
             chapters = (each for speaker in folders_in(folder) for each in folders_in(speaker))
             found = sum(len(files_in(chapter, ".flac")) for chapter in chapters)
             CORPUS.expect(f"utterances in {folder.name}", expected, found)
-        path = words / f"{folder.name}-selected-{num_words}.txt"
-        clips += _words_of_set(folder, part, _read_occurrences(path, labels, problems), labels)
+        occurrences = _read_occurrences(label_files[folder], labels, problems)
+        clips += _words_of_set(folder, part, occurrences, labels)
     refuse_all(display_path(words), problems)
     _refuse_unheard_words(words, labels, clips)
     return clips
@@ -93,26 +97,27 @@ def _find_sets(split: Path) -> list[tuple[Path, str]]:
         parts = [part for word, part in PARTS_OF_SETS.items() if word in folder.name]
         if parts:
             sets.append((folder, parts[0]))
-    for word, part in PARTS_OF_SETS.items():
-        if part not in {found for _, found in sets}:
-            problem = f"holds no set with {word} in its name"
-            raise CORPUS.wrong_folder(split, problem)
+    found = {part for _, part in sets}
+    missing = [word for word, part in PARTS_OF_SETS.items() if part not in found]
+    if missing:
+        problem = f"holds no set with {' and none with '.join(missing)} in its name"
+        raise CORPUS.wrong_folder(split, problem)
     return sets
 
 
-def _read_lines(path: Path) -> list[str]:
-    if not path.exists():
-        raise UserError(
-            f"{display_path(path)}: no such file; the word labels come from {LABELS_SOURCE}, and "
-            "[pretraining] num_classes_librispeech is the number in their names"
-        )
-    return read_text(path).rstrip().splitlines()
+def _refuse_missing_labels(files: Sequence[Path]) -> None:
+    cure = (
+        f"the word labels come from {LABELS_SOURCE}, and [pretraining] num_classes_librispeech is "
+        "the number in their names"
+    )
+    missing = [f"{path.name}: no such file" for path in files if not path.is_file()]
+    refuse_all(display_path(files[0].parent), missing, cure)
 
 
 def _read_words(path: Path, num_words: int, problems: list[str]) -> dict[str, int]:
     """Return the label of each word: its line, from 0; other lines are added to the problems."""
     labels: dict[str, int] = {}
-    for label, line in enumerate(_read_lines(path)):
+    for label, line in enumerate(read_text(path).rstrip().splitlines()):
         word = line.strip().lower()
         if not word or word in labels:
             what = f"{printable(word)} again" if word else "empty, but a label is a word's line"
@@ -125,7 +130,7 @@ def _read_words(path: Path, num_words: int, problems: list[str]) -> dict[str, in
 def _read_occurrences(
     path: Path, labels: dict[str, int], problems: list[str]
 ) -> Iterator[Occurrence]:
-    for number, line in enumerate(_read_lines(path), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         if line.strip():
             try:
                 yield _parse_occurrence(line, labels)

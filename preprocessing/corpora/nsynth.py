@@ -68,11 +68,15 @@ def list_notes(settings: Settings) -> list[Clip]:
     """
     root = CORPUS.folder(settings)
     generator = np.random.default_rng(settings.preprocessing.seed)
+    lists = {name: root / f"nsynth-{name}" / "examples.json" for name in PARTS}
+    missing = [str(path.relative_to(root)) for path in lists.values() if not path.is_file()]
+    if missing:
+        raise CORPUS.wrong_folder(root, f"holds no {', '.join(missing)}")
     clips = []
     problems: list[str] = []
     for name, part in PARTS.items():
-        folder = root / f"nsynth-{name}"
-        notes = _read_notes(folder / "examples.json", problems)
+        folder = lists[name].parent
+        notes = _read_notes(lists[name], problems)
         CORPUS.expect(f"notes in {folder.name}", NUM_NOTES[name], len(notes))
         names = sorted(notes)
         if len(names) > MOST_NOTES:
@@ -88,8 +92,6 @@ def list_notes(settings: Settings) -> list[Clip]:
 
 def _read_notes(path: Path, problems: list[str]) -> dict[str, Note]:
     """Return the notes of a set by name; what is wrong with any is added to the problems."""
-    if not path.is_file():
-        raise CORPUS.wrong_folder(path, "there is no such file")
     place = display_path(path)
     try:
         named = json.loads(path.read_bytes(), object_pairs_hook=_keep_what_is_needed)

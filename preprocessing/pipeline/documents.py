@@ -11,7 +11,7 @@ import numpy as np
 from config.errors import UserError
 from config.files import written_aside
 from config.settings import Settings
-from config.text import counted, first_of
+from config.text import counted, first_of, printable
 from preprocessing.pipeline.dataset import Clip, Dataset
 from preprocessing.pipeline.examples import LeftOut, Row
 from preprocessing.pipeline.leaks import describe_split, shared_sources
@@ -37,7 +37,7 @@ def write_index(path: Path, kept: Sequence[Clip], rows: Sequence[Row]) -> None:
 def write_left_out(path: Path, clips: Sequence[Clip], left_out: Sequence[LeftOut]) -> None:
     """Write left_out.csv: clip, file, reason."""
     rows = [
-        {"clip": clips[number].name, "file": str(clips[number].path), "reason": reason}
+        {"clip": clips[number].name, "file": printable(str(clips[number].path)), "reason": reason}
         for number, reason in left_out
     ]
     write_table(path, rows, ["clip", "file", "reason"])

@@ -136,7 +136,7 @@ class Matrices:
         """
         path = part_path(self.folder, self.name, "splits")
         splits = read_json(path)
-        require_fields(splits, StoredSplits, printable(display_path(path)))
+        require_fields(splits, StoredSplits, display_path(path))
         groups = sorted(set(splits["order"]))
         for number, fold in enumerate(splits["folds"]):
             members = sorted(group for name in SETS for group in fold[name])
@@ -248,7 +248,7 @@ def read_info(folder: Path, name: str) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"{display_path(folder)}: holds no complete matrices {name}")
     info = read_json(path)
-    require_fields(info, Info, printable(display_path(path)))
+    require_fields(info, Info, display_path(path))
     return info
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from config.errors import UserError
 from config.experiments import load_experiments
 from config.listing import files_in, folders_in
 from tests.conftest import Suite
@@ -73,6 +74,12 @@ def test_names_that_are_not_utf_8_are_left_out_and_counted(
     said = capsys.readouterr().out
     assert said.count("\n") == 1
     assert r"2 left out, whose names are not UTF-8: a\udcff.wav, \udce9.wav" in said
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    fill(tmp_path, "a.wav", "a.WAV", "b.wav", "b.Wav", "b.flac", "c.wav", "._c.WAV")
+    with pytest.raises(UserError, match=r"2 problems: a\.WAV or a\.wav; b\.Wav or b\.wav; remove"):
+        files_in(tmp_path, ".wav")
 
 
 def test_a_broken_link_is_listed_so_that_it_is_found_missing(tmp_path: Path) -> None:

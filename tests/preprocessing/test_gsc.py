@@ -1,6 +1,7 @@
 """Speech Commands from the raw folder to matrices, clean and in noise; the scripts themselves."""
 
 import csv
+import os
 import runpy
 import shutil
 import sys
@@ -161,6 +162,31 @@ class TestSpeakers:
         assert set(matrices.index["speaker"]) == {"1e999999", "00000012"}
         (plan,) = labels_of(["speaker"], matrices.index).plans.values()
         assert plan.classes == ("00000012", "1e999999")
+
+
+def test_names_that_are_not_utf_8(
+    speech_commands: Path,
+    tmp_path: Path,
+    make_settings: MakeSettings,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A file's leaves it out of the draw; a folder's above is escaped wherever it is written."""
+    bad = os.fsdecode(b"abcd1234_nohash_\xe9.wav")
+    (speech_commands / "one" / "abcd1234_nohash_1.wav").rename(speech_commands / "one" / bad)
+    folder = tmp_path / os.fsdecode(b"donn\xe9es")
+    folder.mkdir()
+    speech_commands.rename(folder / "speech_commands")
+    settings = make_settings(
+        input_gsc_raw_folder=folder / "speech_commands",
+        augmented_gsc_folder=folder / "gsc",
+    )
+    write_balanced(settings)
+    with pytest.raises(UserError, match="30 of 30 clips cannot be used"):
+        preprocess(CLEAN_RANDSPLIT, settings)
+    said = capsys.readouterr().out
+    assert r"donn\udce9es/speech_commands/one: 1 left out, whose names are not UTF-8" in said
+    left_out = (tmp_path / "matrices" / "gsc_randsplit_spectrum_fast_left_out.csv").read_text()
+    assert r"donn\udce9es/gsc/balanced" in left_out
 
 
 class TestScripts:

@@ -66,7 +66,7 @@ def load_weights(path: Path) -> dict[str, "Tensor"]:
     """
     import torch
 
-    name = printable(display_path(path))
+    name = display_path(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickles that are refused anyway
@@ -141,7 +141,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise UserError(f"{display_path(folder)}: holds no pre-trained extractor")
     try:
         description = read_json(path)
-        require_fields(description, Description, printable(display_path(path)))
+        require_fields(description, Description, display_path(path))
     except UserError as error:
         raise UserError(f"{error}; train the extractor again with --overwrite") from None
     return description

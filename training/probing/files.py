@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from config.errors import UserError
 from config.files import read_json, require_fields
-from config.text import display_path, printable
+from config.text import display_path
 from training.results.dictionary import InstanceFiles
 from training.results.loading import Result, Share, shorten
 
@@ -110,7 +110,7 @@ def load_analyses(
         path = path_in(results_folder / f"experiment_{result.experiment}", result.stem)
         if not path.exists():
             continue
-        place = printable(display_path(path))
+        place = display_path(path)
         content = read_json(path)
         require_fields(content, Analysis, place)
         analysis = Analysis.model_validate(content)

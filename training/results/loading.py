@@ -56,7 +56,7 @@ def read_result(path: Path) -> dict[str, Any]:
     result = read_json(path)
     for key in REQUIRED_KEYS:
         if key not in result:
-            place = printable(display_path(path))
+            place = display_path(path)
             raise UserError(f"{place}: is no result of this project: {key} is missing")
     return result
 
@@ -345,7 +345,7 @@ def load_result(path: Path) -> Result:
     Raises:
         UserError: it cannot be read, or is no result of this project.
     """
-    return as_result(read_result(path), printable(display_path(path)))
+    return as_result(read_result(path), display_path(path))
 
 
 def load_results(results_folder: Path, experiment: int) -> list[Result]:
