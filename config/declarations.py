@@ -1,9 +1,10 @@
-"""What an INI file declares by name: [extractor NAME].
+"""What an INI file declares by name: [extractor NAME], [network NAME].
 
 Relative paths in a declaration start at the folder of the file that holds it.
 """
 
-from config.fields import Count, Name, OptionalDeclaredPath, Section
+from config.fields import Count, Name, OptionalDeclaredPath, OptionalName, Section
+from config.networks import Network
 
 # In an extractor's folder: hashes of the audio that it was trained on, a line each.
 TRAINING_AUDIO = "training_audio.txt"
@@ -14,6 +15,7 @@ class Extractor(Section):
 
     dataset: matrices that it is trained on.
     task: what it is to tell, in words.
+    network: that is trained; None: the run's.
     num_epochs, patience, batch_size: of its training.
     random_offset: whether a training example shorter than the others stands at a random place in
         its padding, drawn anew each time, instead of at the start.
@@ -23,6 +25,7 @@ class Extractor(Section):
     name: Name
     dataset: Name
     task: str = ""
+    network: OptionalName = None
     num_epochs: Count = 50
     patience: Count = 5
     batch_size: Count = 40
@@ -36,4 +39,7 @@ class Extractor(Section):
 
 
 # The first word of a section's name, the attribute of Settings, and what the section holds.
-DECLARATIONS: dict[str, tuple[str, type[Section]]] = {"extractor": ("extractors", Extractor)}
+DECLARATIONS: dict[str, tuple[str, type[Section]]] = {
+    "extractor": ("extractors", Extractor),
+    "network": ("networks", Network),
+}

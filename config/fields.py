@@ -62,9 +62,9 @@ def _project_path(value: Any) -> Path | None:
 
 
 def _declared_path(value: Any, info: ValidationInfo) -> Path | None:
-    """Return the path as seen from the file that declares it; context holds each key's folder."""
+    """Return the path as seen from the file that declares it; context holds each key's entry."""
     path = _expanded_path(value)
-    return path and (info.context or {})[info.field_name] / path
+    return path and (info.context or {})[info.field_name].folder / path
 
 
 def split_list(separator: str, value: Any) -> Any:
@@ -112,6 +112,7 @@ OptionalFolder = Annotated[Path | None, BeforeValidator(_project_path)]
 DeclaredPath = Annotated[Path, BeforeValidator(_declared_path)]
 OptionalDeclaredPath = Annotated[Path | None, BeforeValidator(_declared_path)]
 Name = Annotated[str, AfterValidator(_clean_name)]
+OptionalName = Annotated[Name | None, EMPTY_IS_NONE]
 Names = Annotated[tuple[Name, ...], BeforeValidator(lambda value: split_list(",", value))]
 Layer = Annotated[int, Field(ge=1, le=NUM_CONVOLUTIONS)]
 LayerGroups = Annotated[tuple[tuple[Layer, ...], ...], BeforeValidator(split_layers)]

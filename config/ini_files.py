@@ -18,7 +18,7 @@ from config.errors import ConfigError
 from config.fields import COMMENT, NAME, ContradictionError, Section
 from config.released import RENAMED_KEYS, current, replacement
 from config.settings import SECTIONS, Settings
-from config.text import PROJECT_FOLDER, display_path
+from config.text import PROJECT_FOLDER, display_path, hint
 
 DEFAULTS_FILE = PROJECT_FOLDER / "config" / "config.ini"
 # Of the sections that have a key, the one that --set key=value means.
@@ -94,7 +94,7 @@ def checked(model: type[Model], section: str, entries: Mapping[str, Entry]) -> M
     try:
         return model.model_validate(
             {key: entry.text for key, entry in entries.items()},
-            context={key: entry.folder for key, entry in entries.items()},
+            context=entries,
         )
     except ValidationError as error:
         problems = error.errors()
@@ -212,7 +212,28 @@ class Layers:
             attribute: self._declared(kind, model)
             for kind, (attribute, model) in DECLARATIONS.items()
         }
-        return Settings.model_validate({**sections, **declared})
+        settings = Settings.model_validate({**sections, **declared})
+        self._check_names(settings)
+        return settings
+
+    def _check_names(self, settings: Settings) -> None:
+        """Refuse a network that nothing declares, and a name that is declared as two things."""
+        chosen = {"training_defaults": settings.training_defaults.network}
+        for extractor in settings.extractors.values():
+            if extractor.name in settings.networks:
+                name = extractor.name
+                raise ConfigError(
+                    f"[extractor {name}], [network {name}]: are two things of one name; rename one"
+                )
+            if extractor.network:
+                chosen[f"extractor {extractor.name}"] = extractor.network
+        for section, network in chosen.items():
+            if network not in settings.networks:
+                source = self.sections[section]["network"].source
+                raise ConfigError(
+                    f"{source} [{section}] network = {network}: no such network"
+                    f"{hint(network, settings.networks)}"
+                )
 
     def _declared(self, kind: str, model: type[Section]) -> dict[str, Section]:
         """Return what is declared of one kind, by name."""

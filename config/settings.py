@@ -25,6 +25,7 @@ from config.fields import (
     NonNegative,
     OptionalCount,
     OptionalFolder,
+    OptionalName,
     OptionalSeconds,
     Positive,
     PositiveFraction,
@@ -34,12 +35,15 @@ from config.fields import (
     registered,
     split_layers,
 )
+from config.networks import Network
 from config.released import convolutions_of
 from training.similarity.aggregations import ALIASES, PAIRWISE_COSINE
 from training.similarity.distances import known_pair
 
 # As at_dataset: a frozen network whose weights nothing trained, the control.
 RANDOM = "random"
+# That of results which name none.
+PUBLISHED_NETWORK = "vgg16"
 SOURCE_EXPERIMENT = re.compile(r"experiment ([0-9]{1,9})")
 
 
@@ -152,6 +156,7 @@ class TrainingDefaults(Section):
     learning_rate: Annotated[float, Field(gt=0, le=1000)]
     choose_optimizer: Annotated[str, registered("training.engine.optimizers", "OPTIMIZERS")]
     seed: Seed
+    network: Name
     width: Annotated[float, Field(ge=1 / 64, le=16)]
     precision: Literal["auto", "fp32", "bf16"]
     train_metrics: Literal["full", "running"]
@@ -175,7 +180,7 @@ class TrainingDefaults(Section):
     at_nsynth_model_path: ExtractorFolder
     at_noisyspeech_model_path: ExtractorFolder
     at_cache: Literal["auto", "off"]
-    gradient_reversal_label: Annotated[Name | None, EMPTY_IS_NONE]
+    gradient_reversal_label: OptionalName
     gradient_reversal_layer: Annotated[Layer | None, EMPTY_IS_NONE]
     gradient_reversal_weight: NonNegative
     torch_compile: bool
@@ -299,6 +304,12 @@ class Settings(Section):
     results: Results
     cluster: Cluster
     extractors: dict[str, Extractor]
+    networks: dict[str, Network]
+
+    @property
+    def trained_network(self) -> Network:
+        """The network that is trained."""
+        return self.networks[self.training_defaults.network]
 
     def extractor_folder(self, extractor: str) -> Path:
         """Return where an extractor's model lies, or will lie."""

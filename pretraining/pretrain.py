@@ -32,7 +32,7 @@ from training.engine.distributed import (
 )
 from training.engine.tracking import tracker_problem
 from training.models.weights import is_at_chance, quality, read_description, save_extractor
-from training.results.dictionary import changes
+from training.results.dictionary import changes, described_network
 
 if TYPE_CHECKING:
     import torch
@@ -115,6 +115,7 @@ def pretrain(
     except UserError as error:
         raise UserError(f"{error}; run {find_dataset(extractor.dataset).command}") from None
     options = _fit_options(extractor, settings)
+    network = settings.networks[extractor.network or settings.training_defaults.network]
     plan = {
         "dataset": extractor.dataset,
         "features_type": settings.feature_extraction.features_type,
@@ -123,6 +124,7 @@ def pretrain(
         "random_offset": extractor.random_offset,
         "task": "classification",
         **settings.training_defaults.model_dump(mode="json", include=FINGERPRINTED),
+        **described_network(network),
     }
     lock = folder / ".lock", f"extractor {extractor.name}", "--set pretraining_folder=FOLDER"
     if not broadcast(_is_done(folder, plan, overwrite)):
@@ -240,7 +242,8 @@ def _train(
     warning = require_classes(fold, matrices)
     if warning:
         print(warning)
-    architecture = architecture_of(len(matrices.classes), training.width)
+    network = settings.networks[extractor.network or training.network]
+    architecture = architecture_of(network, len(matrices.classes), training.width)
     log_folder = settings.results.pretraining_folder / "tracking"
     title = f"pre-training {extractor.name}"
 
@@ -253,7 +256,7 @@ def _train(
         return train_fold(learner, fold, own_options, seeds, title, checkpoint)
 
     metrics, state = train_in_memory(train, options.batch_size, title)
-    return metrics, state, architecture
+    return metrics, state, architecture.described()
 
 
 def _write(

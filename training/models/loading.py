@@ -1,4 +1,4 @@
-"""Networks from files: frozen ones, and convolutions that a training starts from.
+"""Networks from files: frozen ones, and weights that a training starts from.
 
 Weights of another network are taken over completely or not at all.
 """
@@ -12,64 +12,94 @@ from torch import Tensor, nn
 from config.errors import UserError
 from config.settings import Settings
 from config.text import display_path
-from training.models.registry import architecture_of, build_network
-from training.models.weights import WEIGHTS_FILE, load_weights, read_description
+from training.models.registry import architecture_of, build_network, stored_architecture
+from training.models.weights import (
+    DESCRIPTION_FILE,
+    FOREIGN_WEIGHTS,
+    WEIGHTS_FILE,
+    load_weights,
+    read_description,
+)
 
-Network = TypeVar("Network", bound=nn.Module)
+Module = TypeVar("Module", bound=nn.Module)
 
 
-def to_device(model: Network, device: torch.device) -> Network:
-    """Move a network to a device, with the channels innermost, where convolutions are faster."""
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def to_device(model: Module, device: torch.device) -> Module:
+    """Move a network to a device, ours with the channels innermost, where convolutions are faster.
+
+    Another's code may count on the usual order, as `view` does.
+    """
+    if type(model).__module__.startswith("training.models."):
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.to(device)
 
 
-def load_extractor(settings: Settings, name: str) -> nn.Module:
-    """Build a pre-trained network of the kind and width of this run, with the weights of its file.
+def load_frozen(settings: Settings, name: str) -> nn.Module:
+    """Build a pre-trained network with the weights of its file.
+
+    Args:
+        name: an extractor, or a network whose declaration names weights.
 
     Raises:
-        UserError: it is missing, its architecture is another one, or a weight is missing.
+        UserError: it is missing, or its weights do not fit its architecture.
     """
-    folder = settings.extractor_folder(name)
-    architecture = read_description(folder)["architecture"]
-    own = architecture_of(architecture["num_classes"], settings.training_defaults.width)
-    for key, value in own.items():
-        if architecture.get(key) != value:
-            raise UserError(
-                f"{display_path(folder)}: {key} of the extractor is {architecture.get(key)}, this "
-                f"run's is {value}; train it again: {settings.extractors[name].command} --overwrite"
-            )
-    frozen = build_network(own, seed=0)
-    path = folder / WEIGHTS_FILE
-    load_whole(frozen, load_weights(path), display_path(path))
+    if name in settings.networks:
+        network = settings.networks[name]
+        assert network.weights is not None and network.num_classes is not None
+        width = settings.training_defaults.width
+        architecture = architecture_of(network, network.num_classes, width)
+        path, remedy = network.weights, FOREIGN_WEIGHTS
+    else:
+        folder = settings.extractor_folder(name)
+        path, remedy = folder / WEIGHTS_FILE, ""
+        described = read_description(folder)["architecture"]
+        place = display_path(folder / DESCRIPTION_FILE)
+        architecture = stored_architecture(settings.networks, described, place)
+    frozen = build_network(architecture, seed=0)
+    load_whole(frozen, load_weights(path, remedy), display_path(path))
     return frozen
 
 
-def without_classifier(network: nn.Module) -> nn.Module:
-    """Take out what is named classifier, which in VGG16 is nine tenths of the memory."""
-    if hasattr(network, "classifier"):
-        network.classifier = nn.Sequential()
+def without_head(network: nn.Module) -> nn.Module:
+    """Take out a network's head, which in VGG16 is nine tenths of the memory."""
+    name = head_of(network)
+    if name:
+        network.set_submodule(name, nn.Identity())
     return network
 
 
-def load_convolutions(model: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
-    """Copy another network's convolutions, and nothing else, as weight initialization.
+def head_of(network: nn.Module) -> str:
+    """Name what turns features into outputs: the last linear layer, or what holds linear ones only.
+
+    In VGG16 that is `classifier`, three linear layers. Empty: there is no linear layer.
+    """
+    modules = dict(network.named_modules())
+    linear = [name for name, module in modules.items() if isinstance(module, nn.Linear)]
+    head = linear[-1] if linear else ""
+    while parent := head.rpartition(".")[0]:
+        with_weights = [each for each in modules[parent].modules() if [*each.parameters(False)]]
+        if not all(isinstance(each, nn.Linear) for each in with_weights):
+            break
+        head = parent
+    return head
+
+
+def load_trunk(model: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
+    """Copy all of another network but its head, as weight initialization: of VGG16 the convolutions.
 
     Args:
-        model: changed in place; all its other layers stay as they are.
-        state_dict: the other network's parameters, by the same names.
+        model: changed in place; its head stays as it is.
+        state_dict: the other network's parameters and buffers, by the same names.
         source: where they came from, for the message of an error.
 
     Raises:
-        UserError: a convolution is missing, has another shape, or holds NaN or infinite values;
-            the model is then unchanged.
+        UserError: one is missing, has another shape, or holds NaN or infinite values; the model is
+            then unchanged.
     """
-    names = [
-        f"{name}.{part}"
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Conv2d)
-        for part in module.state_dict()
-    ]
+    head = head_of(model)
+    names = [name for name in model.state_dict() if not head or not name.startswith(f"{head}.")]
+    if not names:
+        raise UserError(f"{source}: this network is a head alone, so it starts from no other one")
     _copy(model, state_dict, names, source)
 
 
@@ -85,7 +115,7 @@ def load_whole(model: nn.Module, state_dict: Mapping[str, Tensor], source: str) 
     if unexpected:
         raise UserError(
             f"{source}: {unexpected[0]} does not belong to this network "
-            f"({len(unexpected)} such keys); train it again for the network of this run"
+            f"({len(unexpected)} such keys); train it again for this network, or name another file"
         )
     _copy(model, state_dict, own, source)
 
@@ -95,24 +125,25 @@ def _copy(
 ) -> None:
     own = model.state_dict()
     names = list(names)
-    for name in names:
-        _check(state_dict.get(name), own[name], name, source)
+    problems = [_problem(state_dict.get(name), own[name], name) for name in names]
+    found = [problem for problem in problems if problem]
+    if found:
+        raise UserError(f"{source}: {found[0]} ({len(found)} of {len(names)} keys do not fit)")
     with torch.no_grad():
         for name in names:
             own[name].copy_(state_dict[name])
 
 
-def _check(found: Tensor | None, expected: Tensor, name: str, source: str) -> None:
+def _problem(found: Tensor | None, expected: Tensor, name: str) -> str:
+    """Say why a tensor cannot take the place of another; empty if it can."""
     shape = tuple(expected.shape)
     if found is None:
-        raise UserError(
-            f"{source}: {name} is missing, expected shape {shape}; train it again, or name "
-            "another file"
-        )
+        return f"{name} is missing, expected shape {shape}; train it again, or name another file"
     if tuple(found.shape) != shape:
-        raise UserError(
-            f"{source}: {name} has shape {tuple(found.shape)}, expected {shape}; width, input "
-            "channels and classes must be those it was trained with"
+        return (
+            f"{name} has shape {tuple(found.shape)}, expected {shape}; width, input channels and "
+            "classes must be those it was trained with"
         )
     if not torch.isfinite(found).all():
-        raise UserError(f"{source}: {name} {shape} holds NaN or infinite values; train it again")
+        return f"{name} {shape} holds NaN or infinite values; train it again"
+    return ""

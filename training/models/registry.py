@@ -1,38 +1,157 @@
-"""The networks that can be trained and frozen: each has a name and a function that builds it.
+"""The networks that can be trained and frozen, by their declarations: [network NAME] of an INI file.
 
-A network of one's own is one more entry of NETWORKS; nothing else knows which there are.
+config.ini declares those that are built in. Importing a declared factory is the only way in which a
+configuration makes code run that is not the project's.
 """
 
+import inspect
+import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module, invalidate_caches
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
-from training.models.vgg import VGG16
+from config.errors import UserError
+from config.networks import Factory, Network
+from config.text import PROJECT_FOLDER, display_path, hint
 
-# Called with num_classes, in_channels, and the further keys of an architecture, such as width.
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"vgg16": VGG16}
-DEFAULT_NETWORK = "vgg16"
-
-
-def architecture_of(
-    num_classes: int, width: float, network: str = DEFAULT_NETWORK
-) -> dict[str, Any]:
-    """Describe a network for spectra: all that `build_network` needs and extractor.json keeps."""
-    return {"network": network, "num_classes": num_classes, "in_channels": 1, "width": width}
+# What was imported from the folder of a configuration: another folder's may have the same names.
+_modules: dict[Path, dict[str, ModuleType]] = {}
 
 
-def build_network(architecture: Mapping[str, Any], seed: int) -> nn.Module:
-    """Build a network whose first weights depend on the seed alone."""
-    options = {key: value for key, value in architecture.items() if key != "network"}
+@dataclass(frozen=True)
+class Architecture:
+    """A network with everything that its factory is called with."""
+
+    network: Network
+    options: Mapping[str, Any]
+
+    def described(self) -> dict[str, Any]:
+        """Return it as extractor.json and a result's parameters file keep it."""
+        return {"network": self.network.name, **self.options}
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether its code is the project's own."""
+        return self.network.factory.module.startswith("training.models.")
+
+
+def architecture_of(network: Network, num_classes: int, width: float) -> Architecture:
+    """Return how a network for spectra is built for a number of classes.
+
+    Args:
+        width: that it gets if its factory takes one, and its declaration gives none.
+    """
+    options = {"num_classes": num_classes, "in_channels": 1, **network.options}
+    if "width" in inspect.signature(factory_of(network)).parameters:
+        options.setdefault("width", width)
+    return Architecture(network, options)
+
+
+def stored_architecture(
+    networks: Mapping[str, Network], described: Mapping[str, Any], place: str
+) -> Architecture:
+    """Return the architecture that extractor.json describes, its network as it is declared now.
+
+    Raises:
+        UserError: no such network is declared; place: the file.
+    """
+    name = described["network"]
+    if name not in networks:
+        raise UserError(
+            f"{place}: is a network {name}, which no [network {name}] declares"
+            f"{hint(name, networks)}; give the file that does with --config"
+        )
+    options = {key: value for key, value in described.items() if key != "network"}
+    return Architecture(networks[name], options)
+
+
+def build_network(architecture: Architecture, seed: int) -> nn.Module:
+    """Build a network whose first weights depend on the seed alone.
+
+    Raises:
+        UserError: its factory cannot be imported, cannot be called like that, or returns no module.
+            What its own code raises is not caught.
+    """
+    network, options = architecture.network, architecture.options
+    factory = factory_of(network)
+    place = _place(network)
+    try:
+        inspect.signature(factory).bind(**options)
+    except TypeError as error:
+        raise UserError(f"{place}: cannot be called with {', '.join(options)}: {error}") from None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return NETWORKS[architecture["network"]](**options)
+        built = factory(**options)
+    if not isinstance(built, nn.Module):
+        raise UserError(f"{place}: returned {type(built).__name__}, must return a torch.nn.Module")
+    return built
 
 
-def num_parameters(architecture: Mapping[str, Any]) -> int:
-    """Count a network's weights and biases, without memory for them."""
-    with torch.device("meta"):
-        network = build_network(architecture, seed=0)
-    return sum(parameter.numel() for parameter in network.parameters())
+def factory_of(network: Network) -> Callable[..., nn.Module]:
+    """Import what builds a network.
+
+    Raises:
+        UserError: there is no such module, or nothing in it of that name can be called.
+    """
+    factory, place = network.factory, _place(network)
+    try:
+        module = _import(factory)
+    except ImportError as error:
+        raise UserError(
+            f"{place}: cannot be imported: {error}; modules are looked for in "
+            f"{display_path(factory.folder)}, then among those that are installed"
+        ) from error
+    found = getattr(module, factory.name, None)
+    if not callable(found):
+        problem = "is nothing that can be called"
+        if found is None:
+            names = [name for name in vars(module) if not name.startswith("_")]
+            problem = f"{module.__file__} has no {factory.name}{hint(factory.name, names)}"
+        raise UserError(f"{place}: {problem}")
+    return found  # type: ignore[no-any-return]
+
+
+def _place(network: Network) -> str:
+    return f"{network.place} factory = {network.factory}"
+
+
+@cache
+def _import(factory: Factory) -> ModuleType:
+    """Import a factory's module: from the factory's folder if it is there, else as usual."""
+    folder, top = factory.folder.resolve(), factory.module.partition(".")[0]
+    if not (folder / f"{top}.py").exists() and not (folder / top).is_dir():
+        return import_module(factory.module)
+    for other, modules in _modules.items():
+        for name in modules if other != folder else ():
+            sys.modules.pop(name, None)
+    sys.modules.update(_modules.get(folder, {}))
+    known = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    invalidate_caches()
+    try:
+        module = import_module(factory.module)
+    finally:
+        sys.path.remove(str(folder))
+        if folder != PROJECT_FOLDER:
+            new = {name: each for name, each in sys.modules.items() if name not in known}
+            own = {name: each for name, each in new.items() if _lies_in(folder, name, each)}
+            _modules[folder] = _modules.get(folder, {}) | own
+    if not _lies_in(folder, factory.module, module):
+        raise ImportError(f"{top} is {module.__file__} already; give that of {folder} another name")
+    return module
+
+
+def _lies_in(folder: Path, name: str, module: ModuleType) -> bool:
+    """Tell whether a module was imported from the folder itself, not from one somewhere in it."""
+    place = folder.joinpath(*name.split("."))
+    found = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+    return not {place, place / "__init__.py", Path(f"{place}.py")}.isdisjoint(
+        Path(each).resolve() for each in found if each
+    )

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 WEIGHTS_FILE = "model.pt"
 DESCRIPTION_FILE = "extractor.json"
 LONGEST_REASON = 200
+# About weights that somebody else trained.
+FOREIGN_WEIGHTS = "save the network's state_dict() in it, with safetensors or torch.save"
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -55,10 +57,13 @@ def save_weights(path: Path, state: Mapping[str, "Tensor"]) -> None:
         torch.save(dict(state), aside)
 
 
-def load_weights(path: Path) -> dict[str, "Tensor"]:
+def load_weights(path: Path, remedy: str = "") -> dict[str, "Tensor"]:
     """Read parameters to the CPU; nothing in the file is executed.
 
     The weights of an extractor must be those that its description was written for.
+
+    Args:
+        remedy: what to do about a file that cannot be used; empty: what made it can make it anew.
 
     Raises:
         UserError: the file is missing or broken, holds anything but named tensors, or belongs to
@@ -66,33 +71,54 @@ def load_weights(path: Path) -> dict[str, "Tensor"]:
     """
     import torch
 
-    name = display_path(path)
+    name, remedy = display_path(path), remedy or _remedy(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickles that are refused anyway
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        state = _read_tensors(path)
     except OSError as error:
-        raise UserError(
-            f"{name}: cannot be read: {error.strerror or error}; {_remedy(path)}"
-        ) from None
+        raise UserError(f"{name}: cannot be read: {error.strerror or error}; {remedy}") from None
     except Exception as error:  # a file that is no checkpoint can make torch raise anything
         # What torch says of a pickle that it refuses is how to run it all the same.
         refused = type(error).__name__ == "UnpicklingError"
         reason = "it holds more than weights" if refused else str(error) or type(error).__name__
         reason = printable(reason.splitlines()[0])[:LONGEST_REASON]
-        raise UserError(f"{name}: is no file of weights: {reason}; {_remedy(path)}") from None
+        raise UserError(f"{name}: is no file of weights: {reason}; {remedy}") from None
     if not isinstance(state, dict) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
     ):
-        raise UserError(f"{name}: holds something other than named weights; {_remedy(path)}")
-    if path.name == WEIGHTS_FILE:
+        raise UserError(f"{name}: holds something other than named weights; {remedy}")
+    if path.name == WEIGHTS_FILE and remedy != FOREIGN_WEIGHTS:
         described = read_description(path.parent)["weights_fingerprint"]
         if weights_fingerprint(state) != described:
             raise UserError(
                 f"{name}: is not the network that {DESCRIPTION_FILE} describes "
-                f"(weights_fingerprint differs); {_remedy(path)}"
+                f"(weights_fingerprint differs); {remedy}"
             )
     return state
+
+
+def _read_tensors(path: Path) -> Any:
+    import torch
+
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pickles that are refused anyway
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def file_fingerprint(path: Path) -> str:
+    """Return a hash of a file's content.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise UserError(f"{display_path(path)}: cannot be read: {error.strerror}") from None
 
 
 def _remedy(path: Path) -> str:

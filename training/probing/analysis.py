@@ -14,13 +14,13 @@ from tqdm import tqdm
 from config.errors import UserError
 from config.files import waited_for, write_json
 from config.selection import MANAGER
-from config.settings import RANDOM
+from config.settings import PUBLISHED_NETWORK, RANDOM
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_name
 from preprocessing.pipeline.splits import Split
 from training.engine.seeds import RngSeeds
 from training.models.loading import load_whole, to_device
-from training.models.registry import architecture_of, build_network
+from training.models.registry import Architecture, architecture_of, build_network
 from training.models.weights import load_weights
 from training.probing import probes
 from training.probing.files import invariance_path, is_analysed
@@ -63,10 +63,12 @@ class _Task:
         return is_analysed(self.path, self.result["fingerprint"], self.settings)
 
     @property
-    def architecture(self) -> dict[str, Any]:
+    def architecture(self) -> Architecture:
         """Return what its network is built from."""
-        parameters = self.result["parameters"]
-        return architecture_of(int(parameters["output_classes"]), parameters["width"])
+        parameters, settings = self.result["parameters"], self.run.instance.settings
+        return architecture_of(
+            settings.trained_network, int(parameters["output_classes"]), parameters["width"]
+        )
 
 
 class Analyst:
@@ -175,12 +177,13 @@ class Analyst:
         matrices = self._context.inputs.matrices(folder, name)
         if result["inputs"].get("data") != matrices.fingerprint:
             raise UserError(f"was trained on another version of {name}; {_run_again(run)}")
-        width = run.instance.settings.training_defaults.width
-        if parameters["width"] != width:
-            raise UserError(
-                f"was trained with width = {parameters['width']}, asked for is {width}; "
-                f"--set width={parameters['width']}"
-            )
+        stored = {"network": PUBLISHED_NETWORK, **parameters}
+        for key in ("network", "width"):
+            was, now = stored[key], getattr(run.instance.settings.training_defaults, key)
+            if was != now:
+                raise UserError(
+                    f"was trained with {key} = {was}, asked for is {now}; --set {key}={was}"
+                )
         check_classes(matrices, parameters)
         return matrices
 
@@ -192,12 +195,11 @@ class Analyst:
                 found[name] = f"seed {result['parameters']['seed']}"
                 continue
             try:
-                folder = run.instance.settings.extractor_folder(name)
-                description = self._context.inputs.description(folder)
+                settings = run.instance.settings
+                found[name] = self._context.inputs.frozen_fingerprint(settings, name)
             except UserError as error:
                 self._report(f"no comparison with {name}: {error}")
                 continue
-            found[name] = str(description["weights_fingerprint"])
             if result["inputs"].get(f"extractor {name}", found[name]) != found[name]:
                 raise UserError(f"was trained with another network {name}; {_run_again(run)}")
         return found
@@ -271,7 +273,7 @@ class Analyst:
             seed = RngSeeds.from_seed(task.result["parameters"]["seed"], number).random_network
             return to_device(build_network(task.architecture, seed), self._context.device)
         settings = task.run.instance.settings
-        return self._context.extractor(settings, name, keeps_classifier=True)
+        return self._context.frozen_network(settings, name, keeps_head=True)
 
 
 def _run_again(run: Run) -> str:

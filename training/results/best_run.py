@@ -27,9 +27,10 @@ def initial_weights(settings: Settings, reader: ResultReader, fold: int) -> Path
             best["parameters"]["features_type"],
         )
         return files.model(fold)
-    if training.source_extractor is not None:
-        return settings.extractor_folder(training.source_extractor) / WEIGHTS_FILE
-    return None
+    name = training.source_extractor
+    if name in settings.networks:
+        return settings.networks[name].weights
+    return settings.extractor_folder(name) / WEIGHTS_FILE if name else None
 
 
 def best_run(settings: Settings, reader: ResultReader) -> dict[str, Any]:

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from config.networks import Network
 from config.files import write_json, write_text, written_aside
 from config.fingerprints import fingerprint_of
+from config.settings import PUBLISHED_NETWORK
 from training.engine.metrics import SET_METRICS, Task
 
 # Parameters that say what a run is called, where it reports or what it keeps, not what it computes.
 NOT_IN_FINGERPRINT = ("comment_1", "comment_2", "kind", "repetition", "tracker", "at_cache")
+PUBLISHED_FACTORY = "training.models.vgg:VGG16"
 SETS = {"training": "train", "validation": "val", "test": "test"}
 GROUP_KEYS = {
     "training": "training_actors",
@@ -101,7 +104,7 @@ def differences(
 ) -> list[str]:
     """Name what a stored result was made with and what is asked for now, where the two differ."""
     return [
-        *changes(result.get("parameters", {}), fingerprinted(parameters)),
+        *changes(fingerprinted(result.get("parameters", {})), fingerprinted(parameters)),
         *changes(result.get("inputs", {}), inputs),
     ]
 
@@ -109,9 +112,9 @@ def differences(
 def changes(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Return 'key: 1 then, 2 now' for each value that is not as it was."""
     return [
-        f"{key}: {stored.get(key)!r} then, {wanted[key]!r} now"
-        for key in wanted
-        if stored.get(key) != wanted[key]
+        f"{key}: {stored.get(key)!r} then, {wanted.get(key)!r} now"
+        for key in {**wanted, **stored}
+        if stored.get(key) != wanted.get(key)
     ]
 
 
@@ -125,7 +128,19 @@ def fingerprinted(parameters: Mapping[str, Any]) -> dict[str, Any]:
         idle |= {f"gradient_reversal_{each}" for each in ("label", "layer", "weight")}
     if not parameters.get("anti_transfer") or not parameters.get("at_ramp"):
         idle.add("at_ramp")
+    if parameters.get("network") == PUBLISHED_NETWORK:
+        idle.add("network")
     return {key: parameters[key] for key in parameters if key not in idle}
+
+
+def described_network(network: Network) -> dict[str, str]:
+    """Return what the network that is trained adds to the inputs of its training.
+
+    Nothing if it is the published one: what was made before there were others stays what it is.
+    """
+    if network.name == PUBLISHED_NETWORK and network.description == PUBLISHED_FACTORY:
+        return {}
+    return {"network": f"{network.name}, {network.description}"}
 
 
 def summarize(folds: Sequence[Mapping[str, Any]], task: Task) -> dict[str, dict[str, float]]:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from config.declarations import TRAINING_AUDIO
 from config.errors import UserError
+from config.fingerprints import fingerprint_of
+from config.settings import Settings
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_ready, open_matrices, part_path
-from training.models.weights import load_weights, read_description
+from training.models.weights import file_fingerprint, load_weights, read_description
 from training.results.loading import ResultReader, count_finished
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ class InputCache:
         has_matrices: (folder, name) -> whether all files of a dataset's matrices are there.
         matrices: (folder, name) -> a dataset's matrices, opened.
         description: (folder) -> an extractor's description.
+        file_fingerprint: (path) -> hash of a file's content.
         num_finished: (results folder, experiment) -> instances that have a result.
         training_audio: (folder) -> hashes of an extractor's training clips; None: not known.
         test_audio: (folder, name, fractions, folds) -> hashes of the clips of all test sets.
@@ -35,17 +38,39 @@ class InputCache:
         self.has_matrices = cache(matrices_ready)
         self.matrices = cache(open_matrices)
         self.description = cache(read_description)
+        self.file_fingerprint = cache(file_fingerprint)
         self.num_finished = cache(count_finished)
         self.training_audio = cache(_training_audio)
         self.test_audio = cache(self._test_audio)
         self._weights: tuple[Path, Mapping[str, Tensor]] | None = None
 
-    def weights(self, path: Path) -> "Mapping[str, Tensor]":
-        """Read parameters that trainings start from; those of the last file only are kept."""
+    def weights(self, path: Path, remedy: str = "") -> "Mapping[str, Tensor]":
+        """Read parameters that trainings start from; those of the last file only are kept.
+
+        Args:
+            remedy: what to do about a file that cannot be used; empty: what made it makes it anew.
+        """
         if self._weights is None or self._weights[0] != path:
             self._weights = None
-            self._weights = path, load_weights(path)
+            self._weights = path, load_weights(path, remedy)
         return self._weights[1]
+
+    def frozen_fingerprint(self, settings: Settings, name: str) -> str:
+        """Identify a frozen network: an extractor by its weights, another by what builds it, too.
+
+        Raises:
+            UserError: it is not there.
+        """
+        if name not in settings.networks:
+            folder = settings.extractor_folder(name)
+            return str(self.description(folder)["weights_fingerprint"])
+        network = settings.networks[name]
+        if network.weights is None:
+            raise UserError(
+                f"{network.place}: has no weights, so it is no frozen network; set weights = FILE "
+                f"and num_classes in [network {name}]"
+            )
+        return fingerprint_of([network.description, self.file_fingerprint(network.weights)])
 
     def _test_audio(
         self, folder: Path, name: str, fractions: tuple[float, float, float], num_folds: int

@@ -28,9 +28,14 @@ from training.engine.folds import (
 from training.engine.seeds import RngSeeds
 from training.methods import Method, MethodInputs
 from training.methods.registry import build_methods
-from training.models.loading import load_convolutions, to_device, without_classifier
-from training.models.registry import architecture_of, build_network, num_parameters
-from training.models.weights import save_weights
+from training.models.loading import load_trunk, to_device, without_head
+from training.models.registry import (
+    Architecture,
+    architecture_of,
+    build_network,
+    num_parameters,
+)
+from training.models.weights import FOREIGN_WEIGHTS, save_weights
 from training.results.best_run import initial_weights
 from training.results.dictionary import InstanceFiles, instance_fingerprint, write_result
 from training.similarity.aggregations import POOL
@@ -91,18 +96,23 @@ def run_instance(
 
 def _model_of(instance: Instance, matrices: Matrices) -> dict[str, Any]:
     """Describe the trained network for the result."""
-    num_classes = int(instance.parameters["output_classes"])
-    architecture = architecture_of(num_classes, instance.settings.training_defaults.width)
+    architecture = trained_architecture(instance)
     return {
-        "network": architecture["network"],
+        "network": instance.settings.trained_network.name,
         "num_parameters": num_parameters(architecture),
-        "num_classes": num_classes,
+        "num_classes": architecture.options["num_classes"],
         "classes": matrices.classes,
-        **architecture,
+        **architecture.described(),
         "example_frames": int(matrices.predictors.shape[1]),
         "example_bins": int(matrices.predictors.shape[2]),
         "split": matrices.info["split"],
     }
+
+
+def trained_architecture(instance: Instance) -> Architecture:
+    """Return what the network of an instance is built from."""
+    settings, num_classes = instance.settings, int(instance.parameters["output_classes"])
+    return architecture_of(settings.trained_network, num_classes, settings.training_defaults.width)
 
 
 def forget_unfinished(files: InstanceFiles, num_folds: int) -> None:
@@ -183,12 +193,12 @@ class _FoldRun:
     def _network(self, seeds: RngSeeds) -> nn.Module:
         """Build the network that is trained, with its first weights, on the device."""
         settings, inputs = self.instance.settings, self.context.inputs
-        num_classes = int(self.instance.parameters["output_classes"])
-        architecture = architecture_of(num_classes, settings.training_defaults.width)
-        model = build_network(architecture, seeds.initialization)
+        model = build_network(trained_architecture(self.instance), seeds.initialization)
         source = initial_weights(settings, inputs.results, self.number)
         if source is not None:
-            load_convolutions(model, inputs.weights(source), display_path(source))
+            is_foreign = settings.training_defaults.source_extractor in settings.networks
+            state = inputs.weights(source, FOREIGN_WEIGHTS if is_foreign else "")
+            load_trunk(model, state, display_path(source))
         return to_device(model, self.context.device)
 
     def _methods(self, model: nn.Module, fold: Fold, seeds: RngSeeds) -> list[Method]:
@@ -207,12 +217,8 @@ class _FoldRun:
     def _frozen_network(self, name: str, seed: int) -> nn.Module:
         """Return a pre-trained network, or build a random one from a seed, on the device."""
         settings = self.instance.settings
-        keeps_classifier = settings.training_defaults.at_aggregation == POOL
+        keeps_head = settings.training_defaults.at_aggregation == POOL
         if name != RANDOM:
-            return self.context.extractor(settings, name, keeps_classifier)
-        num_classes = int(self.instance.parameters["output_classes"])
-        architecture = architecture_of(num_classes, settings.training_defaults.width)
-        network = build_network(architecture, seed)
-        if not keeps_classifier:
-            network = without_classifier(network)
-        return to_device(network, self.context.device)
+            return self.context.frozen_network(settings, name, keeps_head)
+        network = build_network(trained_architecture(self.instance), seed)
+        return to_device(network if keeps_head else without_head(network), self.context.device)

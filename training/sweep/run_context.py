@@ -10,7 +10,7 @@ from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
 from training.data.frozen_cache import FrozenCache
 from training.engine.folds import Fold, load_fold
-from training.models.loading import load_extractor, to_device, without_classifier
+from training.models.loading import load_frozen, to_device, without_head
 from training.sweep.input_cache import InputCache
 
 
@@ -28,7 +28,7 @@ class RunContext:
         self.inputs = inputs or InputCache()
         self.frozen_cache = FrozenCache(device)
         self._fold: tuple[Matrices, Split[str], Fold] | None = None
-        self._extractors: dict[tuple[Path, float, bool], nn.Module] = {}
+        self._frozen: dict[tuple[str, Path, float, bool], nn.Module] = {}
         self._said: set[str] = set()
 
     def fold(self, matrices: Matrices, split: Split[str]) -> Fold:
@@ -38,15 +38,15 @@ class RunContext:
             self._fold = matrices, split, load_fold(matrices, split, self.device)
         return self._fold[2]
 
-    def extractor(self, settings: Settings, name: str, keeps_classifier: bool) -> nn.Module:
+    def frozen_network(self, settings: Settings, name: str, keeps_head: bool) -> nn.Module:
         """Return a pre-trained network on the device, which no training changes."""
-        key = settings.extractor_folder(name), settings.training_defaults.width, keeps_classifier
-        if key not in self._extractors:
-            network = load_extractor(settings, name)
-            if not keeps_classifier:
-                network = without_classifier(network)
-            self._extractors[key] = to_device(network, self.device)
-        return self._extractors[key]
+        folder, width = settings.extractor_folder(name), settings.training_defaults.width
+        key = name, folder, width, keeps_head
+        if key not in self._frozen:
+            network = load_frozen(settings, name)
+            network = network if keeps_head else without_head(network)
+            self._frozen[key] = to_device(network, self.device)
+        return self._frozen[key]
 
     def forget(self) -> None:
         """Give back the memory of what is kept for speed alone; it is made again when needed."""
