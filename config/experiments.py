@@ -26,7 +26,7 @@ from config.ini_files import (
 )
 from config.listing import files_in
 from config.released import convolution_of, replacement
-from config.settings import Settings
+from config.settings import PUBLISHED_NETWORK, Settings
 from config.text import display_path, hint
 
 SETTINGS_SECTIONS = ("feature_extraction", "training_defaults")
@@ -162,7 +162,9 @@ def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> 
             known = ["experiment", "instances", "instance <number>", *SETTINGS_SECTIONS]
             raise ConfigError(f"{name} [{section}]: no such section{replacement(section, known)}")
         layers = layers.with_section(name, section, values)
-    planned = _expand(name, sweep)
+    own_network = layers.with_overrides(overrides).sections["training_defaults"]["network"].text
+    has_indices = own_network == PUBLISHED_NETWORK and "network" not in sweep
+    planned = _expand(name, sweep, has_indices)
     exceptions = _instance_sections(name, own, len(planned))
     instances = []
     for number, (values, repetition) in enumerate(planned, start=1):
@@ -196,9 +198,17 @@ def _question(path: Path) -> str:
     return question
 
 
-def _expand(name: str, sweep: Mapping[str, str]) -> list[tuple[dict[str, str], int]]:
-    """Return the values and the repetition of each instance that [instances] describes."""
+def _expand(
+    name: str, sweep: Mapping[str, str], has_indices: bool
+) -> list[tuple[dict[str, str], int]]:
+    """Return the values and the repetition of each instance that [instances] describes.
+
+    Args:
+        has_indices: whether a layer may be an index of the released code, as in its network.
+    """
     swept = {key: _sweep_values(name, key, text) for key, text in sweep.items()}
+    if has_indices and "at_layer" in swept:
+        _refuse_unclear(f"{name} [instances] at_layer = {sweep['at_layer']}", swept["at_layer"])
     repeat = swept.pop("repeat", ["1"])[0]
     if not re.fullmatch(r"[1-9]\d{0,5}", repeat):
         raise ConfigError(
@@ -225,16 +235,20 @@ def _sweep_values(name: str, key: str, text: str) -> list[str]:
         values = [part.strip() for part in text.split("|" if "|" in text else ",")]
     if not values:
         raise ConfigError(f"{name} [instances] {key} = {text}: a range goes up, a..b")
-    indices = [value for value in values if key == "at_layer" and convolution_of(value)]
-    if indices and len(indices) < len(values):
-        unclear = next(value for value in values if value not in indices)
-        raise ConfigError(
-            f"{name} [instances] {key} = {text}: {indices[0]} is no convolution, and beside an "
-            f"index of the released code {unclear} is not clear; write convolutions, 1 to 13"
-        )
     if not all(values):
         raise ConfigError(f"{name} [instances] {key} = {text}: holds an empty value")
     return values
+
+
+def _refuse_unclear(place: str, layers: Sequence[str]) -> None:
+    """Refuse layers of which some are an index of the released code and others need be none."""
+    indices = [layer for layer in layers if convolution_of(layer)]
+    if indices and len(indices) < len(layers):
+        unclear = next(layer for layer in layers if layer not in indices)
+        raise ConfigError(
+            f"{place}: {indices[0]} is no convolution, and beside an index of the released code "
+            f"{unclear} is not clear; write convolutions, 1 to 13"
+        )
 
 
 def _instance_sections(
@@ -282,7 +296,7 @@ def _parameters(
         **settings.training_defaults.model_dump(),
     }
     parameters["at_dataset"] = ", ".join(parameters["at_dataset"])
-    for key in ("at_layer", "at_beta"):
+    for key in ("at_layer", "at_frozen_layer", "at_beta"):
         parameters[key] = _plain(parameters[key])
     for key, template in templates.items():
         parameters[key] = _fill_comment(f"{name}: {key} = {template}", template, parameters)

@@ -13,7 +13,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from config.text import PROJECT_FOLDER
 
-NUM_CONVOLUTIONS = 13
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 COMMENT = r"\s[;#].*"
 # What is left in a path after ~ and $VARIABLES are filled in, and why it cannot be one.
@@ -79,6 +78,15 @@ def split_layers(value: Any) -> Any:
     return tuple(split_list(",", group) for group in split_list(";", value))
 
 
+def _layer(text: str) -> int | str:
+    """Return the number of a convolution or the name of a module; only its network knows them."""
+    if re.fullmatch(r"[1-9][0-9]{0,5}", text):
+        return int(text)
+    if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", text):
+        return text
+    raise ValueError("must be the number of a convolution, from 1, or the name of a module")
+
+
 def registered(module: str, registry: str) -> AfterValidator:
     """Return the check that a value is a name in a registry, which is imported only then."""
 
@@ -114,7 +122,7 @@ OptionalDeclaredPath = Annotated[Path | None, BeforeValidator(_declared_path)]
 Name = Annotated[str, AfterValidator(_clean_name)]
 OptionalName = Annotated[Name | None, EMPTY_IS_NONE]
 Names = Annotated[tuple[Name, ...], BeforeValidator(lambda value: split_list(",", value))]
-Layer = Annotated[int, Field(ge=1, le=NUM_CONVOLUTIONS)]
+Layer = Annotated[int | str, BeforeValidator(_layer)]
 LayerGroups = Annotated[tuple[tuple[Layer, ...], ...], BeforeValidator(split_layers)]
 Betas = Annotated[tuple[NonNegative, ...], BeforeValidator(lambda value: split_list(";", value))]
 

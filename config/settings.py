@@ -11,14 +11,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from config.declarations import Extractor
 from config.fields import (
-    EMPTY_IS_NONE,
     NAME,
     Betas,
     ContradictionError,
     Count,
     Folder,
     Fraction,
-    Layer,
     LayerGroups,
     Name,
     Names,
@@ -164,6 +162,7 @@ class TrainingDefaults(Section):
     at_dataset: Names
     at_beta: Betas
     at_layer: LayerGroups
+    at_frozen_layer: LayerGroups
     at_tap: Literal["output", "input"]
     at_aggregation: Annotated[
         str,
@@ -181,7 +180,7 @@ class TrainingDefaults(Section):
     at_noisyspeech_model_path: ExtractorFolder
     at_cache: Literal["auto", "off"]
     gradient_reversal_label: OptionalName
-    gradient_reversal_layer: Annotated[Layer | None, EMPTY_IS_NONE]
+    gradient_reversal_layer: OptionalCount
     gradient_reversal_weight: NonNegative
     torch_compile: bool
     tracker: Literal["none", "tensorboard", "wandb", "mlflow"]
@@ -201,6 +200,8 @@ class TrainingDefaults(Section):
     @model_validator(mode="before")
     @classmethod
     def _read_feature_indices(cls, values: Any) -> Any:
+        if values.get("network") != PUBLISHED_NETWORK:
+            return values
         groups = split_layers(values.get("at_layer", ""))
         layers = [layer for group in groups for layer in group]
         try:
@@ -233,12 +234,14 @@ class TrainingDefaults(Section):
                 "at_dataset", "is given twice; give an extractor several layers"
             )
         if not self.at_layer or not all(self.at_layer):
-            raise ContradictionError("at_layer", "anti_transfer = True needs a convolution, 1-13")
+            raise ContradictionError("at_layer", "anti_transfer = True needs a layer here")
         networks = len(self.at_dataset)
-        for key, groups in (("at_layer", self.at_layer), ("at_beta", self.at_beta)):
-            if len(groups) not in (1, networks):
+        for key in ("at_layer", "at_frozen_layer", "at_beta"):
+            if len(getattr(self, key)) not in (1, networks) and getattr(self, key):
                 reason = f"must be one value for all, or {networks} separated by ; "
                 raise ContradictionError(key, f"{reason}(one for each network of at_dataset)")
+        if list(map(len, self.frozen_layers)) != list(map(len, self.layers)):
+            raise ContradictionError("at_frozen_layer", "must name one for each of at_layer")
         try:
             known_pair(self.at_aggregation, self.at_distance)
         except ValueError as error:
@@ -253,6 +256,17 @@ class TrainingDefaults(Section):
                 reason = "gradient_reversal_label and gradient_reversal_layer belong together"
                 raise ContradictionError(f"gradient_reversal_{key}", reason)
         return self
+
+    @property
+    def layers(self) -> LayerGroups:
+        """Those of the trained network, for each network of at_dataset."""
+        return self.at_layer * (len(self.at_dataset) if len(self.at_layer) == 1 else 1)
+
+    @property
+    def frozen_layers(self) -> LayerGroups:
+        """Those of each network of at_dataset, one for each of its `layers`."""
+        groups = self.at_frozen_layer
+        return groups * (len(self.at_dataset) if len(groups) == 1 else 1) or self.layers
 
     @property
     def fractions(self) -> tuple[float, float, float]:

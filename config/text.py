@@ -17,7 +17,10 @@ def printable(text: str) -> str:
 def hint(name: str, known: Iterable[str]) -> str:
     """Return '; did you mean X?', or what there is to choose from."""
     names = sorted(set(known))
-    near = difflib.get_close_matches(name.lower(), names, n=1)
+    near = [
+        *difflib.get_close_matches(name, names, n=1),
+        *difflib.get_close_matches(name.lower(), names, n=1),
+    ]
     if near:
         return f"; did you mean {near[0]}?"
     return f"; allowed: {', '.join(names)}" if len(names) <= 16 else ""

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.command_line import settings_parser
-from config.fields import NUM_CONVOLUTIONS
 from config.files import written_aside
 from config.process import variables_set
 from config.text import display_path, printable
@@ -128,11 +127,12 @@ def label_epochs(panel: "Axes") -> None:
     panel.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
 
 
-def label_layers(panel: "Axes", tap: str | None) -> None:
-    """Label an axis of convolutions 1 to 13; tap: what was compared of each (output, input)."""
-    panel.set_xlim(0.5, NUM_CONVOLUTIONS + 0.5)
-    panel.set_xticks(range(1, NUM_CONVOLUTIONS + 1))
-    panel.set_xlabel("Convolution" if tap is None else f"Convolution ({tap} compared)")
+def label_layers(panel: "Axes", tap: str | None, layers: Sequence[int | str]) -> None:
+    """Label an axis on which layers stand at 1, 2, ...; tap: what was compared (output, input)."""
+    panel.set_xlim(0.5, len(layers) + 0.5)
+    panel.set_xticks(range(1, len(layers) + 1), list(map(str, layers)))
+    what = "Convolution" if all(isinstance(layer, int) for layer in layers) else "Layer"
+    panel.set_xlabel(what if tap is None else f"{what} ({tap} compared)")
 
 
 def write_figures(figures: "Mapping[str, Figure]", folder: Path) -> list[Path]:

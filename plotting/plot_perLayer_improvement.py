@@ -5,7 +5,8 @@ own results.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.command_line import run_command, settings_from
 from config.errors import UserError
-from config.fields import NUM_CONVOLUTIONS
+from config.settings import PUBLISHED_NETWORK
 from config.text import display_path
 from plotting.drawing import (
     GREY,
@@ -31,6 +32,7 @@ from plotting.drawing import (
     new_figure,
 )
 from plotting.published import (
+    PUBLISHED_LAYERS,
     load_published,
     mean_per_layer_improvement,
     per_layer_improvement,
@@ -41,9 +43,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# The number of a convolution or the name of a module.
+Layer = int | str
 FIGURE_NAME = "perLayer_improvement"
 PUBLISHED_SETS = ("train", "test")
-LAYERS = range(1, NUM_CONVOLUTIONS + 1)
 SPLIT_FIGURES = {
     "random": (f"{FIGURE_NAME}_randsplit", "IEMOCAP emotion, random split (as published)"),
     "actor": (f"{FIGURE_NAME}_actorsplit", "IEMOCAP emotion, speaker-wise split (as published)"),
@@ -71,7 +74,7 @@ class LayerImprovement:
         baseline_std: standard deviation (n - 1) of the baseline's repetitions; None of one only.
     """
 
-    by_layer: dict[int, list[float]]
+    by_layer: dict[Layer, list[float]]
     baseline_std: float | None
 
 
@@ -80,10 +83,10 @@ def layer_improvement(
 ) -> LayerImprovement:
     """Compare an experiment with its baseline on the train, validation or test set."""
     accuracies = [result.value(set_name) for result in baseline]
-    by_layer: dict[int, list[float]] = {}
+    by_layer: dict[Layer, list[float]] = {}
     for result in experiment:
         improvement = result.value(set_name) - fmean(accuracies)
-        by_layer.setdefault(convolution_of(result), []).append(improvement)
+        by_layer.setdefault(layer_of(result), []).append(improvement)
     return LayerImprovement(by_layer, stdev(accuracies) if len(accuracies) > 1 else None)
 
 
@@ -94,9 +97,9 @@ def draw_published_split(published: dict[str, Any], split: str, title: str) -> "
         draw_zero_line(panel)
         for extractor, (label, colour, marker) in EXTRACTORS.items():
             improvement = per_layer_improvement(published, f"{set_name}_{extractor}_{split}")
-            panel.plot(LAYERS, improvement, color=colour, marker=marker, label=label)
+            panel.plot(PUBLISHED_LAYERS, improvement, color=colour, marker=marker, label=label)
         panel.set_title(f"{set_name.capitalize()} set")
-        label_layers(panel, PUBLISHED_TAP)
+        label_layers(panel, PUBLISHED_TAP, PUBLISHED_LAYERS)
     panels[0].set_ylabel(IMPROVEMENT_LABEL)
     panels[1].legend(loc="upper right")
     return _finish_published(figure, title)
@@ -108,13 +111,13 @@ def draw_published_mean(published: dict[str, Any]) -> "Figure":
     draw_zero_line(panel)
     for set_name in PUBLISHED_SETS:
         panel.plot(
-            LAYERS,
+            PUBLISHED_LAYERS,
             mean_per_layer_improvement(published, set_name),
             color=SET_COLOURS[set_name],
             marker=SET_MARKERS[set_name],
             label=f"{set_name} set",
         )
-    label_layers(panel, PUBLISHED_TAP)
+    label_layers(panel, PUBLISHED_TAP, PUBLISHED_LAYERS)
     panel.set_ylabel(IMPROVEMENT_LABEL)
     panel.legend(loc="upper center")
     return _finish_published(figure, MEAN_TITLE)
@@ -126,20 +129,25 @@ def _finish_published(figure: "Figure", title: str) -> "Figure":
     return figure
 
 
-def draw_own(improvements: Mapping[str, LayerImprovement], title: str, tap: str | None) -> "Figure":
+def draw_own(
+    improvements: Mapping[str, LayerImprovement],
+    title: str,
+    tap: str | None,
+    layers: Sequence[Layer],
+) -> "Figure":
     """Draw a panel for each set: improvement by layer, the baseline's own spread behind it."""
     figure, panels = new_figure(9.6, 3.4, columns=len(improvements), share_y=True)
     for panel, (set_name, improvement) in zip(panels, improvements.items(), strict=True):
-        _draw_own_panel(panel, improvement)
+        _draw_own_panel(panel, improvement, layers)
         panel.set_title(f"{set_name.capitalize()} set")
-        label_layers(panel, tap)
+        label_layers(panel, tap, layers)
     panels[0].set_ylabel(IMPROVEMENT_LABEL)
     add_legend(figure, panels[0])
     figure.suptitle(title, fontsize=10)
     return figure
 
 
-def _draw_own_panel(panel: "Axes", improvement: LayerImprovement) -> None:
+def _draw_own_panel(panel: "Axes", improvement: LayerImprovement, layers: Sequence[Layer]) -> None:
     draw_zero_line(panel)
     spread = improvement.baseline_std
     if spread is not None:
@@ -148,9 +156,9 @@ def _draw_own_panel(panel: "Axes", improvement: LayerImprovement) -> None:
     by_layer = improvement.by_layer
     has_spread = any(len(values) > 1 for values in by_layer.values())
     panel.errorbar(
-        LAYERS,
-        [fmean(by_layer.get(layer, [math.nan])) for layer in LAYERS],
-        yerr=[_deviation(by_layer.get(layer, [])) for layer in LAYERS],
+        range(1, len(layers) + 1),
+        [fmean(by_layer.get(layer, [math.nan])) for layer in layers],
+        yerr=[_deviation(by_layer.get(layer, [])) for layer in layers],
         color=SET_COLOURS["train"],
         marker=SET_MARKERS["train"],
         capsize=2.5,
@@ -185,13 +193,14 @@ def own_figures(results_folder: Path, experiment: int, baseline: int) -> "dict[s
         set_name: layer_improvement(results, baseline_results, set_name)
         for set_name in SUMMARY_KEYS
     }
-    missing = [layer for layer in LAYERS if layer not in improvements["test"].by_layer]
+    layers = shown_layers(improvements["test"].by_layer, results[0].parameters.network)
+    missing = [layer for layer in layers if layer not in improvements["test"].by_layer]
     if missing:
-        layers = ", ".join(map(str, missing))
-        print(f"experiment {experiment}: no result yet of layer {layers}; the others are drawn")
+        names = ", ".join(map(str, missing))
+        print(f"experiment {experiment}: no result yet of layer {names}; the others are drawn")
     parameters = results[0].parameters.model_dump()
     title = f"{parameters['dataset']}: experiment {experiment} against its baseline, experiment"
-    figure = draw_own(improvements, f"{title} {baseline}", parameters.get("at_tap"))
+    figure = draw_own(improvements, f"{title} {baseline}", parameters.get("at_tap"), layers)
     return {f"{FIGURE_NAME}_exp{experiment}_baseline{baseline}": figure}
 
 
@@ -210,7 +219,7 @@ def _check_alike(results: Sequence[Result]) -> None:
     """Refuse results of which some are of other data than the first, or no classification."""
     first = results[0]
     for result in results:
-        for key in ("dataset", "features_type", "task"):
+        for key in ("dataset", "features_type", "task", "network"):
             expected, value = getattr(first.parameters, key), getattr(result.parameters, key)
             if value != expected:
                 raise UserError(
@@ -221,19 +230,29 @@ def _check_alike(results: Sequence[Result]) -> None:
         raise UserError(f"{first.stem}: this figure needs classification results")
 
 
-def convolution_of(result: Result) -> int:
-    """Return the convolution (1-13) that an instance applied anti-transfer to.
+def shown_layers(found: Iterable[Layer], network: str) -> list[Layer]:
+    """Return the layers on the axis: all convolutions up to the last, modules as they were run."""
+    layers = list(found)
+    numbers = [layer for layer in layers if isinstance(layer, int)]
+    if len(numbers) < len(layers):
+        return layers
+    last = max(PUBLISHED_LAYERS) if network == PUBLISHED_NETWORK else max(numbers)
+    return list(range(1, last + 1))
+
+
+def layer_of(result: Result) -> Layer:
+    """Return the convolution or module that an instance applied anti-transfer to.
 
     Raises:
         UserError: it applied it to none, or to several.
     """
     value = str(result.parameters.model_dump().get("at_layer", ""))
-    if value not in map(str, LAYERS):
+    if not re.fullmatch(r"[\w.]+", value) or value == "None":
         raise UserError(
-            f"{result.stem}: parameters.at_layer: is {shorten(value)!r}, must be one convolution, "
-            f"1-{NUM_CONVOLUTIONS}: this figure needs one anti-transfer layer in each instance"
+            f"{result.stem}: parameters.at_layer: is {shorten(value)!r}, must be one layer: this "
+            "figure needs one anti-transfer layer in each instance"
         )
-    return int(value)
+    return int(value) if value.isdecimal() else value
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,6 +7,8 @@ from statistics import fmean
 from typing import Any
 
 PUBLISHED_FILE = Path(__file__).resolve().parent / "published_results.json"
+# The convolutions of VGG16.
+PUBLISHED_LAYERS = range(1, 14)
 TASK_LABELS = {
     "speech recognition": "Automatic Speech Recognition",
     "speech emotion": "Speech Emotion Recognition",

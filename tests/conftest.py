@@ -143,11 +143,11 @@ class Suite:
         from training.models.registry import architecture_of, build_network
         from training.models.weights import save_extractor
 
-        architecture = architecture_of(11, width)
+        architecture = architecture_of(load_settings().networks["vgg16"], 11, width)
         model = build_network(architecture, seed)
         description = {
             "name": name,
-            "architecture": architecture,
+            "architecture": architecture.described(),
             "test_accuracy": 0.9,
             "chance_level": 0.1,
             "num_test_examples": 100,

@@ -263,7 +263,8 @@ def _setting(result: Result) -> Hashable:
     """Return all that two configurations must have in common to be compared."""
     shared = setting_of(result.parameters.model_dump())
     precision = result.folds[0].numeric_precision
-    return repr((sorted(shared.items()), result.inputs.get("data"), result.split, precision))
+    inputs = result.inputs.get("data"), result.inputs.get("network")
+    return repr((sorted(shared.items()), inputs, result.split, precision))
 
 
 def _configuration(result: Result) -> Hashable:

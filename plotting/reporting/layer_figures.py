@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from config.fields import NUM_CONVOLUTIONS
 from plotting.drawing import GREY, draw_zero_line, label_layers, new_figure
+from plotting.published import PUBLISHED_LAYERS
 from plotting.reporting.compare import Comparison, Group, Method, layer_order
 from plotting.reporting.findings import Findings, MethodFinding
 from plotting.reporting.published_values import published_curve
@@ -141,7 +141,7 @@ def _draw_published_curve(
 ) -> None:
     """Draw it in the colour of our own curve, with a marker and a line that nothing of ours has."""
     panel.plot(
-        range(1, NUM_CONVOLUTIONS + 1),
+        PUBLISHED_LAYERS,
         curve,
         color=colour,
         marker="*",
@@ -156,9 +156,10 @@ def _draw_published_curve(
 def _label_positions(
     panel: "Axes", positions: Mapping[str, int], numeric: bool, method: Method
 ) -> None:
-    if numeric and max(positions.values()) <= NUM_CONVOLUTIONS:
+    if numeric:
         tap = method.groups[0].parameters.get("at_tap")
-        label_layers(panel, str(tap) if method.against and tap else None)
+        numbers = range(1, max(len(PUBLISHED_LAYERS), *positions.values()) + 1)
+        label_layers(panel, str(tap) if method.against and tap else None, numbers)
         panel.tick_params(axis="x", labelsize=7.5)
         return
     panel.set_xticks(list(positions.values()), [short(layer) for layer in positions])

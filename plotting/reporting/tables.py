@@ -6,12 +6,13 @@ A table is a list of columns, each with what it reads of a row; a new one is one
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from config.settings import PUBLISHED_NETWORK
 from plotting.reporting.compare import Comparison, Group
 from plotting.reporting.findings import ControlFinding, Finding, Findings, MethodFinding
 from plotting.reporting.sentences import incomplete_text
 from plotting.reporting.statistics import mean_interval
 from plotting.reporting.table import Cell, Column, Table, file_name, fixed, make_table
-from training.results.loading import Metric
+from training.results.loading import Metric, shorten
 
 COLLAPSED = "collapsed"
 DIFFERENCE_NOTES = (
@@ -58,6 +59,8 @@ def describe(comparison: Comparison) -> str:
     """Return 'gsc (random by clip: speakers shared); 90 test examples, chance 14.4 %'."""
     first = comparison.first
     facts = [f"{comparison.dataset} ({first.split})"]
+    if first.parameters.network != PUBLISHED_NETWORK:
+        facts.append(f"network {shorten(first.parameters.network)}")
     if first.num_test is not None:
         facts.append(f"{first.num_test} test examples")
     chances = [result.chance for group in comparison.groups for result in group.results]

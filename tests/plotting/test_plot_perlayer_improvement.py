@@ -15,6 +15,7 @@ from plotting.plot_perLayer_improvement import (
     layer_improvement,
     main,
     published_figures,
+    shown_layers,
 )
 from plotting.published import load_published
 from tests.synthetic_results import AGAINST_NOISE, make_result, write_result
@@ -60,11 +61,26 @@ def test_own_figure_leaves_a_gap_where_a_layer_is_missing(
     improvement = layer_improvement(
         load_results(own_results, 28), load_results(own_results, 5), "test"
     )
-    (panel,) = draw_own({"test": improvement}, "title", "output").axes
+    shown = shown_layers(improvement.by_layer, "vgg16")
+    (panel,) = draw_own({"test": improvement}, "title", "output", shown).axes
     layers, values = curves_of(panel)[0]
     assert layers == list(range(1, 14))
-    shown = {layer: y for layer, y in zip(layers, values, strict=True) if not math.isnan(y)}
-    assert shown == pytest.approx({2: 4.0, 13: -5.0})
+    drawn = {layer: y for layer, y in zip(layers, values, strict=True) if not math.isnan(y)}
+    assert drawn == pytest.approx({2: 4.0, 13: -5.0})
+
+
+@pytest.mark.parametrize(
+    ("found", "network", "shown"),
+    [
+        ([2, 4], "vgg16", list(range(1, 14))),
+        ([2, 4], "small_cnn", [1, 2, 3, 4]),
+        ([17, 2], "resnet18", list(range(1, 18))),
+        (["layer1", "layer3.0"], "resnet18", ["layer1", "layer3.0"]),
+        (["head", 3], "mine", ["head", 3]),
+    ],
+)
+def test_the_axis_has_the_layers_of_the_network(found: Any, network: str, shown: Any) -> None:
+    assert shown_layers(found, network) == shown
 
 
 def test_own_figure_is_written_and_missing_layers_are_named_in_one_line(
@@ -114,8 +130,8 @@ def test_experiment_and_baseline_need_each_other_and_the_same_data(
         main(["--experiment", "28", "--baseline", "6", *folders])
 
 
-@pytest.mark.parametrize("layer", ["", None, "3, 5", 14])
-def test_layer_must_be_one_convolution(own_results: Path, folders: list[str], layer: Any) -> None:
+@pytest.mark.parametrize("layer", ["", None, "3, 5"])
+def test_layer_must_be_one(own_results: Path, folders: list[str], layer: Any) -> None:
     write(own_results, 29, 0, (0.8, 0.6, 0.5), **AGAINST_NOISE, at_layer=layer)
     with pytest.raises(UserError, match=r"exp29_run1: parameters\.at_layer: is .*must be one"):
         main(["--experiment", "29", "--baseline", "5", *folders])

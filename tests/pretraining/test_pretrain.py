@@ -14,7 +14,7 @@ from config.ini_files import load_settings
 from pretraining.pretrain import pretrain, pretrain_command
 from training.engine import checkpoints, folds
 from training.engine import fit as fitting
-from training.models.loading import load_extractor
+from training.models.loading import load_frozen
 from training.models.vgg import VGG16
 from training.models.weights import load_weights, read_description
 
@@ -53,7 +53,7 @@ def test_it_writes_a_model_that_experiments_can_use(prepared: "Suite", bands: "E
     assert description["test_accuracy"] == results["test_acc"]
     assert description["num_test_examples"] == 6
     assert description["classes"] == ["class0", "class1", "class2"]
-    assert load_extractor(prepared.settings(), "noisyspeech") is not None
+    assert load_frozen(prepared.settings(), "noisyspeech") is not None
     network = VGG16(3, width=prepared.settings().training_defaults.width).eval()
     network.load_state_dict(load_weights(folder / "model.pt"))
     rows = {

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from config.errors import UserError
 from config.settings import Settings
 from config.text import display_path
-from training.models.registry import architecture_of, build_network, stored_architecture
+from training.models.registry import (
+    Architecture,
+    architecture_of,
+    build_network,
+    stored_architecture,
+)
 from training.models.weights import (
     DESCRIPTION_FILE,
     FOREIGN_WEIGHTS,
@@ -34,28 +39,37 @@ def to_device(model: Module, device: torch.device) -> Module:
     return model.to(device)
 
 
-def load_frozen(settings: Settings, name: str) -> nn.Module:
-    """Build a pre-trained network with the weights of its file.
+def frozen_architecture(settings: Settings, name: str) -> Architecture:
+    """Return what a pre-trained network is built from.
 
     Args:
         name: an extractor, or a network whose declaration names weights.
 
     Raises:
-        UserError: it is missing, or its weights do not fit its architecture.
+        UserError: the extractor is missing, or nothing declares its network.
     """
     if name in settings.networks:
         network = settings.networks[name]
-        assert network.weights is not None and network.num_classes is not None
+        assert network.num_classes is not None
         width = settings.training_defaults.width
-        architecture = architecture_of(network, network.num_classes, width)
-        path, remedy = network.weights, FOREIGN_WEIGHTS
-    else:
-        folder = settings.extractor_folder(name)
-        path, remedy = folder / WEIGHTS_FILE, ""
-        described = read_description(folder)["architecture"]
-        place = display_path(folder / DESCRIPTION_FILE)
-        architecture = stored_architecture(settings.networks, described, place)
-    frozen = build_network(architecture, seed=0)
+        return architecture_of(network, network.num_classes, width)
+    folder = settings.extractor_folder(name)
+    described = read_description(folder)["architecture"]
+    place = display_path(folder / DESCRIPTION_FILE)
+    return stored_architecture(settings.networks, described, place)
+
+
+def load_frozen(settings: Settings, name: str) -> nn.Module:
+    """Build a pre-trained network with the weights of its file.
+
+    Raises:
+        UserError: it is missing, or its weights do not fit its architecture.
+    """
+    path, remedy = settings.extractor_folder(name) / WEIGHTS_FILE, ""
+    if name in settings.networks:
+        assert settings.networks[name].weights is not None
+        path, remedy = settings.networks[name].weights, FOREIGN_WEIGHTS
+    frozen = build_network(frozen_architecture(settings, name), seed=0)
     load_whole(frozen, load_weights(path, remedy), display_path(path))
     return frozen
 
@@ -85,7 +99,7 @@ def head_of(network: nn.Module) -> str:
 
 
 def load_trunk(model: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
-    """Copy all of another network but its head, as weight initialization: of VGG16 the convolutions.
+    """Copy all but the head of another network (VGG16: the convolutions), as weight initialization.
 
     Args:
         model: changed in place; its head stays as it is.

@@ -1,4 +1,4 @@
-"""The networks that can be trained and frozen, by their declarations: [network NAME] of an INI file.
+"""The networks that can be trained and frozen, from their declarations: [network NAME] sections.
 
 config.ini declares those that are built in. Importing a declared factory is the only way in which a
 configuration makes code run that is not the project's.
@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from config.errors import UserError
+from config.experiments import Instance
 from config.networks import Factory, Network
 from config.text import PROJECT_FOLDER, display_path, hint
 
@@ -31,6 +32,9 @@ class Architecture:
 
     network: Network
     options: Mapping[str, Any]
+
+    def __hash__(self) -> int:
+        return hash((self.network.factory, *self.options.items()))
 
     def described(self) -> dict[str, Any]:
         """Return it as extractor.json and a result's parameters file keep it."""
@@ -52,6 +56,12 @@ def architecture_of(network: Network, num_classes: int, width: float) -> Archite
     if "width" in inspect.signature(factory_of(network)).parameters:
         options.setdefault("width", width)
     return Architecture(network, options)
+
+
+def trained_architecture(instance: Instance) -> Architecture:
+    """Return what the network of an experiment's instance is built from."""
+    settings, num_classes = instance.settings, int(instance.parameters["output_classes"])
+    return architecture_of(settings.trained_network, num_classes, settings.training_defaults.width)
 
 
 def stored_architecture(
@@ -92,6 +102,21 @@ def build_network(architecture: Architecture, seed: int) -> nn.Module:
     if not isinstance(built, nn.Module):
         raise UserError(f"{place}: returned {type(built).__name__}, must return a torch.nn.Module")
     return built
+
+
+def build_skeleton(architecture: Architecture) -> nn.Module:
+    """Build a network to look at: what is built in without memory for its weights.
+
+    Another's code may need values (`tensor.item()`), which there are none of on the meta device.
+    """
+    with torch.device("meta" if architecture.is_built_in else "cpu"):
+        return build_network(architecture, seed=0).eval()
+
+
+@cache
+def num_parameters(architecture: Architecture) -> int:
+    """Count a network's weights and biases."""
+    return sum(parameter.numel() for parameter in build_skeleton(architecture).parameters())
 
 
 def factory_of(network: Network) -> Callable[..., nn.Module]:

@@ -1,4 +1,4 @@
-"""A small network for spectra that learns in minutes on one core: eight convolutions, batch norm."""
+"""A small network for spectra, which learns in minutes on one core."""
 
 import torch
 from torch import Tensor, nn

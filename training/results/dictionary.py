@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.networks import Network
 from config.files import write_json, write_text, written_aside
 from config.fingerprints import fingerprint_of
+from config.networks import Network
 from config.settings import PUBLISHED_NETWORK
 from training.engine.metrics import SET_METRICS, Task
 
@@ -103,8 +103,10 @@ def differences(
     result: Mapping[str, Any], parameters: Mapping[str, Any], inputs: Mapping[str, Any]
 ) -> list[str]:
     """Name what a stored result was made with and what is asked for now, where the two differ."""
+    stored = fingerprinted(result.get("parameters", {}))
+    known = {key: value for key, value in stored.items() if key in parameters}
     return [
-        *changes(fingerprinted(result.get("parameters", {})), fingerprinted(parameters)),
+        *changes(known, fingerprinted(parameters)),
         *changes(result.get("inputs", {}), inputs),
     ]
 
@@ -126,8 +128,9 @@ def fingerprinted(parameters: Mapping[str, Any]) -> dict[str, Any]:
     idle = set(NOT_IN_FINGERPRINT)
     if not parameters.get("gradient_reversal_label"):
         idle |= {f"gradient_reversal_{each}" for each in ("label", "layer", "weight")}
-    if not parameters.get("anti_transfer") or not parameters.get("at_ramp"):
-        idle.add("at_ramp")
+    for key in ("at_ramp", "at_frozen_layer"):
+        if not parameters.get("anti_transfer") or not parameters.get(key):
+            idle.add(key)
     if parameters.get("network") == PUBLISHED_NETWORK:
         idle.add("network")
     return {key: parameters[key] for key in parameters if key not in idle}

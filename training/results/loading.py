@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from config.errors import UserError
 from config.files import Identity, identity_of, read_json, require_fields
+from config.settings import PUBLISHED_NETWORK
 from config.text import display_path, printable
 from training.results.method_names import METHODS
 
@@ -230,6 +231,7 @@ class Parameters(_Stored, extra="allow"):
 
     dataset: str
     features_type: str
+    network: str = PUBLISHED_NETWORK
     task: Literal["classification", "regression"]
     kind: Annotated[str, AfterValidator(_known_method)]
     seed: Count

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config.files import identity_of, waited_for, written_aside
+from config.settings import PUBLISHED_NETWORK
 from training.engine.metrics import SET_METRICS, Task
 from training.results.dictionary import InstanceFiles
 from training.results.loading import ResultReader
@@ -151,5 +152,8 @@ def _write_data_sheet(workbook: "Workbook", rows: Rows) -> None:
         sheet.write_string(row, 2, str(result["model"]["split"]))
         if "test_chance" in result["0"]:
             sheet.write_number(row, 3, float(result["0"]["test_chance"]))
+    networks = [result["parameters"].get("network", PUBLISHED_NETWORK) for result, _ in rows]
+    if set(networks) - {PUBLISHED_NETWORK}:
+        sheet.write_column(0, len(DATA_HEADERS), ["network", *map(str, networks)])
     sheet.set_column(1, 1, DATASET_WIDTH)
     sheet.set_column(2, 2, SPLIT_WIDTH)

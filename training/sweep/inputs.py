@@ -9,8 +9,9 @@ from pathlib import Path
 
 from config.errors import UserError
 from config.experiments import Experiment, Instance
+from config.networks import Network
 from config.selection import EXPERIMENTS_FOLDER, MANAGER
-from config.settings import RANDOM, Settings, TrainingDefaults
+from config.settings import PUBLISHED_NETWORK, RANDOM, Settings, TrainingDefaults
 from config.text import display_path
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import (
@@ -21,6 +22,7 @@ from preprocessing.pipeline.matrices import (
 from training.engine.tracking import tracker_problem
 from training.models.weights import is_at_chance, quality
 from training.results.best_run import best_run
+from training.results.dictionary import described_network
 from training.similarity.aggregations import POOL
 from training.sweep.input_cache import InputCache
 from training.sweep.runs import Run
@@ -43,12 +45,11 @@ class Missing:
 def input_fingerprints(instance: Instance, inputs: InputCache) -> dict[str, str]:
     """Return the fingerprints of what an instance reads: its data, and other networks' weights."""
     settings, training = instance.settings, instance.settings.training_defaults
-    name = matrices_name(instance.parameters["dataset"], instance.parameters["features_type"])
-    matrices = inputs.matrices(settings.preprocessing.output_folder, name)
-    found = {"data": matrices.fingerprint}
-    for extractor in training.extractors:
-        description = inputs.description(settings.extractor_folder(extractor))
-        found[f"extractor {extractor}"] = description["weights_fingerprint"]
+    data = matrices_name(instance.parameters["dataset"], instance.parameters["features_type"])
+    matrices = inputs.matrices(settings.preprocessing.output_folder, data)
+    found = {"data": matrices.fingerprint, **described_network(settings.trained_network)}
+    for name in training.extractors:
+        found[f"extractor {name}"] = inputs.frozen_fingerprint(settings, name)
     if training.source_experiment is not None:
         best = best_run(settings, inputs.results)
         found[str(training.at_pretraining)] = best["fingerprint"]
@@ -129,11 +130,15 @@ def _other_features(run: Run, matrices: Matrices) -> str:
 def _missing_extractors(run: Run, inputs: InputCache, force: bool) -> Iterator[Missing]:
     settings = run.instance.settings
     for name in settings.training_defaults.extractors:
+        if name in settings.networks:
+            yield from _missing_weights(settings.networks[name])
+            continue
         if name not in settings.extractors:
             is_frozen = name in settings.training_defaults.at_dataset
+            trained = [each.name for each in settings.networks.values() if each.weights]
             raise UserError(
                 f"{display_path(run.experiment.file)}: no extractor {name}; there are "
-                f"{', '.join([*settings.extractors, *([RANDOM] if is_frozen else [])])} "
+                f"{', '.join([*settings.extractors, *trained, *([RANDOM] if is_frozen else [])])} "
                 f"(see [training_defaults] {'at_dataset' if is_frozen else 'at_pretraining'})"
             )
         problem = _extractor_problem(settings, name, inputs, force)
@@ -141,21 +146,31 @@ def _missing_extractors(run: Run, inputs: InputCache, force: bool) -> Iterator[M
             yield Missing(problem, settings.extractors[name].command)
 
 
+def _missing_weights(network: Network) -> Iterator[Missing]:
+    """Tell whether a network that somebody else trained is there."""
+    command = f"--set 'network {network.name}.weights=FILE'"
+    if network.weights is None:
+        problem = "has no weights, and is to be a frozen network; it also needs num_classes"
+        yield Missing(f"{network.place}: {problem}", command)
+    elif not network.weights.is_file():
+        problem = f"weights = {display_path(network.weights)}: no such file"
+        yield Missing(f"{network.place} {problem}", command)
+
+
 def _extractor_problem(
     settings: Settings, name: str, inputs: InputCache, force: bool
 ) -> str | None:
-    folder = settings.extractor_folder(name)
+    folder, training = settings.extractor_folder(name), settings.training_defaults
     try:
         description = inputs.description(folder)
     except UserError as error:
         return str(error)
+    architecture = description["architecture"]
+    is_start = name == training.source_extractor
+    width = training.width if is_start or architecture["network"] == training.network else None
     for words, unit, found, wanted in (
-        (
-            "has width",
-            "",
-            description["architecture"].get("width"),
-            settings.training_defaults.width,
-        ),
+        ("is a", "", architecture["network"], training.network if is_start else None),
+        ("has width", "", architecture.get("width"), width),
         (
             "was trained on",
             "",
@@ -170,7 +185,7 @@ def _extractor_problem(
         ),
         ("was trained at", " Hz", description.get("sample_rate"), settings.sampling.sr_target),
     ):
-        if found not in (None, wanted):
+        if None not in (found, wanted) and found != wanted:
             return f"{display_path(folder)}: {words} {found}{unit}, this run has {wanted}"
     if is_at_chance(description) and not force:
         return (
@@ -193,10 +208,8 @@ def _missing_experiment(run: Run, inputs: InputCache, chosen: Collection[int]) -
 def _missing_space(runs: Sequence[Run]) -> Iterator[Missing]:
     """Tell whether the disk takes the models of all runs; [results] is the same for all of them."""
     folder = runs[0].files.results_folder
-    trainings = [
-        run.instance.settings.training_defaults for run in runs if not run.files.json_path.exists()
-    ]
-    size = sum(FULL_MODEL_BYTES * each.width**2 * each.num_folds for each in trainings)
+    waiting = [run.instance for run in runs if not run.files.json_path.exists()]
+    size = sum(map(_size_of_models, waiting))
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not existing.is_dir():
         raise UserError(f"[results] results_folder: {display_path(existing)} is no folder")
@@ -207,6 +220,16 @@ def _missing_space(runs: Sequence[Run]) -> Iterator[Missing]:
             f"{free / 1e9:.1f} GB are free",
             "--set results_folder=FOLDER on a larger disk",
         )
+
+
+def _size_of_models(instance: Instance) -> float:
+    """Return the bytes that the models of all folds take."""
+    training = instance.settings.training_defaults
+    if training.network == PUBLISHED_NETWORK:  # without waiting for torch
+        return FULL_MODEL_BYTES * training.width**2 * training.num_folds
+    from training.models.registry import num_parameters, trained_architecture
+
+    return num_parameters(trained_architecture(instance)) * 4 * training.num_folds
 
 
 def split_of(experiment: Experiment) -> str:
@@ -235,6 +258,10 @@ def describe_inputs(runs: Sequence[Run], inputs: InputCache) -> None:
         info = inputs.matrices(settings.preprocessing.output_folder, name).info
         lines[f"data {name}: {info['num_examples']} examples, split {info['split']}"] = None
         for extractor in training.extractors:
+            if extractor in settings.networks:
+                weights = display_path(settings.networks[extractor].weights or Path())
+                lines[f"network {extractor}: {weights}, trained elsewhere"] = None
+                continue
             folder = settings.extractor_folder(extractor)
             if (extractor, name) not in overlaps:
                 overlaps[extractor, name] = _overlap(folder, run, inputs)
@@ -254,7 +281,7 @@ def _warnings(runs: Sequence[Run]) -> list[str]:
     """Say what is known to go wrong with settings that are allowed."""
     for run in runs:
         training = run.instance.settings.training_defaults
-        layers = [layer for group in training.at_layer for layer in group]
+        layers = [layer for group in training.at_layer for layer in group if isinstance(layer, int)]
         is_risky = (
             max(layers, default=0) >= RISKY_POOL_LAYER
             or max(training.at_beta, default=0) >= RISKY_POOL_BETA
@@ -299,6 +326,6 @@ def with_options(command: str, arguments: argparse.Namespace, gpu: int | None) -
     for override in arguments.overrides:
         section, _, key = override.partition("=")[0].strip().rpartition(".")
         of_training = section in ("", "training_defaults") and key in TrainingDefaults.model_fields
-        if key == "width" or not of_training:
+        if key in ("width", "network") or not of_training:
             options += ["--set", override]
     return " ".join([command, *map(shlex.quote, options)])

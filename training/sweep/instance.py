@@ -29,12 +29,7 @@ from training.engine.seeds import RngSeeds
 from training.methods import Method, MethodInputs
 from training.methods.registry import build_methods
 from training.models.loading import load_trunk, to_device, without_head
-from training.models.registry import (
-    Architecture,
-    architecture_of,
-    build_network,
-    num_parameters,
-)
+from training.models.registry import build_network, num_parameters, trained_architecture
 from training.models.weights import FOREIGN_WEIGHTS, save_weights
 from training.results.best_run import initial_weights
 from training.results.dictionary import InstanceFiles, instance_fingerprint, write_result
@@ -107,12 +102,6 @@ def _model_of(instance: Instance, matrices: Matrices) -> dict[str, Any]:
         "example_bins": int(matrices.predictors.shape[2]),
         "split": matrices.info["split"],
     }
-
-
-def trained_architecture(instance: Instance) -> Architecture:
-    """Return what the network of an instance is built from."""
-    settings, num_classes = instance.settings, int(instance.parameters["output_classes"])
-    return architecture_of(settings.trained_network, num_classes, settings.training_defaults.width)
 
 
 def forget_unfinished(files: InstanceFiles, num_folds: int) -> None:

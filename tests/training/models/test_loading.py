@@ -1,5 +1,6 @@
 """Networks by name, frozen ones from files, and convolutions that a training starts from."""
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -7,14 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from config.errors import UserError
+from config.ini_files import load_settings
 from training.models.loading import (
-    load_convolutions,
-    load_extractor,
+    head_of,
+    load_frozen,
+    load_trunk,
     load_whole,
     to_device,
-    without_classifier,
+    without_head,
 )
-from training.models.registry import NETWORKS, architecture_of, build_network, num_parameters
+from training.models.registry import architecture_of, build_network, num_parameters
+from training.models.resnet import ResNet18
 from training.models.weights import load_weights, save_weights
 from training.results.best_run import initial_weights
 from training.results.loading import ResultReader
@@ -24,50 +28,82 @@ if TYPE_CHECKING:
     from tests.conftest import Suite
 
 
-class Tiny(nn.Module):
-    """A network that the project does not know."""
-
-    def __init__(self, num_classes: int, in_channels: int, width: float) -> None:
-        super().__init__()
-        channels = int(16 * width)
-        self.first = nn.Sequential(nn.Conv2d(in_channels, channels, 3), nn.BatchNorm2d(channels))
-        self.second = nn.Conv2d(channels, 2 * channels, 3)
-        self.head = nn.Linear(2 * channels, num_classes)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        hidden = self.second(self.first(inputs).relu()).mean((2, 3))
-        logits: Tensor = self.head(hidden)
-        return logits
+NETWORKS = load_settings().networks
+ALL_LAYERS = {"vgg16": 13, "resnet18": 20, "small_cnn": 8}
 
 
-def small(num_classes: int = 3, seed: int = 0) -> nn.Module:
-    return build_network(architecture_of(num_classes, 1 / 32), seed)
+def small(num_classes: int = 3, seed: int = 0, network: str = "vgg16") -> nn.Module:
+    return build_network(architecture_of(NETWORKS[network], num_classes, 1 / 32), seed)
 
 
 def copied(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
-def test_a_network_of_ones_own_is_built_counted_tapped_and_filled(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("network", "num_layers"), ALL_LAYERS.items())
+def test_every_built_in_network_is_tapped_filled_and_started_from(
+    network: str, num_layers: int
 ) -> None:
-    monkeypatch.setitem(NETWORKS, "tiny", Tiny)
-    architecture = architecture_of(5, 1 / 4, "tiny")
-    # convolutions 4 * 9 + 4 and 8 * 4 * 9 + 8, batch norm 2 * 4, linear 5 * 8 + 5
-    assert num_parameters(architecture) == 40 + 296 + 8 + 45
-    model, other = (build_network(architecture, seed) for seed in (0, 1))
-    inputs = torch.randn(2, 1, 12, 10)
-    with Taps(model, [2, "first"]) as taps:
+    model, other = (small(5, seed, network) for seed in (0, 1))
+    inputs = torch.randn(2, 1, 40, 36)
+    with Taps(model, range(1, num_layers + 1)) as taps:
         assert to_device(model, torch.device("cpu"))(inputs).shape == (2, 5)
-        assert taps[2].shape == (2, 8, 8, 6)
-        assert taps["first"].shape == (2, 4, 10, 8)
-    assert without_classifier(model) is model
-    load_convolutions(model, other.state_dict(), "other")
-    taken = {name for name, value in model.state_dict().items() if value.ndim == 4}
-    assert all(torch.equal(model.state_dict()[name], other.state_dict()[name]) for name in taken)
-    assert not torch.equal(model.state_dict()["head.weight"], other.state_dict()["head.weight"])
+        assert all(len(each) == 2 for each in taps.take().values())
+    with pytest.raises(UserError, match=f"allowed: 1 to {num_layers}"):
+        Taps(model, [num_layers + 1])
+    before = copied(model)
+    load_trunk(model, other.state_dict(), "other")
+    head = head_of(model)
+    for name, value in model.state_dict().items():
+        expected = before if name.startswith(f"{head}.") else other.state_dict()
+        assert torch.equal(value, expected[name]), name
     load_whole(model, other.state_dict(), "other")
     torch.testing.assert_close(model.eval()(inputs), other.eval()(inputs))
+    kept = {name for name in before if not name.startswith(f"{head}.")}
+    assert without_head(model).state_dict().keys() == kept
+
+
+def test_resnet18_is_torchvisions_with_one_input_channel() -> None:
+    """Names, shapes and numbers are those of torchvision.models.resnet18()."""
+    with torch.device("meta"):
+        model = ResNet18(1000, in_channels=3)
+    state = model.state_dict()
+    assert sum(each.numel() for each in model.parameters()) == 11_689_512
+    assert len(state) == 122
+    assert state["layer4.0.downsample.0.weight"].shape == (512, 256, 1, 1)
+    assert state["layer2.1.bn2.running_var"].shape == (128,)
+    assert num_parameters(architecture_of(NETWORKS["resnet18"], 1000, 1.0)) == 11_689_512 - 6272
+
+
+def test_small_cnn_learns_where_its_layers_say() -> None:
+    # Weights of 3 x 3 convolutions, two of batch normalisation for each channel, linear layer.
+    channels = [1, 8, 8, 16, 16, 32, 32, 64, 64]
+    convolutions = sum(9 * first * last for first, last in pairwise(channels))
+    expected = convolutions + 2 * sum(channels[1:]) + 64 * 10 + 10
+    assert num_parameters(architecture_of(NETWORKS["small_cnn"], 10, 1.0)) == expected
+
+
+@pytest.mark.parametrize(
+    ("network", "head"),
+    [
+        (nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(2, 3)), "2"),
+        (
+            nn.ModuleDict(
+                {
+                    "body": nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)),
+                    "top": nn.Sequential(nn.Linear(3, 3), nn.GELU(), nn.Dropout(), nn.Linear(3, 2)),
+                }
+            ),
+            "top",
+        ),
+        (nn.Sequential(nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 2))), "0.1"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3)), ""),
+    ],
+)
+def test_the_head_is_the_last_linear_layer_with_linear_ones_beside_it(
+    network: nn.Module, head: str
+) -> None:
+    assert head_of(network) == head
 
 
 def test_a_networks_weights_depend_on_its_seed_alone() -> None:
@@ -87,26 +123,30 @@ def test_a_frozen_network_has_the_weights_of_its_file(suite: "Suite") -> None:
     folder = suite.write_extractor("elsewhere", seed=4)
     random_state = torch.get_rng_state()
     settings = suite.settings(at_noisyspeech_model_path=folder)
-    frozen = load_extractor(settings, "noisyspeech")
+    frozen = load_frozen(settings, "noisyspeech")
     assert torch.equal(torch.get_rng_state(), random_state)
     stored = torch.load(folder / "model.pt", weights_only=True)
     assert frozen.state_dict().keys() == stored.keys()
     assert all(torch.equal(value, stored[name]) for name, value in frozen.state_dict().items())
     convolutions = {name for name in stored if name.startswith("features.")}
-    assert without_classifier(frozen).state_dict().keys() == convolutions
+    assert without_head(frozen).state_dict().keys() == convolutions
 
 
-@pytest.mark.parametrize(("key", "value"), [("network", "other"), ("in_channels", 3), ("width", 1)])
-def test_an_extractor_of_another_architecture_is_refused(
-    suite: "Suite", key: str, value: Any
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("network", "other", r"extractor\.json: is a network other, which no \[network other\]"),
+        ("in_channels", 3, r"features\.0\.weight has shape \(2, 1, 3, 3\), expected \(2, 3, 3, 3"),
+        ("width", 1 / 16, r"\(31 of 32 keys do not fit\)"),
+    ],
+)
+def test_an_extractor_whose_description_does_not_fit_is_refused(
+    suite: "Suite", key: str, value: Any, message: str
 ) -> None:
-    suite.write_extractor(architecture=architecture_of(11, 1 / 32) | {key: value})
-    with pytest.raises(
-        UserError,
-        match=f"{key} of the extractor is {value}, this run's is .*; train it again: "
-        r"python pretraining/pretrain\.py noisyspeech",
-    ):
-        load_extractor(suite.settings(), "noisyspeech")
+    architecture = architecture_of(NETWORKS["vgg16"], 11, 1 / 32).described()
+    suite.write_extractor(architecture=architecture | {key: value})
+    with pytest.raises(UserError, match=message):
+        load_frozen(suite.settings(), "noisyspeech")
 
 
 def test_other_weights_than_described_are_refused_by_both_ways_to_use_them(suite: "Suite") -> None:
@@ -116,7 +156,7 @@ def test_other_weights_than_described_are_refused_by_both_ways_to_use_them(suite
     source = initial_weights(suite.settings(at_pretraining="noisyspeech"), ResultReader(), 0)
     assert source == folder / "model.pt"
     for read in (
-        lambda: load_extractor(suite.settings(), "noisyspeech"),
+        lambda: load_frozen(suite.settings(), "noisyspeech"),
         lambda: load_weights(source),
     ):
         with pytest.raises(UserError, match=r"is not the network that extractor\.json describes"):
@@ -126,14 +166,14 @@ def test_other_weights_than_described_are_refused_by_both_ways_to_use_them(suite
 def test_weight_initialization_takes_every_convolution_and_nothing_else() -> None:
     model, plain = small(), small().state_dict()
     source = small(num_classes=7, seed=9).state_dict()
-    load_convolutions(model, source, "extractor")
+    load_trunk(model, source, "extractor")
     for name, value in model.state_dict().items():
         expected = source if name.startswith("features.") else plain
         assert torch.equal(value, expected[name]), name
     assert not torch.equal(plain["features.0.weight"], source["features.0.weight"])
 
 
-@pytest.mark.parametrize("load", [load_convolutions, load_whole])
+@pytest.mark.parametrize("load", [load_trunk, load_whole])
 @pytest.mark.parametrize(
     ("bias", "problem"),
     [

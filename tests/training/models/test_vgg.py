@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from config.errors import UserError
+from config.ini_files import load_settings
 from config.released import FEATURE_INDICES
 from training.models.registry import architecture_of, num_parameters
 from training.models.vgg import CONVOLUTION_INDICES, VGG16
@@ -34,7 +35,8 @@ def test_names_shapes_and_count_are_torchvisions() -> None:
     weights = {f"{name}.weight": shape for name, shape in SHAPES.items()}
     biases = {f"{name}.bias": shape[:1] for name, shape in SHAPES.items()}
     assert found == weights | biases
-    assert num_parameters(architecture_of(4, 1.0)) == 134_275_780
+    networks = load_settings().networks
+    assert num_parameters(architecture_of(networks["vgg16"], 4, 1.0)) == 134_275_780
     with torch.device("meta"):
         published = VGG16(num_classes=1000, in_channels=3)
     assert sum(parameter.numel() for parameter in published.parameters()) == 138_357_544

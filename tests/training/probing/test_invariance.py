@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from config.ini_files import load_settings
 from training import invariance
 from training.probing import analysis as invariance_analysis
 from training.probing.files import invariance_path
@@ -134,7 +135,7 @@ def test_the_frozen_network_is_the_one_that_was_used(trained: "Suite") -> None:
     networks = content(trained, 3)["settings"]["frozen"]
     assert networks["random"] == "seed 0"
     # The random network's first layer on the test set, apart from the code that is tested.
-    architecture = architecture_of(3, 1 / 32)
+    architecture = architecture_of(load_settings().networks["vgg16"], 3, 1 / 32)
     drawn = build_network(architecture, RngSeeds.from_seed(0, 0).random_network)
     model, frozen = (VGG16(3, width=1 / 32).eval() for _ in range(2))
     frozen.load_state_dict(drawn.state_dict())
