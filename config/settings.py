@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from config.declarations import Extractor
 from config.fields import (
+    EMPTY_IS_NONE,
     NAME,
     Betas,
     ContradictionError,

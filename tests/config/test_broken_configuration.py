@@ -72,7 +72,7 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
         ("results_folder=~no_such_user/x", "results_folder = ~no_such_user/x"),
         (
             "at_layer=3, 0 & network=small_cnn",
-            "at_layer = 3, 0: must be the number of a convolution, from 1, or the",
+            "at_layer = 3, 0: must be the number of a conv",
         ),
         ("at_layer=layer1..conv2", "or the name of a module"),
         (

@@ -65,10 +65,9 @@ def load_frozen(settings: Settings, name: str) -> nn.Module:
     Raises:
         UserError: it is missing, or its weights do not fit its architecture.
     """
-    path, remedy = settings.extractor_folder(name) / WEIGHTS_FILE, ""
-    if name in settings.networks:
-        assert settings.networks[name].weights is not None
-        path, remedy = settings.networks[name].weights, FOREIGN_WEIGHTS
+    foreign = settings.networks[name].weights if name in settings.networks else None
+    path = foreign or settings.extractor_folder(name) / WEIGHTS_FILE
+    remedy = FOREIGN_WEIGHTS if foreign else ""
     frozen = build_network(frozen_architecture(settings, name), seed=0)
     load_whole(frozen, load_weights(path, remedy), display_path(path))
     return frozen
