@@ -116,6 +116,9 @@ def find_sounds(settings: Settings) -> list[Sound]:
     rows = read_database(folder / DATABASE)
     order = list(dict.fromkeys(instrument for _, instrument, *_ in rows))
     CORPUS.expect("instruments", len(INSTRUMENTS), len(order))
+    unknown = [printable(instrument) for instrument in order if instrument not in INSTRUMENTS]
+    if unknown:
+        print(f"warning: {CORPUS.title}: notes of other instruments left out: {first_of(unknown)}")
     labelled = {
         (pack, file): (identifier, instrument, klass)
         for identifier, instrument, klass, file, pack in rows

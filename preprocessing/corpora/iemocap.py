@@ -106,7 +106,8 @@ def read_emotions(path: Path) -> dict[str, str]:
     Each utterance has one line "[start - end]<tab>utterance<tab>emotion<tab>[v, a, d]", followed
     by the lines of its single judges. Editors make spaces of the tabs.
     """
-    return dict(EVALUATION.findall(read_text(path, errors="replace")))
+    found = EVALUATION.findall(read_text(path, errors="replace"))
+    return {utterance: emotion.lower() for utterance, emotion in found}
 
 
 def _details_of(path: Path, emotions: Mapping[str, str]) -> dict[str, str] | None:

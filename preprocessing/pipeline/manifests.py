@@ -4,13 +4,14 @@ A folder holds one plan's files only, so that clips made with other settings nev
 """
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from config.errors import UserError
-from config.files import read_json, waited_for, write_json, written_aside
+from config.files import read_json, read_text, waited_for, write_json, written_aside
 from config.listing import files_in
 from config.settings import Settings
 from config.text import display_path
@@ -101,8 +102,7 @@ def read_manifest(folder: Path, command: str, columns: Sequence[str] = ()) -> li
     if not path.exists():
         state = "is unfinished" if (folder / PLAN).exists() else "does not exist"
         raise UserError(f"{display_path(path)}: {state}; run {command}")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
     for number, row in enumerate(rows, start=2):
         missing = [column for column in ("file", *columns) if not row.get(column)]
         if missing:

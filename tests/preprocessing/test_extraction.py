@@ -15,7 +15,7 @@ from config.settings import Settings
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline import examples, extraction
 from preprocessing.pipeline.audio import decode
-from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Dataset
+from preprocessing.pipeline.dataset import OWN_SPLIT, RANDOM_BY_CLIP, SETS, Clip, Dataset
 from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import PARTS, Matrices, open_matrices
 
@@ -141,6 +141,19 @@ class TestMatrices:
         assert index["true_snr"][:6].tolist() == ["0.0", "0.5", *["1.0"] * 3, "1.5"]
         assert set(index["augmented"]) == {0}
 
+    def test_identifiers_stay_text(self, prepare: Prepare, clips: list[Clip]) -> None:
+        """In the index, the groups of the split, and what a probe asks for."""
+        names = ["12", "00000012", "1e999999", "1e9", "nan", "NA", "", "True", "0x10", " 7", "-0"]
+        names.append("1_000")
+        clips[:] = [
+            replace(clip, name=name, group=name, details={"speaker": name})
+            for clip, name in zip(clips, names, strict=True)
+        ]
+        matrices = prepare(split_type="by speaker", segmentation=False)
+        for column in ("clip", "group", "speaker"):
+            assert matrices.index[column].tolist() == names
+        assert matrices.splits["order"] == names
+
     def test_split_is_by_clip_and_seeded(self, prepare: Prepare, clips: list[Clip]) -> None:
         matrices = prepare()
         (fold,) = matrices.folds((0.7, 0.2, 0.1), 1)
@@ -213,6 +226,62 @@ def test_what_cannot_be_a_dataset_is_refused(prepare: Prepare, clips: list[Clip]
         soundfile.write(clip.path, np.zeros(RATE), RATE)
     with pytest.raises(UserError, match="not one of 12 clips can be used"):
         prepare()
+
+
+class TestRefusedBeforeTheFirstClipIsRead:
+    """What would end a preparation is found before it costs anything, all of it at once."""
+
+    @pytest.fixture(autouse=True)
+    def no_reading(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(extraction, "_write_examples", None)
+
+    def test_names_twice(self, prepare: Prepare, clips: list[Clip]) -> None:
+        clips[7] = replace(clips[7], name="c01.wav")
+        clips[9] = replace(clips[9], name="c02.wav")
+        with pytest.raises(UserError, match=r"2 clips there twice or more: c01\.wav, c02\.wav"):
+            prepare()
+
+    def test_classes_that_no_clip_has(self, prepare: Prepare, clips: list[Clip]) -> None:
+        clips[:] = [replace(clip, label=2 * clip.label) for clip in clips]
+        with pytest.raises(UserError, match="no example of 2 of 5 classes: 1, 3"):
+            prepare()
+
+    def test_no_clips_at_all(self, prepare: Prepare, clips: list[Clip]) -> None:
+        clips.clear()
+        with pytest.raises(UserError, match="0 groups are too few for three sets"):
+            prepare()
+
+    def test_sets_without_clips(self, prepare: Prepare, clips: list[Clip]) -> None:
+        clips[:] = [replace(clip, fixed_set="validation") for clip in clips]
+        with pytest.raises(UserError, match="no clips to use for train, test"):
+            prepare(split_type=OWN_SPLIT)
+
+    def test_groups_in_two_sets(self, prepare: Prepare, clips: list[Clip]) -> None:
+        clips[:] = [
+            replace(clip, fixed_set=SETS[number % 3], group=f"g{number // 4}")
+            for number, clip in enumerate(clips)
+        ]
+        with pytest.raises(UserError, match=r"g0 is in train and in validation; .*g2 is in"):
+            prepare(split_type=OWN_SPLIT)
+
+    def test_missing_files(self, prepare: Prepare, clips: list[Clip], folder: Path) -> None:
+        for clip in clips[:5]:
+            clip.path.unlink()
+        with pytest.raises(UserError, match="5 of 12 clips cannot be used"):
+            prepare()
+        assert (folder / f"{NAME}_left_out.csv").read_text().count(",missing\n") == 5
+
+    def test_equal_files(self, prepare: Prepare, clips: list[Clip]) -> None:
+        """Also those that are equal in size, beginning and middle alone are no duplicates."""
+        for one, other in ((0, 10), (1, 11), (2, 9)):
+            clips[other].path.write_bytes(clips[one].path.read_bytes())
+        changed = bytearray(clips[9].path.read_bytes())
+        changed[-2:] = b"\0\1"
+        clips[9].path.write_bytes(changed)
+        # 12 groups in their order: 8 train, 2 validate, 2 test.
+        expected = r"2 problems: c00.wav \(train\) and c10.wav \(test\) hold .*; c01.wav \(train\)"
+        with pytest.raises(UserError, match=expected):
+            prepare(split_type="by group")
 
 
 @pytest.mark.parametrize(
