@@ -27,34 +27,49 @@ from config.selection import METAVAR, add_experiments_option, parse_selection, r
 from config.settings import RANDOM
 from config.text import aligned, display_path
 from training.engine.distributed import is_main, only_main_speaks
-from training.results.loading import count_failed, count_finished, load_results
+from training.results.loading import count_failed, load_results
 from training.sweep.input_cache import InputCache
-from training.sweep.inputs import (
-    describe_inputs,
-    find_missing,
-    split_of,
-    with_options,
-)
-from training.sweep.runs import choose_runs, in_order
+from training.sweep.inputs import describe_inputs, find_missing, split_of
+from training.sweep.runs import Run, choose_runs, in_order, runs_of
+from training.sweep.status import counts_of, refusals, refuse_unfit, status_of
 
 
 def list_experiments(experiments: Mapping[int, Experiment], results_folder: Path) -> None:
-    """Print the table of --list."""
+    """Print the table of --list, and what keeps results from counting as done."""
     rows = [("ID", "done", "dataset", "split", "orthogonal task", "question")]
+    inputs = InputCache()
+    notes = []
     for experiment in experiments.values():
-        done = f"{count_finished(results_folder, experiment.id)}/{len(experiment.instances)}"
-        failed = count_failed(results_folder, experiment.id)
+        statuses = {run: status_of(run, inputs) for run in runs_of(experiment)}
+        notes += refusals(statuses)
+        done = sum(status.is_finished for status in statuses.values())
+        counts = counts_of(statuses.values())
+        counts["failed"] = count_failed(results_folder, experiment.id)
+        others = [f"{number} {words}" for words, number in counts.items() if number]
         rows.append(
             (
                 str(experiment.id),
-                f"{done}, {failed} failed" if failed else done,
+                ", ".join([f"{done}/{len(statuses)}", *others]),
                 experiment.dataset,
                 split_of(experiment),
                 _orthogonal_task(experiment),
                 experiment.question,
             )
         )
-    print("\n".join(aligned(rows)))
+    print("\n".join([*aligned(rows), *notes]))
+
+
+def check_results(runs: Sequence[Run], overwrite: bool, inputs: InputCache) -> None:
+    """Print how many of the runs are finished.
+
+    Raises:
+        UserError: a result stands in the way of a run.
+    """
+    statuses = {run: status_of(run, inputs) for run in runs}
+    if not overwrite:
+        refuse_unfit(statuses)
+    done = sum(status.is_finished for status in statuses.values())
+    print(f"{done} of {len(runs)} instances are finished")
 
 
 def _orthogonal_task(experiment: Experiment) -> str:
@@ -152,12 +167,13 @@ def main(arguments: argparse.Namespace) -> int:
     inputs = InputCache()
     missing = find_missing(runs, arguments.force, inputs)
     for each in missing if is_main() else ():
-        command = with_options(each.command, arguments, selection.gpu)
-        print(f"missing: {each.problem}\n    make it with: {command}", file=sys.stderr)
+        cure = f"\n    make it with: {each.command}" if each.command else ""
+        print(f"missing: {each.problem}{cure}", file=sys.stderr)
     if missing:
         return EXIT_USER_ERROR
     describe_inputs(runs, inputs)
     if arguments.check:
+        check_results(runs, arguments.overwrite, inputs)
         print(f"everything is there for {len(runs)} instances")
         return 0
     gpus = require_gpus(selection)

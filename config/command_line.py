@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from config import advice
 from config.errors import UserError
 from config.ini_files import DEFAULT_PREFERENCE, load_settings
 from config.process import prepare_process
@@ -45,12 +46,22 @@ class CommandParser(argparse.ArgumentParser):
         sys.exit(EXIT_USER_ERROR)
 
 
+class SettingsParser(CommandParser):
+    """A parser whose arguments are those that commands in messages get."""
+
+    def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
+        """Parse as always."""
+        found = super().parse_known_args(*arguments, **options)
+        advice.remember(found[0])
+        return found
+
+
 def settings_parser(description: str | None) -> argparse.ArgumentParser:
     """Return a parser that knows --config FILE and --set key=value, both repeatable.
 
     Files that the environment's ANTI_TRANSFER_CONFIG names come before those of --config.
     """
-    parser = CommandParser(
+    parser = SettingsParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(

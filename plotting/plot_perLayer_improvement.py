@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+from config.advice import run_again
 from config.command_line import run_command, settings_from
 from config.errors import UserError
 from config.settings import PUBLISHED_NETWORK
@@ -210,7 +211,7 @@ def _finished(results_folder: Path, experiment: int) -> list[Result]:
         folder = results_folder / f"experiment_{experiment}" / "results"
         raise UserError(
             f"{display_path(folder)}: no results of experiment {experiment}; "
-            f"run: python experiments_manager.py [{experiment}] 0"
+            f"run: {run_again(experiment)}"
         )
     return results
 

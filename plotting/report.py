@@ -10,11 +10,12 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from config.advice import again, run_again
 from config.command_line import run_command, settings_parser
 from config.errors import UserError
 from config.experiments import Experiment, load_experiments
 from config.files import waited_for, write_text
-from config.selection import add_experiments_option, parse_selection
+from config.selection import MANAGER, add_experiments_option, parse_selection
 from config.text import display_path, printable
 from plotting.drawing import figures_attempted
 from plotting.published import load_published
@@ -56,7 +57,7 @@ def write_report(
     if not results:
         raise UserError(
             f"{display_path(results_folder)}: none of these experiments has a finished instance; "
-            f"run one: python experiments_manager.py [{experiments[0].id}] 0"
+            f"run one: {run_again(experiments[0].id)}"
         )
     folder = results_folder / FOLDER_NAME
     analyses, ignored = load_analyses(results_folder, results)
@@ -146,7 +147,7 @@ def with_results(experiments: Mapping[int, Experiment], results_folder: Path) ->
     if not found:
         raise UserError(
             f"{display_path(results_folder)}: holds no results; run an experiment first: "
-            "python experiments_manager.py --list shows them"
+            f"{again(f'{MANAGER} --list')} shows them"
         )
     return found
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from config import advice
 from config.command_line import run_command, settings_from, settings_parser
 from config.declarations import TRAINING_AUDIO, Extractor
 from config.errors import UserError
@@ -100,10 +101,11 @@ def pretrain(
             are not as many as the processes.
     """
     if len(gpus) > 1 and not is_distributed():
-        raise UserError(
-            f"{len(gpus)} GPUs need as many processes: torchrun --nproc-per-node {len(gpus)} "
-            f"pretraining/pretrain.py {extractor.name} {','.join(map(str, gpus))}"
+        command = (
+            f"torchrun --nproc-per-node {len(gpus)} pretraining/pretrain.py {extractor.name} "
+            f"{','.join(map(str, gpus))}"
         )
+        raise UserError(f"{len(gpus)} GPUs need as many processes: {advice.again(command)}")
     if problem := tracker_problem(settings.training_defaults.tracker):
         raise UserError(f"{problem}; pip install {settings.training_defaults.tracker}")
     # Alone it waits for torch until there is something to train.
@@ -112,8 +114,10 @@ def pretrain(
     name = matrices_name(extractor.dataset, settings.feature_extraction.features_type)
     try:
         matrices = open_matrices(settings.preprocessing.output_folder, name)
+        matrices.check_parts()
     except UserError as error:
-        raise UserError(f"{error}; run {find_dataset(extractor.dataset).command}") from None
+        command = advice.beforehand(find_dataset(extractor.dataset).command)
+        raise UserError(f"{error}; run {command}") from None
     options = _fit_options(extractor, settings)
     network = settings.networks[extractor.network or settings.training_defaults.network]
     plan = {
@@ -127,9 +131,9 @@ def pretrain(
         **described_network(network),
     }
     lock = folder / ".lock", f"extractor {extractor.name}", "--set pretraining_folder=FOLDER"
-    if not broadcast(_is_done(folder, plan, overwrite)):
+    if not broadcast(_is_done(extractor, folder, plan, overwrite)):
         with waited_for(*lock) if is_main() else nullcontext():
-            if not broadcast(_is_done(folder, plan, overwrite)):
+            if not broadcast(_is_done(extractor, folder, plan, overwrite)):
                 device = device or _device(gpus)
                 _pretrain(folder, extractor, matrices, settings, options, device, plan)
             broadcast(None)  # nobody goes on before it is written
@@ -184,7 +188,7 @@ def _fit_options(extractor: Extractor, settings: Settings) -> "FitOptions":
     )
 
 
-def _is_done(folder: Path, plan: Mapping[str, Any], overwrite: bool) -> bool:
+def _is_done(extractor: Extractor, folder: Path, plan: Mapping[str, Any], overwrite: bool) -> bool:
     """Tell whether the extractor is there.
 
     Raises:
@@ -200,8 +204,9 @@ def _is_done(folder: Path, plan: Mapping[str, Any], overwrite: bool) -> bool:
         print(f"{display_path(folder)}: already there, unchanged; {quality(stored)}")
         return True
     different = "; ".join(changes(stored.get("plan", {}), plan))
+    command = advice.again(f"{advice.on_gpu(extractor.command)} --overwrite")
     raise UserError(
-        f"{display_path(folder)}: was trained with different settings ({different}); --overwrite "
+        f"{display_path(folder)}: was trained with different settings ({different}); {command} "
         "trains it again, --set pretraining_folder=FOLDER puts it elsewhere"
     )
 

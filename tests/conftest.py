@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from config import advice
 from config.experiments import Instance, load_experiments
 from config.ini_files import load_settings
 from config.settings import Settings
@@ -204,6 +205,12 @@ class Suite:
         from training.results.dictionary import InstanceFiles
 
         return InstanceFiles(self.results, identifier, number, "tiny", "spectrum_fast")
+
+
+@pytest.fixture(autouse=True)
+def no_options() -> None:
+    """Commands in messages get no options of a test that ran before."""
+    advice.remember(advice.NOTHING)
 
 
 @pytest.fixture

@@ -333,7 +333,7 @@ def test_list_shows_what_is_done(
     suite.write_experiment(6, reversal, {"repeat": 4})
     suite.files(6).failure.parent.mkdir(parents=True)
     suite.files(6).failure.write_text("{}")
-    assert manage(suite, "--list") == 0
+    assert manage(suite, "--list", "--set", "num_epochs=4") == 0
     (suite.experiments / "6_tiny.ini").unlink()
     header, *rows = [line.split("  ") for line in capsys.readouterr().out.rstrip().split("\n")]
     assert [cell for cell in map(str.strip, header) if cell] == [

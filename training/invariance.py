@@ -15,13 +15,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from config import advice
 from config.command_line import EXIT_FAILED_RUNS, run_command, settings_parser
 from config.errors import UserError
 from config.experiments import load_experiments
 from config.selection import MANAGER, METAVAR, add_experiments_option, parse_selection, require_gpu
 from config.text import display_path, printable
 from training.results.loading import ResultReader
-from training.sweep.inputs import with_options
 from training.sweep.runs import Run, choose_runs
 
 
@@ -63,9 +63,8 @@ def find_finished(
             finished.append((run, result))
     if not finished:
         identifiers = ",".join(dict.fromkeys(str(run.experiment.id) for run in runs))
-        raise UserError(
-            f"none of the {len(runs)} instances is finished; {MANAGER} [{identifiers}] 0 runs them"
-        )
+        command = advice.again(f"{MANAGER} [{identifiers}] {advice.gpu()}")
+        raise UserError(f"none of the {len(runs)} instances is finished; {command} runs them")
     print(f"{len(finished)} of {len(runs)} instances are finished")
     return finished
 
@@ -119,7 +118,7 @@ def main(arguments: argparse.Namespace) -> int:
         if (folder / "invariance").exists():
             print(f"wrote {display_path(folder / 'invariance')}/")
     identifiers = ",".join(dict.fromkeys(str(run.experiment.id) for run, _ in finished))
-    command = with_options(f"python plotting/report.py [{identifiers}]", arguments, gpu)
+    command = advice.beforehand(f"python plotting/report.py [{identifiers}]")
     print(f"{command} shows what was found")
     return report.exit_code
 

@@ -17,6 +17,7 @@ from training.probing.files import (
     Measure,
     ProbedLabel,
     apart_text,
+    probing_command,
 )
 from training.results.loading import Metric, Result
 
@@ -180,11 +181,12 @@ def _apart_sentences(name: str, found: InvarianceFindings) -> list[str]:
         for _, analysis in entry.measured
         if name in analysis.labels
     ]
+    experiments = {each.experiment for entry in found.entries for _, each in entry.measured}
     texts = dict.fromkeys(apart_text(each.grouped_by, each.not_apart) for each in labels)
     if len(texts) > 1:
         return [
-            f"{name}: not all networks were probed alike; run training/invariance.py again for "
-            "all of these experiments."
+            f"{name}: not all networks were probed alike; run "
+            f"{probing_command(experiments, '--overwrite')} for all of these experiments."
         ]
     return [f"{name}: {text}." for text in texts if text]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from config.advice import again
 from config.errors import UserError
 from config.settings import Settings
 from config.text import display_path
@@ -106,7 +107,7 @@ def _sets_of_speakers(
         raise UserError(
             f"{display_path(mixtures_folder(settings, BALANCED))}: holds clips of {len(speakers)} "
             "speakers, but each of three sets needs one; choose more clips with --set "
-            f"items_per_class=<n> and {BALANCE_COMMAND}"
+            f"items_per_class=<n> and {again(BALANCE_COMMAND)}"
         )
     generator.shuffle(speakers)
     (split,) = split_groups(speakers, settings.training_defaults.fractions)

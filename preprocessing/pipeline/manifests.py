@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from config.advice import again
 from config.errors import UserError
 from config.files import read_json, read_text, waited_for, write_json, written_aside
 from config.listing import files_in
@@ -93,19 +94,23 @@ def read_manifest(folder: Path, command: str, columns: Sequence[str] = ()) -> li
 
     Args:
         command: what makes the manifest, for the error.
-        columns: what every row must hold besides its file.
+        columns: what the file must have besides the names of files; no row may lack one.
 
     Raises:
         UserError: there is none, or it is damaged; says which command makes it.
     """
-    path = folder / MANIFEST
+    path, command = folder / MANIFEST, again(command)
     if not path.exists():
         state = "is unfinished" if (folder / PLAN).exists() else "does not exist"
         raise UserError(f"{display_path(path)}: {state}; run {command}")
-    rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+    try:
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        rows = list(reader)
+    except (UserError, csv.Error) as error:
+        raise UserError(f"{error}; run {command}") from None
     for number, row in enumerate(rows, start=2):
-        missing = [column for column in ("file", *columns) if not row.get(column)]
-        if missing:
+        wanted = ("file", *columns, *(reader.fieldnames or ()))
+        if missing := [column for column in wanted if not row.get(column)]:
             problem = f"is damaged: line {number} has no {missing[0]}"
             raise UserError(f"{display_path(path)}: {problem}; run {command}")
     return rows

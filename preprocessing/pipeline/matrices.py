@@ -175,7 +175,7 @@ class Matrices:
             raise self._unfit("splits", "does not have the groups of the index")
 
     def _unfit(self, part: str, problem: str) -> UserError:
-        return _unfit(part_path(self.folder, self.name, part), problem, self.info)
+        return _unfit(part_path(self.folder, self.name, part), problem)
 
     @property
     def classes(self) -> list[str]:
@@ -268,14 +268,14 @@ def open_matrices(folder: str | Path, name: str) -> Matrices:
     folder = Path(folder)
     name = _full_name(folder, name)
     info = read_info(folder, name)
-    predictors = _load_array(part_path(folder, name, "predictors"), np.float32, 3, info)
-    target = _load_array(part_path(folder, name, "target"), np.int64, 1, info)
+    predictors = _load_array(part_path(folder, name, "predictors"), np.float32, 3)
+    target = _load_array(part_path(folder, name, "target"), np.int64, 1)
     if not len(predictors) == len(target) == info["num_examples"]:
         problem = (
             f"is inconsistent: {len(predictors)} examples, {len(target)} targets, "
             f"{info['num_examples']} announced"
         )
-        raise _unfit(folder / name, problem, info)
+        raise _unfit(folder / name, problem)
     return Matrices(folder, name, info, predictors, target)
 
 
@@ -292,20 +292,19 @@ def _full_name(folder: Path, name: str) -> str:
     return found[0] if len(found) == 1 else name
 
 
-def _load_array(path: Path, dtype: type, dimensions: int, info: dict[str, Any]) -> Any:
+def _load_array(path: Path, dtype: type, dimensions: int) -> Any:
     """Open a memory map; nothing but the header is read, and nothing in it is executed."""
     try:
         array = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, SyntaxError, TypeError) as error:
-        raise _unfit(path, f"is no usable matrix: {error}", info) from None
+        raise _unfit(path, f"is no usable matrix: {error}") from None
     if array.dtype != dtype or array.ndim != dimensions:
         found = f"holds {array.dtype} in {array.ndim} dimensions"
-        raise _unfit(path, f"{found}, not {np.dtype(dtype)} in {dimensions}", info)
+        raise _unfit(path, f"{found}, not {np.dtype(dtype)} in {dimensions}")
     return array
 
 
-def _unfit(path: Path, problem: str, info: dict[str, Any]) -> UserError:
-    """Return the error for matrices that cannot be used, with the command that makes them."""
+def _unfit(path: Path, problem: str) -> UserError:
+    """Return the error for matrices that cannot be used."""
     reason = " ".join(problem.split())[:LONGEST_REASON]
-    again = ": ".join(["prepare it again", *filter(None, [info.get("command")])])
-    return UserError(printable(f"{display_path(path)}: {reason}; {again}"))
+    return UserError(printable(f"{display_path(path)}: {reason}"))

@@ -4,13 +4,16 @@ Pre-training writes extractors in this form, experiments read them.
 """
 
 import hashlib
+import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field
 
+from config.advice import beforehand, on_gpu, run_again
 from config.errors import UserError
 from config.files import read_json, require_fields, write_json, written_aside
 from config.text import display_path, printable
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 WEIGHTS_FILE = "model.pt"
 DESCRIPTION_FILE = "extractor.json"
+# Of an instance: training.results.dictionary.InstanceFiles.model.
+MODEL_NAME = re.compile(r"model_.+_exp([0-9]+)_run([0-9]+)_fold[0-9]+\.pt")
 LONGEST_REASON = 200
 # About weights that somebody else trained.
 FOREIGN_WEIGHTS = "save the network's state_dict() in it, with safetensors or torch.save"
@@ -55,6 +60,11 @@ def save_weights(path: Path, state: Mapping[str, "Tensor"]) -> None:
 
     with written_aside(path) as aside:
         torch.save(dict(state), aside)
+
+
+def is_whole(path: Path) -> bool:
+    """Tell whether a file of weights is there with its end, which torch writes last."""
+    return zipfile.is_zipfile(path)
 
 
 def load_weights(path: Path, remedy: str = "") -> dict[str, "Tensor"]:
@@ -123,13 +133,16 @@ def file_fingerprint(path: Path) -> str:
 
 def _remedy(path: Path) -> str:
     """Say what makes a file of weights anew."""
+    if match := MODEL_NAME.fullmatch(path.name):
+        return f"run it again: {run_again(int(match[1]), [int(match[2])], '--overwrite')}"
     if path.name != WEIGHTS_FILE:
-        return "run its instance again with --overwrite"
+        return "name another file"
     try:
         name = str(read_description(path.parent)["name"])
     except (UserError, KeyError):
         name = path.parent.name
-    return printable(f"train it again: python pretraining/pretrain.py {name} --overwrite")
+    command = on_gpu(f"python pretraining/pretrain.py {name}")
+    return printable(f"train it again: {beforehand(f'{command} --overwrite')}")
 
 
 def weights_fingerprint(state: Mapping[str, "Tensor"]) -> str:
@@ -162,14 +175,13 @@ def read_description(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: the extractor is missing, or its description is broken.
     """
-    path = folder / DESCRIPTION_FILE
-    if not path.exists() or not (folder / WEIGHTS_FILE).exists():
+    path, weights = folder / DESCRIPTION_FILE, folder / WEIGHTS_FILE
+    if not path.exists() or not weights.exists():
         raise UserError(f"{display_path(folder)}: holds no pre-trained extractor")
-    try:
-        description = read_json(path)
-        require_fields(description, Description, display_path(path))
-    except UserError as error:
-        raise UserError(f"{error}; train the extractor again with --overwrite") from None
+    description = read_json(path)
+    require_fields(description, Description, display_path(path))
+    if not is_whole(weights):
+        raise UserError(f"{display_path(weights)}: is no file of weights, or not all of one")
     return description
 
 

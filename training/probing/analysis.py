@@ -11,9 +11,9 @@ from typing import Any
 from torch import nn
 from tqdm import tqdm
 
+from config.advice import run_again
 from config.errors import UserError
 from config.files import waited_for, write_json
-from config.selection import MANAGER
 from config.settings import PUBLISHED_NETWORK, RANDOM
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_name
@@ -27,6 +27,7 @@ from training.probing.files import invariance_path, is_analysed
 from training.probing.labels import TARGET_LABEL, described, labels_of
 from training.probing.probes import ProbePlan, probe_accuracy
 from training.probing.representations import batch_size_for, layer_contents
+from training.sweep.inputs import preparation_of
 from training.sweep.instance import check_classes
 from training.sweep.run_context import RunContext
 from training.sweep.runs import Run
@@ -174,7 +175,10 @@ class Analyst:
         parameters = result["parameters"]
         folder = run.instance.settings.preprocessing.output_folder
         name = matrices_name(run.files.dataset, run.files.features)
-        matrices = self._context.inputs.matrices(folder, name)
+        try:
+            matrices = self._context.inputs.matrices(folder, name)
+        except UserError as error:
+            raise UserError(f"{error}; prepare it again: {preparation_of(run)}") from None
         if result["inputs"].get("data") != matrices.fingerprint:
             raise UserError(f"was trained on another version of {name}; {_run_again(run)}")
         stored = {"network": PUBLISHED_NETWORK, **parameters}
@@ -277,7 +281,7 @@ class Analyst:
 
 
 def _run_again(run: Run) -> str:
-    return f"run it again: {MANAGER} [{run.experiment.id}] 0 --overwrite"
+    return f"run it again: {run_again(run.experiment.id, [run.instance.number], '--overwrite')}"
 
 
 def _averaged(values: Sequence[Any]) -> Any:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from config import advice
 from config.errors import UserError
 from config.files import read_json, require_fields
 from config.text import display_path
@@ -111,17 +112,28 @@ def load_analyses(
         if not path.exists():
             continue
         place = display_path(path)
-        content = read_json(path)
-        require_fields(content, Analysis, place)
+        command = f"run {probing_command([result.experiment])}"
+        try:
+            content = read_json(path)
+            require_fields(content, Analysis, place)
+        except UserError as error:
+            raise UserError(f"{error}; {command}") from None
         analysis = Analysis.model_validate(content)
         if analysis.fingerprint == result.fingerprint:
             found[result.stem] = analysis
         else:
             ignored.append(
-                f"{shorten(place)} is not of the result that is there now; it is left out: run "
-                f"python training/invariance.py [{result.experiment}] again"
+                f"{shorten(place)} is not of the result that is there now; it is left out: "
+                f"{command} again"
             )
     return found, ignored
+
+
+def probing_command(experiments: Iterable[int], *options: str) -> str:
+    """Return the command that analyses the instances of experiments."""
+    identifiers = ",".join(map(str, experiments))
+    words = ["python", "training/invariance.py", f"[{identifiers}]", str(advice.gpu()), *options]
+    return advice.again(" ".join(words))
 
 
 def apart_text(grouped_by: str | None, not_apart: Sequence[str]) -> str:

@@ -1,9 +1,12 @@
 """The best run of another experiment, and the weights that a training starts from."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from config import advice
 from config.errors import UserError
+from config.selection import MANAGER
 from config.settings import Settings
 from training.models.weights import WEIGHTS_FILE
 from training.results.dictionary import InstanceFiles
@@ -19,18 +22,23 @@ def initial_weights(settings: Settings, reader: ResultReader, fold: int) -> Path
     training = settings.training_defaults
     if training.source_experiment is not None:
         best = best_run(settings, reader)
-        files = InstanceFiles(
-            settings.results.results_folder,
-            training.source_experiment,
-            int(best["number"]),
-            best["parameters"]["dataset"],
-            best["parameters"]["features_type"],
-        )
-        return files.model(fold)
+        return files_of_result(settings.results.results_folder, best).model(fold)
     name = training.source_extractor
     if name in settings.networks:
         return settings.networks[name].weights
     return settings.extractor_folder(name) / WEIGHTS_FILE if name else None
+
+
+def files_of_result(results_folder: Path, result: Mapping[str, Any]) -> InstanceFiles:
+    """Return where the files of a result lie."""
+    parameters = result["parameters"]
+    return InstanceFiles(
+        results_folder,
+        int(result["experiment"]),
+        int(result["number"]),
+        parameters["dataset"],
+        parameters["features_type"],
+    )
 
 
 def best_run(settings: Settings, reader: ResultReader) -> dict[str, Any]:
@@ -46,10 +54,11 @@ def best_run(settings: Settings, reader: ResultReader) -> dict[str, Any]:
     found = reader.find_all(settings.results.results_folder, identifier)
     results = [result for result in found if result["parameters"]["features_type"] == features_type]
     if not results:
+        features = f" --set feature_extraction.features_type={features_type}" if found else ""
+        command = advice.beforehand(f"{MANAGER} [{identifier}] {advice.gpu()}{features}")
         raise UserError(
             f"at_pretraining = experiment {identifier}: experiment {identifier} has no finished "
-            f"instance with features_type = {features_type}; run "
-            f"python experiments_manager.py [{identifier}] 0"
+            f"instance with features_type = {features_type}; run {command}"
         )
     if results[0]["parameters"]["task"] == "classification":
         return max(results, key=lambda result: result["summary"]["validation"]["mean_acc"])

@@ -173,27 +173,39 @@ def write_result(
         model_parameters: what the network is, for the parameters file.
         inputs: fingerprints of the data and the frozen networks.
     """
-    import numpy as np
-
-    dictionary: dict[Any, Any] = {fold: dict(values) for fold, values in enumerate(folds)}
-    dictionary["summary"] = {
-        **summarize(folds, parameters["task"]),
-        "parameters": _released_text(parameters),
-    }
-    dictionary["parameters"] = dict(parameters)
-    with written_aside(files.dictionary) as aside:
-        np.save(aside, np.array(dictionary, dtype=object))
-    write_text(files.parameters, _parameters_text(parameters, model_parameters))
     result = {
-        **{str(key): value for key, value in dictionary.items()},
+        **{str(fold): dict(values) for fold, values in enumerate(folds)},
+        "summary": {
+            **summarize(folds, parameters["task"]),
+            "parameters": _released_text(parameters),
+        },
+        "parameters": dict(parameters),
         "model": dict(model_parameters),
         "inputs": dict(inputs),
         "fingerprint": instance_fingerprint(parameters, inputs),
         "experiment": files.experiment,
         "number": files.number,
     }
+    write_copies(files, result)
     write_json(files.json_path, result)
     return result
+
+
+def has_copies(files: InstanceFiles) -> bool:
+    """Tell whether the files are there that hold parts of the JSON file for users."""
+    copies = (files.dictionary, files.parameters)
+    return all(path.exists() and path.stat().st_size for path in copies)
+
+
+def write_copies(files: InstanceFiles, result: Mapping[str, Any]) -> None:
+    """Write the numpy dictionary and the parameters file from what the JSON file holds."""
+    import numpy as np
+
+    dictionary: dict[Any, Any] = {int(key): result[key] for key in result if key.isdecimal()}
+    dictionary |= {key: result[key] for key in ("summary", "parameters")}
+    with written_aside(files.dictionary) as aside:
+        np.save(aside, np.array(dictionary, dtype=object))
+    write_text(files.parameters, _parameters_text(result["parameters"], result["model"]))
 
 
 def _released_text(parameters: Mapping[str, Any]) -> str:

@@ -12,13 +12,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from config.advice import run_again
 from config.errors import UserError
 from config.files import Identity, identity_of, read_json, require_fields
 from config.settings import PUBLISHED_NETWORK
 from config.text import display_path, printable
 from training.results.method_names import METHODS
 
-RESULT_NAME = re.compile(r"results_.+_exp([0-9]+)_run[0-9]+\.json")
+RESULT_NAME = re.compile(r"results_.+_exp([0-9]+)_run([0-9]+)\.json")
 REQUIRED_KEYS = ("0", "summary", "parameters", "inputs", "fingerprint", "number")
 # Keys of a result's summary by the names of the sets.
 SUMMARY_KEYS = {"train": "training", "validation": "validation", "test": "test"}
@@ -54,12 +55,23 @@ def read_result(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is no result of this project.
     """
-    result = read_json(path)
-    for key in REQUIRED_KEYS:
-        if key not in result:
-            place = display_path(path)
-            raise UserError(f"{place}: is no result of this project: {key} is missing")
+    try:
+        result = read_json(path)
+        for key in REQUIRED_KEYS:
+            if key not in result:
+                place = display_path(path)
+                raise UserError(f"{place}: is no result of this project: {key} is missing")
+    except UserError as error:
+        raise UserError(f"{error}{_cure(path)}") from None
     return result
+
+
+def _cure(path: Path) -> str:
+    """Say which command makes a damaged result anew."""
+    match = RESULT_NAME.fullmatch(path.name)
+    if not match:
+        return ""
+    return f"; run it again: {run_again(int(match[1]), [int(match[2])], '--overwrite')}"
 
 
 class ResultReader:

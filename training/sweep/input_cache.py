@@ -26,6 +26,7 @@ class InputCache:
         results: what is read of earlier results.
         has_matrices: (folder, name) -> whether all files of a dataset's matrices are there.
         matrices: (folder, name) -> a dataset's matrices, opened.
+        whole_matrices: the same, after reading index and split, too.
         description: (folder) -> an extractor's description.
         file_fingerprint: (path) -> hash of a file's content.
         num_finished: (results folder, experiment) -> instances that have a result.
@@ -37,6 +38,7 @@ class InputCache:
         self.results = results or ResultReader()
         self.has_matrices = cache(matrices_ready)
         self.matrices = cache(open_matrices)
+        self.whole_matrices = cache(self._whole_matrices)
         self.description = cache(read_description)
         self.file_fingerprint = cache(file_fingerprint)
         self.num_finished = cache(count_finished)
@@ -71,6 +73,11 @@ class InputCache:
                 f"and num_classes in [network {name}]"
             )
         return fingerprint_of([network.description, self.file_fingerprint(network.weights)])
+
+    def _whole_matrices(self, folder: Path, name: str) -> Matrices:
+        matrices = self.matrices(folder, name)
+        matrices.check_parts()
+        return matrices
 
     def _test_audio(
         self, folder: Path, name: str, fractions: tuple[float, float, float], num_folds: int

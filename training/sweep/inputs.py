@@ -1,18 +1,18 @@
 """What experiments need (data, extractors, other results, disk), and the commands that make it."""
 
-import argparse
-import shlex
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from config import advice
 from config.errors import UserError
 from config.experiments import Experiment, Instance
 from config.networks import Network
-from config.selection import EXPERIMENTS_FOLDER, MANAGER
-from config.settings import PUBLISHED_NETWORK, RANDOM, Settings, TrainingDefaults
-from config.text import display_path
+from config.selection import MANAGER
+from config.settings import PUBLISHED_NETWORK, RANDOM, Settings
+from config.text import display_path, hint
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import (
     Matrices,
@@ -20,8 +20,8 @@ from preprocessing.pipeline.matrices import (
     read_info,
 )
 from training.engine.tracking import tracker_problem
-from training.models.weights import is_at_chance, quality
-from training.results.best_run import best_run
+from training.models.weights import is_at_chance, is_whole, quality
+from training.results.best_run import best_run, files_of_result
 from training.results.dictionary import described_network
 from training.similarity.aggregations import POOL
 from training.sweep.input_cache import InputCache
@@ -36,10 +36,13 @@ FULL_MODEL_BYTES = 134_275_780 * 4
 
 @dataclass(frozen=True)
 class Missing:
-    """Something an experiment needs, why it cannot be used, and the command that makes it."""
+    """Something an experiment needs, why it cannot be used, and the command that makes it.
+
+    command: as it is to be typed; "": the problem says what to do.
+    """
 
     problem: str
-    command: str
+    command: str = ""
 
 
 def input_fingerprints(instance: Instance, inputs: InputCache) -> dict[str, str]:
@@ -83,14 +86,25 @@ def _missing_tracker(run: Run) -> Iterator[Missing]:
 
 
 def _missing_matrices(run: Run, inputs: InputCache) -> Iterator[Missing]:
-    problem = _matrices_problem(run, inputs)
-    if problem:
-        yield Missing(problem, _command_for(run.files.dataset))
+    if problem := _matrices_problem(run, inputs):
+        yield Missing(problem, preparation_of(run))
+    elif problem := _classes_problem(run, inputs):
+        yield Missing(problem)
 
 
-def _command_for(dataset: str) -> str:
-    known = all_datasets()
-    return known[dataset].command if dataset in known else f"a script that makes {dataset}"
+def preparation_of(run: Run) -> str:
+    """Return the command that makes a run's matrices, or says itself what they were made by."""
+    settings, known = run.instance.settings, all_datasets()
+    if run.files.dataset in known:
+        return advice.beforehand(known[run.files.dataset].command, settings)
+    name = matrices_name(run.files.dataset, run.files.features)
+    try:
+        command = str(read_info(settings.preprocessing.output_folder, name).get("command", ""))
+    except UserError:
+        names = hint(run.files.dataset, known) or f"; there are {', '.join(known)}"
+        place = f"{display_path(run.experiment.file)} [experiment] dataset = {run.files.dataset}"
+        raise UserError(f"{place}: there is no such dataset{names}") from None
+    return advice.beforehand(command, settings) if command else ""
 
 
 def _matrices_problem(run: Run, inputs: InputCache) -> str | None:
@@ -99,15 +113,22 @@ def _matrices_problem(run: Run, inputs: InputCache) -> str | None:
     if not inputs.has_matrices(folder, name):
         return f"{display_path(folder)}: no matrices {name}"
     try:
-        matrices = inputs.matrices(folder, name)
+        matrices = inputs.whole_matrices(folder, name)
     except UserError as error:
         return str(error)
     different = _other_features(run, matrices)
-    if different:
-        return f"{display_path(folder)}: {name} was made with {different}"
+    return f"{display_path(folder)}: {name} was made with {different}" if different else None
+
+
+def _classes_problem(run: Run, inputs: InputCache) -> str | None:
+    name = matrices_name(run.files.dataset, run.files.features)
+    matrices = inputs.matrices(run.instance.settings.preprocessing.output_folder, name)
     found, expected = len(matrices.classes), run.instance.parameters["output_classes"]
     if run.instance.parameters["task"] == "classification" and found != expected:
-        return f"{name}: {found} classes, output_classes = {expected}"
+        return (
+            f"{name}: {found} classes, output_classes = {expected}; write output_classes = {found} "
+            f"into {display_path(run.experiment.file)} [experiment]"
+        )
     return None
 
 
@@ -135,15 +156,28 @@ def _missing_extractors(run: Run, inputs: InputCache, force: bool) -> Iterator[M
             continue
         if name not in settings.extractors:
             is_frozen = name in settings.training_defaults.at_dataset
-            trained = [each.name for each in settings.networks.values() if each.weights]
+            known = [*settings.extractors]
+            known += [each.name for each in settings.networks.values() if each.weights]
+            known += [RANDOM] if is_frozen else []
+            near = hint(name, known) if len(known) > 1 else ""
             raise UserError(
-                f"{display_path(run.experiment.file)}: no extractor {name}; there are "
-                f"{', '.join([*settings.extractors, *trained, *([RANDOM] if is_frozen else [])])} "
+                f"{display_path(run.experiment.file)}: no extractor {name}{near}; there are "
+                f"{', '.join(known)} "
                 f"(see [training_defaults] {'at_dataset' if is_frozen else 'at_pretraining'})"
             )
-        problem = _extractor_problem(settings, name, inputs, force)
-        if problem:
-            yield Missing(problem, settings.extractors[name].command)
+        command = advice.on_gpu(settings.extractors[name].command)
+        try:
+            description = inputs.description(settings.extractor_folder(name))
+        except UserError as error:
+            yield Missing(str(error), advice.beforehand(command, settings))
+            continue
+        place = display_path(settings.extractor_folder(name))
+        if problem := _other_network(settings, name, description):
+            again = advice.beforehand(f"{command} --overwrite", settings)
+            yield Missing(f"{place}: {problem}", again)
+        elif is_at_chance(description) and not force:
+            problem = f"{place}: is at chance level ({quality(description)}); --force uses it"
+            yield Missing(problem, advice.run_again(run.experiment.id, (), "--force"))
 
 
 def _missing_weights(network: Network) -> Iterator[Missing]:
@@ -157,15 +191,9 @@ def _missing_weights(network: Network) -> Iterator[Missing]:
         yield Missing(f"{network.place} {problem}", command)
 
 
-def _extractor_problem(
-    settings: Settings, name: str, inputs: InputCache, force: bool
-) -> str | None:
-    folder, training = settings.extractor_folder(name), settings.training_defaults
-    try:
-        description = inputs.description(folder)
-    except UserError as error:
-        return str(error)
-    architecture = description["architecture"]
+def _other_network(settings: Settings, name: str, description: Mapping[str, Any]) -> str | None:
+    """Say in what an extractor differs from what a run needs."""
+    training, architecture = settings.training_defaults, description["architecture"]
     is_start = name == training.source_extractor
     width = training.width if is_start or architecture["network"] == training.network else None
     for words, unit, found, wanted in (
@@ -186,23 +214,34 @@ def _extractor_problem(
         ("was trained at", " Hz", description.get("sample_rate"), settings.sampling.sr_target),
     ):
         if None not in (found, wanted) and found != wanted:
-            return f"{display_path(folder)}: {words} {found}{unit}, this run has {wanted}"
-    if is_at_chance(description) and not force:
-        return (
-            f"{display_path(folder)}: is at chance level ({quality(description)}); --force uses it"
-        )
+            return f"{words} {found}{unit}, this run has {wanted}"
     return None
 
 
 def _missing_experiment(run: Run, inputs: InputCache, chosen: Collection[int]) -> Iterator[Missing]:
-    source = run.instance.settings.training_defaults.source_experiment
-    if source is None or source in chosen or inputs.num_finished(run.files.results_folder, source):
+    settings = run.instance.settings
+    source = settings.training_defaults.source_experiment
+    if source is None or source in chosen:
         return
-    yield Missing(
-        f"experiment {run.experiment.id} starts from the best run of experiment {source}, which "
-        "has no results",
-        f"{MANAGER} [{source}]",
-    )
+    start = f"experiment {run.experiment.id} starts from the best run of experiment {source}, which"
+    command = f"{MANAGER} [{source}] {advice.gpu()}"
+    if not inputs.num_finished(run.files.results_folder, source):
+        yield Missing(f"{start} has no results", advice.beforehand(command))
+        return
+    try:
+        best = best_run(settings, inputs.results)
+    except UserError as error:
+        yield Missing(str(error))
+        return
+    models = [
+        files_of_result(run.files.results_folder, best).model(int(key))
+        for key in best
+        if key.isdecimal()
+    ]
+    if not all(map(is_whole, models)):
+        number = int(best["number"])
+        again = advice.beforehand(f"{command} {number} {number}")
+        yield Missing(f"{start} has lost its model", again)
 
 
 def _missing_space(runs: Sequence[Run]) -> Iterator[Missing]:
@@ -305,27 +344,3 @@ def _overlap(extractor_folder: Path, run: Run, inputs: InputCache) -> str:
     folder = settings.preprocessing.output_folder
     test = inputs.test_audio(folder, name, training.fractions, training.num_folds)
     return f"trained on {len(test & trained_on)} of the {len(test)} test clips of {name}"
-
-
-def with_options(command: str, arguments: argparse.Namespace, gpu: int | None) -> str:
-    """Return a command as these arguments want it: with their folders and width, on their GPU.
-
-    Args:
-        gpu: the one that was asked for; None: none was.
-    """
-    if not command.startswith("python "):
-        return command
-    options: list[str] = []
-    if command.startswith(MANAGER):
-        command = f"{command} {gpu or 0}"
-        if arguments.experiments != EXPERIMENTS_FOLDER:
-            options += ["--experiments", str(arguments.experiments)]
-    elif command.startswith("python pretraining/") and gpu is not None:
-        command = f"{command} {gpu}"
-    options += [word for file in arguments.config for word in ("--config", str(file))]
-    for override in arguments.overrides:
-        section, _, key = override.partition("=")[0].strip().rpartition(".")
-        of_training = section in ("", "training_defaults") and key in TrainingDefaults.model_fields
-        if key in ("width", "network") or not of_training:
-            options += ["--set", override]
-    return " ".join([command, *map(shlex.quote, options)])

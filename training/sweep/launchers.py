@@ -4,6 +4,7 @@ A launcher takes tasks and gives futures of their results; who decides what runs
 `training.sweep.schedule`.
 """
 
+import argparse
 import math
 import multiprocessing
 import os
@@ -19,6 +20,7 @@ from functools import cache
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from config import advice
 from config.command_line import EXIT_TERMINATED
 from config.process import end_with_parent, prepare_process
 from config.selection import CPU
@@ -93,7 +95,7 @@ class ProcessLauncher(Launcher):
         self._gpus = SPAWN.SimpleQueue()
         for gpu in gpus:
             self._gpus.put(gpu)
-        options = (self._gpus, num_threads)
+        options = (self._gpus, num_threads, advice.given())
         self._pool = ProcessPoolExecutor(len(gpus), SPAWN, _begin_worker, options)
         self._futures: list[Future[RunResult]] = []
 
@@ -136,9 +138,12 @@ def _ctrl_c_ignored() -> Iterator[None]:
 _worker_context: "list[RunContext]" = []
 
 
-def _begin_worker(gpus: "multiprocessing.SimpleQueue[int]", num_threads: int) -> None:
+def _begin_worker(
+    gpus: "multiprocessing.SimpleQueue[int]", num_threads: int, arguments: argparse.Namespace
+) -> None:
     """Do what a process does first; it ends with the one that started it, however that ends."""
     prepare_process()
+    advice.remember(arguments)
     end_with_parent()
     signal.signal(signal.SIGTERM, _end_run)
     os.environ["TQDM_DISABLE"] = "1"

@@ -5,6 +5,7 @@ launcher = ray reaches for it. All nodes must see the results folder: a run that
 another node goes on from there.
 """
 
+import argparse
 import logging
 import math
 import os
@@ -16,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from config import advice
 from config.errors import UserError
 from config.process import prepare_process
 from config.selection import CPU
@@ -64,7 +66,8 @@ class RayLauncher(Launcher):
             max_retries=MAX_RETRIES,
             scheduling_strategy="SPREAD",
         )
-        self._options = (self._mark, CPU if on_cpu else FIRST_GPU, cluster.cpus_per_run)
+        gpu = CPU if on_cpu else FIRST_GPU
+        self._options = (self._mark, gpu, cluster.cpus_per_run, advice.given())
 
     def submit(self, task: RunTask) -> "Future[RunResult]":
         """Let the cluster begin a task."""
@@ -110,7 +113,14 @@ class RayLauncher(Launcher):
         self._ray.shutdown()
 
 
-def _execute_on_node(task: RunTask, mark: Path, gpu: int, num_threads: int) -> RunResult:
+def _execute_on_node(
+    task: RunTask,
+    mark: Path,
+    gpu: int,
+    num_threads: int,
+    arguments: argparse.Namespace = advice.NOTHING,
+) -> RunResult:
+    advice.remember(arguments)
     if not mark.exists():
         raise UserError(
             f"[results] results_folder: {display_path(mark.parent)} is not shared with "

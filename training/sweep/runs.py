@@ -36,6 +36,14 @@ def files_of(experiment: Experiment, instance: Instance) -> InstanceFiles:
     )
 
 
+def runs_of(experiment: Experiment) -> list[Run]:
+    """Return all instances of an experiment."""
+    return [
+        Run(experiment, instance, files_of(experiment, instance))
+        for instance in experiment.instances
+    ]
+
+
 def choose_runs(experiments: Sequence[Experiment], selection: RunSelection) -> list[Run]:
     """Return the instances asked for, in order.
 

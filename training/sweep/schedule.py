@@ -16,17 +16,16 @@ from config.command_line import EXIT_FAILED_RUNS
 from config.errors import UserError
 from config.files import Identity, identity_of, locked, remove_partial_files, write_json, write_text
 from config.settings import Cluster
-from config.text import display_path
 from training.engine.distributed import is_distributed, is_main, join_processes, leave_processes
-from training.results.dictionary import InstanceFiles, differences
-from training.results.loading import ResultReader
+from training.results.dictionary import InstanceFiles, has_copies, write_copies
+from training.results.loading import ResultReader, read_result
 from training.results.spreadsheet import is_outdated, update_spreadsheet
 from training.sweep.execute import RunResult, RunTask, attempt, reason_of, tidy
 from training.sweep.input_cache import InputCache
-from training.sweep.inputs import input_fingerprints
 from training.sweep.launchers import LAUNCHERS, Launcher
 from training.sweep.progress import Progress
-from training.sweep.runs import Run, dependencies, files_of
+from training.sweep.runs import Run, dependencies, runs_of
+from training.sweep.status import refuse_unfit, status_of
 
 POLL_SECONDS = 2.0
 # An experiment's spreadsheet is written at most so often, and in the end.
@@ -89,23 +88,26 @@ def find_unfinished(
 ) -> list[RunTask]:
     """Return tasks for the runs without a result, or with one that is to be replaced.
 
+    Of what a finished run left, copies of its JSON file are written again if they are lost.
+
     Raises:
-        UserError: a result is there that was made with other parameters or inputs.
+        UserError: a result is there that is damaged, or was made with other parameters or inputs.
     """
+    # Before the results are read: one that another process writes meanwhile is not replaced.
+    identities = {run: identity_of(run.files.json_path) for run in runs}
+    statuses = {run: status_of(run, inputs) for run in runs if run not in replaced}
+    refuse_unfit(statuses)
     tasks = []
     for run in runs:
-        result = None if run in replaced else inputs.results.find(run.files.json_path)
-        if result is None:
-            tasks.append(RunTask(run, replaced.get(run)))
-            continue
-        found = input_fingerprints(run.instance, inputs)
-        different = differences(result, run.instance.parameters, found)
-        if different:
-            raise UserError(
-                f"{display_path(run.files.json_path)}: was produced with different settings "
-                f"({'; '.join(different)}); --overwrite runs it again, --set results_folder=FOLDER "
-                "keeps both"
-            )
+        if run in replaced:
+            tasks.append(RunTask(run, replaced[run]))
+        elif not statuses[run].is_finished:
+            for name in statuses[run].lost:
+                print(f"{name}: is missing or cut off, so {run.title} runs again")
+            tasks.append(RunTask(run, identities[run]))
+        elif not has_copies(run.files):
+            write_copies(run.files, read_result(run.files.json_path))
+            print(f"{run.title}: what was lost of its result is written again from its JSON file")
     return tasks
 
 
@@ -238,8 +240,10 @@ class Sweep:
     def complete_spreadsheets(self, runs: Sequence[Run]) -> None:
         """Write the spreadsheets that lack results, whoever made these."""
         for run in {run.files.spreadsheet: run for run in runs}.values():
-            if run.files.spreadsheet in self._incomplete or is_outdated(
-                run.files.spreadsheet, _files_of_all(run)
+            if (
+                run.files.spreadsheet in self._incomplete
+                or is_outdated(run.files.spreadsheet, _files_of_all(run))
+                or (run.files.spreadsheet.exists() and not description_of(run).exists())
             ):
                 self._write_spreadsheet(run)
 
@@ -250,7 +254,7 @@ class Sweep:
         self._note(sheet.name, lambda: self._update(run))
 
     def _update(self, run: Run) -> None:
-        description = run.files.folder / "description.txt"
+        description = description_of(run)
         if not description.exists():
             text = f"{run.experiment.description}\n{run.experiment.question}\n"
             write_text(description, text)
@@ -265,9 +269,14 @@ class Sweep:
             self._progress.say(f"failed: {failure}", is_error=True)
 
 
+def description_of(run: Run) -> Path:
+    """Return the file that says what a run's experiment is about."""
+    return run.files.folder / "description.txt"
+
+
 def _files_of_all(run: Run) -> list[InstanceFiles]:
     """Return the files of all instances of a run's experiment."""
-    return [files_of(run.experiment, instance) for instance in run.experiment.instances]
+    return [each.files for each in runs_of(run.experiment)]
 
 
 def _remove_leftovers(runs: Sequence[Run]) -> None:

@@ -1,0 +1,377 @@
+"""Every command in a message, typed as it stands, changes what the message is about."""
+
+import json
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from config.text import PROJECT_FOLDER
+from preprocessing.corpora.gsc import DIGITS
+from preprocessing.corpora.noisyspeech import NOISE_TYPES
+
+RATE = 16000
+MANAGER = "experiments_manager.py"
+NAME = "gsc_randsplit_spectrum_fast"
+CONFIG = """
+[preprocessing]
+input_gsc_raw_folder = {0}/commands
+input_noisyspeech_repo = {0}/noises
+augmented_gsc_folder = {0}/augmented
+output_folder = {0}/matrices
+items_per_class = 5
+workers = 1
+[results]
+results_folder = {0}/results
+figures_folder = {0}/figures
+pretraining_folder = {0}/extractors
+[training_defaults]
+width = 0.03125
+precision = fp32
+num_epochs = 1
+batch_size = 10
+[pretraining]
+extractor_num_epochs = 1
+[extractor room]
+dataset = gsc_randsplit
+"""
+EXPERIMENT = """# A question?
+[experiment]
+description = a description
+dataset = gsc_randsplit
+output_classes = 10
+[training_defaults]
+{}
+"""
+AGAINST_ROOM = "anti_transfer = True\nat_dataset = room\nat_layer = 13"
+# What may follow a script in a command: IDs, GPU, instances, a name, options with their values.
+WORD = re.compile(r"\[[\w,]+\]|-?\d+(,-?\d+)*|room|--overwrite|--force|--list")
+WITH_VALUE = ("--config", "--set", "--experiments", "--nproc-per-node")
+
+
+@dataclass(frozen=True)
+class World:
+    """A folder with a corpus, its matrices, an extractor, experiments and their results."""
+
+    folder: Path
+
+    @property
+    def options(self) -> list[str]:
+        return ["--config", str(self.folder / "own.ini")]
+
+    def write_files(self) -> None:
+        (self.folder / "own.ini").write_text(CONFIG.format(self.folder))
+        experiments = self.folder / "experiments"
+        experiments.mkdir(exist_ok=True)
+        for identifier, text in ((5, ""), (28, AGAINST_ROOM), (32, "at_pretraining=experiment 5")):
+            (experiments / f"{identifier}_x.ini").write_text(EXPERIMENT.format(text))
+
+    def result(self, identifier: int) -> Path:
+        folder = self.folder / "results" / f"experiment_{identifier}"
+        return folder / "results" / f"results_{NAME}_exp{identifier}_run1.json"
+
+    def model(self, identifier: int) -> Path:
+        folder = self.folder / "results" / f"experiment_{identifier}"
+        return folder / "models" / f"model_{NAME}_exp{identifier}_run1_fold0.pt"
+
+    def part(self, name: str) -> Path:
+        return self.folder / "matrices" / f"{NAME}_{name}"
+
+    def extractor(self, name: str) -> Path:
+        return self.folder / "extractors" / "room" / name
+
+    def change(self, file: str, old: str, new: str) -> None:
+        path = self.folder / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+
+@dataclass
+class Shell:
+    """Runs scripts in this process as a shell would in one of their own."""
+
+    monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str]
+
+    def run(self, *words: str) -> tuple[int, str]:
+        """Return the exit code, and what was printed."""
+        self.monkeypatch.setattr(sys, "argv", [str(PROJECT_FOLDER / words[0]), *words[1:]])
+        self.capfd.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        captured = self.capfd.readouterr()
+        code = stopped.value.code
+        assert isinstance(code, int)
+        return code, captured.out + captured.err
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(monkeypatch, capfd)
+
+
+def write_noise(path: Path, seed: int, seconds: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = np.random.default_rng(seed).standard_normal(round(seconds * RATE))
+    soundfile.write(path, 0.1 * samples, RATE)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Everything is there: audio, matrices, an extractor that learnt, three experiments' runs."""
+    from contextlib import redirect_stderr, redirect_stdout
+    from io import StringIO
+
+    world = World(tmp_path_factory.mktemp("world"))
+    world.write_files()
+    for number, word in enumerate(DIGITS):
+        for clip in range(6):
+            name = f"{number:04x}{clip:04x}_nohash_0.wav"
+            write_noise(world.folder / "commands" / word / name, 10 * number + clip, 0.6)
+    for number, kind in enumerate(NOISE_TYPES):
+        write_noise(world.folder / "noises" / "noise_train" / f"{kind}_1.wav", 100 + number, 0.7)
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        for words in (
+            ["preprocessing/balance_gsc.py"],
+            ["preprocessing/noisyspeech_synthesizer_gsc.py"],
+            ["preprocessing/preprocessing_GSC_randsplit.py"],
+            ["pretraining/pretrain.py", "room", "-1"],
+            [MANAGER, "[5,28,32]", "-1", "--force", *of(world)],
+        ):
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stopped:
+                patch.setattr(sys, "argv", [str(PROJECT_FOLDER / words[0]), *words[1:]])
+                sys.argv += world.options
+                runpy.run_path(sys.argv[0], run_name="__main__")
+            assert stopped.value.code == 0, words
+    described = json.loads(world.extractor("extractor.json").read_text())
+    described |= {"test_accuracy": 0.9, "chance_level": 0.1, "num_test_examples": 100}
+    world.extractor("extractor.json").write_text(json.dumps(described))
+    return world
+
+
+@pytest.fixture
+def world(finished: World, tmp_path: Path) -> World:
+    """A copy, to be broken."""
+    copied = World(tmp_path / "world")
+    shutil.copytree(finished.folder, copied.folder)
+    copied.write_files()
+    return copied
+
+
+def of(world: World) -> list[str]:
+    return ["--experiments", str(world.folder / "experiments")]
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """Return the commands of a message: a script of this project, and the words of its own."""
+    return [list(_words_of(text[match.start() :])) for match in re.finditer(r"python \w", text)]
+
+
+def _words_of(text: str) -> Iterator[str]:
+    lexer = shlex.shlex(text.partition("\n")[0], posix=True, punctuation_chars=";")
+    lexer.whitespace_split = True
+    lexer.quotes = "'"
+    words = iter(lexer)
+    assert next(words) == "python"
+    yield next(words)
+    for word in words:
+        if word in WITH_VALUE:
+            yield from (word, next(words).rstrip(","))
+        elif WORD.fullmatch(word.rstrip(",;")):
+            yield word.rstrip(",;")
+        else:
+            return
+
+
+def cut(path: Path) -> None:
+    """Leave the first half of a file, as a full disk or a killed copy does."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+Break = Callable[[World], object]
+CHECK = [MANAGER, "--check", "[28]", "-1"]
+PRETRAIN = ["pretraining/pretrain.py", "room", "-1"]
+NOISY = ["preprocessing/preprocessing_GSC_NOISY_randsplit.py"]
+MANIFEST = "augmented/noisy_balanced/manifest.csv"
+# What is broken, the command that says so, and a part of the message.
+SITUATIONS: dict[str, tuple[Break, list[str], str]] = {
+    "targets deleted": (lambda w: w.part("target.npy").unlink(), CHECK, "no matrices"),
+    "matrix cut": (lambda w: cut(w.part("predictors.npy")), CHECK, "is no usable matrix"),
+    "index cut": (lambda w: cut(w.part("index.csv")), CHECK, "index.csv: "),
+    "split empty": (lambda w: empty(w.part("splits.json")), CHECK, "is no JSON file"),
+    "description cut": (lambda w: cut(w.part("info.json")), CHECK, "is no JSON file"),
+    "other features in the experiment's file": (
+        lambda w: w.change("experiments/5_x.ini", "[tr", "[feature_extraction]\nfmin=50\n[tr"),
+        [MANAGER, "--check", "[5]", "-1"],
+        "this run has 50.0",
+    ),
+    "extractor's weights deleted": (
+        lambda w: w.extractor("model.pt").unlink(),
+        CHECK,
+        "holds no pre-trained extractor",
+    ),
+    "extractor's weights cut": (lambda w: cut(w.extractor("model.pt")), CHECK, "not all of one"),
+    "extractor's description empty": (
+        lambda w: empty(w.extractor("extractor.json")),
+        CHECK,
+        "is no JSON file",
+    ),
+    "extractor of another width": (
+        lambda w: w.change("experiments/28_x.ini", AGAINST_ROOM, f"{AGAINST_ROOM}\nwidth=0.0625"),
+        CHECK,
+        "has width 0.03125, this run has 0.0625",
+    ),
+    "results with other settings": (
+        lambda _: None,
+        [MANAGER, "--check", "[5]", "-1", "--set", "num_epochs=2"],
+        "num_epochs: 1 then, 2 now",
+    ),
+    "a run with other settings": (
+        lambda _: None,
+        [MANAGER, "[5]", "-1", "--set", "seed=7", "--set", "at_cache=off"],
+        "seed: 0 then, 7 now",
+    ),
+    "listed with other settings": (
+        lambda _: None,
+        [MANAGER, "--list", "[28]", "-1", "--set", "at_beta=0.5"],
+        "at_beta: 1.0 then, 0.5 now",
+    ),
+    "result cut": (lambda w: cut(w.result(5)), [MANAGER, "[5]", "-1"], "is no JSON file"),
+    "result empty": (
+        lambda w: empty(w.result(5)),
+        [MANAGER, "--check", "[5]", "-1"],
+        "is no JSON file",
+    ),
+    "no results to start from": (
+        lambda w: shutil.rmtree(w.folder / "results" / "experiment_5"),
+        [MANAGER, "--check", "[32]", "-1"],
+        "which has no results",
+    ),
+    "no model to start from": (
+        lambda w: w.model(5).unlink(),
+        [MANAGER, "--check", "[32]", "-1"],
+        "has lost its model",
+    ),
+    "mixtures not made": (lambda w: (w.folder / MANIFEST).unlink(), NOISY, "is unfinished"),
+    "mixtures' list damaged": (
+        lambda w: w.change(MANIFEST, "_zero.wav", "_zero.wav\nnoisy.wav,,"),
+        [*NOISY, "--set", "max_skipped_fraction=1"],
+        "is damaged",
+    ),
+    "no clips to mix": (
+        lambda w: shutil.rmtree(w.folder / "augmented"),
+        ["preprocessing/noisyspeech_synthesizer_gsc_MORE.py"],
+        "does not exist",
+    ),
+    "extractor's data missing": (
+        lambda w: w.part("info.json").unlink(),
+        PRETRAIN,
+        "holds no complete matrices",
+    ),
+    "extractor's index empty": (lambda w: empty(w.part("index.csv")), PRETRAIN, "index.csv: "),
+    "extractor with other settings": (
+        lambda _: None,
+        [*PRETRAIN, "--set", "learning_rate=0.1"],
+        "learning_rate: 5e-05 then, 0.1 now",
+    ),
+    "report without results": (
+        lambda w: shutil.rmtree(w.folder / "results"),
+        ["plotting/report.py", "[5]"],
+        "none of these experiments has a finished instance",
+    ),
+    "report of a damaged result": (
+        lambda w: cut(w.result(5)),
+        ["plotting/report.py", "[5]"],
+        "is no JSON file",
+    ),
+    "figure without results": (
+        lambda w: shutil.rmtree(w.folder / "results" / "experiment_5"),
+        ["plotting/plot_perLayer_improvement.py", "--experiment", "28", "--baseline", "5"],
+        "no results of experiment 5",
+    ),
+    "nothing to probe": (
+        lambda w: shutil.rmtree(w.folder / "results" / "experiment_5"),
+        ["training/invariance.py", "[5]", "-1"],
+        "none of the 1 instances is finished",
+    ),
+    "probing without a model": (
+        lambda w: w.model(5).unlink(),
+        ["training/invariance.py", "[5]", "-1"],
+        "cannot be read",
+    ),
+    "probing of other data": (
+        lambda w: w.change(f"matrices/{NAME}_info.json", '"fingerprint": "', '"fingerprint": "x'),
+        ["training/invariance.py", "[5]", "-1"],
+        "was trained on another version",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_a_command_in_a_message_helps(name: str, world: World, shell: Shell) -> None:
+    """It succeeds, and after it the command that gave the message does not give it again."""
+    break_it, words, problem = SITUATIONS[name]
+    break_it(world)
+    options = world.options
+    if words[0] in (MANAGER, "plotting/report.py", "training/invariance.py"):
+        options = options + of(world)
+    code, said = shell.run(*words, *options)
+    assert problem in said
+    assert "--list" in words or code != 0, said
+    commands = commands_in(said)
+    assert commands, said
+    for command in commands:
+        code, answer = shell.run(*command)
+        assert code == 0, f"{said}\n{command}\n{answer}"
+    _, said_then = shell.run(*words, *options)
+    assert problem not in said_then
+
+
+def test_an_extractor_at_chance_is_used_by_the_command_that_is_named(
+    world: World, shell: Shell
+) -> None:
+    described = json.loads(world.extractor("extractor.json").read_text())
+    world.extractor("extractor.json").write_text(json.dumps(described | {"test_accuracy": 0.1}))
+    world.result(28).unlink()
+    code, said = shell.run(*CHECK, *world.options, *of(world))
+    assert code == 2
+    (command,) = commands_in(said)
+    code, answer = shell.run(*command)
+    assert code == 0, answer
+    assert world.result(28).exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "cure"),
+    [
+        ("5_x.ini", "gsc_randsplit", "gsc_confonded", "did you mean gsc_confounded_speakersplit?"),
+        ("5_x.ini", "gsc_randsplit", "iemocap_actrsplit", "did you mean iemocap_actorsplit?"),
+        ("28_x.ini", "= room", "= rom", "did you mean room?"),
+        ("28_x.ini", "= room", "= libri_speech", "did you mean librispeech?"),
+        ("5_x.ini", "= 10", "= 4", "write output_classes = 10 into "),
+    ],
+)
+def test_a_slip_in_an_experiment_file_is_named_with_what_was_meant(
+    file: str, old: str, new: str, cure: str, world: World, shell: Shell
+) -> None:
+    world.change(f"experiments/{file}", old, new)
+    identifier = file.partition("_")[0]
+    words = [MANAGER, "--check", f"[{identifier}]", "-1", *world.options, *of(world)]
+    code, said = shell.run(*words)
+    assert code == 2
+    assert cure in said
+    assert file in said
+    assert not commands_in(said)
