@@ -44,6 +44,10 @@ class Layout:
         return activation.squeeze(-1).permute([axes.index(axis) for axis in range(3)])
 
 
+# Of transformers, and of last_hidden_state by its definition.
+HIDDEN_STATES = Layout(0, 2, 1)
+
+
 def layout_of(model: nn.Module, module: nn.Module) -> Layout | None:
     """Find the layout of three axes that a module of a model takes and gives.
 
@@ -67,7 +71,7 @@ def layout_of(model: nn.Module, module: nn.Module) -> Layout | None:
         return None
     if any(getattr(each, "batch_first", True) is False for each in deciding):
         return Layout(1, 2, 0)
-    return Layout(0, 2, 1)
+    return HIDDEN_STATES
 
 
 def standard_activation(
@@ -105,13 +109,13 @@ def first_tensor(output: Any) -> Any:
     """
     if isinstance(output, tuple) and output:
         return output[0]
-    return output.get("last_hidden_state") if isinstance(output, Mapping) else output
+    return output.get("last_hidden_state", output) if isinstance(output, Mapping) else output
 
 
 def with_first_tensor(output: Any, activation: Tensor) -> Any:
     """Return an output with the activation in place of `first_tensor`'s."""
     if isinstance(output, tuple):
-        make = getattr(output, "_make", tuple)  # a named tuple keeps its names
+        make = getattr(output, "_make", type(output))  # a named tuple keeps its names
         return make((activation, *output[1:]))
     if isinstance(output, Mapping):
         output["last_hidden_state"] = activation  # type: ignore[index]

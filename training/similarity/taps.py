@@ -16,6 +16,8 @@ from torch.utils.hooks import RemovableHandle
 
 from config.errors import UserError
 from training.similarity.layout import (
+    HIDDEN_STATES,
+    Layout,
     first_tensor,
     layout_of,
     standard_activation,
@@ -177,17 +179,19 @@ class Taps:
         self._running = False
 
     def _on_input(self, layer: Layer, module: nn.Module, inputs: tuple[Any, ...]) -> Any:
-        self._keep(layer, inputs[0] if inputs else None)
-        passed_on = self._passed_on(layer, inputs[0], changes=not isinstance(module, CONVOLUTIONS))
-        return (passed_on, *inputs[1:])
+        layout = self._layouts[layer]
+        self._keep(layer, inputs[0] if inputs else None, layout)
+        changes = not isinstance(module, CONVOLUTIONS)
+        return (self._passed_on(layer, inputs[0], layout, changes=changes), *inputs[1:])
 
     def _on_output(self, layer: Layer, module: nn.Module, _: Any, output: Any) -> Any:
         values = first_tensor(output)
-        self._keep(layer, values)
-        passed_on = self._passed_on(layer, values, changes=not isinstance(module, nn.ReLU))
-        return with_first_tensor(output, passed_on)
+        layout = HIDDEN_STATES if isinstance(output, Mapping) else self._layouts[layer]
+        self._keep(layer, values, layout)
+        changes = not isinstance(module, nn.ReLU)
+        return with_first_tensor(output, self._passed_on(layer, values, layout, changes=changes))
 
-    def _keep(self, layer: Layer, values: Any) -> None:
+    def _keep(self, layer: Layer, values: Any, layout: Layout | None) -> None:
         if not isinstance(values, Tensor):
             raise UserError(
                 f"{label(layer)}: its {self.tap} is {type(values).__name__}, not one tensor; "
@@ -200,13 +204,15 @@ class Taps:
             )
         num_examples = self._num_examples if self._running else None
         place = f"{label(layer)}: its {self.tap}"
-        activation = standard_activation(values, self._layouts[layer], num_examples, place)
+        activation = standard_activation(values, layout, num_examples, place)
         self._captured[layer] = activation
         self._recorded[layer] = torch.is_grad_enabled()
         if not torch.compiler.is_compiling() and not activation.is_inference():
             self._versions[layer] = activation._version
 
-    def _passed_on(self, layer: Layer, values: Tensor, *, changes: bool) -> Tensor:
+    def _passed_on(
+        self, layer: Layer, values: Tensor, layout: Layout | None, *, changes: bool
+    ) -> Tensor:
         """Return what the network goes on with instead of values that have been kept.
 
         It is made of the activation, so that the network's loss has a gradient with respect to it.
@@ -218,7 +224,6 @@ class Taps:
         activation = self._captured[layer]
         if changes or layer not in self._versions:
             activation = activation.clone()
-        layout = self._layouts[layer]
         return activation if values.ndim != 3 or layout is None else layout.original(activation)
 
 
@@ -227,8 +232,8 @@ class _ReachedLastLayerError(BaseException):
 
 
 class _StoppingTaps(Taps):
-    def _keep(self, layer: Layer, values: Any) -> None:
-        super()._keep(layer, values)
+    def _keep(self, layer: Layer, values: Any, layout: Layout | None) -> None:
+        super()._keep(layer, values, layout)
         if not self.missing:
             raise _ReachedLastLayerError
 

@@ -40,11 +40,12 @@ class Named(NamedTuple):
 
 
 class Wrapped(nn.Module):
-    """A layer whose output is within something, and the network that takes it out."""
+    """A layer whose output is within something."""
 
-    def __init__(self, wrap: Callable[[Tensor], Any]) -> None:
+    def __init__(self, wrap: Callable[[Tensor], Any], *others: nn.Module) -> None:
         super().__init__()
         self.linear = nn.Linear(FEATURES, FEATURES)
+        self.others = nn.ModuleList(others)
         self.wrap = wrap
 
     def forward(self, inputs: Tensor) -> Any:
@@ -134,7 +135,7 @@ CASES: dict[str, Case] = {
     ),
     "mapping": (
         lambda: Network(
-            Wrapped(lambda values: Hidden(last_hidden_state=values)),
+            Wrapped(lambda values: Hidden(last_hidden_state=values), nn.Conv1d(1, 1, 1)),
             after=lambda out: out["last_hidden_state"],
         ),
         "layer",
@@ -220,6 +221,13 @@ class Own(nn.Module):
             lambda: Network(Wrapped(lambda values: [values]), after=lambda out: out[0]),
             "layer",
             "its output is list, not one tensor",
+        ),
+        (
+            lambda: Network(
+                Wrapped(lambda values: {"logits": values}), after=lambda out: out["logits"]
+            ),
+            "layer",
+            "its output is dict, not one tensor",
         ),
     ],
 )

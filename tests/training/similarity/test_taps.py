@@ -129,17 +129,21 @@ def test_a_stopped_pass_runs_no_further_than_the_deepest_layer(
     assert num_hooks(model) == 0
 
 
+@pytest.mark.parametrize("convolution", [nn.Conv1d, nn.Conv2d])
 @pytest.mark.parametrize(("backend", "tap"), [("eager", "input"), ("aot_eager", "output")])
-def test_compiled_networks_keep_their_taps(backend: str, tap: Any) -> None:
+def test_compiled_networks_keep_their_taps(
+    backend: str, tap: Any, convolution: type[nn.Conv1d | nn.Conv2d]
+) -> None:
     torch._dynamo.reset()
     network = nn.Sequential(
-        nn.Conv2d(1, 3, 3), nn.ReLU(inplace=True), nn.Conv2d(3, 2, 3), nn.ReLU(inplace=True)
+        convolution(1, 3, 3), nn.ReLU(inplace=True), convolution(3, 2, 3), nn.ReLU(inplace=True)
     )
+    shape = (2, 1, 9, 8)[: 3 if convolution is nn.Conv1d else 4]
     layers: list[int | str] = [1, 2, "2"]
     compiled: Any = torch.compile(network, backend=backend, fullgraph=True)
     with Taps(compiled, layers, tap) as taps:
         for seed in (1, 2):
-            inputs = torch.randn(2, 1, 9, 8, generator=torch.Generator().manual_seed(seed))
+            inputs = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
             compiled(inputs)
             found = taps.take()
             with Taps(network, layers, tap) as eager:
