@@ -1,15 +1,11 @@
-"""Corpora from the web: downloads that go on where they were cut, checked, and unpacked safely.
-
-pooch checks the files and gives them their names; what it lacks, going on with half a file, is
-the downloader here.
-"""
+"""Corpora from the web: downloads that go on where they were cut, checked, and unpacked safely."""
 
 import gzip
+import hashlib
 import os
 import tarfile
 import zipfile
 import zlib
-from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -37,48 +33,53 @@ def download(archive: Archive, folder: Path) -> Path:
     Raises:
         UserError: the server does not answer, has no such file, or sends another one.
     """
-    import pooch
-    import requests
-
-    pooch.get_logger().setLevel("WARNING")
     path = folder / archive.file
-    try:
-        pooch.retrieve(
-            archive.url,
-            known_hash=archive.checksum,
-            fname=archive.file,
-            path=folder,
-            downloader=partial(_fetch, path.with_name(path.name + ".part")),
-        )
-    except requests.HTTPError as error:
-        raise UserError(f"{archive.url}: refused: {printable(str(error))}") from None
-    except requests.RequestException as error:
-        raise UserError(
-            f"{archive.url}: the connection failed ({type(error).__name__}); {GO_ON}"
-        ) from None
-    except ValueError:
-        raise UserError(
-            f"{archive.url}: what was downloaded does not have the published checksum "
-            f"{archive.checksum} and was removed; try again, or get the file elsewhere and put it "
-            f"at {display_path(path)}"
-        ) from None
+    if not (path.exists() and _has_checksum(path, archive.checksum)):
+        folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        print(f"{archive.url} -> {display_path(path)}")
+        _fetch(part, archive.url)
+        if not _has_checksum(part, archive.checksum):
+            part.unlink()
+            raise UserError(
+                f"{archive.url}: what was downloaded does not have the published checksum "
+                f"{archive.checksum} and was removed; try again, or get the file elsewhere and put "
+                f"it at {display_path(path)}"
+            )
+        part.replace(path)
     if archive.checksum is None:
-        digest = pooch.file_hash(str(path), alg="sha256")
+        digest = _digest(path, "sha256")
         print(f"{display_path(path)}: no published checksum to compare with; sha256 {digest}")
     return path
 
 
-def _fetch(part: Path, url: str, output_file: str, _pooch: object) -> None:
-    """Fetch what the .part file lacks, then make it the output file; called by pooch.
+def _has_checksum(path: Path, checksum: str | None) -> bool:
+    """Compare a file with the checksum of its archive, if one is published."""
+    algorithm, _, digest = (checksum or "").partition(":")
+    return checksum is None or _digest(path, algorithm) == digest
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def _fetch(part: Path, url: str) -> None:
+    """Fetch what a .part file lacks.
 
     Raises:
-        requests.RequestException: the server refuses, or the connection is cut.
+        UserError: the server refuses, or the connection is cut.
     """
-    print(f"{url} -> {display_path(part.with_suffix(''))}")
-    if not _fetch_rest(part, url):
-        part.unlink()  # more than the server has: another file
-        _fetch_rest(part, url)
-    part.replace(output_file)
+    import requests
+
+    try:
+        if not _fetch_rest(part, url):
+            part.unlink()  # more than the server has: another file
+            _fetch_rest(part, url)
+    except requests.HTTPError as error:
+        raise UserError(f"{url}: refused: {printable(str(error))}") from None
+    except requests.RequestException as error:
+        raise UserError(f"{url}: the connection failed ({type(error).__name__}); {GO_ON}") from None
 
 
 def _fetch_rest(part: Path, url: str) -> bool:

@@ -167,7 +167,7 @@ def _is_up_to_date(folder: Path, name: str, plan: str) -> bool:
         if not matrices_ready(folder, name) or matrices.info["plan"] != plan:
             return False
         matrices.check_parts()
-    except (UserError, KeyError):
+    except UserError:
         return False  # damaged files are made anew
     print(f"{name}: already there, unchanged, in {display_path(folder)}")
     return True

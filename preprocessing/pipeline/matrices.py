@@ -165,9 +165,10 @@ class Matrices:
         """
         try:
             with part_path(self.folder, self.name, "index").open(encoding="utf-8") as file:
-                rows = [(row["label"], row["group"]) for row in csv.DictReader(file)]
+                table = list(csv.DictReader(file, restval=""))
+            rows = [(row.get("label", ""), row.get("group", "")) for row in table]
             labels = np.array([label for label, _ in rows], dtype=self.target.dtype)
-        except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        except (OSError, ValueError, csv.Error) as error:
             raise self._unfit("index", f"is no usable table: {error}") from None
         if not np.array_equal(labels, self.target):
             raise self._unfit("index", "its labels are not those of target.npy")

@@ -80,7 +80,8 @@ def scale_to_snr(
         snr: requested, in dB.
 
     Raises:
-        ValueError: the noise is too short, or one of the two is silent.
+        UnusableAudioError: one of the two is silent.
+        ValueError: the noise is too short.
     """
     if len(noise) < len(speech):
         raise ValueError(f"{len(noise)} samples of noise for {len(speech)} of speech")
@@ -92,7 +93,7 @@ def scale_to_snr(
 
 def _at_level(samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     if not samples.any():
-        raise ValueError("silence has no level")
+        raise UnusableAudioError("silence has no level")
     return samples * (10 ** (LEVEL_DBFS / 20) / _root_mean_square(samples))
 
 
@@ -203,7 +204,7 @@ def _write_mixture(
                     **dict(mixture.notes),
                 }
             )
-    except (UnusableAudioError, ValueError) as error:
+    except UnusableAudioError as error:
         files = _sources((*mixture.speech, *mixture.noise))
         return [], [{"files": files, "reason": str(error)}]
     return rows, []

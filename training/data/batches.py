@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from config.errors import UserError
 from preprocessing.pipeline.matrices import Predictors
 from training.data.device_memory import has_room
 
@@ -61,7 +62,7 @@ def training_statistics(
         num_frames: of each example before its padding, (examples,), which then does not count.
 
     Raises:
-        ValueError: all values are the same, so nothing can be normalised or learnt.
+        UserError: all values are the same, so nothing can be normalised or learnt.
     """
     count, mean, squares = 0, 0.0, 0.0
     for chunk in _chunks(predictors, np.sort(rows)):
@@ -80,7 +81,7 @@ def training_statistics(
         count = total
     std = (squares / count) ** 0.5 if count else 0.0
     if not np.isfinite(std) or std == 0:
-        raise ValueError("the training set's values are all the same, or not finite")
+        raise UserError("the training set's values are all the same, or not finite")
     return Normalization(mean, std)
 
 

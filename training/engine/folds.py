@@ -81,7 +81,7 @@ def load_fold(
     num_frames = matrices.index["num_frames"].to_numpy(dtype=np.int64) if skip_padding else None
     try:
         normalization = training_statistics(matrices.predictors, rows["training"], num_frames)
-    except ValueError as error:
+    except UserError as error:
         raise UserError(f"{matrices.name}: {error}; prepare it again") from None
     sets = {
         name: ExampleSet(

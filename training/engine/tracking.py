@@ -5,6 +5,7 @@ A tracked training computes the same numbers as one that is not.
 
 import re
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 PROJECT = "anti-transfer"
 LONGEST_REASON = 300
+TRACKER_ERRORS = {
+    "wandb": ("wandb.errors", "Error"),
+    "mlflow": ("mlflow.exceptions", "MlflowException"),
+}
 
 
 def tracker_problem(tracker: str) -> str:
@@ -57,10 +62,18 @@ def start_tracking(accelerator: "Accelerator", title: str, training: "TrainingDe
     project = run if training.tracker == "tensorboard" else PROJECT
     try:
         accelerator.init_trackers(project, config=plain, init_kwargs=named)
-    except Exception as error:  # each of them has exceptions of its own
+    except _errors_of(training.tracker) as error:
         reason = printable(" ".join(str(error).split())[:LONGEST_REASON])
         name = training.tracker
         raise UserError(f"[training_defaults] tracker = {name}: cannot start: {reason}") from None
+
+
+def _errors_of(tracker: str) -> tuple[type[Exception], ...]:
+    """Return what a tracker raises if its files or its server cannot be reached."""
+    if tracker not in TRACKER_ERRORS:
+        return (OSError,)
+    module, name = TRACKER_ERRORS[tracker]
+    return (OSError, getattr(import_module(module), name))
 
 
 def track_epoch(

@@ -3,6 +3,7 @@
 import re
 import socket
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -74,10 +75,15 @@ def _remove_leftovers(files: InstanceFiles) -> None:
 
 
 def attempt(name: str, action: Callable[[], object]) -> str:
-    """Do something that others must not suffer from; return what went wrong, or ""."""
+    """Do something that others must not suffer from; return what went wrong, or "".
+
+    What is no error for people is printed with its traceback.
+    """
     try:
         action()
     except Exception as error:  # whatever it is, the next run goes on
+        if not isinstance(error, UserError | OSError):
+            print("".join(traceback.format_exception(error)))
         return f"{name}: {reason_of(error)}"
     return ""
 

@@ -277,7 +277,7 @@ def split_of(experiment: Experiment) -> str:
     name = matrices_name(experiment.dataset, settings.feature_extraction.features_type)
     try:
         return str(read_info(settings.preprocessing.output_folder, name)["split"])
-    except (UserError, KeyError):
+    except UserError:
         known = all_datasets()
         dataset = experiment.dataset
         return known[dataset].split_type if dataset in known else "?"

@@ -161,7 +161,6 @@ def connect(cluster: Cluster) -> Any:
             logging_level=logging.ERROR,
             **options,
         )
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put a handler of its own there
     except (RuntimeError, ValueError, OverflowError, OSError, ray.exceptions.RayError) as error:
         reason = printable(" ".join(str(error).split())[:LONGEST_REASON])
         raise UserError(
@@ -170,6 +169,7 @@ def connect(cluster: Cluster) -> Any:
             "this machine join one; if it has a password, set RAY_AUTH_MODE=token and copy its "
             "~/.ray/auth_token"
         ) from None
+    signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put a handler of its own there
     return ray
 
 

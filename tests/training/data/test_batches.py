@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from config.errors import UserError
 from training.data.batches import (
     ExampleSet,
     Normalization,
@@ -113,7 +114,7 @@ def test_statistics_are_numpys_over_the_training_rows(num_rows: int) -> None:
 @pytest.mark.parametrize("value", [0.25, np.nan, np.inf])
 def test_statistics_of_a_set_that_cannot_be_normalised(value: float) -> None:
     predictors = np.full((4, 5, 3), value, dtype=np.float32)
-    with pytest.raises(ValueError, match="all the same, or not finite"):
+    with pytest.raises(UserError, match="all the same, or not finite"):
         training_statistics(predictors, np.arange(4))
 
 

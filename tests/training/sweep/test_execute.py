@@ -48,7 +48,8 @@ def test_what_goes_wrong_is_in_the_result(run: Run) -> None:
 
     result = execute_silently(RunTask(run), train)
     assert result.failure == f"{run.title}: ValueError: a b"
-    assert result.text == "half done"
+    assert result.text.startswith("half done\nTraceback (most recent call last):\n")
+    assert result.text.endswith("ValueError: a\nb")
     with locked(run.files.lock) as is_free:
         assert is_free
 

@@ -1,0 +1,145 @@
+"""A mistake in the code is a traceback wherever it happens, and never told as the user's own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from config.errors import UserError
+from config.settings import Settings
+from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Archive, Clip, Dataset
+from preprocessing.pipeline.downloads import download
+from preprocessing.pipeline.extraction import preprocess
+from preprocessing.pipeline.matrices import open_matrices
+from preprocessing.pipeline.noise_mixing import Mixture, write_mixtures
+from training.engine.folds import load_fold
+from training.engine.tracking import start_tracking
+from training.sweep.execute import attempt
+
+if TYPE_CHECKING:
+    from tests.conftest import Suite
+
+MISTAKES = [KeyError("x"), TypeError("x"), ValueError("x"), RuntimeError("x"), IndexError("x")]
+
+
+def mix(suite: "Suite", wav: Path, settings: Settings) -> None:
+    mixture = Mixture((wav,), (wav,), "Typing", None, (10.0,), ("a.wav",))
+    write_mixtures([mixture], suite.folder / "mixed", settings)
+
+
+def prepare(_suite: "Suite", wav: Path, settings: Settings) -> None:
+    clips = [Clip(wav, f"clip {number}", 0, "yes", f"group {number}") for number in range(10)]
+    preprocess(
+        Dataset("tiny", "TINY", "test", 1.0, RANDOM_BY_CLIP, lambda _: clips, ("yes",)), settings
+    )
+
+
+def load(suite: "Suite", _wav: Path, _settings: Settings) -> None:
+    suite.write_matrices()
+    matrices = open_matrices(suite.matrices, "tiny")
+    load_fold(matrices, matrices.folds((0.7, 0.2, 0.1), 1)[0], torch.device("cpu"))
+
+
+def fetch(suite: "Suite", _wav: Path, _settings: Settings) -> None:
+    download(Archive("http://127.0.0.1:9/corpus.zip", "sha256:" + "0" * 64), suite.folder)
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    """A second of noise."""
+    samples = 0.1 * np.random.default_rng(0).standard_normal(16000)
+    soundfile.write(tmp_path / "Typing_1.wav", samples, 16000)
+    return tmp_path / "Typing_1.wav"
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=repr)
+@pytest.mark.parametrize(
+    ("function", "action"),
+    [
+        ("preprocessing.pipeline.noise_mixing.write_audio", mix),
+        ("preprocessing.pipeline.noise_mixing.signal_to_noise_ratio", mix),
+        ("preprocessing.pipeline.extraction.open_matrices", prepare),
+        ("preprocessing.pipeline.features.log_floor", prepare),
+        ("preprocessing.pipeline.examples.altered_copy", prepare),
+        ("preprocessing.pipeline.downloads._fetch_rest", fetch),
+        ("training.engine.folds.training_statistics", load),
+    ],
+)
+def test_a_mistake_is_not_the_users(
+    function: str,
+    action: Callable[..., None],
+    mistake: Exception,
+    suite: "Suite",
+    wav: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def mistaken(*_arguments: Any, **_options: Any) -> Any:
+        raise mistake
+
+    monkeypatch.setattr(function, mistaken)
+    with pytest.raises(type(mistake)) as caught:
+        action(suite, wav, suite.settings(workers=1, augmentation=True, compression="log"))
+    assert caught.value is mistake
+
+
+class FailingTracker:
+    """An Accelerator whose tracker cannot start."""
+
+    def __init__(self, folder: Path, error: Exception) -> None:
+        self.logging_dir = str(folder)
+        self.error = error
+
+    def init_trackers(self, *_arguments: Any, **_options: Any) -> None:
+        """Fail."""
+        raise self.error
+
+
+def test_of_a_tracker_only_its_own_errors_are_the_users(
+    suite: "Suite", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OwnError(Exception):
+        """As wandb.errors.Error, which is not installed here."""
+
+    module = SimpleNamespace(Error=OwnError)
+    monkeypatch.setattr("training.engine.tracking.import_module", lambda _name: module)
+
+    def start(error: Exception) -> None:
+        training = suite.settings(tracker="wandb").training_defaults
+        start_tracking(FailingTracker(suite.folder, error), "run 1", training)
+
+    for theirs in (OwnError("no API key"), ConnectionError("no API key")):
+        with pytest.raises(UserError, match="tracker = wandb: cannot start: no API key"):
+            start(theirs)
+    for mistake in MISTAKES:
+        with pytest.raises(type(mistake)):
+            start(mistake)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=repr)
+def test_a_mistake_in_one_of_several_runs_has_its_traceback(
+    mistake: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def mistaken() -> None:
+        raise mistake
+
+    assert attempt("experiment 20 run 1", mistaken).startswith("experiment 20 run 1: ")
+    said = capsys.readouterr().out
+    assert said.startswith("Traceback (most recent call last):\n")
+    assert ", in mistaken\n" in said
+    assert f"{type(mistake).__name__}: " in said
+
+
+@pytest.mark.parametrize("error", [UserError("no data"), OSError(28, "No space left on device")])
+def test_what_people_can_put_right_has_none(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing() -> None:
+        raise error
+
+    assert attempt("experiment 20 run 1", failing).startswith("experiment 20 run 1: ")
+    assert capsys.readouterr().out == ""
