@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from config.errors import UserError
+from config.text import first_of
 from training.methods import Method, MethodInputs
 from training.similarity.taps import Taps, convolutions
 
@@ -156,6 +157,9 @@ def domain_labels(matrices: "Matrices", rows: npt.NDArray[np.int64], column: str
     if len(names) < 2 or counts.max() < 2:
         few = {0: "no value", 1: "one value only"}
         found = few.get(len(names), "another value for each example")
+        without = index["clip"].to_numpy()[rows][values[rows] == ""].tolist()
+        if without:
+            found += f" (none for {len(without)} of {len(rows)} examples: {first_of(without, 3)})"
         raise UserError(
             f"[training_defaults] gradient_reversal_label = {column}: the training set of "
             f"{matrices.name} has {found}, so there is nothing to learn from it"

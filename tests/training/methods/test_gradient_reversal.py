@@ -92,6 +92,7 @@ def noisy(suite: "Suite") -> "Suite":
     table = pandas.read_csv(path)
     table["noise_type"] = np.where(table.index % 2, table["label"], table.index % 3)
     table["noise_type"] = "noise" + table["noise_type"].astype(str)
+    table["nobody"] = ""
     table.to_csv(path, index=False)
     return suite
 
@@ -109,6 +110,7 @@ def test_domain_labels_are_numbered_by_what_the_training_set_has(noisy: "Suite")
     [
         ("noise_typ", "no column of the index of tiny_spectrum_fast; there are clip, label"),
         ("clip", "another value for each example"),
+        ("nobody", "no value .none for 40 of 40 examples: clip"),
     ],
 )
 def test_a_label_that_cannot_be_learnt_is_named(noisy: "Suite", column: str, problem: str) -> None:

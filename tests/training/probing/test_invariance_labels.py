@@ -66,6 +66,22 @@ def test_where_recordings_cannot_be_kept_apart_it_is_said(spoiled: pd.DataFrame)
     assert (entry["grouped_by"], entry["not_apart"]) == ("noise, speaker", ["noise"])
 
 
+@pytest.mark.parametrize("num_known", [0, 10, 60])
+def test_examples_without_a_value_are_counted_and_take_no_part(num_known: int) -> None:
+    table = index(4)
+    table.loc[num_known:, "speaker"] = ""
+    found = labels_of(["speaker", "noise_type"], table.drop(columns="group"))
+    if num_known == 60:
+        assert len(found.plans["speaker"].rows) == 60
+    else:
+        said = f"{120 - num_known} of 120 have none: clip{num_known}, clip{num_known + 1}"
+        assert said in found.left_out["speaker"]
+    # Whether a speaker is on both sides cannot be told, so that is not said.
+    assert found.plans["noise_type"].grouped_by == "noise"
+    spoiled = labels_of(["noise_type"], table.drop(columns=["group", "noise"]))
+    assert spoiled.plans["noise_type"].grouped_by == "clip"
+
+
 def test_clips_with_a_recording_in_common_stay_together() -> None:
     """Each clip has two recordings, and those of a type are all linked, or make two halves."""
     table = index(4)
