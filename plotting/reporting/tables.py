@@ -30,8 +30,9 @@ CHOICE_NOTE = (
 )
 INTERVAL_NOTE = "test 95 %: interval of the mean by Student's t over the repetitions."
 COLLAPSED_NOTE = (
-    "collapsed: runs that named one class only or did no better than chance on the validation set; "
-    "the figures of such runs are not those of a trained network."
+    "collapsed: runs that named one class only on the validation set, or were right no more often "
+    "than guessing is by luck (in 97.5 % of cases); the figures of such runs are not those of a "
+    "trained network."
 )
 ORACLE_NOTE = (
     "Oracle: the layer was chosen on the test set itself, which nobody can do beforehand. These "

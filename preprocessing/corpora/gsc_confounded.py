@@ -54,7 +54,7 @@ def write_confounded(settings: Settings) -> Path:
     mixtures = plan_confounded(settings)
     folder = confounded_folder(settings)
     write_mixtures(mixtures, folder, settings, "decibel")
-    _print_summary(mixtures, folder)
+    _print_summary(mixtures, folder, settings)
     return folder
 
 
@@ -166,13 +166,22 @@ def _pair(
     return [pairings[number] for number in range(len(clips))]
 
 
-def _print_summary(mixtures: Sequence[Mixture], folder: Path) -> None:
-    """Print how many clips each set has, and in how many the noise was chosen for the word."""
-    notes = [dict(mixture.notes) for mixture in mixtures]
-    sizes = Counter(note["set"] for note in notes)
-    misleading = Counter(note["set"] for note in notes if note["confounded"] == "1")
+def _print_summary(mixtures: Sequence[Mixture], folder: Path, settings: Settings) -> None:
+    """Print how many clips each set has, and in how many the noise is the word's, if by chance."""
+    kinds = sorted({kind for _, kind in find_noises(settings, num_types=len(DIGITS))})
+    sizes: Counter[str] = Counter()
+    misleading: Counter[str] = Counter()
+    for mixture in mixtures:
+        set_name = dict(mixture.notes)["set"]
+        sizes[set_name] += 1
+        label = clip_of(mixture.speech[0], {}).label
+        misleading[set_name] += mixture.noise_type == kinds[label]
     parts = ", ".join(f"{misleading[name]} of {sizes[name]} {name}" for name in SETS)
-    print(f"{display_path(folder)}: noise follows the word in {parts} clips")
+    expected = ", ".join(f"{sizes[name] / len(DIGITS):.0f}" for name in SETS)
+    print(
+        f"{display_path(folder)}: noise follows the word in {parts} clips; by chance it would in "
+        f"{expected}"
+    )
 
 
 def list_confounded(settings: Settings) -> list[Clip]:

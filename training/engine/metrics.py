@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from config.text import counted
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -84,6 +86,11 @@ def collapse(labels: "npt.NDArray[np.int64]", predictions: "npt.NDArray[np.int64
     if len(np.unique(predictions)) == 1 and chance < 1:
         return "it gives every example the same class"
     accuracy = float(np.mean(labels == predictions))
-    if chance < 1 and accuracy <= highest_chance_accuracy(chance, len(labels)):
-        return f"its accuracy is {accuracy:.1%}, no better than chance ({chance:.1%})"
+    limit = highest_chance_accuracy(chance, len(labels))
+    if chance < 1 and accuracy <= limit:
+        return (
+            f"its accuracy is {accuracy:.1%}, no better than chance: the most frequent class alone "
+            f"gives {chance:.1%}, and guessing on {counted(len(labels), 'example')} stays below "
+            f"{limit:.1%} in 97.5% of cases"
+        )
     return ""

@@ -1,17 +1,18 @@
-"""The spreadsheet of an experiment: one row per instance, best values marked.
+"""The spreadsheet of an experiment: one row per instance, best values marked, means below.
 
 Only plain numbers are written, so that programs that do not recalculate see them too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from config.files import identity_of, waited_for, written_aside
 from config.settings import PUBLISHED_NETWORK
 from training.engine.metrics import SET_METRICS, Task
-from training.results.dictionary import InstanceFiles
+from training.results.dictionary import InstanceFiles, fingerprinted
 from training.results.loading import ResultReader
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ SET_HEADERS = {"training": "train", "validation": "val", "test": "test"}
 PARAMETER_HEADERS = ("ID", "parameters", "comment 1", "comment 2")
 DATA_HEADERS = ("ID", "dataset", "split", "chance (test)")
 GROUP_ROW, STATISTIC_ROW, HEADER_ROW, FIRST_ROW = 1, 2, 3, 4
+STATISTICS = ("mean over folds", "standard deviation over folds")
+# Of a result, its entry for the second fold.
+SECOND_FOLD = "1"
 # In characters.
 VALUE_WIDTH, DATASET_WIDTH, SPLIT_WIDTH = 9, 26, 44
 
@@ -72,15 +76,29 @@ def write_spreadsheet(path: Path, rows: Rows, task: Task) -> None:
         sheet = workbook.add_worksheet("results")
         _write_parameters(workbook, sheet, path, rows)
         column = len(PARAMETER_HEADERS)
+        # With one fold there is no deviation over folds.
+        statistics = STATISTICS if any(SECOND_FOLD in result for result, _ in rows) else ["value"]
+        width = len(statistics) * len(SET_HEADERS)
+        _write_means(workbook, sheet, rows, task, width)
         for metric in SET_METRICS[task]:
-            _write_metric(workbook, sheet, metric, column, rows)
-            column += 2 * len(SET_HEADERS)
+            _write_metric(workbook, sheet, metric, column, rows, statistics)
+            column += width
         title = _header(workbook, TITLE_COLOUR, size=14)
         sheet.merge_range(0, 0, 0, column - 1, "RESULTS", title)
         sheet.freeze_panes(FIRST_ROW, len(PARAMETER_HEADERS))
         _write_data_sheet(workbook, rows)
     with written_aside(path) as aside:
         aside.write_bytes(content.getbuffer())
+
+
+def repetitions(results: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Return the results that differ in nothing but their seeds together; single ones are none."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for result in results:
+        setting = fingerprinted(result["parameters"])
+        setting.pop("seed")
+        groups.setdefault(repr(sorted(setting.items())), []).append(result)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _header(workbook: "Workbook", colour: str, size: int = 11) -> "Format":
@@ -110,24 +128,26 @@ def _write_parameters(workbook: "Workbook", sheet: "Worksheet", path: Path, rows
 
 
 def _write_metric(
-    workbook: "Workbook", sheet: "Worksheet", metric: str, column: int, rows: Rows
+    workbook: "Workbook",
+    sheet: "Worksheet",
+    metric: str,
+    column: int,
+    rows: Rows,
+    statistics: Sequence[str],
 ) -> None:
-    """Write the six columns of a metric: mean and standard deviation over folds, of each set."""
+    """Write the columns of a metric: for each statistic, one for each set."""
     title, colour = METRIC_HEADERS[metric]
     header = _header(workbook, colour)
     number = workbook.add_format({"num_format": "0.0000"})
     width = len(SET_HEADERS)
-    sheet.merge_range(GROUP_ROW, column, GROUP_ROW, column + 2 * width - 1, title, header)
+    last = column + len(statistics) * width - 1
+    sheet.merge_range(GROUP_ROW, column, GROUP_ROW, last, title, header)
     best_mean = "bottom" if metric in LOWEST_IS_BEST else "top"
-    for first, key, statistic, best, best_colour in (
-        (column, f"mean_{metric}", "mean over folds", best_mean, BEST_MEAN_COLOUR),
-        (
-            column + width,
-            f"{metric}_std",
-            "standard deviation over folds",
-            "bottom",
-            BEST_DEVIATION_COLOUR,
-        ),
+    means = f"mean_{metric}", best_mean, BEST_MEAN_COLOUR
+    deviations = f"{metric}_std", "bottom", BEST_DEVIATION_COLOUR
+    # With one statistic the deviations are left over.
+    for first, statistic, (key, best, best_colour) in zip(
+        range(column, last, width), statistics, (means, deviations), strict=False
     ):
         mark = workbook.add_format({"bg_color": best_colour})
         sheet.merge_range(STATISTIC_ROW, first, STATISTIC_ROW, first + width - 1, statistic, header)
@@ -139,7 +159,29 @@ def _write_metric(
                 condition = {"type": best, "value": 1, "format": mark}
                 last_row = FIRST_ROW + len(rows) - 1
                 sheet.conditional_format(FIRST_ROW, place, last_row, place, condition)
-    sheet.set_column(column, column + 2 * width - 1, VALUE_WIDTH)
+    sheet.set_column(column, last, VALUE_WIDTH)
+
+
+def _write_means(
+    workbook: "Workbook", sheet: "Worksheet", rows: Rows, task: Task, width: int
+) -> None:
+    """Write two rows for each group of repetitions: mean and standard deviation over them.
+
+    Args:
+        width: columns of a metric, of which the first are the sets' values.
+    """
+    bold = workbook.add_format({"num_format": "0.0000", "bold": True})
+    row = FIRST_ROW + len(rows)
+    for group in repetitions(result for result, _ in rows):
+        numbers = ", ".join(str(result["number"]) for result in group)
+        titles = f"mean of {len(group)} repetitions (ID {numbers})", "± standard deviation"
+        sheet.write_column(row, 1, titles, bold)
+        for index, metric in enumerate(SET_METRICS[task]):
+            first = len(PARAMETER_HEADERS) + index * width
+            for place, set_name in enumerate(SET_HEADERS, start=first):
+                values = [float(result["summary"][set_name][f"mean_{metric}"]) for result in group]
+                sheet.write_column(row, place, [fmean(values), stdev(values)], bold)
+        row += len(titles)
 
 
 def _write_data_sheet(workbook: "Workbook", rows: Rows) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openpyxl
 import pytest
 
@@ -21,7 +22,7 @@ SETS = ("training", "validation", "test")
 FIRST_ROW, FIRST_METRIC_COLUMN = 5, 5
 
 
-def result_of(number: int, task: Task) -> dict[str, Any]:
+def result_of(number: int, task: Task, num_folds: int = 2, **parameters: Any) -> dict[str, Any]:
     """A result in which every metric is another number."""
     summary: dict[str, Any] = {
         set_name: {
@@ -31,9 +32,16 @@ def result_of(number: int, task: Task) -> dict[str, Any]:
         }
         for position, set_name in enumerate(SETS)
     }
-    parameters = {"comment_1": "=1+1", "comment_2": f"layer{number}", "dataset": "tiny"}
+    parameters = {
+        "comment_1": "=1+1",
+        "comment_2": f"layer{number}",
+        "dataset": "tiny",
+        "at_layer": number,
+        "seed": 1,
+    } | parameters
+    fold = {"test_chance": 0.25} if task == "classification" else {}
     return {
-        "0": {"test_chance": 0.25} if task == "classification" else {},
+        **{str(index): fold for index in range(num_folds)},
         "number": number,
         "summary": summary,
         "parameters": parameters,
@@ -45,10 +53,19 @@ def parameters_file(folder: Path, number: int) -> Path:
     return folder / "parameters" / f"parameters_tiny_exp5_run{number}.txt"
 
 
-def write(folder: Path, numbers: list[int], task: Task = "classification") -> Any:
-    """The written sheet."""
+def write(
+    folder: Path,
+    numbers: list[int],
+    task: Task = "classification",
+    num_folds: int = 2,
+    settings: list[dict[str, Any]] | None = None,
+) -> Any:
+    """The written sheet; settings: parameters of each instance."""
     path = folder / "sheet.xlsx"
-    rows = [(result_of(number, task), parameters_file(folder, number)) for number in numbers]
+    rows = [
+        (result_of(number, task, num_folds, **setting), parameters_file(folder, number))
+        for number, setting in zip(numbers, settings or [{}] * len(numbers), strict=True)
+    ]
     write_spreadsheet(path, rows, task)
     sheet, _data = openpyxl.load_workbook(path, data_only=True).worksheets
     return sheet
@@ -125,3 +142,44 @@ def test_the_best_of_each_column_is_marked(tmp_path: Path, task: Task) -> None:
             assert bool(rule.bottom) == (is_std or metric in ("loss", "RMSE", "MAE"))
         column += 6
     assert not rules
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_one_fold_has_no_columns_of_deviations(tmp_path: Path, task: Task) -> None:
+    sheet = write(tmp_path, [1, 2], task, num_folds=1)
+    assert sheet.max_column == FIRST_METRIC_COLUMN - 1 + 3 * len(METRICS[task])
+    column = FIRST_METRIC_COLUMN
+    for metric, title in zip(METRICS[task], TITLES[task], strict=True):
+        assert [sheet.cell(2, column).value, sheet.cell(3, column).value] == [title, "value"]
+        for set_name in SETS:
+            assert sheet.cell(6, column).value == pytest.approx(
+                result_of(2, task)["summary"][set_name][f"mean_{metric}"]
+            )
+            column += 1
+
+
+@pytest.mark.parametrize("num_folds", [1, 3])
+def test_repetitions_end_with_their_mean_and_deviation(tmp_path: Path, num_folds: int) -> None:
+    """Layer 3 three times, layer 5 twice, layer 7 once; what runs are called tells none apart."""
+    settings = [
+        {"at_layer": layer, "seed": seed, "repetition": seed}
+        for layer, seed in ((3, 0), (5, 0), (3, 1), (5, 1), (3, 2), (7, 0))
+    ]
+    sheet = write(tmp_path, [1, 2, 3, 4, 5, 6], num_folds=num_folds, settings=settings)
+    assert [sheet.cell(row, 2).value for row in range(11, 15)] == [
+        "mean of 3 repetitions (ID 1, 3, 5)",
+        "± standard deviation",
+        "mean of 2 repetitions (ID 2, 4)",
+        "± standard deviation",
+    ]
+    assert sheet.max_row == 14
+    width = 3 if num_folds == 1 else 6
+    for row, numbers in ((11, [1, 3, 5]), (13, [2, 4])):
+        for metric in range(len(METRICS["classification"])):
+            for place in range(3):
+                column = FIRST_METRIC_COLUMN + metric * width + place
+                values = [sheet.cell(4 + number, column).value for number in numbers]
+                assert sheet.cell(row, column).value == pytest.approx(np.mean(values))
+                assert sheet.cell(row + 1, column).value == pytest.approx(np.std(values, ddof=1))
+    for area in sheet.conditional_formatting:
+        assert str(area.sqref).endswith("10")
