@@ -25,7 +25,7 @@ from config.experiments import Experiment, load_experiments
 from config.listing import files_in
 from config.selection import METAVAR, add_experiments_option, parse_selection, require_gpus
 from config.settings import RANDOM
-from config.text import aligned, display_path
+from config.text import aligned, counted, display_path
 from training.engine.distributed import is_main, only_main_speaks
 from training.results.loading import count_failed, load_results
 from training.sweep.input_cache import InputCache
@@ -69,7 +69,8 @@ def check_results(runs: Sequence[Run], overwrite: bool, inputs: InputCache) -> N
     if not overwrite:
         refuse_unfit(statuses)
     done = sum(status.is_finished for status in statuses.values())
-    print(f"{done} of {len(runs)} instances are finished")
+    are = "is" if len(runs) == 1 else "are"
+    print(f"{done} of {counted(len(runs), 'instance')} {are} finished")
 
 
 def _orthogonal_task(experiment: Experiment) -> str:
@@ -174,7 +175,7 @@ def main(arguments: argparse.Namespace) -> int:
     describe_inputs(runs, inputs)
     if arguments.check:
         check_results(runs, arguments.overwrite, inputs)
-        print(f"everything is there for {len(runs)} instances")
+        print(f"everything is there for {counted(len(runs), 'instance')}")
         return 0
     gpus = require_gpus(selection)
     from training.sweep.schedule import run_sweep

@@ -26,6 +26,7 @@ EXIT_FAILED_RUNS = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_TERMINATED = 128 + signal.SIGTERM
+EXIT_BROKEN_PIPE = 141  # 128 and SIGPIPE, which not every system has
 RESUME = "the same command continues where this stopped"
 BEGIN_ANEW = "the same command begins anew what was not finished"
 CLEANING_SECONDS = 3.0
@@ -169,10 +170,11 @@ def run_command(command: Callable[[], int | None], resume: str = RESUME) -> None
     Exit code 2 and one line for anything the user can put right, 130 after Ctrl-C, 143 after
     SIGTERM. In ipython, which has no exit code and would add lines of its own, the line alone.
     """
-    prepare_process()
     try:
+        prepare_process()
         with _interruptions_taken():
             code = command()
+        sys.stdout.flush()
     except SystemExit as ended:  # by the parser, which has said why
         code = int(ended.code or 0)
     except UserError as error:
@@ -184,6 +186,9 @@ def run_command(command: Callable[[], int | None], resume: str = RESUME) -> None
     except KeyboardInterrupt:
         _complain(f"\ninterrupted: {resume}")
         code = EXIT_INTERRUPTED
+    except BrokenPipeError:  # of | head, which has read what it wants; what is left goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_BROKEN_PIPE
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _complain(f"error: {_one_line(f'{place}{error.strerror or error}')}")

@@ -19,10 +19,13 @@ from pathlib import Path
 # memory anew, page by page.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 KEEP_FREED_MEMORY = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**28}
-# Where packages keep files for the next time: below these folders, under their names, unless a
-# variable of their own names another one.
-PACKAGE_FOLDERS = {"XDG_CACHE_HOME": "~/.cache", "XDG_CONFIG_HOME": "~/.config"}
-PACKAGES = {"NUMBA_CACHE_DIR": "numba", "MPLCONFIGDIR": "matplotlib"}
+# Where packages keep files for the next time, by the variable that names another folder.
+PACKAGE_FOLDERS = {
+    "XDG_CACHE_HOME": "~/.cache",
+    "XDG_CONFIG_HOME": "~/.config",
+    "NUMBA_CACHE_DIR": "~/.cache/numba",
+    "MPLCONFIGDIR": "~/.config/matplotlib",
+}
 
 
 def prepare_process() -> None:
@@ -58,15 +61,13 @@ def make_printable() -> None:
 def provide_caches() -> None:
     """Give packages a folder until this process ends, where they cannot write into theirs.
 
-    Without one numba refuses to compile anything of librosa, which it blames on its source.
+    Without one librosa cannot be imported, or numba refuses to compile anything of it.
     """
-    usual = [Path(os.environ.get(name) or folder) for name, folder in PACKAGE_FOLDERS.items()]
-    unwritable = []
-    for variable, package in PACKAGES.items():
-        named = os.environ.get(variable)
-        folders = [Path(named)] if named else [folder / package for folder in usual]
-        if not all(map(_can_write, folders)):
-            unwritable.append(variable)
+    unwritable = [
+        name
+        for name, usual in PACKAGE_FOLDERS.items()
+        if not _can_write(Path(os.environ.get(name) or usual))
+    ]
     if unwritable:
         folder = tempfile.mkdtemp(prefix="anti-transfer-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -16,7 +16,7 @@ from config.errors import UserError
 from config.experiments import Experiment, load_experiments
 from config.files import waited_for, write_text
 from config.selection import MANAGER, add_experiments_option, parse_selection
-from config.text import display_path, printable
+from config.text import counted, display_path, printable
 from plotting.drawing import figures_attempted
 from plotting.published import load_published
 from plotting.reporting.compare import Comparison, compare
@@ -70,7 +70,11 @@ def write_report(
         parts.append(part)
         written += paths
     identifiers = sorted({each for one in found for each in one.comparison.experiments})
-    subtitle = f"Experiments {', '.join(map(str, identifiers))}: {len(results)} finished runs."
+    experiments_named = "Experiment" if len(identifiers) == 1 else "Experiments"
+    subtitle = (
+        f"{experiments_named} {', '.join(map(str, identifiers))}: "
+        f"{counted(len(results), 'finished run')}."
+    )
     path = folder / PAGE_NAME
     write_text(path, page(TITLE, subtitle, parts, ignored, folder / "figures"))
     _remove_earlier(folder, written)

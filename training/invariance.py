@@ -20,7 +20,7 @@ from config.command_line import EXIT_FAILED_RUNS, run_command, settings_parser
 from config.errors import UserError
 from config.experiments import load_experiments
 from config.selection import MANAGER, METAVAR, add_experiments_option, parse_selection, require_gpu
-from config.text import display_path, printable
+from config.text import counted, display_path, printable
 from training.results.loading import ResultReader
 from training.sweep.runs import Run, choose_runs
 
@@ -64,8 +64,11 @@ def find_finished(
     if not finished:
         identifiers = ",".join(dict.fromkeys(str(run.experiment.id) for run in runs))
         command = advice.again(f"{MANAGER} [{identifiers}] {advice.gpu()}")
-        raise UserError(f"none of the {len(runs)} instances is finished; {command} runs them")
-    print(f"{len(finished)} of {len(runs)} instances are finished")
+        raise UserError(
+            f"not one of {counted(len(runs), 'instance')} is finished; {command} runs them"
+        )
+    are = "is" if len(runs) == 1 else "are"
+    print(f"{len(finished)} of {counted(len(runs), 'instance')} {are} finished")
     return finished
 
 

@@ -10,6 +10,7 @@ from statistics import fmean, stdev
 from typing import Any, TypeVar
 
 from config.settings import RANDOM
+from config.text import counted
 from plotting.reporting.statistics import PairedDifference, paired_difference
 from training.results.loading import Metric, Result
 from training.results.method_names import (
@@ -158,7 +159,7 @@ class Method:
         layers = _by(self.groups, lambda group: len(group.results))
         layers.pop(most)
         return [
-            f"layer {groups[0].layer} has {number} of {most} repetitions"
+            f"layer {groups[0].layer} has {number} of {counted(most, 'repetition')}"
             if len(groups) == 1
             else f"layers {' / '.join(group.layer for group in groups)} have {number} of {most} "
             "repetitions"

@@ -7,6 +7,7 @@ from math import isfinite, nan
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+from config.text import counted
 from plotting.drawing import BLACK, GREY, SET_COLOURS, label_epochs, new_figure
 from plotting.reporting.compare import Group
 from plotting.reporting.findings import Findings, MethodFinding
@@ -106,9 +107,10 @@ def _epoch_figure(
     return ReportFigure(
         file_name(prefix, "epochs", number),
         f"Epoch by epoch: {_name_of(found)}",
-        f"Mean curves over {len(group.results)} repetitions, for train and validation set, of "
-        f"{', '.join(kinds).replace('_', ' ')}; bands are one standard deviation to either side. "
-        "Where repetitions stopped early, later epochs are means of those that went on.",
+        f"Mean curves over {counted(len(group.results), 'repetition')}, for train and validation "
+        f"set, of {', '.join(kinds).replace('_', ' ')}; "
+        "bands are one standard deviation to either side. Where repetitions stopped early, "
+        "later epochs are means of those that went on.",
         figure,
     )
 
@@ -179,7 +181,8 @@ def _confusion_figure(
     return ReportFigure(
         file_name(prefix, "confusion", number),
         f"Confusion matrices on the test set: baseline and {_name_of(found)}",
-        f"Two matrices of {len(first)} classes, all repetitions together, rows are true classes. "
+        f"Two matrices of {counted(len(first), 'class')}, all repetitions together, rows are true "
+        "classes. "
         f"Mean of the diagonal: {diagonals[0]} % for the baseline, {diagonals[1]} % for the "
         "method.",
         figure,

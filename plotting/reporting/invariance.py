@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from config.text import counted
 from plotting.reporting.compare import Group, layer_order, spread_of
 from plotting.reporting.findings import Finding, Findings, corrected_findings
 from plotting.reporting.sentences import cannot_show, capital, difference_text
@@ -221,7 +222,7 @@ def _collapse(group: Group) -> str:
     if not group.num_collapsed:
         return ""
     return (
-        f" But {group.num_collapsed} of its {len(group.results)} runs collapsed: a "
+        f" But {group.num_collapsed} of its {counted(len(group.results), 'run')} collapsed: a "
         "network that cannot tell its own classes apart any more is invariant to everything."
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from config.text import counted
 from plotting.drawing import BLACK, GREY, new_figure
 from plotting.reporting.invariance import InvarianceFindings
 from plotting.reporting.style import (
@@ -93,8 +94,9 @@ def _probe_curves(found: InvarianceFindings, prefix: str) -> ReportFigure:
     return ReportFigure(
         file_name(prefix, "invariance_probes"),
         "What a linear probe reads from each layer",
-        f"Probe accuracy by layer for {', '.join(found.labels)}, a curve for each of "
-        f"{len(found.entries)} methods, with chance and shuffled labels. {'; '.join(texts)}.",
+        f"Probe accuracy by layer for {', '.join(found.labels)}, curves for "
+        f"{counted(len(found.entries), 'method')}, with chance and shuffled labels. "
+        f"{'; '.join(texts)}.",
         figure,
     )
 
@@ -125,8 +127,8 @@ def _similarities(found: InvarianceFindings, network: str, name: str) -> ReportF
     return ReportFigure(
         name,
         f"Similarity to the frozen network {network}",
-        f"Linear CKA and cosine of Gram matrices by layer, a curve for each of "
-        f"{len(found.entries)} methods.",
+        f"Linear CKA and cosine of Gram matrices by layer, curves for "
+        f"{counted(len(found.entries), 'method')}.",
         figure,
     )
 
@@ -143,7 +145,7 @@ def _norms(found: InvarianceFindings, norms: Sequence[float], prefix: str) -> Re
     return ReportFigure(
         file_name(prefix, "invariance_norms"),
         "Mean activation norm by layer",
-        f"A curve for each of {len(found.entries)} methods: a similarity term can also fall "
+        f"Curves for {counted(len(found.entries), 'method')}: a similarity term can also fall "
         "because activations shrink.",
         figure,
     )

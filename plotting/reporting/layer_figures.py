@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from config.text import counted
 from plotting.drawing import GREY, draw_zero_line, label_layers, new_figure
 from plotting.published import PUBLISHED_LAYERS
 from plotting.reporting.compare import Comparison, Group, Method, layer_order
@@ -74,7 +75,8 @@ def _layer_figure(
     return ReportFigure(
         name,
         "Difference to the baseline by layer, with 95 % intervals",
-        f"Curves for {', '.join(each.method.label for each in family)} over {len(layers)} layers, "
+        f"Curves for {', '.join(each.method.label for each in family)} over "
+        f"{counted(len(layers), 'layer')}, "
         f"for train, validation and test set. Chosen on validation: layer {best.layer}, "
         f"test {fixed(best.mean(), metric.digits)} {metric.unit}.",
         figure,

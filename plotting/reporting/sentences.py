@@ -1,5 +1,6 @@
 """Findings in plain words: one sentence each, and no claim beyond interval and p-value."""
 
+from config.text import counted
 from plotting.reporting.compare import Method
 from plotting.reporting.findings import ControlFinding, Finding, Findings, MethodFinding
 from plotting.reporting.statistics import pairs_needed
@@ -87,7 +88,7 @@ def difference_text(finding: Finding) -> str:
     if finding.p_corrected is not None:
         p_value = p_text(finding.p_corrected)
         text += f", p {p_value.replace('<', '< ') if '<' in p_value else f'= {p_value}'}"
-    return f"{text} ({difference.num_pairs} pairs)"
+    return f"{text} ({counted(difference.num_pairs, 'pair')})"
 
 
 def _one_pair(found: MethodFinding, findings: Findings) -> str:
@@ -120,7 +121,7 @@ def cannot_show(finding: Finding, tests: str = "layers") -> str:
     if finding.can_show:
         return ""
     number = finding.difference.num_pairs if finding.difference else 0
-    pairs = f"{number} {'pair' if number == 1 else 'pairs'}"
+    pairs = counted(number, "pair")
     if finding.num_tests > 1:
         pairs += f", corrected over {finding.num_tests} {tests},"
     needed = pairs_needed(finding.num_tests)
@@ -200,7 +201,7 @@ def _source(control: ControlFinding) -> str:
 
 def _as_far(between: Finding) -> str:
     if between.can_show and between.difference is not None:
-        return f", as far as {between.difference.num_pairs} pairs can tell"
+        return f", as far as {counted(between.difference.num_pairs, 'pair')} can tell"
     return cannot_show(between)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from config.settings import PUBLISHED_NETWORK
+from config.text import counted
 from plotting.reporting.compare import Comparison, Group
 from plotting.reporting.findings import ControlFinding, Finding, Findings, MethodFinding
 from plotting.reporting.sentences import incomplete_text
@@ -63,7 +64,7 @@ def describe(comparison: Comparison) -> str:
     if first.parameters.network != PUBLISHED_NETWORK:
         facts.append(f"network {shorten(first.parameters.network)}")
     if first.num_test is not None:
-        facts.append(f"{first.num_test} test examples")
+        facts.append(counted(first.num_test, "test example"))
     chances = [result.chance for group in comparison.groups for result in group.results]
     known = [chance for chance in chances if chance is not None]
     if known:

@@ -193,10 +193,10 @@ class TestFolders:
         # 3 train speakers give each word 3 clips, of which round(1.5) = 2 are confounded;
         # 2 validation speakers give 2, of which 1; one speaker is left for the test. Some of the
         # others have the noise of their word by chance, one in ten on average.
-        rows = read_manifest(folder, "")
+        manifest = read_manifest(folder, "")
         follow = Counter(
             row["set"]
-            for row in rows
+            for row in manifest
             if row["noise_type"] == TYPE_OF_WORD[row["file"].removesuffix(".wav").split("_")[-1]]
         )
         assert follow["train"] >= 20

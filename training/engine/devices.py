@@ -15,6 +15,7 @@ from torch import nn
 
 from config.errors import UserError
 from config.selection import CPU
+from config.text import counted
 from training.engine.distributed import num_processes
 from training.engine.tracking import tracker_problem
 
@@ -40,7 +41,7 @@ def choose_device(gpu: int) -> torch.device:
         return torch.device("cpu")
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not 0 <= gpu < found:
-        raise UserError(f"GPU {gpu}: torch sees {found} GPUs here; -1 is the CPU")
+        raise UserError(f"GPU {gpu}: torch sees {counted(found, 'GPU')} here; -1 is the CPU")
     return torch.device("cuda", gpu)
 
 

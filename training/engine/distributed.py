@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from config.errors import UserError
 from config.selection import CPU
+from config.text import counted
 
 if TYPE_CHECKING:
     import torch
@@ -83,8 +84,9 @@ def _own_gpu(gpus: Sequence[int]) -> int:
     num_here = num_local_processes()
     if len(set(gpus)) != num_here or len(gpus) != num_here or CPU in gpus:
         raise UserError(
-            f"{len(set(gpus))} GPUs ({','.join(map(str, gpus))}) for {num_here} processes: each "
-            f"takes one; name {num_here} of them, as in {','.join(map(str, range(num_here)))} "
+            f"{counted(len(set(gpus)), 'GPU')} ({','.join(map(str, gpus))}) for "
+            f"{counted(num_here, 'process')}: each takes one; name {num_here} of them, "
+            f"as in {','.join(map(str, range(num_here)))} "
             f"(of the manager: [20] {','.join(map(str, range(num_here)))}), or -1, the CPU"
         )
     return gpus[int(os.environ["LOCAL_RANK"])]

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from config.text import counted
+
 Texts = npt.NDArray[np.str_]
 Numbers = npt.NDArray[np.int64]
 Features = npt.NDArray[Any]
@@ -78,7 +80,8 @@ def plan_probe(
     names, sizes = np.unique(labels[known], return_counts=True)
     if len(known) < LEAST_EXAMPLES:
         raise NoProbeError(
-            f"the test set has {len(known)} examples with it, {LEAST_EXAMPLES} are needed"
+            f"the test set has {counted(len(known), 'example')} with it, "
+            f"{LEAST_EXAMPLES} are needed"
         )
     if len(names) < 2:
         raise NoProbeError(f"all examples of the test set have the same value, {names[0]}")
@@ -101,8 +104,8 @@ def plan_probe(
         left_out = tuple(str(name) for name in names[~taken])
         return ProbePlan(rows, codes, shuffled, tuple(map(str, usable)), left_out, column, folds)
     raise NoProbeError(
-        f"{len(names)} values in {len(known)} examples of the test set: too few have it in two or "
-        f"more groups ({' or '.join(groupings)}), so none could be held out"
+        f"{counted(len(names), 'value')} in {counted(len(known), 'example')} of the test set: too "
+        f"few have it in two or more groups ({' or '.join(groupings)}), so none could be held out"
     )
 
 

@@ -12,7 +12,7 @@ from config.experiments import Experiment, Instance
 from config.networks import Network
 from config.selection import MANAGER
 from config.settings import PUBLISHED_NETWORK, RANDOM, Settings
-from config.text import display_path, hint
+from config.text import counted, display_path, hint
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import (
     Matrices,
@@ -126,8 +126,8 @@ def _classes_problem(run: Run, inputs: InputCache) -> str | None:
     found, expected = len(matrices.classes), run.instance.parameters["output_classes"]
     if run.instance.parameters["task"] == "classification" and found != expected:
         return (
-            f"{name}: {found} classes, output_classes = {expected}; write output_classes = {found} "
-            f"into {display_path(run.experiment.file)} [experiment]"
+            f"{name}: {counted(found, 'class')}, output_classes = {expected}; write "
+            f"output_classes = {found} into {display_path(run.experiment.file)} [experiment]"
         )
     return None
 
@@ -295,7 +295,8 @@ def describe_inputs(runs: Sequence[Run], inputs: InputCache) -> None:
         settings, training = run.instance.settings, run.instance.settings.training_defaults
         name = matrices_name(run.files.dataset, run.files.features)
         info = inputs.matrices(settings.preprocessing.output_folder, name).info
-        lines[f"data {name}: {info['num_examples']} examples, split {info['split']}"] = None
+        examples = counted(info["num_examples"], "example")
+        lines[f"data {name}: {examples}, split {info['split']}"] = None
         for extractor in training.extractors:
             if extractor in settings.networks:
                 weights = display_path(settings.networks[extractor].weights or Path())
@@ -310,7 +311,7 @@ def describe_inputs(runs: Sequence[Run], inputs: InputCache) -> None:
             source = training.source_experiment
             finished = inputs.num_finished(run.files.results_folder, source)
             start = f"experiment {run.experiment.id} starts from the best of experiment {source}"
-            lines[f"{start}, of which {finished} runs are finished now"] = None
+            lines[f"{start}, which has {counted(finished, 'finished run')} now"] = None
     for warning in _warnings(runs):
         lines[warning] = None
     print("\n".join(lines))
@@ -343,4 +344,4 @@ def _overlap(extractor_folder: Path, run: Run, inputs: InputCache) -> str:
     name = matrices_name(run.files.dataset, run.files.features)
     folder = settings.preprocessing.output_folder
     test = inputs.test_audio(folder, name, training.fractions, training.num_folds)
-    return f"trained on {len(test & trained_on)} of the {len(test)} test clips of {name}"
+    return f"trained on {len(test & trained_on)} of the {counted(len(test), 'test clip')} of {name}"

@@ -11,7 +11,7 @@ from config.errors import UserError
 from config.experiments import Instance
 from config.files import read_json, write_json
 from config.settings import RANDOM
-from config.text import display_path
+from config.text import counted, display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_name
 from preprocessing.pipeline.splits import Split
 from training.engine.checkpoints import Checkpoint
@@ -131,7 +131,8 @@ def check_classes(matrices: Matrices, parameters: Mapping[str, Any]) -> None:
     found, expected = len(matrices.classes), parameters["output_classes"]
     if parameters["task"] == "classification" and found != expected:
         raise UserError(
-            f"{matrices.name}: holds {found} classes, the experiment's output_classes is {expected}"
+            f"{matrices.name}: holds {counted(found, 'class')}, the experiment's "
+            f"output_classes is {expected}"
         )
 
 

@@ -16,6 +16,7 @@ from config.command_line import EXIT_FAILED_RUNS
 from config.errors import UserError
 from config.files import Identity, identity_of, locked, remove_partial_files, write_json, write_text
 from config.settings import Cluster
+from config.text import counted
 from training.engine.distributed import is_distributed, is_main, join_processes, leave_processes
 from training.results.dictionary import InstanceFiles, has_copies, write_copies
 from training.results.loading import ResultReader, read_result
@@ -123,7 +124,8 @@ def execute_all(
         runs: that were asked for, those that are finished included.
     """
     num_done = len(runs) - len(todo)
-    print(f"{num_done} of {len(runs)} instances are finished, {len(todo)} to run")
+    are = "is" if len(runs) == 1 else "are"
+    print(f"{num_done} of {counted(len(runs), 'instance')} {are} finished, {len(todo)} to run")
     _remove_leftovers(runs)
     with Progress(len(runs), num_done) as progress:
         sweep = Sweep(todo, launcher, progress, reader)
@@ -133,7 +135,7 @@ def execute_all(
             launcher.close()
             sweep.complete_spreadsheets(runs)
     if sweep.num_failed:
-        print(f"{sweep.num_failed} of {len(runs)} instances failed", file=sys.stderr)
+        print(f"{sweep.num_failed} of {counted(len(runs), 'instance')} failed", file=sys.stderr)
     return EXIT_FAILED_RUNS if sweep.num_failed else 0
 
 
