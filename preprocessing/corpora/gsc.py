@@ -6,6 +6,7 @@ Layout: one folder per word, files <speaker hash>_nohash_<n>.wav.
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,16 +21,24 @@ from config.settings import Settings
 from config.text import counted, display_path, first_of, printable
 from preprocessing.corpora import register
 from preprocessing.corpora.noisyspeech import find_noises
+from preprocessing.pipeline.audio import decode
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Archive, Clip, Corpus, Dataset
+from preprocessing.pipeline.decoding import UnusableAudioError
 from preprocessing.pipeline.manifests import (
+    LEFT_OUT,
+    LEFT_OUT_COLUMNS,
     MANIFEST,
     begin,
     is_complete,
+    left_out_in_words,
     read_manifest,
+    refuse_foreign_audio,
+    refuse_many_left_out,
     write_table,
     written_by_one,
 )
 from preprocessing.pipeline.noise_mixing import Mixture, details_of, write_mixtures
+from preprocessing.pipeline.workers import map_in_order
 
 # The checksum is that of torchaudio.datasets.
 CORPUS = Corpus(
@@ -89,17 +98,23 @@ def choose_balanced(settings: Settings) -> list[tuple[Path, str]]:
 
 
 def write_balanced(settings: Settings) -> Path:
-    """Copy the chosen clips into one folder with a manifest; return the folder.
+    """Copy the chosen clips that can be read into one folder with a manifest; return the folder.
 
     Raises:
-        UserError: as choose_balanced, or the folder holds another choice.
+        UserError: as choose_balanced, too many cannot be read, or the folder holds another choice.
     """
     chosen = choose_balanced(settings)
     folder = mixtures_folder(settings, BALANCED)
     plan = fingerprint_of([name for _, name in chosen])
-    if not is_complete(folder, plan):
+    paths = {name: path for path, name in chosen}
+
+    def is_usable(name: str) -> bool:
+        return name in paths and not _why_unreadable(paths[name])
+
+    if not is_complete(folder, plan, is_usable):
         with written_by_one(folder, settings):
-            if not is_complete(folder, plan):
+            if not is_complete(folder, plan, is_usable):
+                refuse_foreign_audio(folder, plan, settings)
                 _write_balanced(chosen, folder, plan, settings)
     return folder
 
@@ -108,17 +123,44 @@ def _write_balanced(
     chosen: Sequence[tuple[Path, str]], folder: Path, plan: str, settings: Settings
 ) -> None:
     """Copy the clips into a folder that no other process writes to now."""
-    from tqdm import tqdm
+    count = settings.preprocessing.items_per_class
+    begin(folder, plan, settings, {"items_per_class": count})
+    workers = settings.preprocessing.workers
+    copied = map_in_order(partial(_copy, folder=folder), chosen, workers, folder.name, "clip")
+    with closing(copied):
+        reasons = {name: reason for (_, name), reason in zip(chosen, copied, strict=True) if reason}
+    left_out = [{"files": name, "reason": reason} for name, reason in reasons.items()]
+    write_table(folder / LEFT_OUT, left_out, LEFT_OUT_COLUMNS)
+    broken = list(reasons.values())
+    refuse_many_left_out(broken, len(chosen), "clips cannot be used", folder / LEFT_OUT, settings)
+    rows = [
+        {"file": name, "source": printable(str(path))}
+        for path, name in chosen
+        if name not in reasons
+    ]
+    write_table(folder / MANIFEST, rows, ["file", "source"])
+    words = left_out_in_words({"clip": broken}, folder / LEFT_OUT)
+    print(
+        f"{display_path(folder)}: {counted(len(rows), 'clip')}{words or f', {count} of each digit'}"
+    )
 
-    begin(folder, plan, {"items_per_class": settings.preprocessing.items_per_class})
-    for path, name in tqdm(chosen, desc=folder.name, unit="clip"):
+
+def _copy(chosen: tuple[Path, str], folder: Path) -> str:
+    """Copy a clip under another name; return why it cannot be used, then it is not copied."""
+    path, name = chosen
+    reason = _why_unreadable(path)
+    if not reason:
         with written_aside(folder / name) as aside:
             shutil.copyfile(path, aside)
-    rows = [{"file": name, "source": printable(str(path))} for path, name in chosen]
-    write_table(folder / MANIFEST, rows, ["file", "source"])
-    print(
-        f"{display_path(folder)}: {len(chosen)} clips, {len(chosen) // len(DIGITS)} of each digit"
-    )
+    return reason
+
+
+def _why_unreadable(path: Path) -> str:
+    try:
+        decode(path)
+    except UnusableAudioError as error:
+        return str(error)
+    return ""
 
 
 def write_noisy_balanced(settings: Settings) -> None:
@@ -137,10 +179,7 @@ def _write_noisy(settings: Settings, kind: str) -> None:
 
 
 def plan_noisy(settings: Settings, snrs: Sequence[float]) -> list[Mixture]:
-    """Plan each balanced clip once, with a random noise at a random one of the SNRs (dB).
-
-    Noise that is shorter than the clip is extended by itself.
-    """
+    """Plan each balanced clip once, with a random noise at a random one of the SNRs (dB)."""
     noises = find_noises(settings)
     generator = np.random.default_rng(settings.preprocessing.seed)
     mixtures = []
@@ -148,7 +187,7 @@ def plan_noisy(settings: Settings, snrs: Sequence[float]) -> list[Mixture]:
         noise, kind = noises[int(generator.integers(len(noises)))]
         snr = float(snrs[int(generator.integers(len(snrs)))])
         file = f"noisy{counter}_SNRdb_{snr:g}_{path.name}"
-        mixtures.append(Mixture((path,), (noise,) * 8, kind, None, (snr,), (file,)))
+        mixtures.append(Mixture((path,), (noise,), kind, None, (snr,), (file,)))
     return mixtures
 
 

@@ -87,7 +87,7 @@ def plan_confounded(settings: Settings) -> list[Mixture]:
         mixtures.append(
             Mixture(
                 speech=(clip.path,),
-                noise=(noise,) * 8,  # a noise that is shorter than the clip is repeated
+                noise=(noise,),
                 noise_type=kind,
                 num_samples=None,
                 snrs=(snr,),
@@ -104,10 +104,11 @@ def _sets_of_speakers(
 ) -> dict[str, str]:
     speakers = sorted({str(clip.details["speaker"]) for clip in clips})
     if len(speakers) < len(SETS):
+        more = 2 * settings.preprocessing.items_per_class
         raise UserError(
             f"{display_path(mixtures_folder(settings, BALANCED))}: holds clips of {len(speakers)} "
-            "speakers, but each of three sets needs one; choose more clips with --set "
-            f"items_per_class=<n> and {again(BALANCE_COMMAND)}"
+            "speakers, but each of three sets needs one; remove that folder and choose more clips: "
+            f"{again(BALANCE_COMMAND)} --set items_per_class={more}"
         )
     generator.shuffle(speakers)
     (split,) = split_groups(speakers, settings.training_defaults.fractions)

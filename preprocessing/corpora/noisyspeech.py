@@ -3,9 +3,6 @@
 Layout of the clone: clean_train/*.wav, noise_train/<Type>_<n>.wav.
 """
 
-import math
-from collections.abc import Callable
-from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +10,11 @@ import numpy as np
 from config.errors import UserError
 from config.listing import files_in
 from config.settings import Settings
-from config.text import display_path
+from config.text import counted, display_path
 from preprocessing.corpora import register
-from preprocessing.pipeline.audio import audio_seconds
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Archive, Clip, Corpus, Dataset
-from preprocessing.pipeline.decoding import UnusableAudioError
 from preprocessing.pipeline.manifests import read_manifest
-from preprocessing.pipeline.noise_mixing import Mixture, details_of, write_mixtures
+from preprocessing.pipeline.noise_mixing import Mixture, Sources, details_of, write_mixtures
 
 CORPUS = Corpus(
     name="ms-snsd",
@@ -71,8 +66,11 @@ def find_noises(settings: Settings, num_types: int = len(NOISE_TYPES)) -> list[t
     return noises
 
 
-def plan_mixtures(settings: Settings) -> list[Mixture]:
+def plan_mixtures(settings: Settings) -> tuple[list[Mixture], tuple[Sources, Sources]]:
     """Draw speech and noise until all mixtures together last total_hours.
+
+    Return the mixtures, and what was learnt of speech and of noises: those that cannot be used are
+    passed over.
 
     Each stretch of speech is mixed with one noise at all five SNRs. Speech of less than 1 s is
     extended by the files that follow it; noise that is too short, by others of its own type (the
@@ -84,22 +82,23 @@ def plan_mixtures(settings: Settings) -> list[Mixture]:
         raise CORPUS.wrong_folder(folder, "holds no .wav files")
     noises = find_noises(settings)
     rate = settings.sampling.sr_target
-    length_of = cache(partial(_usable_seconds, sample_rate=rate))
+    speech_read, noises_read = Sources("speech file", rate), Sources("noise", rate)
     snrs = tuple(np.linspace(LOWEST_SNR, HIGHEST_SNR, NUM_SNRS).tolist())
     generator = np.random.default_rng(settings.preprocessing.seed)
     wanted = settings.preprocessing.total_hours * 3600
     mixtures: list[Mixture] = []
     planned = 0.0
     while planned < wanted:
-        chosen = _extend(speech, int(generator.integers(len(speech))), SHORTEST_SECONDS, length_of)
-        seconds = sum(map(length_of, chosen))
+        first = int(generator.integers(len(speech)))
+        chosen = _extend(speech, first, SHORTEST_SECONDS, speech_read)
+        seconds = sum(map(speech_read.seconds_of, chosen))
         noise, kind = noises[int(generator.integers(len(noises)))]
         same_kind = [path for path, other in noises if other == kind]
         counter = len(mixtures) + 1
         mixtures.append(
             Mixture(
                 speech=chosen,
-                noise=_extend(same_kind, same_kind.index(noise), seconds, length_of),
+                noise=_extend(same_kind, same_kind.index(noise), seconds, noises_read),
                 noise_type=kind,
                 num_samples=round(seconds * rate),
                 snrs=snrs,
@@ -107,29 +106,17 @@ def plan_mixtures(settings: Settings) -> list[Mixture]:
             )
         )
         planned += seconds * len(snrs)
-    return mixtures
+    return mixtures, (speech_read, noises_read)
 
 
 def write_noisyspeech(settings: Settings) -> None:
     """Write total_hours of mixtures into generated_noisyspeech_folder."""
     folder = settings.preprocessing.generated_noisyspeech_folder
-    write_mixtures(plan_mixtures(settings), folder, settings)
+    mixtures, sources = plan_mixtures(settings)
+    write_mixtures(mixtures, folder, settings, sources=sources)
 
 
-def _usable_seconds(path: Path, sample_rate: int) -> float:
-    """Return a file's length in s, by its header; 0 if it is unreadable.
-
-    Only whole samples at the rate of the mixtures count, so that joined files never fall short.
-    """
-    try:
-        return math.floor(audio_seconds(path) * sample_rate + 1e-6) / sample_rate
-    except UnusableAudioError:
-        return 0.0
-
-
-def _extend(
-    files: list[Path], first: int, seconds: float, length_of: Callable[[Path], float]
-) -> tuple[Path, ...]:
+def _extend(files: list[Path], first: int, seconds: float, sources: Sources) -> tuple[Path, ...]:
     """Return files[first] and those after it, circularly, until they last the given seconds.
 
     Raises:
@@ -141,11 +128,14 @@ def _extend(
     while lasting < seconds or not chosen:
         path = files[position % len(files)]
         position += 1
-        if length_of(path) > 0:
+        if sources.seconds_of(path) > 0:
             chosen.append(path)
-            lasting += length_of(path)
+            lasting += sources.seconds_of(path)
         if position - first > len(files) and not chosen:
-            raise UserError(f"{display_path(path.parent)}: none of its files can be read")
+            raise UserError(
+                f"{display_path(files[0])}: cannot be used ({sources.reasons[files[0]]}), and none "
+                f"of {counted(len(files), sources.what)} that would do in its place"
+            )
     return tuple(chosen)
 
 

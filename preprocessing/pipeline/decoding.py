@@ -67,7 +67,6 @@ def _opened(path: Path) -> Iterator[tuple[io.FileIO, "soundfile.SoundFile"]]:
     import soundfile
 
     try:
-        _check_name(path)
         if not path.is_file():
             raise UnusableAudioError("unreadable: it is no file" if path.exists() else "missing")
         with io.FileIO(path) as raw, _open_descriptor(raw.fileno()) as file:
@@ -79,14 +78,6 @@ def _opened(path: Path) -> Iterator[tuple[io.FileIO, "soundfile.SoundFile"]]:
         # Without the path, so that the same reason reads the same for all files.
         words = getattr(error, "strerror", None) or str(error)
         raise UnusableAudioError(f"unreadable: {words}") from None
-
-
-def _check_name(path: Path) -> None:
-    """Make sure that lists, indices and results can hold the name, which are UTF-8."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise UnusableAudioError("name is not UTF-8: rename the file or its folder") from None
 
 
 def _open_descriptor(descriptor: int) -> "soundfile.SoundFile":

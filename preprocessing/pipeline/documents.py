@@ -18,6 +18,8 @@ from preprocessing.pipeline.leaks import describe_split, shared_sources
 from preprocessing.pipeline.manifests import write_table
 from preprocessing.pipeline.matrices import INDEX_COLUMNS
 
+LEFT_OUT_COLUMNS = ("clip", "file", "reason")
+
 
 def write_index(path: Path, kept: Sequence[Clip], rows: Sequence[Row]) -> None:
     """Write index.csv, line by line; what the corpus knows of a clip gets columns of its own.
@@ -40,7 +42,7 @@ def write_left_out(path: Path, clips: Sequence[Clip], left_out: Sequence[LeftOut
         {"clip": clips[number].name, "file": printable(str(clips[number].path)), "reason": reason}
         for number, reason in left_out
     ]
-    write_table(path, rows, ["clip", "file", "reason"])
+    write_table(path, rows, LEFT_OUT_COLUMNS)
 
 
 def describe(

@@ -23,6 +23,8 @@ from preprocessing.pipeline.segments import segment_starts
 
 BLOCK_CLIPS = 32
 SILENT = "silent: no sample above 0.05"
+NOT_FINITE = "its features are not finite"
+OTHER_REASONS = (SILENT, NOT_FINITE)  # of clips that can be read
 
 # clip number, first frame, frames without padding, number of the altered copy (0: the clip itself),
 # hash of the clip's samples
@@ -142,7 +144,7 @@ def examples_of(audio: Audio, recipe: Recipe) -> Examples:
     pairs = list(zip(audio.versions, all_features, strict=True))
     for version, features in pairs:
         if not np.isfinite(features).all():
-            left_out[version.number] = "its features are not finite"
+            left_out[version.number] = NOT_FINITE
     rows: list[Row] = []
     segments: list[Features] = []
     for version, features in pairs:

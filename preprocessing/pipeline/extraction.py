@@ -19,11 +19,12 @@ from config.errors import UserError
 from config.files import remove_partial_files, waited_for, write_json, written_aside
 from config.fingerprints import fingerprint_of, fingerprint_of_each
 from config.settings import Settings
-from config.text import display_path
-from preprocessing.pipeline.audio import audio_seconds
+from config.text import counted, display_path
+from preprocessing.pipeline.audio import audio_seconds, why_unusable
 from preprocessing.pipeline.dataset import OWN_SPLIT, RANDOM_BY_CLIP, SETS, Clip, Dataset
 from preprocessing.pipeline.decoding import UnusableAudioError
 from preprocessing.pipeline.documents import (
+    LEFT_OUT_COLUMNS,
     describe,
     refuse_empty_classes,
     refuse_repeated_names,
@@ -31,6 +32,7 @@ from preprocessing.pipeline.documents import (
     write_left_out,
 )
 from preprocessing.pipeline.examples import (
+    OTHER_REASONS,
     SILENT,
     LeftOut,
     Recipe,
@@ -50,7 +52,11 @@ from preprocessing.pipeline.leaks import (
     refuse_equal_audio,
     same_looking,
 )
-from preprocessing.pipeline.manifests import refuse_many_left_out
+from preprocessing.pipeline.manifests import (
+    left_out_in_words,
+    read_table,
+    refuse_many_left_out,
+)
 from preprocessing.pipeline.matrices import (
     matrices_name,
     matrices_ready,
@@ -86,9 +92,9 @@ def preprocess(dataset: Dataset, settings: Settings) -> Path:
     folder = settings.preprocessing.output_folder
     name = matrices_name(dataset.name, settings.feature_extraction.features_type)
     plan = _plan_fingerprint(dataset, settings, clips)
-    if not _is_up_to_date(folder, name, plan):
+    if not _is_up_to_date(folder, name, plan, clips):
         with waited_for(folder / f".{name}.lock", name, "--set output_folder=FOLDER"):
-            if not _is_up_to_date(folder, name, plan):
+            if not _is_up_to_date(folder, name, plan, clips):
                 _write_matrices(dataset, settings, clips, folder, name, plan)
     return folder
 
@@ -98,12 +104,15 @@ def _write_matrices(
 ) -> None:
     """Write all files of a dataset, which no other process writes now."""
     remove_partial_files(folder)
-    print(f"{name}: {len(clips)} clips -> {display_path(folder)}")
-    recipe = _recipe(dataset, settings, clips)
-    _refuse_before_reading(dataset, settings, clips, recipe, part_path(folder, name, "left_out"))
+    print(f"{name}: {counted(len(clips), 'clip')} -> {display_path(folder)}")
+    path = part_path(folder, name, "left_out")
+    recipe = _recipe(dataset, settings, dataset.seconds(settings))
+    _refuse_before_reading(dataset, settings, clips, recipe, path)
+    if not settings.feature_extraction.segmentation:
+        recipe = _recipe(dataset, settings, _longest(clips, settings) or dataset.seconds(settings))
     with written_aside(part_path(folder, name, "predictors")) as aside:
         rows, left_out, digests = _write_examples(aside, clips, recipe, settings, name)
-        _note_left_out(left_out, clips, settings, part_path(folder, name, "left_out"))
+        _note_left_out(left_out, clips, settings, path)
         if not rows:
             raise UserError(f"{name}: not one of {len(clips)} clips can be used")
         kept = [clips[number] for number, *_ in rows]
@@ -124,7 +133,8 @@ def _write_matrices(
         "fingerprint": fingerprint_of([digests, target.tolist(), splits]),
     }
     write_json(part_path(folder, name, "info"), info)
-    _print_summary(info, splits, folder, name)
+    reasons = [reason for _, reason in left_out]
+    _print_summary(info, splits, name, left_out_in_words({"clip": reasons}, path))
 
 
 def _refuse_before_reading(
@@ -160,17 +170,30 @@ def _note_left_out(
     refuse_many_left_out(broken, len(clips), "clips cannot be used", path, settings)
 
 
-def _is_up_to_date(folder: Path, name: str, plan: str) -> bool:
-    """Tell, and say, whether the matrices are there, whole, as planned."""
+def _is_up_to_date(folder: Path, name: str, plan: str, clips: list[Clip]) -> bool:
+    """Tell, and say, whether the matrices are there, whole, as planned, of all usable clips."""
     try:
         matrices = open_matrices(folder, name)
         if not matrices_ready(folder, name) or matrices.info["plan"] != plan:
             return False
         matrices.check_parts()
+        if _any_usable(part_path(folder, name, "left_out"), clips):
+            return False
     except UserError:
         return False  # damaged files are made anew
     print(f"{name}: already there, unchanged, in {display_path(folder)}")
     return True
+
+
+def _any_usable(left_out: Path, clips: list[Clip]) -> bool:
+    """Return whether a clip that could not be read, as its list says, can be by now."""
+    rows = read_table(left_out, LEFT_OUT_COLUMNS)
+    unread = {row["clip"] for row in rows if row["reason"] not in OTHER_REASONS}
+    return any(
+        not why_unusable(clip.path, clip.start, clip.duration)
+        for clip in clips
+        if clip.name in unread
+    )
 
 
 def _plan_fingerprint(dataset: Dataset, settings: Settings, clips: list[Clip]) -> str:
@@ -241,11 +264,8 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _recipe(dataset: Dataset, settings: Settings, clips: list[Clip]) -> Recipe:
+def _recipe(dataset: Dataset, settings: Settings, seconds: float) -> Recipe:
     features, rate = settings.feature_extraction, settings.sampling.sr_target
-    seconds = dataset.seconds(settings)
-    if not features.segmentation:
-        seconds = max(map(_header_seconds, clips), default=0.0) or seconds
     num_samples = round(seconds * rate)
     num_frames, num_bins = features_shape(num_samples, features, rate)
     return Recipe(
@@ -259,7 +279,15 @@ def _recipe(dataset: Dataset, settings: Settings, clips: list[Clip]) -> Recipe:
     )
 
 
-def _header_seconds(clip: Clip) -> float:
+def _longest(clips: list[Clip], settings: Settings) -> float:
+    """Return the length of the longest clip in s, for which all are read; 0.0 if none can be."""
+    lengths = map_in_order(
+        _seconds_of, clips, settings.preprocessing.workers, description="lengths", unit="clip"
+    )
+    return max(lengths, default=0.0)
+
+
+def _seconds_of(clip: Clip) -> float:
     if clip.duration is not None:
         return clip.duration
     try:
@@ -295,12 +323,8 @@ def _splits(dataset: Dataset, settings: Settings, kept: list[Clip]) -> dict[str,
     }
 
 
-def _print_summary(info: dict[str, Any], splits: dict[str, Any], folder: Path, name: str) -> None:
+def _print_summary(info: dict[str, Any], splits: dict[str, Any], name: str, left_out: str) -> None:
     sizes = ", ".join(f"{len(splits['folds'][0][set_name])} {set_name}" for set_name in SETS)
-    print(
-        f"{name}: {info['num_examples']} examples of {len(info['classes'])} classes; "
-        f"split {info['split']} ({sizes} groups)"
-    )
-    if info["num_left_out"]:
-        where = display_path(part_path(folder, name, "left_out"))
-        print(f"{name}: {info['num_left_out']} clips left out, listed in {where}")
+    examples = counted(info["num_examples"], "example")
+    classes = counted(len(info["classes"]), "class")
+    print(f"{name}: {examples} of {classes}; split {info['split']} ({sizes} groups){left_out}")

@@ -5,20 +5,34 @@ A folder holds one plan's files only, so that clips made with other settings nev
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from config.advice import again
 from config.errors import UserError
 from config.files import read_json, read_text, waited_for, write_json, written_aside
+from config.fingerprints import fingerprint_of
 from config.listing import files_in
 from config.settings import Settings
-from config.text import display_path
+from config.text import counted, display_path
 
 MANIFEST = "manifest.csv"
 PLAN = "plan.json"
+LEFT_OUT = "left_out.csv"
+LEFT_OUT_COLUMNS = ("files", "reason")
+REQUESTED_KEYS = (
+    "input_gsc_raw_folder",
+    "input_noisyspeech_repo",
+    "seed",
+    "total_hours",
+    "items_per_class",
+    "snr_convention",
+    "confounding",
+)
 
 
 @contextmanager
@@ -30,11 +44,19 @@ def written_by_one(folder: Path, settings: Settings) -> Iterator[None]:
         yield
 
 
-def is_complete(folder: Path, plan: str) -> bool:
-    """Tell, and say, whether the folder holds everything that this plan (a fingerprint) makes."""
-    if _plan_in(folder) != plan:
+def is_complete(folder: Path, plan: str, is_usable: Callable[[str], bool]) -> bool:
+    """Tell, and say, whether the folder holds everything that this plan (a fingerprint) makes.
+
+    Args:
+        is_usable: whether what was left out, as its list calls it, can be used by now.
+    """
+    if _noted(folder).get("plan") != plan:
         return False
+    path = folder / LEFT_OUT
     try:
+        left_out = read_table(path, LEFT_OUT_COLUMNS) if path.exists() else []
+        if any(is_usable(row["files"]) for row in left_out):
+            return False
         files = {row["file"] for row in read_manifest(folder, "")}
     except UserError:
         return False  # what is missing or damaged is made anew
@@ -44,19 +66,40 @@ def is_complete(folder: Path, plan: str) -> bool:
     return True
 
 
-def begin(folder: Path, plan: str, description: dict[str, Any]) -> None:
-    """Claim a folder for a plan.
+def refuse_foreign_audio(folder: Path, plan: str, settings: Settings) -> None:
+    """Make sure that a folder holds no audio but of this plan, or of the same settings.
+
+    With the same settings another plan comes from a corpus that has changed: a file was added,
+    or mended.
 
     Raises:
-        UserError: it holds audio of another plan, or of no plan at all.
+        UserError: it holds audio made with other settings, or by another program.
     """
-    if _plan_in(folder) != plan and files_in(folder, ".wav"):
+    noted = _noted(folder)
+    is_ours = noted.get("plan") == plan or noted.get("request") == _request_of(settings)
+    if not is_ours and files_in(folder, ".wav"):
         raise UserError(
             f"{display_path(folder)}: holds audio that was made with other settings or by another "
             "program; remove that folder, or name another one in [preprocessing]"
         )
+
+
+def begin(folder: Path, plan: str, settings: Settings, description: dict[str, Any]) -> None:
+    """Claim a folder for a plan, and remove the audio that its manifest lists."""
+    with suppress(UserError):  # there is none, or it is damaged
+        files = {row["file"] for row in read_manifest(folder, "")}
+        for path in files_in(folder, ".wav"):
+            if path.name in files:
+                path.unlink()
     (folder / MANIFEST).unlink(missing_ok=True)
-    write_json(folder / PLAN, {"plan": plan, **description})
+    write_json(folder / PLAN, {"plan": plan, "request": _request_of(settings), **description})
+
+
+def _request_of(settings: Settings) -> str:
+    """Hash the settings that decide what audio is made."""
+    requested = {key: str(getattr(settings.preprocessing, key)) for key in REQUESTED_KEYS}
+    fractions = settings.training_defaults.fractions
+    return fingerprint_of([requested, settings.sampling.sr_target, fractions])
 
 
 def write_table(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
@@ -65,6 +108,43 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[st
         writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def read_table(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Return the rows of a CSV file that write_table wrote.
+
+    Raises:
+        UserError: it is damaged, or lacks one of the columns.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        rows = list(reader)
+    except csv.Error as error:
+        raise UserError(f"{display_path(path)}: is no usable table: {error}") from None
+    missing = set(columns) - set(reader.fieldnames or ())
+    if missing:
+        raise UserError(f"{display_path(path)}: has no column {', '.join(sorted(missing))}")
+    return rows
+
+
+def left_out_in_words(reasons_of: Mapping[str, Sequence[str]], path: Path) -> str:
+    """Return what is left out, counted by reason, and where it is listed; "" if nothing is.
+
+    Args:
+        reasons_of: of each kind of thing (clip, noise).
+        path: the list.
+    """
+    parts = [
+        f"{counted(len(reasons), what)} ({_counted_by_kind(reasons)})"
+        for what, reasons in reasons_of.items()
+        if reasons
+    ]
+    return f"; left out: {', '.join(parts)}, listed in {display_path(path)}" if parts else ""
+
+
+def _counted_by_kind(reasons: Sequence[str]) -> str:
+    kinds = Counter(reason.partition(":")[0] for reason in reasons)
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
 
 
 def refuse_many_left_out(
@@ -82,10 +162,11 @@ def refuse_many_left_out(
     """
     allowed = settings.preprocessing.max_skipped_fraction
     if len(reasons) > allowed * total:
+        needed = math.ceil(1000 * len(reasons) / total) / 1000
         raise UserError(
-            f"{len(reasons)} of {total} {what} ({reasons[0]}, ...), more than "
+            f"{len(reasons)} of {total} {what} ({_counted_by_kind(reasons)}), more than "
             f"max_skipped_fraction = {allowed:g} allows; see {display_path(path)}, mend the corpus "
-            "or pass --set max_skipped_fraction=<fraction>"
+            f"or pass --set max_skipped_fraction={needed:g}"
         )
 
 
@@ -104,20 +185,20 @@ def read_manifest(folder: Path, command: str, columns: Sequence[str] = ()) -> li
         state = "is unfinished" if (folder / PLAN).exists() else "does not exist"
         raise UserError(f"{display_path(path)}: {state}; run {command}")
     try:
-        reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
-        rows = list(reader)
-    except (UserError, csv.Error) as error:
+        rows = read_table(path)
+    except UserError as error:
         raise UserError(f"{error}; run {command}") from None
     for number, row in enumerate(rows, start=2):
-        wanted = ("file", *columns, *(reader.fieldnames or ()))
+        wanted = ("file", *columns, *row)
         if missing := [column for column in wanted if not row.get(column)]:
             problem = f"is damaged: line {number} has no {missing[0]}"
             raise UserError(f"{display_path(path)}: {problem}; run {command}")
     return rows
 
 
-def _plan_in(folder: Path) -> Any:
+def _noted(folder: Path) -> dict[str, Any]:
+    """Return what the folder's plan says; no plan, or a damaged one, is nobody's."""
     try:
-        return read_json(folder / PLAN).get("plan")
+        return read_json(folder / PLAN)
     except UserError:
-        return None  # none, or a damaged one, is nobody's
+        return {}

@@ -4,9 +4,10 @@ A mixer writes its audio and, at the end, manifest.csv beside it: file, speech, 
 requested and true SNR in dB.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -17,18 +18,18 @@ import numpy.typing as npt
 from config.files import remove_partial_files
 from config.fingerprints import fingerprint_of
 from config.settings import Settings
-from config.text import display_path
+from config.text import counted, display_path, plural
 from preprocessing.pipeline import manifests
-from preprocessing.pipeline.audio import read_audio, write_audio
+from preprocessing.pipeline.audio import audio_seconds, read_audio, write_audio
 from preprocessing.pipeline.decoding import UnusableAudioError
 from preprocessing.pipeline.workers import map_in_order
 
 SnrConvention = Literal["ms_snsd", "decibel"]
 
 MIXER_VERSION = 2
+REPEATED_IN_PLANS = 8  # what fingerprints count, so that folders stay as they are
 LEVEL_DBFS = -25.0
 LARGEST_PEAK = 0.99
-LEFT_OUT = "left_out.csv"
 MANIFEST_COLUMNS = (
     "file",
     "speech",
@@ -44,8 +45,8 @@ MANIFEST_COLUMNS = (
 class Mixture:
     """A plan for one stretch of speech with one stretch of noise, at one or several SNRs.
 
-    speech, noise: files, each brought to -25 dBFS, joined end to end until the stretch is long
-        enough.
+    speech, noise: files, each brought to -25 dBFS, joined end to end, again from the first,
+        until the stretch is long enough.
     num_samples: shortest length of the speech; None: the first speech file as it is.
     files: for each SNR (dB), the name of the file to write.
     noise_position: where the stretch of noise lies: 0.0 at its beginning, 1.0 at its end.
@@ -60,6 +61,38 @@ class Mixture:
     files: tuple[str, ...]
     noise_position: float = 0.0
     notes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Files of one kind that mixtures are planned from; each is read once, for its length.
+
+    what: one of them in words.
+    sample_rate: of the mixtures, in Hz.
+    seconds: lengths of those that were read; 0.0: unusable.
+    reasons: why some are unusable.
+    """
+
+    what: str
+    sample_rate: int
+    seconds: dict[Path, float] = field(default_factory=dict)
+    reasons: dict[Path, str] = field(default_factory=dict)
+
+    def seconds_of(self, path: Path) -> float:
+        """Return a file's length in s, 0.0 if it is unusable.
+
+        Only whole samples at the rate of the mixtures count, so that joined files never fall short.
+        """
+        if path not in self.seconds:
+            try:
+                num_samples = math.floor(audio_seconds(path) * self.sample_rate + 1e-6)
+                if num_samples == 0:
+                    raise UnusableAudioError("empty")
+            except UnusableAudioError as error:
+                self.reasons[path] = str(error)
+                num_samples = 0
+            self.seconds[path] = num_samples / self.sample_rate
+        return self.seconds[path]
 
 
 def scale_to_snr(
@@ -111,23 +144,33 @@ def write_mixtures(
     folder: Path,
     settings: Settings,
     convention: SnrConvention | None = None,
+    sources: Sequence[Sources] = (),
 ) -> None:
     """Write all mixtures and their manifest; leave alone a folder that has them already.
 
     Args:
         convention: in place of [preprocessing] snr_convention.
+        sources: what the mixtures were planned from.
 
     Raises:
-        UserError: the folder holds mixtures made in another way, or too many could not be made.
+        UserError: the folder holds mixtures made in another way, too many could not be made, or
+            too many of the sources are unusable.
     """
     sample_rate = settings.sampling.sr_target
     convention = convention or settings.preprocessing.snr_convention
     names = [_names_of(mixture) for mixture in mixtures]
     plan = fingerprint_of([MIXER_VERSION, names, sample_rate, convention])
-    if not manifests.is_complete(folder, plan):
+    by_sources = {_all_sources(mixture): mixture for mixture in mixtures}
+
+    def is_usable(files: str) -> bool:
+        return files in by_sources and _is_usable(by_sources[files], sample_rate)
+
+    if not manifests.is_complete(folder, plan, is_usable):
         with manifests.written_by_one(folder, settings):
-            if not manifests.is_complete(folder, plan):
-                _write_mixtures(mixtures, folder, settings, convention, plan)
+            if not manifests.is_complete(folder, plan, is_usable):
+                manifests.refuse_foreign_audio(folder, plan, settings)
+                _refuse_unusable(sources, folder / manifests.LEFT_OUT, settings)
+                _write_mixtures(mixtures, folder, settings, convention, plan, sources)
 
 
 def _write_mixtures(
@@ -136,10 +179,12 @@ def _write_mixtures(
     settings: Settings,
     convention: SnrConvention,
     plan: str,
+    sources: Sequence[Sources],
 ) -> None:
     """Write all mixtures into a folder that no other process writes to now."""
     sample_rate = settings.sampling.sr_target
-    manifests.begin(folder, plan, {"snr_convention": convention, "sample_rate": sample_rate})
+    description = {"snr_convention": convention, "sample_rate": sample_rate}
+    manifests.begin(folder, plan, settings, description)
     write = partial(_write_mixture, folder=folder, sample_rate=sample_rate, convention=convention)
     results = map_in_order(write, mixtures, settings.preprocessing.workers, folder.name, "mixture")
     rows: list[dict[str, Any]] = []
@@ -151,14 +196,38 @@ def _write_mixtures(
                 left_out += failed
     finally:
         remove_partial_files(folder)  # of processes that ended with this one's error
-    manifests.write_table(folder / LEFT_OUT, left_out, ["files", "reason"])
+    path = folder / manifests.LEFT_OUT
+    rows_of_sources = _rows_of_unusable(sources)
+    manifests.write_table(path, [*rows_of_sources, *left_out], manifests.LEFT_OUT_COLUMNS)
     reasons = [each["reason"] for each in left_out]
     manifests.refuse_many_left_out(
-        reasons, len(mixtures), "mixtures could not be made", folder / LEFT_OUT, settings
+        reasons, len(mixtures), "mixtures could not be made", path, settings
     )
     columns = [*MANIFEST_COLUMNS, *dict(mixtures[0].notes if mixtures else ())]
     manifests.write_table(folder / manifests.MANIFEST, rows, columns)
-    print(f"{display_path(folder)}: {len(rows)} files, {len(left_out)} mixtures left out")
+    reasons_of = {each.what: list(each.reasons.values()) for each in sources}
+    words = manifests.left_out_in_words({**reasons_of, "mixture": reasons}, path)
+    print(f"{display_path(folder)}: {counted(len(rows), 'file')}{words or '; nothing left out'}")
+
+
+def _refuse_unusable(sources: Sequence[Sources], path: Path, settings: Settings) -> None:
+    """Make sure that not too many sources of a kind are unusable; write the list that says which.
+
+    Raises:
+        UserError: they are.
+    """
+    manifests.write_table(path, _rows_of_unusable(sources), manifests.LEFT_OUT_COLUMNS)
+    for each in sources:
+        reasons, what = list(each.reasons.values()), f"{plural(each.what)} cannot be used"
+        manifests.refuse_many_left_out(reasons, len(each.seconds), what, path, settings)
+
+
+def _rows_of_unusable(sources: Sequence[Sources]) -> list[dict[str, str]]:
+    return [
+        {"files": path.name, "reason": reason}
+        for each in sources
+        for path, reason in each.reasons.items()
+    ]
 
 
 def details_of(row: Mapping[str, str]) -> dict[str, str | float | int]:
@@ -175,6 +244,8 @@ def details_of(row: Mapping[str, str]) -> dict[str, str | float | int]:
 def _names_of(mixture: Mixture) -> list[Any]:
     """Return what a mixture is made of; a corpus that moved to another folder is still the same."""
     speech, noise = ([path.name for path in part] for part in (mixture.speech, mixture.noise))
+    if mixture.num_samples is None:
+        noise *= REPEATED_IN_PLANS
     names = [speech, noise, mixture.num_samples, mixture.snrs, mixture.files]
     return [*names, mixture.noise_position, mixture.notes]
 
@@ -185,8 +256,7 @@ def _write_mixture(
     """Write one mixture; return its rows of the manifest, and its row of those left out."""
     rows = []
     try:
-        speech = _join(mixture.speech, sample_rate, mixture.num_samples)
-        noise = _join(mixture.noise, sample_rate, len(speech), mixture.noise_position)
+        speech, noise = _read_sources(mixture, sample_rate)
         for snr, file in zip(mixture.snrs, mixture.files, strict=True):
             clean, scaled_noise = scale_to_snr(speech, noise, snr, convention)
             noisy = clean + scaled_noise
@@ -205,9 +275,36 @@ def _write_mixture(
                 }
             )
     except UnusableAudioError as error:
-        files = _sources((*mixture.speech, *mixture.noise))
-        return [], [{"files": files, "reason": str(error)}]
+        return [], [{"files": _all_sources(mixture), "reason": str(error)}]
     return rows, []
+
+
+def _read_sources(
+    mixture: Mixture, sample_rate: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the stretches of speech and of noise, of one length.
+
+    Raises:
+        UnusableAudioError: a file cannot be read, or one of the two holds nothing but zeros.
+    """
+    speech = _join(mixture.speech, sample_rate, mixture.num_samples)
+    noise = _join(mixture.noise, sample_rate, len(speech), mixture.noise_position)
+    for what, samples in (("speech", speech), ("noise", noise)):
+        if not samples.any():
+            raise UnusableAudioError(f"silent: the {what} is 0 throughout, which has no level")
+    return speech, noise
+
+
+def _is_usable(mixture: Mixture, sample_rate: int) -> bool:
+    try:
+        _read_sources(mixture, sample_rate)
+    except UnusableAudioError:
+        return False
+    return True
+
+
+def _all_sources(mixture: Mixture) -> str:
+    return _sources((*mixture.speech, *mixture.noise))
 
 
 def _sources(paths: Sequence[Path]) -> str:
@@ -219,10 +316,11 @@ def _join(
 ) -> npt.NDArray[np.float64]:
     """Bring files to -25 dBFS and join them, cut to num_samples; None: all of the first one.
 
-    What is cut off is behind the stretch, or a part of it (position 0.0 to 1.0) before it.
+    If they are too short, all are repeated. What is cut off is behind the stretch, or a part of it
+    (position 0.0 to 1.0) before it.
 
     Raises:
-        UnusableAudioError: a file cannot be read, or all of them together are too short.
+        UnusableAudioError: a file cannot be read.
     """
     parts: list[npt.NDArray[np.float64]] = []
     for path in paths:
@@ -231,9 +329,8 @@ def _join(
         if num_samples is None or sum(map(len, parts)) >= num_samples:
             break
     joined: npt.NDArray[np.float64] = np.concatenate(parts)
-    if num_samples is not None and len(joined) < num_samples:
-        raise UnusableAudioError(f"{len(joined)} samples where {num_samples} are needed")
     if num_samples is None:
         return joined
+    joined = np.tile(joined, max(1, math.ceil(num_samples / len(joined))))
     start = round(position * (len(joined) - num_samples))
     return joined[start : start + num_samples]

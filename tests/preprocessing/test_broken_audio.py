@@ -3,6 +3,7 @@
 import csv
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,49 @@ class TestMatrices:
         assert matrices.info["num_left_out"] == 1
         assert matrices.info["num_clips"] == NUM_CLIPS
         assert np.isfinite(matrices.predictors).all()
+
+    def test_a_clip_repaired_with_its_size_and_time_is_taken_up(
+        self, clips: list[Clip], dataset: Dataset, make_settings: MakeSettings
+    ) -> None:
+        """As after a disk or a permission was at fault, which no size or time tells."""
+        path = clips[BROKEN].path
+        whole, time = path.read_bytes(), path.stat().st_mtime_ns
+        path.write_bytes(b"RIFX" + whole[4:12] + bytes(len(whole) - 12))
+        os.utime(path, ns=(time, time))
+        settings = make_settings(max_skipped_fraction=0.09)
+        preprocess(dataset, settings)
+        path.write_bytes(whole)
+        os.utime(path, ns=(time, time))
+        matrices = open_matrices(preprocess(dataset, settings), NAME)
+        assert matrices.index["clip"].tolist() == [clip.name for clip in clips]
+
+    def test_left_out_clips_are_counted_by_reason(
+        self,
+        clips: list[Clip],
+        dataset: Dataset,
+        make_settings: MakeSettings,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        for number in (3, 4):
+            cut(clips[number].path, "WAV")
+        clips[5].path.unlink()
+        soundfile.write(clips[6].path, np.zeros(RATE), RATE)
+        preprocess(dataset, make_settings(max_skipped_fraction=0.5))
+        said = "left out: 4 clips (2 truncated, 1 missing, 1 silent), listed in"
+        assert said in capsys.readouterr().out
+
+    def test_a_folder_whose_name_is_not_utf_8(
+        self, clips: list[Clip], dataset: Dataset, make_settings: MakeSettings, tmp_path: Path
+    ) -> None:
+        """Its files are read like others, and listed with its odd byte escaped."""
+        folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+        clips[0].path.parent.rename(folder)
+        clips[:] = [replace(clip, path=folder / clip.path.name) for clip in clips]
+        clips[BROKEN].path.write_bytes(b"")
+        settings = make_settings(max_skipped_fraction=0.09)
+        preprocess(dataset, settings)
+        listed = (settings.preprocessing.output_folder / f"{NAME}_left_out.csv").read_text()
+        assert r"caf\udce9/c04.wav" in listed
 
 
 class TestMixing:

@@ -27,7 +27,7 @@ from preprocessing.corpora.gsc import (
     write_noisy_balanced,
     write_noisy_more_balanced,
 )
-from preprocessing.corpora.gsc_confounded import plan_confounded
+from preprocessing.corpora.gsc_confounded import plan_confounded, write_confounded
 from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import open_matrices
 from training.probing.labels import labels_of
@@ -65,6 +65,56 @@ class TestBalanced:
             shutil.rmtree(speech_commands / word)
         with pytest.raises(UserError, match=r"holds no \.wav files of two, nine"):
             choose_balanced(make_settings())
+
+
+class TestUnreadableClip:
+    """One of forty clips, of three speakers, is broken when it is balanced, and repaired later."""
+
+    @pytest.fixture(autouse=True)
+    def third_speaker(self, speech_commands: Path) -> None:
+        clip = speech_commands / "nine" / "ef567890_nohash_0.wav"
+        clip.rename(clip.with_name("aaaaaaaa_nohash_0.wav"))
+
+    @pytest.mark.usefixtures("ms_snsd")
+    def test_it_is_left_out_and_taken_up_when_repaired(
+        self,
+        speech_commands: Path,
+        make_settings: MakeSettings,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        path = speech_commands / "two" / "abcd1234_nohash_0.wav"
+        whole = path.read_bytes()
+        path.write_bytes(whole[:5000])
+        with pytest.raises(UserError, match=r"1 of 40 clips cannot be used \(1 truncated\)"):
+            write_balanced(make_settings(items_per_class=4))
+        settings = make_settings(items_per_class=4, max_skipped_fraction=0.03)
+        folder = write_balanced(settings)
+        assert "39 clips; left out: 1 clip (1 truncated), listed in" in capsys.readouterr().out
+        assert len(names_in(folder)) == 39
+        writers = (write_noisy_balanced, write_noisy_more_balanced, write_confounded)
+        for write in writers:
+            write(settings)
+        path.write_bytes(whole)
+        assert len(names_in(write_balanced(settings))) == 40
+        for write in writers:
+            write(settings)
+        assert [len(names_in(each)) for each in folder.parent.iterdir()] == [40] * 4
+
+    def test_a_noise_is_left_out_of_mixtures_and_taken_up_when_repaired(
+        self, ms_snsd: Path, make_settings: MakeSettings
+    ) -> None:
+        settings = make_settings(max_skipped_fraction=0.9)
+        write_balanced(settings)
+        whole = {path: path.read_bytes() for path in ms_snsd.glob("noise_train/*_1.wav")}
+        for path in whole:
+            path.write_bytes(b"")
+        write_noisy_balanced(settings)
+        folder = settings.preprocessing.augmented_gsc_folder / "noisy_balanced"
+        assert 0 < len(names_in(folder)) < 30
+        for path, content in whole.items():
+            path.write_bytes(content)
+        write_noisy_balanced(settings)
+        assert len(names_in(folder)) == 30
 
 
 @pytest.mark.usefixtures("speech_commands", "ms_snsd", "balanced")

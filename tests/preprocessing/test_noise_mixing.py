@@ -194,6 +194,29 @@ class TestFolders:
         np.testing.assert_allclose(np.abs(noisy[:8000]), expected, atol=1 / 32768)
         np.testing.assert_allclose(noisy[8000:], 0, atol=1 / 32768)
 
+    @pytest.mark.parametrize("num_noise", [1, 304, 16000, 16001])
+    def test_noise_is_repeated_as_often_as_needed(
+        self, num_noise: int, tmp_path: Path, write: Callable[..., Path]
+    ) -> None:
+        """One second of speech with noise of one sample, of 19 ms, and longer, from its end on."""
+        generator = np.random.default_rng(0)
+        speech, noise = generator.uniform(-0.3, 0.3, RATE), generator.uniform(-0.3, 0.3, num_noise)
+        soundfile.write(tmp_path / "a.wav", speech, RATE, subtype="FLOAT")
+        soundfile.write(tmp_path / "Typing_1.wav", noise, RATE, subtype="FLOAT")
+        mixture = Mixture(
+            speech=(tmp_path / "a.wav",),
+            noise=(tmp_path / "Typing_1.wav",),
+            noise_type="Typing",
+            num_samples=None,
+            snrs=(0.0,),
+            files=("noisy.wav",),
+            noise_position=1.0,
+        )
+        noisy, _ = soundfile.read(write([mixture], convention="decibel") / "noisy.wav")
+        repeated = np.tile(noise, -(-RATE // num_noise))[-RATE:]
+        expected = LEVEL * (speech / rms(speech) + repeated / rms(repeated))
+        np.testing.assert_allclose(noisy, expected, atol=2 / 32768)
+
     def test_an_interrupted_run_begins_anew_and_ends_the_same(
         self,
         mixtures: list[Mixture],
@@ -220,8 +243,9 @@ class TestFolders:
     def test_another_plan_does_not_mix_in(
         self, mixtures: list[Mixture], write: Callable[..., Path]
     ) -> None:
+        """Of other settings it is refused, of another corpus it takes the folder over."""
         before = contents(write(mixtures))
-        for change in ({"mixtures": mixtures[:2]}, {"convention": "decibel"}):
-            with pytest.raises(UserError, match="made with other settings or by another program"):
-                write(**{"mixtures": mixtures, **change})
+        with pytest.raises(UserError, match="made with other settings or by another program"):
+            write(mixtures, convention="decibel")
         assert contents(write(mixtures)) == before
+        assert contents(write(mixtures[1:])) == contents(write(mixtures[1:], "elsewhere"))

@@ -1,5 +1,6 @@
 """The mixer of MS-SNSD and its dataset of noise types, on a tiny clone."""
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from config.errors import UserError
 from config.settings import Settings
 from preprocessing.corpora.noisyspeech import (
     NOISE_TYPES,
@@ -41,7 +43,7 @@ class TestPlan:
         assert len(NOISE_TYPES) == 11
 
     def test_lasts_as_long_as_asked_for(self, make_settings: MakeSettings) -> None:
-        mixtures = plan_mixtures(make_settings(total_hours=0.05))
+        mixtures, _ = plan_mixtures(make_settings(total_hours=0.05))
         seconds = [5 * sum(map(seconds_of, mixture.speech)) for mixture in mixtures]
         assert sum(seconds) >= 180
         assert sum(seconds[:-1]) < 180
@@ -52,12 +54,12 @@ class TestPlan:
         """Lengths are 1.5, 0.4, 2.0, 0.7, 1.2 and 1.0 s; 1 s is enough."""
         found = {
             tuple(int(path.stem.removeprefix("clean")) for path in mixture.speech)
-            for mixture in plan_mixtures(make_settings(total_hours=0.1))
+            for mixture in plan_mixtures(make_settings(total_hours=0.1))[0]
         }
         assert found == {(0,), (1, 2), (2,), (3, 4), (4,), (5,)}
 
     def test_noise_is_of_one_type_and_long_enough(self, make_settings: MakeSettings) -> None:
-        for mixture in plan_mixtures(make_settings(total_hours=0.1)):
+        for mixture in plan_mixtures(make_settings(total_hours=0.1))[0]:
             kinds = {path.stem.partition("_")[0] for path in mixture.noise}
             assert kinds == {mixture.noise_type}
             noise = sum(map(seconds_of, mixture.noise))
@@ -78,6 +80,74 @@ class TestPlan:
         folder = settings.preprocessing.generated_noisyspeech_folder
         assert (folder / "left_out.csv").read_text().splitlines() == ["files,reason"]
         assert {soundfile.info(path).samplerate for path in folder.glob("*.wav")} == {rate}
+
+
+class TestUnusableSources:
+    """Speech and noises that are passed over are listed, counted, and limited."""
+
+    POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+
+    @pytest.fixture
+    def whole(self, ms_snsd: Path) -> dict[Path, bytes]:
+        """Cut five of six speech files; two noises become pointers. What they held."""
+        speech = sorted(ms_snsd.glob("clean_train/*.wav"))[1:]
+        noises = [ms_snsd / "noise_train" / f"{kind}_1.wav" for kind in ("Babble", "Typing")]
+        whole = {path: path.read_bytes() for path in (*speech, *noises)}
+        for path in speech:
+            path.write_bytes(whole[path][: len(whole[path]) // 2])
+        for path in noises:
+            path.write_text(self.POINTER)
+        return whole
+
+    @pytest.mark.parametrize(
+        ("repaired", "problem"),
+        [
+            ("nothing", "5 of 6 speech files cannot be used (5 truncated)"),
+            ("clean", "noises cannot be used (2 Git LFS pointer)"),
+        ],
+    )
+    def test_too_many_are_refused(
+        self, repaired: str, problem: str, whole: dict[Path, bytes], make_settings: MakeSettings
+    ) -> None:
+        for path, content in whole.items():
+            if path.name.startswith(repaired):
+                path.write_bytes(content)
+        with pytest.raises(UserError) as caught:
+            write_noisyspeech(make_settings(total_hours=0.1))
+        assert problem in str(caught.value)
+        folder = make_settings().preprocessing.generated_noisyspeech_folder
+        assert not list(folder.glob("*.wav"))
+
+    def test_the_next_run_takes_up_what_was_repaired(
+        self,
+        whole: dict[Path, bytes],
+        make_settings: MakeSettings,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        settings = make_settings(total_hours=0.04, max_skipped_fraction=1)
+        folder = settings.preprocessing.generated_noisyspeech_folder
+        write_noisyspeech(settings)
+        rows = list(csv.DictReader((folder / "left_out.csv").open()))
+        assert {row["files"] for row in rows} == {path.name for path in whole}
+        assert (
+            "left out: 5 speech files (5 truncated), 2 noises (2 Git LFS pointer), listed in"
+            in capsys.readouterr().out
+        )
+        assert {row["speech"] for row in read_manifest(folder, "")} == {"clean0.wav"}
+        for path, content in whole.items():
+            path.write_bytes(content)
+        write_noisyspeech(settings)
+        elsewhere = tmp_path / "elsewhere"
+        write_noisyspeech(make_settings(total_hours=0.04, generated_noisyspeech_folder=elsewhere))
+        names = {path.name for path in elsewhere.iterdir()} - {"plan.json"}
+        assert {path.name for path in folder.iterdir()} - {"plan.json"} == names
+        assert all(
+            (folder / name).read_bytes() == (elsewhere / name).read_bytes() for name in names
+        )
+        capsys.readouterr()
+        write_noisyspeech(settings)
+        assert "already there, unchanged" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("ms_snsd")
