@@ -18,7 +18,7 @@ from config.files import read_json, read_text, waited_for, write_json, written_a
 from config.fingerprints import fingerprint_of
 from config.listing import files_in
 from config.settings import Settings
-from config.text import counted, display_path
+from config.text import counted, display_path, printable
 
 MANIFEST = "manifest.csv"
 PLAN = "plan.json"
@@ -97,9 +97,9 @@ def begin(folder: Path, plan: str, settings: Settings, description: dict[str, An
 
 def _request_of(settings: Settings) -> str:
     """Hash the settings that decide what audio is made."""
-    requested = {key: str(getattr(settings.preprocessing, key)) for key in REQUESTED_KEYS}
+    values = (printable(str(getattr(settings.preprocessing, key))) for key in REQUESTED_KEYS)
     fractions = settings.training_defaults.fractions
-    return fingerprint_of([requested, settings.sampling.sr_target, fractions])
+    return fingerprint_of([*values, settings.sampling.sr_target, fractions])
 
 
 def write_table(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
