@@ -169,7 +169,10 @@ class TestDataset:
         assert set(index["clip"]) == {row["file"] for row in rows}
         labels = [NOISE_TYPES.index(Path(clip).stem.rpartition("_")[2]) for clip in index["clip"]]
         assert matrices.target.tolist() == labels == index["label"].tolist()
-        assert sorted(set(index["requested_snr"])) == list(SNRS)
-        np.testing.assert_allclose(index["true_snr"], index["requested_snr"] / 2, atol=1e-3)
+        requested, true_snr = (
+            index[column].astype(float) for column in ("requested_snr", "true_snr")
+        )
+        assert sorted(set(requested)) == list(SNRS)
+        np.testing.assert_allclose(true_snr, requested / 2, atol=1e-3)
         assert set(index["noise_type"]) == set(NOISE_TYPES)
         assert set(index["speech"].str.partition(";")[0]) <= {f"clean{n}.wav" for n in range(6)}
