@@ -112,7 +112,7 @@ def _write_part(
     folded = tuple(file_name(prefix, name) for name in FOLDED_TABLES)
     part = Part(
         anchor=f"comparison-{number}",
-        heading=shorten(f"{comparison.dataset}: {comparison.first.split}"),
+        heading=shorten(comparison.heading),
         description=_description(comparison),
         findings=sentences,
         experiments=[experiments[identifier] for identifier in comparison.experiments],

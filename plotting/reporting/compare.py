@@ -4,7 +4,7 @@ Two results are compared only if all but the method and the seed are equal.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean, stdev
 from typing import Any, TypeVar
@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from config.settings import RANDOM
 from config.text import counted
 from plotting.reporting.statistics import PairedDifference, paired_difference
-from training.results.loading import Metric, Result
+from training.results.loading import Metric, Result, shorten
 from training.results.method_names import (
+    keys_that_differ,
     kind_of,
     labels_of,
     layer_of,
@@ -21,6 +22,7 @@ from training.results.method_names import (
     order_of,
     own_parameters,
     setting_of,
+    text_of,
     uses_random_networks,
 )
 
@@ -193,10 +195,12 @@ class Comparison:
     Attributes:
         baseline: None if no baseline trained alike is among the results.
         methods: the others, in the order of METHODS.
+        apart: settings in which it differs from others on the same dataset and split.
     """
 
     baseline: Group | None
     methods: tuple[Method, ...]
+    apart: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -220,6 +224,16 @@ class Comparison:
         return self.first.parameters.dataset
 
     @property
+    def apart_texts(self) -> list[str]:
+        """Return 'num_epochs 50' for each setting that tells it apart."""
+        return [shorten(f"{key} {text_of(value) or 'none'}") for key, value in self.apart.items()]
+
+    @property
+    def heading(self) -> str:
+        """Return 'gsc: random by clip', and what tells it apart."""
+        return "; ".join([f"{self.dataset}: {self.first.split}", *self.apart_texts])
+
+    @property
     def experiments(self) -> list[int]:
         """Return the IDs, without repetition."""
         return sorted({identifier for group in self.groups for identifier in group.experiments})
@@ -235,10 +249,22 @@ class Comparison:
 
 def compare(results: Iterable[Result]) -> list[Comparison]:
     """Put results together that may be compared, in the order in which their data first appears."""
-    return [_comparison(members) for members in _by(results, _setting).values()]
+    parts = list(_by(results, lambda result: repr(sorted(_setting(result).items()))).values())
+    settings = [_setting(members[0]) for members in parts]
+    return [
+        _comparison(members, _apart(setting, settings))
+        for members, setting in zip(parts, settings, strict=True)
+    ]
 
 
-def _comparison(results: Sequence[Result]) -> Comparison:
+def _apart(setting: Mapping[str, Any], settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what of a setting is not so in all that share its dataset and split."""
+    same = ("dataset", "split")
+    alike = [each for each in settings if all(each[key] == setting[key] for key in same)]
+    return {key: setting.get(key) for key in keys_that_differ(alike)}
+
+
+def _comparison(results: Sequence[Result], apart: Mapping[str, Any]) -> Comparison:
     groups = [_group(members) for members in _by(results, _configuration).values()]
     # Sorting keeps the order of equals: that in which the results came.
     groups.sort(key=lambda group: order_of(group.parameters))
@@ -249,7 +275,7 @@ def _comparison(results: Sequence[Result]) -> Comparison:
         Method(tuple(sorted(family, key=lambda group: layer_order(group.layer))), label)
         for family, label in zip(families, _labels(families), strict=True)
     ]
-    return Comparison(baselines[0] if baselines else None, tuple(methods))
+    return Comparison(baselines[0] if baselines else None, tuple(methods), apart)
 
 
 def _group(results: Sequence[Result]) -> Group:
@@ -260,12 +286,15 @@ def _group(results: Sequence[Result]) -> Group:
     return Group(tuple(by_seed[seed] for seed in sorted(by_seed)))
 
 
-def _setting(result: Result) -> Hashable:
+def _setting(result: Result) -> dict[str, Any]:
     """Return all that two configurations must have in common to be compared."""
-    shared = setting_of(result.parameters.model_dump())
-    precision = result.folds[0].numeric_precision
-    inputs = result.inputs.get("data"), result.inputs.get("network")
-    return repr((sorted(shared.items()), inputs, result.split, precision))
+    return {
+        **setting_of(result.parameters.model_dump()),
+        "data": result.inputs.get("data"),
+        "network's declaration": result.inputs.get("network"),
+        "split": result.split,
+        "numeric_precision": result.folds[0].numeric_precision,
+    }
 
 
 def _configuration(result: Result) -> Hashable:

@@ -125,12 +125,13 @@ def find_invariance(
     everything = [analysis for entry in entries for _, analysis in entry.measured]
     labels = {name: label for each in everything for name, label in each.labels.items()}
     layers = {layer.layer for each in everything for layer in each.layers}
+    place = f"{comparison.dataset} ({comparison.first.split})"
     return InvarianceFindings(
         tuple(entries),
         dict(sorted(labels.items(), key=lambda item: item[1].role)),
         tuple(sorted(layers, key=lambda name: (not name.isdecimal(), layer_order(name)))),
         {name: why for each in everything for name, why in each.left_out_labels.items()},
-        f"{comparison.dataset} ({comparison.first.split}), test set",
+        ", ".join([place, *comparison.apart_texts, "test set"]),
     )
 
 

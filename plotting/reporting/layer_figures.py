@@ -70,7 +70,8 @@ def _layer_figure(
     unit = "percentage points" if metric.key == "acc" else metric.unit
     panels[0].set_ylabel(f"{metric.name.capitalize()} minus the baseline's\n({unit}, same seeds)")
     legend_below(figure, panels)
-    figure.suptitle(f"{comparison.dataset}: difference to the baseline by layer")
+    compared = ", ".join([comparison.dataset, *comparison.apart_texts])
+    figure.suptitle(f"{compared}: difference to the baseline by layer")
     best = family[0].method.chosen
     return ReportFigure(
         name,

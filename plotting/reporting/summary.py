@@ -30,4 +30,5 @@ def answer(findings: Findings) -> str:
             shown = "" if found.chosen.verdict in ("better", "worse") else " (not shown)"
             parts.append(f"{found.method.label} {gain}{findings.metric.difference_unit}{shown}")
     changes = "; ".join(parts) or "nothing can be compared with a baseline"
-    return f"{findings.comparison.dataset}, test minus the baseline's: {changes}."
+    name = ", ".join([findings.comparison.dataset, *findings.comparison.apart_texts])
+    return f"{name}, test minus the baseline's: {changes}."

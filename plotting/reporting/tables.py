@@ -60,8 +60,8 @@ def all_tables(findings: Findings, prefix: str) -> list[Table]:
 def describe(comparison: Comparison) -> str:
     """Return 'gsc (random by clip: speakers shared); 90 test examples, chance 14.4 %'."""
     first = comparison.first
-    facts = [f"{comparison.dataset} ({first.split})"]
-    if first.parameters.network != PUBLISHED_NETWORK:
+    facts = [f"{comparison.dataset} ({first.split})", *comparison.apart_texts]
+    if first.parameters.network != PUBLISHED_NETWORK and "network" not in comparison.apart:
         facts.append(f"network {shorten(first.parameters.network)}")
     if first.num_test is not None:
         facts.append(counted(first.num_test, "test example"))

@@ -172,13 +172,14 @@ def _differing(methods: Sequence[Parameters]) -> list[str]:
         owns = [kind.own_parameters(each) for each in methods if each["kind"] == kind_name]
         # That a method has no gradient reversal is said by its label.
         reversing = [own for own in owns if f"{REVERSAL}label" in own]
-        keys = [key for key in _keys_that_differ(owns) if not key.startswith(REVERSAL)]
-        keys += [key for key in _keys_that_differ(reversing) if key.startswith(REVERSAL)]
+        keys = [key for key in keys_that_differ(owns) if not key.startswith(REVERSAL)]
+        keys += [key for key in keys_that_differ(reversing) if key.startswith(REVERSAL)]
         names |= dict.fromkeys(key for key in keys if key not in kind.named)
     return list(names)
 
 
-def _keys_that_differ(dictionaries: Sequence[Parameters]) -> list[str]:
+def keys_that_differ(dictionaries: Sequence[Parameters]) -> list[str]:
+    """Return the keys that do not have the same value everywhere."""
     keys = dict.fromkeys(key for each in dictionaries for key in each)
     return [key for key in keys if len({repr(each.get(key)) for each in dictionaries}) > 1]
 

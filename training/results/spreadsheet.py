@@ -14,6 +14,7 @@ from config.settings import PUBLISHED_NETWORK
 from training.engine.metrics import SET_METRICS, Task
 from training.results.dictionary import InstanceFiles, fingerprinted
 from training.results.loading import ResultReader
+from training.results.method_names import keys_that_differ, text_of
 
 if TYPE_CHECKING:
     from xlsxwriter.format import Format
@@ -185,7 +186,10 @@ def _write_means(
 
 
 def _write_data_sheet(workbook: "Workbook", rows: Rows) -> None:
-    """Write a second sheet: what each instance was trained on, how it was split, and chance."""
+    """Write a second sheet: what each instance was trained on, how it was split, and chance.
+
+    Parameters that are not the same in all of them have columns of their own.
+    """
     sheet = workbook.add_worksheet("data")
     sheet.write_row(0, 0, DATA_HEADERS, _header(workbook, PARAMETER_COLOUR))
     for row, (result, _) in enumerate(rows, start=1):
@@ -194,8 +198,18 @@ def _write_data_sheet(workbook: "Workbook", rows: Rows) -> None:
         sheet.write_string(row, 2, str(result["model"]["split"]))
         if "test_chance" in result["0"]:
             sheet.write_number(row, 3, float(result["0"]["test_chance"]))
-    networks = [result["parameters"].get("network", PUBLISHED_NETWORK) for result, _ in rows]
-    if set(networks) - {PUBLISHED_NETWORK}:
-        sheet.write_column(0, len(DATA_HEADERS), ["network", *map(str, networks)])
+    made_with = [_made_with(result) for result, _ in rows]
+    keys = dict.fromkeys(keys_that_differ(made_with))
+    if {each["network"] for each in made_with} - {PUBLISHED_NETWORK}:
+        keys = {"network": None} | keys
+    for column, key in enumerate(keys, start=len(DATA_HEADERS)):
+        sheet.write_column(0, column, [key, *(text_of(each.get(key)) for each in made_with)])
     sheet.set_column(1, 1, DATASET_WIDTH)
     sheet.set_column(2, 2, SPLIT_WIDTH)
+
+
+def _made_with(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides an instance's result, but its seed, which is another for each."""
+    parameters = {"network": PUBLISHED_NETWORK} | fingerprinted(result["parameters"])
+    parameters.pop("seed", None)
+    return parameters | {f"input {key}": value for key, value in result.get("inputs", {}).items()}

@@ -54,9 +54,9 @@ def status_of(run: Run, inputs: InputCache) -> Status:
     if result is None:
         return Status()
     try:
-        found = input_fingerprints(run.instance, inputs)
+        found: Mapping[str, Any] = input_fingerprints(run.instance, inputs)
     except UserError:
-        found = {}  # what is missing cannot be compared, and is said where it is needed
+        found = result["inputs"]  # what is missing cannot be compared; runs that need it say so
     different = "; ".join(differences(result, run.instance.parameters, found))
     models = [run.files.model(int(key)) for key in result if key.isdecimal()]
     lost = tuple(path.name for path in models if not is_whole(path))

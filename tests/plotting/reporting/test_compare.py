@@ -6,6 +6,8 @@ import pytest
 
 from plotting.reporting.compare import Comparison, Method, compare
 from plotting.reporting.findings import find
+from plotting.reporting.summary import answer
+from plotting.reporting.tables import describe
 from tests.synthetic_results import AGAINST_NOISE, AGAINST_RANDOM, loaded, make_result
 
 
@@ -102,6 +104,28 @@ def test_runs_on_other_data_or_another_split_are_not_compared() -> None:
     third["model"]["split"] = "by speaker"
     fourth["0"]["numeric_precision"] = "bf16"
     assert len(compared(first, second, third, fourth)) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "texts"),
+    [
+        ({"num_epochs": 4}, ["num_epochs none", "num_epochs 4"]),
+        ({"learning_rate": 1.0}, ["learning_rate 0.001", "learning_rate 1.0"]),
+        (
+            {"features_type": "mel", "width": 0.5},
+            ["features_type spectrum_fast; width 1.0", "features_type mel; width 0.5"],
+        ),
+        ({"dataset": "another"}, ["", ""]),
+    ],
+)
+def test_comparisons_on_the_same_data_say_what_tells_them_apart(
+    change: dict[str, Any], texts: list[str]
+) -> None:
+    comparisons = compared(make_result(0.5, 0, 5), make_result(0.7, 0, 6, **change))
+    assert ["; ".join(each.apart_texts) for each in comparisons] == texts
+    assert len({each.heading for each in comparisons}) == 2
+    assert len({describe(each) for each in comparisons}) == 2
+    assert len({answer(find(each)) for each in comparisons}) == 2
 
 
 @pytest.mark.parametrize(

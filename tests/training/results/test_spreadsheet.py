@@ -81,6 +81,20 @@ def test_a_second_sheet_says_how_the_data_were_split(tmp_path: Path) -> None:
     ]
 
 
+def test_the_second_sheet_says_which_settings_are_not_the_same(tmp_path: Path) -> None:
+    rows = [(result_of(number, "classification"), tmp_path / "x.txt") for number in (1, 2)]
+    for (result, _), epochs, data in zip(rows, (50, 4), ("old", "new"), strict=True):
+        result["parameters"] |= {"num_epochs": epochs, "width": 1.0, "seed": epochs}
+        result["inputs"] = {"data": data}
+    write_spreadsheet(tmp_path / "sheet.xlsx", rows, "classification")
+    data_sheet = openpyxl.load_workbook(tmp_path / "sheet.xlsx")["data"]
+    assert [[cell.value for cell in row[4:]] for row in data_sheet.rows] == [
+        ["num_epochs", "input data"],
+        ["50", "old"],
+        ["4", "new"],
+    ]
+
+
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_every_metric_stands_in_its_column(tmp_path: Path, task: Task) -> None:
     numbers = [1, 2, 10]
