@@ -1,8 +1,9 @@
-"""What an INI file declares by name: [extractor NAME], [network NAME].
+"""What an INI file declares by name: [dataset NAME], [extractor NAME], [network NAME].
 
 Relative paths in a declaration start at the folder of the file that holds it.
 """
 
+from config.datasets import DatasetDeclaration
 from config.fields import Count, Name, OptionalDeclaredPath, OptionalName, Section
 from config.networks import Network
 
@@ -40,6 +41,7 @@ class Extractor(Section):
 
 # The first word of a section's name, the attribute of Settings, and what the section holds.
 DECLARATIONS: dict[str, tuple[str, type[Section]]] = {
+    "dataset": ("datasets", DatasetDeclaration),
     "extractor": ("extractors", Extractor),
     "network": ("networks", Network),
 }

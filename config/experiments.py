@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import model_validator
 
 from config.errors import ConfigError
-from config.fields import ContradictionError, Count, Name, Section
+from config.fields import ContradictionError, Name, OptionalCount, Section, Task
 from config.ini_files import (
     Entry,
     Layers,
@@ -35,26 +35,31 @@ MOST_INSTANCES = 10_000
 
 
 class Head(Section):
-    """[experiment]; family: a name by which several experiments can be chosen, else their kind."""
+    """[experiment].
+
+    family: a name by which several experiments can be chosen, else their kind.
+    task, output_classes: if not given, those of the dataset's matrices.
+    """
 
     description: str
     dataset: Name
-    output_classes: Count
+    output_classes: OptionalCount = None
     family: Name | None = None
-    task: Literal["classification", "regression"] = "classification"
+    task: Task | None = None
 
     @model_validator(mode="after")
     def _check_classes(self) -> Self:
-        if self.task == "regression" and self.output_classes != 1:
+        if self.task == "regression" and self.output_classes not in (None, 1):
             raise ContradictionError("output_classes", "must be 1, as task = regression")
-        if self.task == "classification" and self.output_classes == 1:
-            raise ContradictionError("output_classes", "must be at least 2")
         return self
 
 
 @dataclass(frozen=True)
 class Instance:
-    """One training: its number (from 1), all its parameters, and the settings it runs with."""
+    """One training: its number (from 1), all its parameters, and the settings it runs with.
+
+    The parameter output_classes is None while there are no matrices to count them in.
+    """
 
     number: int
     parameters: dict[str, Any]
@@ -175,6 +180,14 @@ def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> 
                 f"{name} [training_defaults] at_pretraining = experiment {identifier}: "
                 "an experiment cannot start from itself"
             )
+        if number == 1:
+            head = _completed(name, head, settings)
+        metric = settings.training_defaults.save_best_model_metric
+        if head.task == "regression" and metric == "val_acc":
+            raise ConfigError(
+                f"{name}: save_best_model_metric = val_acc: a regression has no accuracy; allowed: "
+                "val_loss, val_task_loss"
+            )
         parameters = _parameters(name, head, settings, repetition, templates)
         instances.append(Instance(number, parameters, settings))
     return Experiment(
@@ -186,6 +199,27 @@ def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> 
         question=_question(path) or head.description,
         file=path,
     )
+
+
+def _completed(name: str, head: Head, settings: Settings) -> Head:
+    """Return the section with task and output_classes, as far as the matrices are there to tell.
+
+    Raises:
+        ConfigError: one output is given for a classification.
+    """
+    # Not at the top: config stands before preprocessing.
+    from preprocessing.pipeline.matrices import find_task
+
+    folder = settings.preprocessing.output_folder
+    found = find_task(folder, head.dataset, settings.feature_extraction.features_type)
+    stored, num_outputs = found or ("classification", None)
+    task = head.task or stored
+    if task == "regression":  # class numbers can be its values, too
+        num_outputs = 1
+    elif head.output_classes == 1:
+        raise ConfigError(f"{name} [experiment] output_classes = 1: must be at least 2")
+    given = {"task": task, "output_classes": head.output_classes or num_outputs}
+    return head.model_copy(update=given)
 
 
 def _question(path: Path) -> str:

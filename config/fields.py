@@ -7,7 +7,7 @@ import os
 import re
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
@@ -114,7 +114,8 @@ NonNegative = Annotated[float, Field(ge=0, le=1e9)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 WindowSize = Annotated[int, Field(ge=16, le=1_000_000)]
-OptionalSeconds = Annotated[Annotated[float, Field(gt=0, le=3600)] | None, EMPTY_IS_NONE]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+OptionalSeconds = Annotated[Seconds | None, EMPTY_IS_NONE]
 Folder = Annotated[Path, BeforeValidator(_project_path)]
 OptionalFolder = Annotated[Path | None, BeforeValidator(_project_path)]
 DeclaredPath = Annotated[Path, BeforeValidator(_declared_path)]
@@ -122,6 +123,8 @@ OptionalDeclaredPath = Annotated[Path | None, BeforeValidator(_declared_path)]
 Name = Annotated[str, AfterValidator(_clean_name)]
 OptionalName = Annotated[Name | None, EMPTY_IS_NONE]
 Names = Annotated[tuple[Name, ...], BeforeValidator(lambda value: split_list(",", value))]
+Columns = Annotated[tuple[str, ...], BeforeValidator(lambda value: split_list(",", value))]
+Task = Literal["classification", "regression"]
 Layer = Annotated[int | str, BeforeValidator(_layer)]
 LayerGroups = Annotated[tuple[tuple[Layer, ...], ...], BeforeValidator(split_layers)]
 Betas = Annotated[tuple[NonNegative, ...], BeforeValidator(lambda value: split_list(";", value))]

@@ -104,7 +104,7 @@ def checked(model: type[Model], section: str, entries: Mapping[str, Entry]) -> M
     key = cause.key if isinstance(cause, ContradictionError) else str(problem["loc"][0])
     if key not in entries:
         source = next(iter(entries.values()), Entry("", display_path(DEFAULTS_FILE))).source
-        raise ConfigError(f"{source} [{section}] {key}: must be given")
+        raise ConfigError(f"{source} [{section}] {key}: {cause or 'must be given'}")
     place, text = f"{entries[key].source} [{section}] {key}", entries[key].text
     if problem["type"] == "extra_forbidden":
         known = [field.alias or name for name, field in model.model_fields.items()]

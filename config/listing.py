@@ -48,11 +48,12 @@ def is_foreign(name: str) -> bool:
     return name.lower() in FOREIGN_NAMES or FOREIGN_PATTERN.fullmatch(name) is not None
 
 
-def files_in(folder: Path, suffix: str) -> list[Path]:
+def files_in(folder: Path, suffix: str | None = None) -> list[Path]:
     """Return the user's files in a folder with a suffix (lower case) in any case, sorted by name.
 
-    A link counts wherever it leads, so that a broken one is found missing when it is read. None if
-    there is no such folder; names that are not UTF-8 are left out, with a line that counts them.
+    Without a suffix, all of them. A link counts wherever it leads, so that a broken one is found
+    missing when it is read. None if there is no such folder; names that are not UTF-8 are left out,
+    with a line that counts them.
 
     Raises:
         UserError: of some it cannot be told which is meant, a.wav or a.WAV.
@@ -60,12 +61,12 @@ def files_in(folder: Path, suffix: str) -> list[Path]:
     names = [
         entry.name
         for entry in _own_entries(folder)
-        if Path(entry.name).suffix.lower() == suffix and not entry.is_dir()
+        if suffix in (None, Path(entry.name).suffix.lower()) and not entry.is_dir()
     ]
     paths = _readable(folder, names)
-    namesakes: dict[str, list[str]] = {}
+    namesakes: dict[tuple[str, str], list[str]] = {}
     for path in paths:
-        namesakes.setdefault(path.stem, []).append(path.name)
+        namesakes.setdefault((path.stem, path.suffix.lower()), []).append(path.name)
     unclear = [" or ".join(each) for each in namesakes.values() if len(each) > 1]
     refuse_all(display_path(folder), unclear, "remove one, for they are one name")
     return paths

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from config.datasets import DatasetDeclaration
 from config.declarations import Extractor
 from config.fields import (
     EMPTY_IS_NONE,
@@ -318,6 +319,7 @@ class Settings(Section):
     training_defaults: TrainingDefaults
     results: Results
     cluster: Cluster
+    datasets: dict[str, DatasetDeclaration]
     extractors: dict[str, Extractor]
     networks: dict[str, Network]
 

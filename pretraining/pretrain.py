@@ -116,8 +116,13 @@ def pretrain(
         matrices = open_matrices(settings.preprocessing.output_folder, name)
         matrices.check_parts()
     except UserError as error:
-        command = advice.beforehand(find_dataset(extractor.dataset).command)
+        command = advice.beforehand(find_dataset(extractor.dataset, settings).command)
         raise UserError(f"{error}; run {command}") from None
+    if matrices.task == "regression":
+        raise UserError(
+            f"[extractor {extractor.name}] dataset = {extractor.dataset}: holds values, and an "
+            "extractor tells classes; declare the dataset with task = classification"
+        )
     options = _fit_options(extractor, settings)
     network = settings.networks[extractor.network or settings.training_defaults.network]
     plan = {

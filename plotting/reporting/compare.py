@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from config.settings import RANDOM
 from config.text import counted
 from plotting.reporting.statistics import PairedDifference, paired_difference
-from training.results.loading import Metric, Result, shorten
+from training.results.loading import Result, shorten
 from training.results.method_names import (
     keys_that_differ,
     kind_of,
@@ -25,6 +25,7 @@ from training.results.method_names import (
     text_of,
     uses_random_networks,
 )
+from training.results.metric import Metric
 
 Item = TypeVar("Item")
 
@@ -100,6 +101,12 @@ class Group:
     def spread(self, set_name: str = "test") -> tuple[float, ...]:
         """Return mean and standard deviation; the mean alone of a single repetition."""
         return spread_of(self.values(set_name))
+
+    def other_spread(self, key: str, set_name: str = "test") -> tuple[float, ...] | None:
+        """Return the same of another metric; None: some run has none."""
+        values = [result.other_value(set_name, key) for result in self.results]
+        known = [value for value in values if value is not None]
+        return spread_of(known) if len(known) == len(values) else None
 
     def minus(self, other: "Group", set_name: str = "test") -> PairedDifference | None:
         """Return this group's runs minus the other's of the same seeds; None without pairs."""

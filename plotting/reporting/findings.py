@@ -6,7 +6,7 @@ from typing import Literal
 
 from plotting.reporting.compare import Comparison, Group, Method, best_of
 from plotting.reporting.statistics import ALPHA, PairedDifference, holm, least_p_value
-from training.results.loading import Metric
+from training.results.metric import Metric
 
 Verdict = Literal["better", "worse", "not shown", "one pair", "no pair"]
 

@@ -20,7 +20,8 @@ from training.probing.files import (
     apart_text,
     probing_command,
 )
-from training.results.loading import Metric, Result
+from training.results.loading import Result
+from training.results.metric import Metric
 
 # A probe that reads less of an orthogonal label, or more of the target, is better.
 PROBES = {

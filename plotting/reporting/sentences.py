@@ -1,7 +1,7 @@
 """Findings in plain words: one sentence each, and no claim beyond interval and p-value."""
 
 from config.text import counted
-from plotting.reporting.compare import Method
+from plotting.reporting.compare import Group, Method
 from plotting.reporting.findings import ControlFinding, Finding, Findings, MethodFinding
 from plotting.reporting.statistics import pairs_needed
 from plotting.reporting.table import fixed, p_text, signed
@@ -20,7 +20,7 @@ def conclusions(findings: Findings) -> dict[str, list[str]]:
     methods = [method_sentence(each, findings) for each in findings.methods]
     baseline = findings.comparison.baseline
     if baseline is not None and baseline.num_collapsed:
-        collapse = _collapse(baseline.num_collapsed, len(baseline.results), "the baseline")
+        collapse = _collapse(baseline, "the baseline")
         methods.append(capital(collapse))
     controls = [control_sentence(each) for each in findings.controls]
     return {
@@ -36,7 +36,7 @@ def method_sentence(found: MethodFinding, findings: Findings) -> str:
     if found.method.incomplete:
         text = f"{text} {incomplete_text(found.method)}"
     if finding.group.num_collapsed:
-        collapse = _collapse(finding.group.num_collapsed, len(finding.group.results), "it")
+        collapse = _collapse(finding.group, "it")
         text = f"{text} {capital(collapse)}"
     return capital(text)
 
@@ -144,12 +144,13 @@ def _contradiction(finding: Finding) -> str:
     return " The interval excludes zero, the corrected p-value is above 0.05: no claim is made."
 
 
-def _collapse(number: int, of: int, what: str) -> str:
+def _collapse(group: Group, what: str) -> str:
+    number, of = group.num_collapsed, len(group.results)
     runs = "its only run" if of == 1 else f"{number} of its {of} runs"
     whose = runs if what == "it" else runs.replace("its", f"{what}'s")
     return (
-        f"collapsed: {whose} named one class only or did no better than chance on the "
-        "validation set, so these figures are not those of a trained network."
+        f"collapsed: {whose} {group.metric.collapse} on the validation set, so these figures are "
+        "not those of a trained network."
     )
 
 
@@ -160,7 +161,7 @@ def control_sentence(control: ControlFinding) -> str:
     other = "a random untrained network" if control.is_random else f"the network {network}"
     head = "Control" if control.is_random else "Another network"
     gains = (
-        f"gain {_gain(control.own)} against {control.own.group.against}, "
+        f"{control.own.metric.change} {_gain(control.own)} against {control.own.group.against}, "
         f"{_gain(control.control)} against {other}; the first minus the second "
         f"{difference_text(control.between)}"
     )

@@ -13,7 +13,8 @@ from plotting.reporting.findings import ControlFinding, Finding, Findings, Metho
 from plotting.reporting.sentences import incomplete_text
 from plotting.reporting.statistics import mean_interval
 from plotting.reporting.table import Cell, Column, Table, file_name, fixed, make_table
-from training.results.loading import Metric, shorten
+from training.results.loading import shorten
+from training.results.metric import Metric
 
 COLLAPSED = "collapsed"
 DIFFERENCE_NOTES = (
@@ -31,9 +32,7 @@ CHOICE_NOTE = (
 )
 INTERVAL_NOTE = "test 95 %: interval of the mean by Student's t over the repetitions."
 COLLAPSED_NOTE = (
-    "collapsed: runs that named one class only on the validation set, or were right no more often "
-    "than guessing is by luck (in 97.5 % of cases); the figures of such runs are not those of a "
-    "trained network."
+    "collapsed: runs that {}; the figures of such runs are not those of a trained network."
 )
 ORACLE_NOTE = (
     "Oracle: the layer was chosen on the test set itself, which nobody can do beforehand. These "
@@ -58,7 +57,7 @@ def all_tables(findings: Findings, prefix: str) -> list[Table]:
 
 
 def describe(comparison: Comparison) -> str:
-    """Return 'gsc (random by clip: speakers shared); 90 test examples, chance 14.4 %'."""
+    """Return 'gsc (random by clip: speakers shared); 90 test examples; chance 14.4 %'."""
     first = comparison.first
     facts = [f"{comparison.dataset} ({first.split})", *comparison.apart_texts]
     if first.parameters.network != PUBLISHED_NETWORK and "network" not in comparison.apart:
@@ -68,7 +67,9 @@ def describe(comparison: Comparison) -> str:
     chances = [result.chance for group in comparison.groups for result in group.results]
     known = [chance for chance in chances if chance is not None]
     if known:
-        facts.append(f"chance {fixed(sum(known) / len(known))} %")
+        metric = comparison.metric
+        level = fixed(sum(known) / len(known), metric.digits)
+        facts.append(f"{metric.chance} {level}{metric.suffix}")
     return "; ".join(facts)
 
 
@@ -115,6 +116,11 @@ def spread_column(
     return Column(name, lambda row: group_of(row).spread(set_name), "spread", digits)
 
 
+def other_column(key: str, group_of: Callable[[Any], Group], digits: int = 1) -> Column:
+    """Return the same column of another metric of the test set."""
+    return Column(f"test {key}", lambda row: group_of(row).other_spread(key), "spread", digits)
+
+
 def collapsed_text(group: Group) -> str:
     """Return '2 of 6'; empty if no run collapsed."""
     return f"{group.num_collapsed} of {len(group.results)}" if group.num_collapsed else ""
@@ -141,6 +147,7 @@ def _method_columns(metric: Metric) -> list[Column]:
         spread_column(metric.heading("validation"), lambda row: row.group, digits, "validation"),
         spread_column(metric.heading("test"), lambda row: row.group, digits),
         Column("test 95 %", _test_interval, "interval", digits, in_terminal=False),
+        *(other_column(key, lambda row: row.group, digits) for key in metric.others),
         Column("pairs", lambda row: paired(row, "num_pairs"), "count", in_terminal=False),
         *difference_columns("difference", "difference 95 %", digits, hint=hint),
         Column("p", lambda row: paired(row, "p_value"), "p", in_terminal=False),
@@ -162,7 +169,7 @@ def main_table(findings: Findings, prefix: str = "") -> Table:
         "Methods side by side",
         _method_columns(findings.metric),
         rows,
-        (*notes, *DIFFERENCE_NOTES, COLLAPSED_NOTE),
+        (*notes, *DIFFERENCE_NOTES, COLLAPSED_NOTE.format(findings.metric.collapse_rule)),
         describe(findings.comparison),
     )
 
@@ -228,13 +235,14 @@ class ControlRow(NamedTuple):
 def control_table(findings: Findings, prefix: str = "") -> Table:
     """Return each anti-transfer result, and other frozen networks at the same layer."""
     heading, digits = findings.metric.heading("test"), findings.metric.digits
+    change = findings.metric.change
     columns = [
         Column("against", lambda row: row.finding.group.against),
         Column("role", lambda row: row.role),
         Column("layer", lambda row: row.finding.group.layer),
         Column("runs", lambda row: len(row.finding.group.results), "count"),
         spread_column(heading, lambda row: row.finding.group, digits),
-        *difference_columns("gain over baseline", "gain 95 %", digits),
+        *difference_columns(f"{change} over baseline", f"{change} 95 %", digits),
         *difference_columns("as asked minus this", "minus 95 %", digits, lambda row: row.between),
         Column("p (Holm)", lambda row: row.between and row.between.p_corrected, "p"),
         Column(COLLAPSED, lambda row: collapsed_text(row.finding.group)),

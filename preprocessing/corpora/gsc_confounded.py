@@ -152,7 +152,7 @@ def _pair(
     """
     members: dict[tuple[str, int], list[int]] = {}
     for number, clip in enumerate(clips):
-        key = (set_of[str(clip.details["speaker"])], clip.label)
+        key = (set_of[str(clip.details["speaker"])], int(clip.label))
         members.setdefault(key, []).append(number)
     pairings: dict[int, tuple[str, bool]] = {}
     for (set_name, label), numbers in sorted(members.items()):
@@ -175,7 +175,7 @@ def _print_summary(mixtures: Sequence[Mixture], folder: Path, settings: Settings
     for mixture in mixtures:
         set_name = dict(mixture.notes)["set"]
         sizes[set_name] += 1
-        label = clip_of(mixture.speech[0], {}).label
+        label = int(clip_of(mixture.speech[0], {}).label)
         misleading[set_name] += mixture.noise_type == kinds[label]
     parts = ", ".join(f"{misleading[name]} of {sizes[name]} {name}" for name in SETS)
     expected = ", ".join(f"{sizes[name] / len(DIGITS):.0f}" for name in SETS)

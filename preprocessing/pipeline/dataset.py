@@ -11,6 +11,7 @@ from config.text import display_path
 SETS = ("train", "validation", "test")
 RANDOM_BY_CLIP = "random by clip"
 OWN_SPLIT = "the corpus's own"
+OWN_FOLDS = "the corpus's own folds"
 
 
 @dataclass(frozen=True)
@@ -18,15 +19,17 @@ class Clip:
     """One labelled stretch of audio of a corpus.
 
     name: unique in its dataset; what splits and indices call the clip.
+    label: number of its class; of a regression, its value, whose class_name is empty.
     group: what must stay in one set together (clip, session, instrument).
     details: whatever else the corpus knows (speaker, noise type, SNR in dB).
     start, duration: the stretch of the file in s; duration None: to its end.
-    fixed_set: train, validation or test where the corpus brings its own split.
+    fixed_set: train, validation or test where the corpus brings its own split, the name of a fold
+        where it brings its own folds.
     """
 
     path: Path
     name: str
-    label: int
+    label: float
     class_name: str
     group: str
     details: dict[str, str | float | int] = field(default_factory=dict)
@@ -112,10 +115,11 @@ class Dataset:
     """A corpus prepared for one task.
 
     name: prefix of its matrices.
-    script: the file in preprocessing/ that makes them.
+    script: the file in preprocessing/ that makes them; empty: preprocess.py does.
     task: what the network is to tell, in words.
     sequence_length: of an example, in s.
-    split_type: what the sets are divided by, in words; "random by clip" shuffles first.
+    split_type: what the sets are divided by, in words; "random by clip" gives clips with equal
+        audio one group.
     list_clips: finds the clips; raises UserError if the corpus is not where the settings say.
     classes: names in label order; empty: those of the clips.
     sources: details of a clip that say whom or what it was recorded from; values that stand in
@@ -125,6 +129,8 @@ class Dataset:
     decisive_keys: keys of [preprocessing] that decide what the clips are; matrices and runs that
         have other values do not go together.
     leave_out_silence: whether clips without a sample above 0.05 are left out.
+    shuffle_groups: whether groups are shuffled before they are divided; clips always are.
+    is_regression: whether labels are values, not classes.
     """
 
     name: str
@@ -138,10 +144,14 @@ class Dataset:
     orthogonal_labels: tuple[str, ...] = ()
     decisive_keys: tuple[str, ...] = ()
     leave_out_silence: bool = True
+    shuffle_groups: bool = False
+    is_regression: bool = False
 
     @property
     def command(self) -> str:
         """What a user types to make the matrices."""
+        if not self.script:
+            return f"python preprocessing/preprocess.py {self.name}"
         return f"python preprocessing/{self.script}.py"
 
     def decisive_values(self, settings: Settings) -> dict[str, float]:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from config.errors import UserError
 from config.files import written_aside
 from config.settings import Settings
@@ -60,23 +58,24 @@ def describe(
         kept: the clip of each example.
     """
     classes = class_names(dataset, clips)
-    counts = np.bincount([clip.label for clip in kept], minlength=len(classes))
+    counts = Counter(clip.label for clip in kept)
     shares = shared_sources(kept, dataset.sources, splits["folds"][0])
     decisive = dataset.decisive_values(settings)
-    split = [describe_split(dataset.split_type, shares)]
+    split = [describe_split(splits["type"], shares)]
     split += [f"{key} {value:g}" for key, value in decisive.items()]
     return {
         "dataset": dataset.name,
         "task": dataset.task,
         "command": dataset.command,
-        "split_type": dataset.split_type,
+        "split_type": splits["type"],
         "orthogonal_labels": dataset.orthogonal_labels,
         "preprocessing": decisive,
         "seconds": dataset.seconds(settings),
         "sample_rate": settings.sampling.sr_target,
         "feature_extraction": settings.feature_extraction.model_dump(mode="json"),
+        "is_regression": dataset.is_regression,
         "classes": classes,
-        "examples_per_class": dict(zip(classes, counts.tolist(), strict=True)),
+        "examples_per_class": {name: counts[label] for label, name in enumerate(classes)},
         "num_clips": len(clips),
         "num_left_out": num_left_out,
         "num_examples": len(kept),
@@ -86,10 +85,15 @@ def describe(
 
 
 def class_names(dataset: Dataset, clips: Sequence[Clip]) -> list[str]:
-    """Return the names of a dataset's classes in label order; empty where no clip has the label."""
+    """Return the names of a dataset's classes in label order; empty where no clip has the label.
+
+    A regression has none.
+    """
+    if dataset.classes or dataset.is_regression:
+        return list(dataset.classes)
     labels = {clip.label: clip.class_name for clip in clips}
-    largest = max(labels, default=-1)
-    return list(dataset.classes) or [labels.get(label, "") for label in range(largest + 1)]
+    largest = int(max(labels, default=-1))
+    return [labels.get(label, "") for label in range(largest + 1)]
 
 
 def refuse_repeated_names(dataset: Dataset, clips: Sequence[Clip]) -> None:

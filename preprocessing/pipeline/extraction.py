@@ -21,7 +21,14 @@ from config.fingerprints import fingerprint_of, fingerprint_of_each
 from config.settings import Settings
 from config.text import counted, display_path
 from preprocessing.pipeline.audio import audio_seconds, why_unusable
-from preprocessing.pipeline.dataset import OWN_SPLIT, RANDOM_BY_CLIP, SETS, Clip, Dataset
+from preprocessing.pipeline.dataset import (
+    OWN_FOLDS,
+    OWN_SPLIT,
+    RANDOM_BY_CLIP,
+    SETS,
+    Clip,
+    Dataset,
+)
 from preprocessing.pipeline.decoding import UnusableAudioError
 from preprocessing.pipeline.documents import (
     LEFT_OUT_COLUMNS,
@@ -63,7 +70,7 @@ from preprocessing.pipeline.matrices import (
     open_matrices,
     part_path,
 )
-from preprocessing.pipeline.splits import split_groups
+from preprocessing.pipeline.splits import divide_by_folds, split_groups
 from preprocessing.pipeline.workers import map_in_order
 
 FORMAT_VERSION = 3
@@ -123,7 +130,8 @@ def _write_matrices(
         splits = _splits(dataset, settings, kept)
         refuse_equal_audio(dataset.name, kept, contents, splits["folds"])
         part_path(folder, name, "info").unlink(missing_ok=True)
-    target = np.array([clip.label for clip in kept], dtype=np.int64)
+    target_type = np.float32 if dataset.is_regression else np.int64
+    target = np.array([clip.label for clip in kept], dtype=target_type)
     with written_aside(part_path(folder, name, "target")) as aside:
         np.save(aside, target)
     write_index(part_path(folder, name, "index"), kept, rows)
@@ -203,6 +211,7 @@ def _plan_fingerprint(dataset: Dataset, settings: Settings, clips: list[Clip]) -
             "version": FORMAT_VERSION,
             "dataset": [dataset.name, dataset.split_type, dataset.classes],
             "leave_out_silence": dataset.leave_out_silence,
+            **({} if dataset.script else {"orthogonal_labels": dataset.orthogonal_labels}),
             "features": planned_settings(settings.feature_extraction),
             "seconds": dataset.seconds(settings),
             "sampling": settings.sampling.model_dump(),
@@ -297,13 +306,14 @@ def _seconds_of(clip: Clip) -> float:
 
 
 def _splits(dataset: Dataset, settings: Settings, kept: list[Clip]) -> dict[str, Any]:
-    training = settings.training_defaults
+    training, split_type = settings.training_defaults, dataset.split_type
     groups = list(dict.fromkeys(clip.group for clip in kept))
-    if dataset.split_type == RANDOM_BY_CLIP:
+    if split_type == RANDOM_BY_CLIP or dataset.shuffle_groups:
         np.random.default_rng(settings.preprocessing.seed).shuffle(groups)
-    num_folds = training.num_folds
-    if dataset.split_type == OWN_SPLIT:
-        num_folds = 1
+    if split_type != OWN_SPLIT:
+        divided = split_groups(groups, training.fractions, training.num_folds)
+        folds = [vars(fold) for fold in divided]
+    elif all(clip.fixed_set in SETS for clip in kept):
         sets = {(clip.group, clip.fixed_set): None for clip in kept}
         folds = [{name: [g for g, fixed in sets if fixed == name] for name in SETS}]
         empty = [name for name, members in folds[0].items() if not members]
@@ -312,12 +322,14 @@ def _splits(dataset: Dataset, settings: Settings, kept: list[Clip]) -> dict[str,
                 f"{dataset.name}: the corpus has no clips to use for {', '.join(empty)}"
             )
     else:
-        folds = [vars(fold) for fold in split_groups(groups, training.fractions, num_folds)]
+        split_type = OWN_FOLDS
+        divided = divide_by_folds({clip.group: str(clip.fixed_set) for clip in kept})
+        folds = [vars(fold) for fold in divided]
     return {
-        "type": dataset.split_type,
+        "type": split_type,
         "seed": settings.preprocessing.seed,
         "fractions": training.fractions,
-        "num_folds": num_folds,
+        "num_folds": len(folds),
         "order": groups,
         "folds": folds,
     }
@@ -326,5 +338,5 @@ def _splits(dataset: Dataset, settings: Settings, kept: list[Clip]) -> dict[str,
 def _print_summary(info: dict[str, Any], splits: dict[str, Any], name: str, left_out: str) -> None:
     sizes = ", ".join(f"{len(splits['folds'][0][set_name])} {set_name}" for set_name in SETS)
     examples = counted(info["num_examples"], "example")
-    classes = counted(len(info["classes"]), "class")
-    print(f"{name}: {examples} of {classes}; split {info['split']} ({sizes} groups){left_out}")
+    classes = f" of {counted(len(info['classes']), 'class')}" if info["classes"] else ""
+    print(f"{name}: {examples}{classes}; split {info['split']} ({sizes} groups){left_out}")

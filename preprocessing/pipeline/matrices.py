@@ -1,7 +1,7 @@
 """The one description of the files between preprocessing and training, <dataset>_<features>_...
 
 predictors.npy  float32 (examples, frames, bins), readable as a memory map
-target.npy      int64 (examples,)
+target.npy      int64 (examples,); of a regression float32
 index.csv       one row per example: clip, label, class_name, group, first_frame, augmented, ...
 splits.json     groups of each set, per fold
 left_out.csv    clips left out, with the reason
@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 
 from config.errors import UserError
+from config.fields import Task
 from config.files import read_json, require_fields
 from config.text import display_path, printable
-from preprocessing.pipeline.dataset import OWN_SPLIT, SETS
+from preprocessing.pipeline.dataset import OWN_FOLDS, OWN_SPLIT, SETS
 from preprocessing.pipeline.features import FEATURES, noted_settings
 from preprocessing.pipeline.splits import Split, split_groups
 
@@ -54,11 +55,18 @@ LONGEST_REASON = 200
 Predictors = npt.NDArray[np.float32]
 
 
+def _classes_of_task(classes: list[str], info: ValidationInfo) -> list[str]:
+    if not classes and not info.data.get("is_regression"):
+        raise ValueError("must hold the names of the classes")
+    return classes
+
+
 class Info(BaseModel):
     """What info.json must hold for the matrices to be used."""
 
     num_examples: int
-    classes: Annotated[list[str], Field(min_length=1)]
+    is_regression: bool = False
+    classes: Annotated[list[str], AfterValidator(_classes_of_task)]
     fingerprint: str
     split: str
     command: str = ""
@@ -103,7 +111,7 @@ class Matrices:
     name: str
     info: dict[str, Any]
     predictors: Predictors
-    target: npt.NDArray[np.int64]
+    target: npt.NDArray[Any]
 
     @cached_property
     def index(self) -> "pandas.DataFrame":
@@ -116,7 +124,7 @@ class Matrices:
 
         path = part_path(self.folder, self.name, "index")
         try:
-            types = defaultdict(lambda: str, INDEX_COLUMNS)
+            types = defaultdict(lambda: str, {**INDEX_COLUMNS, "label": self.target.dtype})
             table = pandas.read_csv(path, dtype=types, keep_default_na=False)
         except (OSError, ValueError) as error:
             raise self._unfit("index", f"is no table: {error}") from None
@@ -180,8 +188,13 @@ class Matrices:
 
     @property
     def classes(self) -> list[str]:
-        """Class names in label order."""
+        """Class names in label order; none of a regression."""
         return list(self.info["classes"])
+
+    @property
+    def task(self) -> Task:
+        """What its target is for; matrices of older versions have classes."""
+        return "regression" if self.info.get("is_regression") else "classification"
 
     @property
     def orthogonal_labels(self) -> list[str]:
@@ -208,18 +221,20 @@ class Matrices:
         """Return the stored folds if they are what is asked for, else new ones in that order.
 
         Raises:
-            UserError: the corpus brings its own split, which cannot be divided anew.
+            UserError: the corpus brings its own split or folds, which cannot be divided anew.
         """
         stored = self.splits
         as_stored = stored["fractions"] == list(fractions) and stored["num_folds"] == num_folds
-        is_own = stored["type"] == OWN_SPLIT
-        if is_own and num_folds > 1:
+        is_own = stored["type"] in (OWN_SPLIT, OWN_FOLDS)
+        if is_own and num_folds not in (1, stored["num_folds"]):
+            own = "a split" if stored["type"] == OWN_SPLIT else f"{stored['num_folds']} folds"
+            possible = " or ".join(map(str, dict.fromkeys((1, stored["num_folds"]))))
             raise UserError(
-                f"[training_defaults] num_folds = {num_folds}: {self.name} has a split of its own; "
-                "only num_folds = 1 is possible"
+                f"[training_defaults] num_folds = {num_folds}: {self.name} has {own} of its own; "
+                f"only num_folds = {possible} is possible"
             )
         if is_own or as_stored:
-            return [Split(**fold) for fold in stored["folds"]]
+            return [Split(**fold) for fold in stored["folds"][:num_folds]]
         return split_groups(stored["order"], fractions, num_folds)
 
     def rows_of(self, groups: list[str], with_augmented: bool) -> npt.NDArray[np.int64]:
@@ -253,6 +268,20 @@ def read_info(folder: Path, name: str) -> dict[str, Any]:
     return info
 
 
+def find_task(folder: Path, dataset: str, features_type: str) -> tuple[Task, int] | None:
+    """Return what a dataset's matrices are for, and the outputs that a network needs for it.
+
+    None: they are missing or damaged.
+    """
+    try:
+        info = read_info(folder, matrices_name(dataset, features_type))
+    except UserError:
+        return None
+    return (
+        ("regression", 1) if info.get("is_regression") else ("classification", len(info["classes"]))
+    )
+
+
 def open_matrices(folder: str | Path, name: str) -> Matrices:
     """Open a dataset's matrices without reading the examples.
 
@@ -270,7 +299,8 @@ def open_matrices(folder: str | Path, name: str) -> Matrices:
     name = _full_name(folder, name)
     info = read_info(folder, name)
     predictors = _load_array(part_path(folder, name, "predictors"), np.float32, 3)
-    target = _load_array(part_path(folder, name, "target"), np.int64, 1)
+    target_type = np.float32 if info.get("is_regression") else np.int64
+    target = _load_array(part_path(folder, name, "target"), target_type, 1)
     if not len(predictors) == len(target) == info["num_examples"]:
         problem = (
             f"is inconsistent: {len(predictors)} examples, {len(target)} targets, "

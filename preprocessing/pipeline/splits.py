@@ -1,7 +1,7 @@
 """Groups (clips, sessions, instruments) are divided into training, validation and test."""
 
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -68,3 +68,27 @@ def split_groups(
             )
         )
     return folds
+
+
+def divide_by_folds(fold_of: Mapping[Group, str]) -> list[Split[Group]]:
+    """Return a split for each fold: it is the test set, the next one validation, the rest training.
+
+    Args:
+        fold_of: the fold of each group; folds follow each other by number, or by name.
+
+    Raises:
+        UserError: there are too few folds for three sets.
+    """
+    names = sorted(
+        set(fold_of.values()), key=lambda name: (int(name) if name.isdecimal() else 0, name)
+    )
+    if len(names) < 3:
+        raise UserError(f"{len(names)} folds are too few for three sets; at least 3 are needed")
+    return [
+        Split(
+            train=[group for group, fold in fold_of.items() if fold not in (test, validation)],
+            validation=[group for group, fold in fold_of.items() if fold == validation],
+            test=[group for group, fold in fold_of.items() if fold == test],
+        )
+        for test, validation in zip(names, [*names[1:], names[0]], strict=True)
+    ]

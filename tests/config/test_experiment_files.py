@@ -127,9 +127,9 @@ def test_demo_has_the_benchmark_in_miniature(experiments: dict[int, Experiment])
 
 
 def test_datasets_and_extractors_are_declared(experiments: dict[int, Experiment]) -> None:
-    datasets = all_datasets()
+    settings = load_settings()
+    datasets, extractors = all_datasets(settings), settings.extractors.values()
     assert {experiment.dataset for experiment in experiments.values()} <= set(datasets)
-    extractors = load_settings().extractors.values()
     assert {extractor.dataset for extractor in extractors} <= set(datasets)
     commands = [extractor.command for extractor in extractors]
     commands += [dataset.command for dataset in datasets.values()]

@@ -215,7 +215,7 @@ class TestFolders:
         rows = {row["file"]: row for row in read_manifest(folder, "")}
         for _, entry in index.iterrows():
             row = rows[entry["clip"]]
-            assert (entry["set"], str(entry["confounded"])) == (row["set"], row["confounded"])
+            assert (entry["set"], entry["confounded"]) == (row["set"], row["confounded"])
             assert (entry["noise_type"], entry["noise"]) == (row["noise_type"], row["noise"])
             assert entry["group"] == row["speech"].split("_")[0]
         (fold,) = matrices.folds((0.7, 0.2, 0.1), 1)

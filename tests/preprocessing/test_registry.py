@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from config.ini_files import load_settings
 from config.settings import Settings
 from config.text import PROJECT_FOLDER
 from preprocessing import corpora
@@ -28,12 +29,12 @@ TINY = Corpus(
 def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test registers is gone after it."""
     monkeypatch.setattr(corpora, "_corpora", dict(all_corpora()))
-    monkeypatch.setattr(corpora, "_datasets", dict(all_datasets()))
+    monkeypatch.setattr(corpora, "_datasets", dict(all_datasets(load_settings())))
     yield
 
 
 def test_every_dataset_has_its_script() -> None:
-    datasets = all_datasets()
+    datasets = all_datasets(load_settings())
     assert len(datasets) == 14
     for dataset in datasets.values():
         script = PROJECT_FOLDER / "preprocessing" / f"{dataset.script}.py"
@@ -60,7 +61,7 @@ def test_a_corpus_from_elsewhere_is_prepared_like_the_built_in_ones(
         ]
 
     register(TINY, Dataset("tiny", "own", "word", 1.0, RANDOM_BY_CLIP, list_clips))
-    folder = preprocess(find_dataset("tiny"), make_settings())
+    folder = preprocess(find_dataset("tiny", make_settings()), make_settings())
     matrices = open_matrices(folder, "tiny")
     assert matrices.classes == ["one", "two"]
     assert len(matrices.target) == 8

@@ -41,8 +41,8 @@ def evaluate(learner: Learner, examples: ExampleSet, batch_size: int) -> Evaluat
         predictions = outputs.argmax(dim=1).numpy()
         metrics |= classification_metrics(labels, predictions)
     else:
-        predictions = outputs.squeeze(1).double().numpy()
-        metrics |= regression_metrics(labels.astype(np.float64), predictions)
+        predictions, labels = outputs.squeeze(1).double().numpy(), labels.astype(np.float64)
+        metrics |= regression_metrics(labels, predictions)
     return Evaluation(metrics, labels, predictions, outputs.shape[1])
 
 

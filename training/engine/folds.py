@@ -23,7 +23,15 @@ from training.engine.devices import build_accelerator, choose_precision, compile
 from training.engine.distributed import num_processes
 from training.engine.evaluation import evaluate
 from training.engine.fit import FitOptions, fit
-from training.engine.metrics import SET_METRICS, Task, chance_level, collapse, confusion
+from training.engine.metrics import (
+    SET_METRICS,
+    Task,
+    chance_level,
+    collapse,
+    collapse_of_values,
+    confusion,
+    mean_level,
+)
 from training.engine.optimizers import build_optimizer
 from training.engine.seeds import RngSeeds
 from training.engine.step import Learner, hooks_enabled
@@ -213,7 +221,9 @@ def _final_metrics(
 ) -> dict[str, Any]:
     """Measure the best weights on each set, under the names of the original.
 
-    A training that has collapsed is said to have, here and on the terminal.
+    Chance is what naming the set's most frequent class reaches, and of a regression the error of
+    naming the training set's mean. A training that has collapsed is said to have, here and on the
+    terminal.
     """
     values: dict[str, Any] = {}
     for set_name, prefix in SETS.items():
@@ -221,18 +231,21 @@ def _final_metrics(
         for metric in (*SET_METRICS[learner.task], "task_loss", "feature_loss"):
             if metric in evaluation.metrics:
                 values[f"{prefix}_{metric}"] = evaluation.metrics[metric]
+        labels, predictions = evaluation.labels, evaluation.predictions
         if learner.task == "classification":
-            values[f"{prefix}_chance"] = chance_level(evaluation.labels)
-            if set_name == "validation":
-                reason = collapse(evaluation.labels, evaluation.predictions)
-                values["collapsed"] = bool(reason)
-                if reason:
-                    print(f"{title}: collapsed: on the validation set {reason}")
+            values[f"{prefix}_chance"] = chance_level(labels)
+            reason = collapse(labels, predictions)
             if set_name == "test":
-                values["test_confusion"] = confusion(
-                    evaluation.labels, evaluation.predictions, evaluation.num_classes
-                )
-        values[f"{prefix}_examples"] = len(evaluation.labels)
+                values["test_confusion"] = confusion(labels, predictions, evaluation.num_classes)
+        else:
+            training_mean = float(sets["training"].labels.double().mean())
+            values[f"{prefix}_chance"] = mean_level(labels, training_mean)
+            reason = collapse_of_values(labels, predictions, training_mean)
+        if set_name == "validation":
+            values["collapsed"] = bool(reason)
+            if reason:
+                print(f"{title}: collapsed: on the validation set {reason}")
+        values[f"{prefix}_examples"] = len(labels)
     return values
 
 

@@ -61,6 +61,13 @@ def chance_level(labels: "Sequence[int] | npt.NDArray[np.int64]") -> float:
     return float(counts.max() / counts.sum())
 
 
+def mean_level(targets: "npt.NDArray[np.float64]", training_mean: float) -> float:
+    """Return the root mean squared error of always naming the mean of the training set."""
+    import numpy as np
+
+    return regression_metrics(targets, np.full(len(targets), training_mean))["RMSE"]
+
+
 def highest_chance_accuracy(chance: float, num_examples: int) -> float:
     """Return what guessing reaches on that many examples in 97.5 % of all cases."""
     return float(chance + 1.96 * math.sqrt(chance * (1 - chance) / max(1, num_examples)))
@@ -93,4 +100,17 @@ def collapse(labels: "npt.NDArray[np.int64]", predictions: "npt.NDArray[np.int64
             f"gives {chance:.1%}, and guessing on {counted(len(labels), 'example')} stays below "
             f"{limit:.1%} in 97.5% of cases"
         )
+    return ""
+
+
+def collapse_of_values(
+    targets: "npt.NDArray[np.float64]",
+    predictions: "npt.NDArray[np.float64]",
+    training_mean: float,
+) -> str:
+    """Say that predictions are no better than the mean of the training set; or return ""."""
+    error = regression_metrics(targets, predictions)["RMSE"]
+    level = mean_level(targets, training_mean)
+    if error >= level:
+        return f"its RMSE is {error:.3g}, no better than that of the training mean ({level:.3g})"
     return ""

@@ -28,7 +28,7 @@ from training.probing.labels import TARGET_LABEL, described, labels_of
 from training.probing.probes import ProbePlan, probe_accuracy
 from training.probing.representations import batch_size_for, layer_contents
 from training.sweep.inputs import preparation_of
-from training.sweep.instance import check_classes
+from training.sweep.instance import check_task
 from training.sweep.run_context import RunContext
 from training.sweep.runs import Run
 
@@ -188,7 +188,7 @@ class Analyst:
                 raise UserError(
                     f"was trained with {key} = {was}, asked for is {now}; --set {key}={was}"
                 )
-        check_classes(matrices, parameters)
+        check_task(matrices, parameters)
         return matrices
 
     def _frozen_fingerprints(self, run: Run, result: Mapping[str, Any]) -> dict[str, str]:

@@ -6,7 +6,6 @@ Only the JSON is read; the numpy dictionaries beside it are for users.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +17,7 @@ from config.files import Identity, identity_of, read_json, require_fields
 from config.settings import PUBLISHED_NETWORK
 from config.text import display_path, printable
 from training.results.method_names import METHODS
+from training.results.metric import METRICS, Metric
 
 RESULT_NAME = re.compile(r"results_.+_exp([0-9]+)_run([0-9]+)\.json")
 REQUIRED_KEYS = ("0", "summary", "parameters", "inputs", "fingerprint", "number")
@@ -112,44 +112,6 @@ def _without_lists(result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A metric by which runs are compared.
-
-    Attributes:
-        key: its name in a result.
-        name: its name for people.
-        unit: of its values here.
-        difference_unit: of differences between its values; of shares, percentage points.
-        scale: from the result's values to those here.
-        largest: possible value.
-        digits: decimals that it is given with.
-    """
-
-    key: str
-    name: str
-    unit: str
-    difference_unit: str
-    scale: float
-    higher_is_better: bool
-    largest: float
-    digits: int
-
-    def goodness(self, value: float) -> float:
-        """Return a number that is the larger the better."""
-        return value if self.higher_is_better else -value
-
-    def heading(self, set_name: str) -> str:
-        """Return 'test %', 'test RMSE'."""
-        return f"{set_name} {self.unit}"
-
-
-METRICS = {
-    "classification": Metric("acc", "accuracy", "%", "points", 100.0, True, 100.0, 1),
-    "regression": Metric("RMSE", "RMSE", "RMSE", "RMSE", 1.0, False, 1e9, 3),
-}
-
-
 def _known_method(name: str) -> str:
     if name not in METHODS:
         raise ValueError(f"must be one of {', '.join(METHODS)}")
@@ -158,6 +120,7 @@ def _known_method(name: str) -> str:
 
 Count = Annotated[int, Field(ge=0, lt=2**33)]
 Share = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
 
 
 class _Stored(BaseModel):
@@ -173,7 +136,8 @@ class FoldResult(_Stored):
         chosen_epoch: index of the epoch whose weights were kept; None: the one with the smallest
             validation loss.
         collapsed: whether the network names one class only, or is no better than chance.
-        test_chance: share of the most frequent class in the test set.
+        test_chance: share of the most frequent class in the test set; of a regression, the error
+            of the training set's mean.
         test_confusion: counts, (true classes, predicted classes).
     """
 
@@ -181,7 +145,7 @@ class FoldResult(_Stored):
     chosen_epoch: Count | None = Field(default=None, alias="best_epoch")
     collapsed: bool = False
     numeric_precision: str = "unknown"
-    test_chance: Share | None = None
+    test_chance: NonNegative | None = None
     test_examples: Count | None = None
     test_confusion: list[list[Count]] | None = None
 
@@ -292,6 +256,8 @@ class Result(_Stored):
                 raise ValueError(f"summary.{set_name}.mean_{metric.key} is {value}")
         if not self.folds:
             raise ValueError("there is no fold")
+        if self.chance is not None and self.chance > metric.largest:
+            raise ValueError(f"test_chance is {self.chance / metric.scale}")
         return self
 
     @property
@@ -301,15 +267,22 @@ class Result(_Stored):
 
     def value(self, set_name: str) -> float:
         """Return the metric of the train, validation or test set: its mean over the folds."""
-        value = self.summary[SUMMARY_KEYS[set_name]][f"mean_{self.metric.key}"]
+        value = self.other_value(set_name, self.metric.key)
         assert value is not None
-        return self.metric.scale * value
+        return value
+
+    def other_value(self, set_name: str, key: str) -> float | None:
+        """Return another metric in the same unit; None: the result has none."""
+        value = self.summary[SUMMARY_KEYS[set_name]].get(f"mean_{key}")
+        return None if value is None else self.metric.scale * value
 
     @property
     def chance(self) -> float | None:
-        """Return the share of the test set's most frequent class in percent, if it is known."""
+        """Return the metric on the test set of what needs no audio, if it is known."""
         levels = [fold.test_chance for fold in self.folds if fold.test_chance is not None]
-        return 100 * sum(levels) / len(levels) if len(levels) == len(self.folds) else None
+        if len(levels) < len(self.folds):
+            return None
+        return self.metric.scale * sum(levels) / len(levels)
 
     @property
     def num_test(self) -> int | None:

@@ -88,13 +88,14 @@ def _missing_tracker(run: Run) -> Iterator[Missing]:
 def _missing_matrices(run: Run, inputs: InputCache) -> Iterator[Missing]:
     if problem := _matrices_problem(run, inputs):
         yield Missing(problem, preparation_of(run))
-    elif problem := _classes_problem(run, inputs):
+    elif problem := _task_problem(run, inputs):
         yield Missing(problem)
 
 
 def preparation_of(run: Run) -> str:
     """Return the command that makes a run's matrices, or says itself what they were made by."""
-    settings, known = run.instance.settings, all_datasets()
+    settings = run.instance.settings
+    known = all_datasets(settings)
     if run.files.dataset in known:
         return advice.beforehand(known[run.files.dataset].command, settings)
     name = matrices_name(run.files.dataset, run.files.features)
@@ -108,6 +109,11 @@ def preparation_of(run: Run) -> str:
 
 
 def _matrices_problem(run: Run, inputs: InputCache) -> str | None:
+    """Say why a run cannot use its matrices, but others could be prepared; None: it can.
+
+    Raises:
+        UserError: they cannot be divided into so many folds.
+    """
     name = matrices_name(run.files.dataset, run.files.features)
     folder = run.instance.settings.preprocessing.output_folder
     if not inputs.has_matrices(folder, name):
@@ -120,14 +126,34 @@ def _matrices_problem(run: Run, inputs: InputCache) -> str | None:
     return f"{display_path(folder)}: {name} was made with {different}" if different else None
 
 
-def _classes_problem(run: Run, inputs: InputCache) -> str | None:
+def _task_problem(run: Run, inputs: InputCache) -> str | None:
+    """Say why an experiment is not for its matrices; None: it is.
+
+    Raises:
+        UserError: they cannot be divided into so many folds.
+    """
+    settings, parameters = run.instance.settings, run.instance.parameters
     name = matrices_name(run.files.dataset, run.files.features)
-    matrices = inputs.matrices(run.instance.settings.preprocessing.output_folder, name)
-    found, expected = len(matrices.classes), run.instance.parameters["output_classes"]
-    if run.instance.parameters["task"] == "classification" and found != expected:
+    matrices = inputs.matrices(settings.preprocessing.output_folder, name)
+    training = settings.training_defaults
+    matrices.folds(training.fractions, training.num_folds)
+    problem = task_problem(matrices, parameters)
+    return f"{problem} into {display_path(run.experiment.file)} [experiment]" if problem else None
+
+
+def task_problem(matrices: Matrices, parameters: Mapping[str, Any]) -> str | None:
+    """Say what an experiment gives that its matrices are not for, and what to write; None: it fits.
+
+    Numbers of classes may be taken for the values of a regression.
+    """
+    task, given = parameters["task"], parameters["output_classes"]
+    if task == "classification" and matrices.task == "regression":
+        return f"{matrices.name}: holds values, task = classification; write task = regression"
+    needed = 1 if task == "regression" else len(matrices.classes)
+    if given != needed:
+        found = "values" if task == "regression" else counted(needed, "class")
         return (
-            f"{name}: {counted(found, 'class')}, output_classes = {expected}; write "
-            f"output_classes = {found} into {display_path(run.experiment.file)} [experiment]"
+            f"{matrices.name}: {found}, output_classes = {given}; write output_classes = {needed}"
         )
     return None
 
@@ -278,7 +304,7 @@ def split_of(experiment: Experiment) -> str:
     try:
         return str(read_info(settings.preprocessing.output_folder, name)["split"])
     except UserError:
-        known = all_datasets()
+        known = all_datasets(settings)
         dataset = experiment.dataset
         return known[dataset].split_type if dataset in known else "?"
 

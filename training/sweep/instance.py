@@ -11,7 +11,7 @@ from config.errors import UserError
 from config.experiments import Instance
 from config.files import read_json, write_json
 from config.settings import RANDOM
-from config.text import counted, display_path
+from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_name
 from preprocessing.pipeline.splits import Split
 from training.engine.checkpoints import Checkpoint
@@ -34,7 +34,7 @@ from training.models.weights import FOREIGN_WEIGHTS, save_weights
 from training.results.best_run import initial_weights
 from training.results.dictionary import InstanceFiles, instance_fingerprint, write_result
 from training.similarity.aggregations import POOL
-from training.sweep.inputs import input_fingerprints
+from training.sweep.inputs import input_fingerprints, task_problem
 from training.sweep.run_context import RunContext
 
 
@@ -55,7 +55,7 @@ def run_instance(
     training = settings.training_defaults
     name = matrices_name(files.dataset, files.features)
     matrices = context.inputs.matrices(settings.preprocessing.output_folder, name)
-    check_classes(matrices, parameters)
+    check_task(matrices, parameters)
     inputs = input_fingerprints(instance, context.inputs)
     fingerprint = instance_fingerprint(parameters, inputs)
     if broadcast(fingerprint) != fingerprint:
@@ -122,18 +122,15 @@ def _finished_fold(files: InstanceFiles, number: int, fingerprint: str) -> dict[
     return values if is_same else None
 
 
-def check_classes(matrices: Matrices, parameters: Mapping[str, Any]) -> None:
-    """Refuse a dataset with another number of classes than the experiment says.
+def check_task(matrices: Matrices, parameters: Mapping[str, Any]) -> None:
+    """Refuse a dataset for another task, or with other classes, than the experiment says.
 
     Raises:
-        UserError: names both numbers.
+        UserError: names both.
     """
-    found, expected = len(matrices.classes), parameters["output_classes"]
-    if parameters["task"] == "classification" and found != expected:
-        raise UserError(
-            f"{matrices.name}: holds {counted(found, 'class')}, the experiment's "
-            f"output_classes is {expected}"
-        )
+    problem = task_problem(matrices, parameters)
+    if problem:
+        raise UserError(problem)
 
 
 @dataclass(frozen=True)

@@ -251,7 +251,8 @@ def test_a_regression(suite: "Suite", loudness: "Examples") -> None:
     fold = result["0"]
     expected = {f"{prefix}_{metric}" for prefix in SETS for metric in ("loss", "RMSE", "MAE")}
     assert expected <= set(fold)
-    assert not {key for key in fold if "acc" in key or "chance" in key or "f1" in key}
+    assert not {key for key in fold if "acc" in key or "f1" in key}
+    training_mean = np.mean(set_labels(loudness, fold, "train"))
     model = stored_model(suite, 40, outputs=1)
     for prefix in SETS:
         with torch.no_grad():
@@ -260,6 +261,10 @@ def test_a_regression(suite: "Suite", loudness: "Examples") -> None:
         assert fold[f"{prefix}_loss"] == pytest.approx(np.mean(errors**2), rel=1e-4)
         assert fold[f"{prefix}_RMSE"] == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-4)
         assert fold[f"{prefix}_MAE"] == pytest.approx(np.mean(np.abs(errors)), rel=1e-4)
+        from_mean = set_labels(loudness, fold, prefix) - training_mean
+        chance = np.sqrt(np.mean(from_mean**2))
+        assert fold[f"{prefix}_chance"] == pytest.approx(chance, rel=1e-6)
+    assert fold["collapsed"] == (fold["val_RMSE"] >= fold["val_chance"])
     names = {f"mean_{metric}" for metric in ("loss", "RMSE", "MAE")}
     names |= {f"{metric}_std" for metric in ("loss", "RMSE", "MAE")}
     assert set(result["summary"]["test"]) == names

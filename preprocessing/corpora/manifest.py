@@ -1,0 +1,280 @@
+"""A corpus of the user's own: a [dataset NAME] section becomes a dataset like all others.
+
+Its clips are the rows of a table, or the files of a folder that has a folder for each class. All
+that is wrong with them is found, and named together, before the first clip is read.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from os.path import normpath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from config.datasets import DatasetDeclaration
+from config.errors import UserError, refuse_all
+from config.listing import files_in, folders_in
+from config.settings import Settings
+from config.text import counted, display_path, first_of, hint
+from preprocessing.pipeline.dataset import OWN_SPLIT, RANDOM_BY_CLIP, SETS, Clip, Dataset
+from preprocessing.pipeline.matrices import INDEX_COLUMNS
+from preprocessing.pipeline.tables import Row, Table, read_table
+
+PATH, START, END = "path", "start", "end"
+CLASS = "class"  # the column that a folder's table has besides
+LEAST_FOLDS = 3
+# What the sets of a split are called elsewhere.
+SET_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+AUDIO_SUFFIXES = frozenset(
+    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"}
+    | {".caf", ".w64", ".rf64", ".sph", ".voc"}
+)
+
+
+def declared_dataset(declared: DatasetDeclaration) -> Dataset:
+    """Return what a section declares as a dataset; nothing is read yet."""
+    split_type = f"by {declared.group}, at random" if declared.group else RANDOM_BY_CLIP
+    sources = dict.fromkeys(filter(None, (declared.group, *declared.orthogonal)))
+    return Dataset(
+        name=declared.name,
+        script="",
+        task=declared.label or CLASS,
+        sequence_length=declared.sequence_length,
+        split_type=OWN_SPLIT if declared.split else split_type,
+        list_clips=partial(_list_clips, declared),
+        sources=tuple(map(_index_column, sources)),
+        orthogonal_labels=tuple(map(_index_column, declared.orthogonal)),
+        leave_out_silence=declared.leave_out_silence,
+        shuffle_groups=True,
+        is_regression=declared.task == "regression",
+    )
+
+
+def _index_column(column: str) -> str:
+    """Return what the index calls a column of the table, for it has a label of its own."""
+    return f"manifest_{column}" if column in INDEX_COLUMNS else column
+
+
+def _list_clips(declared: DatasetDeclaration, _settings: Settings) -> list[Clip]:
+    """Return the clips of all rows.
+
+    Raises:
+        UserError: there is no such table or column, or rows cannot be used; names the first ones.
+    """
+    if declared.manifest is not None:
+        table = read_table(declared.manifest, PATH)
+    elif declared.folder is not None:
+        table = _table_of_folder(declared.folder)
+        declared = declared.model_copy(update={"label": CLASS})
+    place = display_path(table.path)
+    _require_columns(declared, table)
+    refuse_all(place, [each for row in table.rows for each in _problems_of(row, declared)])
+    sets, problems = _sets_of(declared, table)
+    numbers = _class_numbers(declared, table)
+    clips = [_clip(row, declared, table.folder, sets, numbers) for row in table.rows]
+    if declared.task == "classification" and len(numbers) < 2:
+        problems.append(f"all of {declared.label} is {next(iter(numbers))}; two classes are needed")
+    problems += _repeated(table, clips)
+    problems += _groups_in_two_sets(declared, table, clips)
+    problems += _overlapping(table, clips)
+    refuse_all(place, problems)
+    return clips
+
+
+def _table_of_folder(folder: Path) -> Table:
+    """Return path and class of every audio file below a folder's folders."""
+    if not folder.is_dir():
+        raise UserError(f"{display_path(folder)}: there is no such folder")
+    rows: list[Row] = []
+    others = [path.name for path in files_in(folder)]
+    problems = []
+    for class_folder in folders_in(folder):
+        files = list(_files_below(class_folder))
+        audio = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
+        others += [path.name for path in files if path.suffix.lower() not in AUDIO_SUFFIXES]
+        if not audio:
+            problems.append(f"{class_folder.name} holds no audio")
+        for path in audio:
+            name = path.relative_to(folder).as_posix()
+            rows.append(Row(name, {PATH: name, CLASS: class_folder.name}))
+    if others:
+        print(
+            f"{display_path(folder)}: {counted(len(others), 'file')} in no class or with an "
+            f"extension of no audio left out: {first_of(others)}"
+        )
+    if not rows:
+        problems = ["holds no folder with audio; each of its folders is a class"]
+    refuse_all(display_path(folder), problems)
+    return Table(folder, folder, (PATH, CLASS), rows)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    yield from files_in(folder)
+    for each in folders_in(folder):
+        yield from _files_below(each)
+
+
+def _require_columns(declared: DatasetDeclaration, table: Table) -> None:
+    """Make sure that the table has all columns that the section names.
+
+    Raises:
+        UserError: names those that it has not, with their keys.
+    """
+    named = [("label", declared.label), ("group", declared.group), ("split", declared.split)]
+    named += [("orthogonal", column) for column in declared.orthogonal]
+    missing = [
+        f"{key} = {name}: no such column{hint(name, table.columns)}"
+        for key, name in named
+        if name and name not in table.columns
+    ]
+    if missing:
+        raise UserError(
+            f"[dataset {declared.name}] {'; '.join(missing)}; columns of "
+            f"{display_path(table.path)}: {', '.join(table.columns)}"
+        )
+
+
+def _problems_of(row: Row, declared: DatasetDeclaration) -> Iterator[str]:
+    """Yield what is wrong with a row by itself."""
+    label = declared.label
+    for column in filter(None, dict.fromkeys((PATH, label, declared.group, declared.split))):
+        if not row.cells[column]:
+            yield f"{row.place}: {column} is empty"
+    for column in (START, END):
+        if math.isnan(_seconds(row, column, 0.0)):
+            yield f"{row.place}: {column} = {row.cells[column]} is no number of seconds, 0 or more"
+    if _seconds(row, END, math.inf) <= _seconds(row, START, 0.0):
+        end, start = row.cells[END], row.cells.get(START) or "0"
+        yield f"{row.place}: {END} = {end} is not after {START} = {start}"
+    if declared.task == "regression" and math.isnan(_value(row.cells[label])):
+        yield f"{row.place}: {label} = {row.cells[label]} is no finite number"
+
+
+def _seconds(row: Row, column: str, default: float) -> float:
+    """Return a time of a row; the default where it has none, NaN where it is no time."""
+    text = row.cells.get(column)
+    if not text:
+        return default
+    value = _value(text)
+    return value if value >= 0 else math.nan
+
+
+def _value(text: str) -> float:
+    """Return the number that a text is; NaN if it is none, or not finite in single precision."""
+    try:
+        value = float(text)
+    except ValueError:
+        return math.nan
+    return value if abs(value) <= np.finfo(np.float32).max else math.nan
+
+
+def _class_numbers(declared: DatasetDeclaration, table: Table) -> dict[str, int]:
+    """Return the number of each class, in the order of their names; none of a regression."""
+    if declared.task == "regression":
+        return {}
+    names = sorted({row.cells[declared.label] for row in table.rows})
+    return {name: number for number, name in enumerate(names)}
+
+
+def _clip(
+    row: Row,
+    declared: DatasetDeclaration,
+    folder: Path,
+    sets: Mapping[str, str],
+    numbers: Mapping[str, int],
+) -> Clip:
+    """Return a row's clip; in the index it is called as its file, and what is cut out of that."""
+    cells = row.cells
+    start, end = _seconds(row, START, 0.0), _seconds(row, END, math.inf)
+    name, label = cells[PATH], cells[declared.label]
+    if cells.get(START) or cells.get(END):
+        name = f"{name}#{cells.get(START, '')}-{cells.get(END, '')}"
+    return Clip(
+        path=Path(normpath(folder / cells[PATH])),
+        name=name,
+        label=numbers[label] if numbers else float(label),
+        class_name=label if numbers else "",
+        group=cells[declared.group] if declared.group else name,
+        details={_index_column(column): cell for column, cell in cells.items()},
+        start=start,
+        duration=None if math.isinf(end) else end - start,
+        fixed_set=sets[cells[declared.split]] if declared.split else None,
+    )
+
+
+def _sets_of(declared: DatasetDeclaration, table: Table) -> tuple[dict[str, str], list[str]]:
+    """Return the set or the fold that each text of the split's column names, and what is wrong.
+
+    If one of them is a set's name, all must be, and each set must be there; else all are folds.
+    """
+    if not declared.split:
+        return {}, []
+    rows = {row.cells[declared.split]: row for row in reversed(table.rows)}
+    sets = {text: SET_NAMES.get(text.lower(), text) for text in rows}
+    found = set(sets.values())
+    if not found & set(SETS):
+        few = f"{declared.split} has {len(found)} folds; {LEAST_FOLDS} are needed"
+        return sets, [few] if len(found) < LEAST_FOLDS else []
+    unknown = [
+        f"{rows[text].place}: {declared.split} = {text} is none of {', '.join(SETS)}"
+        for text, name in sets.items()
+        if name not in SETS
+    ]
+    return sets, unknown + [
+        f"no row has {declared.split} = {name}" for name in SETS if name not in found
+    ]
+
+
+def _repeated(table: Table, clips: Sequence[Clip]) -> Iterator[str]:
+    """Yield the rows that name what an earlier one names."""
+    seen: dict[Any, Row] = {}
+    for row, clip in zip(table.rows, clips, strict=True):
+        first = seen.setdefault((clip.path, clip.start, clip.duration), row)
+        if first is not row:
+            yield f"{row.place}: {clip.name} stands in {first.place}, too"
+
+
+def _groups_in_two_sets(
+    declared: DatasetDeclaration, table: Table, clips: Sequence[Clip]
+) -> Iterator[str]:
+    """Yield the groups that the split's column divides."""
+    seen: dict[str, tuple[str | None, str]] = {}
+    for row, clip in zip(table.rows, clips, strict=True):
+        name, place = seen.setdefault(clip.group, (clip.fixed_set, row.place))
+        if name != clip.fixed_set:
+            group = f"{declared.group or 'clip'} {clip.group}"
+            yield f"{row.place}: {group} is in {clip.fixed_set}, in {place} in {name}"
+
+
+def _overlapping(table: Table, clips: Sequence[Clip]) -> Iterator[str]:
+    """Yield rows that share some audio with another one, but may come into another set."""
+    numbers = sorted(
+        range(len(clips)), key=lambda number: (clips[number].path, clips[number].start)
+    )
+    last = None
+    for number in numbers:
+        clip = clips[number]
+        if last is None or clips[last].path != clip.path:
+            last = number
+            continue
+        together = (clip.fixed_set or clip.group) == (clips[last].fixed_set or clips[last].group)
+        if clip.start < _end_of(clips[last]) and not together:
+            place, other = table.rows[number].place, table.rows[last].place
+            yield f"{place}: overlaps {other} of the same file, but is of another set or group"
+        if _end_of(clip) > _end_of(clips[last]):
+            last = number
+
+
+def _end_of(clip: Clip) -> float:
+    return math.inf if clip.duration is None else clip.start + clip.duration

@@ -1,0 +1,108 @@
+"""Tables of the user's own: CSV as any program writes it, every cell as it is written."""
+
+import codecs
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from config.errors import UserError, refuse_all
+from config.text import display_path
+
+SEPARATORS = (",", ";", "\t")
+UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+class Row(NamedTuple):
+    """A row's place in its table, for people, and its cells by column."""
+
+    place: str
+    cells: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells are text without the spaces around them; NA, None and 007 are texts like others.
+
+    folder: where its relative paths start.
+    """
+
+    path: Path
+    folder: Path
+    columns: tuple[str, ...]
+    rows: list[Row]
+
+
+def read_table(path: Path, column: str) -> Table:
+    """Read a CSV file, UTF-8 or UTF-16, separated by commas, semicolons or tabs.
+
+    Args:
+        column: one that it must have; which of the separators it is follows from the header.
+
+    Raises:
+        UserError: there is no such file or column, or rows are damaged; names them.
+    """
+    text = _read_text(path)
+    headers = {mark: _header(text, mark) for mark in SEPARATORS}
+    mark = next((mark for mark, header in headers.items() if column in header), None)
+    if mark is None:
+        found = max(map(", ".join, headers.values()), key=len) or "none"
+        raise UserError(f"{display_path(path)}: has no column {column}; its columns: {found}")
+    header = headers[mark]
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise UserError(f"{display_path(path)}: has the column {twice[0]} twice")
+    rows, problems = [], []
+    reader = _reader(text, mark)
+    try:
+        next(reader)
+        for fields in reader:
+            cells = [field.strip() for field in fields]
+            if not any(cells):
+                continue
+            place = f"line {reader.line_num}"
+            if len(cells) != len(header):
+                problems.append(f"{place} has {len(cells)} cells, the header {len(header)}")
+            rows.append(Row(place, dict(zip(header, cells, strict=False))))
+    except csv.Error as error:
+        raise UserError(f"{display_path(path)}: line {reader.line_num}: {error}") from None
+    refuse_all(display_path(path), problems)
+    if not rows:
+        raise UserError(f"{display_path(path)}: has no rows below its header")
+    return Table(path, path.parent, tuple(header), rows)
+
+
+def _read_text(path: Path) -> str:
+    name = display_path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{name}: cannot be read: {error.strerror}") from None
+    encoding = "utf-16" if content.startswith(UTF_16_MARKS) else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{name}: line {line} is not UTF-8; save it as CSV in UTF-8") from None
+    if "\0" in text:
+        raise UserError(f"{name}: is no CSV file: it holds zeros; save it as CSV in UTF-8")
+    return text
+
+
+def _reader(text: str, mark: str) -> Any:
+    """Return a reader of csv, which has no name for their type."""
+    lines = io.StringIO(text, newline="")
+    return csv.reader(lines, delimiter=mark, skipinitialspace=True, strict=True)
+
+
+def _header(text: str, mark: str) -> list[str]:
+    """Return the names of the columns, none where another separator is meant.
+
+    A column without a name, as pandas writes its index, gets its number.
+    """
+    try:
+        fields: list[str] = next(_reader(text, mark), [])
+    except csv.Error:
+        return []
+    return [name.strip() or f"column {number}" for number, name in enumerate(fields, start=1)]

@@ -1,0 +1,150 @@
+"""A table of the user's own, from its clips to spreadsheet and report: classes, values, folds."""
+
+import csv
+import json
+from typing import Any
+
+import numpy as np
+import openpyxl
+import pytest
+import soundfile
+
+from config.errors import ConfigError, UserError
+from config.ini_files import load_settings
+from experiments_manager import build_parser, main
+from preprocessing.corpora import find_dataset
+from preprocessing.pipeline.extraction import preprocess
+from pretraining.pretrain import pretrain
+from tests.conftest import Suite
+
+RATE = 16000
+SECTIONS = """
+[dataset rooms]
+manifest = rooms.csv
+label = word
+group = speaker
+orthogonal = room
+sequence_length = 0.25
+[dataset loud]
+manifest = rooms.csv
+label = loudness
+task = regression
+group = speaker
+split = fold
+orthogonal = room
+sequence_length = 0.25
+[extractor loud]
+dataset = loud
+"""
+TRANSFER = {"anti_transfer": True, "at_dataset": "random", "at_layer": 3}
+LOUD = "loud_spectrum_fast_exp{0}"
+
+
+@pytest.fixture
+def own(suite: Suite) -> Suite:
+    """Thirty clips of six speakers, declared twice, and four experiments of one epoch on them."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for number in range(30):
+        amplitude = generator.uniform(0.1, 0.9)
+        tone = np.sin(2 * np.pi * (500 + 800 * (number % 3)) * np.arange(RATE // 4) / RATE)
+        soundfile.write(suite.folder / f"{number}.wav", amplitude * tone, RATE)
+        rows.append(
+            {
+                "path": f"{number}.wav",
+                "word": ("no", "NA", "yes")[number % 3],
+                "loudness": 10 + 5 * amplitude,
+                "speaker": number // 5,
+                "room": generator.integers(2),
+                "fold": number // 5 % 3,
+            }
+        )
+    with (suite.folder / "rooms.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    with suite.config.open("a") as file:
+        file.write(f"num_folds = 1\n{SECTIONS}")
+    experiments: list[tuple[str, dict[str, Any]]] = [
+        ("rooms", {}),
+        ("loud", {}),
+        ("loud", TRANSFER),
+        ("loud", {"num_folds": 3}),
+    ]
+    for identifier, (dataset, values) in enumerate(experiments, start=1):
+        path = suite.write_experiment(identifier, {"num_epochs": 1, **values}, {"repeat": 2})
+        text = path.read_text().replace("output_classes = 3\n", "")
+        path.write_text(text.replace("dataset = tiny", f"dataset = {dataset}"))
+    return suite
+
+
+def manage(suite: Suite, *words: str) -> int:
+    return main(build_parser().parse_intermixed_args([*suite.arguments, *words]))
+
+
+def result_of(suite: Suite, stem: str, identifier: int) -> dict[str, Any]:
+    folder = suite.results / f"experiment_{identifier}" / "results"
+    content: dict[str, Any] = json.loads((folder / f"results_{stem}_run1.json").read_text())
+    return content
+
+
+def test_classes_and_values_are_trained_and_reported(
+    own: Suite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert manage(own, "--list") == 0
+    assert "loud     the corpus's own" in capsys.readouterr().out
+    assert manage(own, "--check", "[1,2]") == 2
+    said = capsys.readouterr().err
+    assert f"python preprocessing/preprocess.py rooms --config {own.config}" in said
+    assert f"python preprocessing/preprocess.py loud --config {own.config}" in said
+
+    settings = load_settings(own.config)
+    for name in ("rooms", "loud"):
+        preprocess(find_dataset(name, settings), settings)
+    assert manage(own, "[1,2,3,4]", "-1") == 0
+    rooms = result_of(own, "rooms_spectrum_fast_exp1", 1)
+    assert (rooms["parameters"]["task"], rooms["parameters"]["output_classes"]) == (
+        "classification",
+        3,
+    )
+    assert rooms["model"]["classes"] == ["NA", "no", "yes"]
+    loud = result_of(own, LOUD.format(2), 2)
+    assert (loud["parameters"]["task"], loud["parameters"]["output_classes"]) == ("regression", 1)
+    # Speakers 0 and 3 are fold 0, the test set; 1 and 4 the next one; 2 and 5 are trained on.
+    assert sorted(loud["0"]["test_actors"]) == ["0", "3"]
+    values: dict[str, list[float]] = {}
+    with (own.folder / "rooms.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            values.setdefault(row["speaker"], []).append(float(row["loudness"]))
+    test = np.array(values["0"] + values["3"])
+    level = np.sqrt(np.mean((test - np.mean(values["2"] + values["5"])) ** 2))
+    assert loud["0"]["test_chance"] == pytest.approx(level, rel=1e-6)
+    folds = result_of(own, LOUD.format(4), 4)
+    assert [sorted(folds[key]["test_actors"])[0] for key in "012"] == ["0", "1", "2"]
+
+    said = capsys.readouterr().out
+    assert f"smaller is better; RMSE of the training mean {level:.3f}" in said
+    assert "validation RMSE  test RMSE" in said and "test MAE" in said
+    sheet = openpyxl.load_workbook(
+        own.results / f"experiment_2/results/{LOUD.format(2)}_results_spreadsheet.xlsx"
+    ).worksheets[0]
+    titles = [cell.value for cell in sheet[2] if cell.value]
+    assert titles[1:] == ["LOSS", "RMSE", "MAE"]
+    column = next(cell.column for cell in sheet[2] if cell.value == "MAE")
+    shown = [sheet.cell(5, column + place).value for place in range(3)]
+    sets = ("training", "validation", "test")
+    assert shown == pytest.approx([loud["summary"][name]["mean_MAE"] for name in sets])
+
+    capsys.readouterr()
+    with pytest.raises(UserError, match="num_folds = 2: loud_spectrum_fast has 3 folds of its"):
+        manage(own, "--check", "[2]", "--set", "num_folds=2")
+    own.write_experiment(9, dataset="rooms", output_classes=7)
+    assert manage(own, "--check", "[9]") == 2
+    assert "rooms_spectrum_fast: 3 classes, output_classes = 7; write output_classes = 3 into" in (
+        capsys.readouterr().err
+    )
+    (own.experiments / "9_tiny.ini").unlink()
+    with pytest.raises(ConfigError, match="val_acc: a regression has no accuracy; allowed: val_"):
+        manage(own, "[2]", "-1", "--set", "save_best_model_metric=val_acc")
+    with pytest.raises(UserError, match=r"\[extractor loud\] dataset = loud: holds values"):
+        pretrain(settings.extractors["loud"], settings)
