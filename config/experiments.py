@@ -25,8 +25,9 @@ from config.ini_files import (
     read_ini,
 )
 from config.listing import files_in
+from config.networks import PUBLISHED_NETWORK
 from config.released import convolution_of, replacement
-from config.settings import PUBLISHED_NETWORK, Settings
+from config.settings import Settings
 from config.text import display_path, hint
 
 SETTINGS_SECTIONS = ("feature_extraction", "training_defaults")

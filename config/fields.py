@@ -126,6 +126,9 @@ Names = Annotated[tuple[Name, ...], BeforeValidator(lambda value: split_list(","
 Columns = Annotated[tuple[str, ...], BeforeValidator(lambda value: split_list(",", value))]
 Task = Literal["classification", "regression"]
 Layer = Annotated[int | str, BeforeValidator(_layer)]
+OptionalLayer = Annotated[
+    int | str | None, BeforeValidator(lambda value: _layer(value) if value else None)
+]
 LayerGroups = Annotated[tuple[tuple[Layer, ...], ...], BeforeValidator(split_layers)]
 Betas = Annotated[tuple[NonNegative, ...], BeforeValidator(lambda value: split_list(";", value))]
 

@@ -21,6 +21,8 @@ from config.fields import (
     Section,
 )
 
+# That of the paper, and of results that name none.
+PUBLISHED_NETWORK, PUBLISHED_FACTORY = "vgg16", "training.models.vgg:VGG16"
 # Of safetensors, and of what torch.save writes.
 WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth")
 FACTORY = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)")
@@ -101,6 +103,11 @@ class Network(Section):
     def options(self) -> dict[str, Any]:
         """What the factory is given besides num_classes and in_channels."""
         return dict(self.model_extra or {})
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it is the paper's: results that name no network are of this one."""
+        return (self.name, self.description) == (PUBLISHED_NETWORK, PUBLISHED_FACTORY)
 
     @property
     def place(self) -> str:

@@ -25,6 +25,7 @@ from config.fields import (
     NonNegative,
     OptionalCount,
     OptionalFolder,
+    OptionalLayer,
     OptionalName,
     OptionalSeconds,
     Positive,
@@ -35,15 +36,13 @@ from config.fields import (
     registered,
     split_layers,
 )
-from config.networks import Network
+from config.networks import PUBLISHED_NETWORK, Network
 from config.released import convolutions_of
 from training.similarity.aggregations import ALIASES, PAIRWISE_COSINE
 from training.similarity.distances import known_pair
 
 # As at_dataset: a frozen network whose weights nothing trained, the control.
 RANDOM = "random"
-# That of results which name none.
-PUBLISHED_NETWORK = "vgg16"
 SOURCE_EXPERIMENT = re.compile(r"experiment ([0-9]{1,9})")
 
 
@@ -182,7 +181,7 @@ class TrainingDefaults(Section):
     at_noisyspeech_model_path: ExtractorFolder
     at_cache: Literal["auto", "off"]
     gradient_reversal_label: OptionalName
-    gradient_reversal_layer: OptionalCount
+    gradient_reversal_layer: OptionalLayer
     gradient_reversal_weight: NonNegative
     torch_compile: bool
     tracker: Literal["none", "tensorboard", "wandb", "mlflow"]
@@ -242,7 +241,8 @@ class TrainingDefaults(Section):
             if len(getattr(self, key)) not in (1, networks) and getattr(self, key):
                 reason = f"must be one value for all, or {networks} separated by ; "
                 raise ContradictionError(key, f"{reason}(one for each network of at_dataset)")
-        if list(map(len, self.frozen_layers)) != list(map(len, self.layers)):
+        counts = [len(group) for group in self.layers]
+        if self.frozen_layers and [len(group) for group in self.frozen_layers] != counts:
             raise ContradictionError("at_frozen_layer", "must name one for each of at_layer")
         try:
             known_pair(self.at_aggregation, self.at_distance)
@@ -266,9 +266,9 @@ class TrainingDefaults(Section):
 
     @property
     def frozen_layers(self) -> LayerGroups:
-        """Those of each network of at_dataset, one for each of its `layers`."""
+        """Those of each network of at_dataset, one for each of its `layers`; (): the same."""
         groups = self.at_frozen_layer
-        return groups * (len(self.at_dataset) if len(groups) == 1 else 1) or self.layers
+        return groups * (len(self.at_dataset) if len(groups) == 1 else 1)
 
     @property
     def fractions(self) -> tuple[float, float, float]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from config.advice import run_again
 from config.command_line import run_command, settings_from
 from config.errors import UserError
-from config.settings import PUBLISHED_NETWORK
+from config.networks import PUBLISHED_NETWORK
 from config.text import display_path
 from plotting.drawing import (
     GREY,

@@ -183,8 +183,8 @@ class Method:
     def but_networks(self) -> Hashable:
         """Return what methods share that differ in the layer and in their frozen networks alone."""
         group = self.groups[0]
-        key = kind_of(group.parameters).networks
-        return group.kind, len(group.networks), _method_parameters(group, key)
+        keys = kind_of(group.parameters).networks, "at_frozen_layer"
+        return group.kind, len(group.networks), _method_parameters(group, *keys)
 
 
 def best_of(groups: Sequence[Group], set_name: str) -> Group:
@@ -321,10 +321,10 @@ def _all_but_layer(group: Group) -> Hashable:
     return repr((group.kind, _method_parameters(group), _inputs(group.results[0])))
 
 
-def _method_parameters(group: Group, other: str | None = None) -> str:
-    """Return what the method is made of, without the layer it acts at, and one other parameter."""
+def _method_parameters(group: Group, *others: str | None) -> str:
+    """Return what the method is made of, without the layer it acts at, and other parameters."""
     own = own_parameters(group.parameters)
-    left_out = {kind_of(group.parameters).layer, other}
+    left_out = {kind_of(group.parameters).layer, *others}
     return repr(sorted((key, own[key]) for key in own if key not in left_out))
 
 

@@ -6,7 +6,7 @@ A table is a list of columns, each with what it reads of a row; a new one is one
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from config.settings import PUBLISHED_NETWORK
+from config.networks import PUBLISHED_NETWORK
 from config.text import counted
 from plotting.reporting.compare import Comparison, Group
 from plotting.reporting.findings import ControlFinding, Finding, Findings, MethodFinding

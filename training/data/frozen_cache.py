@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from config.fingerprints import fingerprint_of
 from config.progress import on_terminal
 from training.data.batches import Batch, ExampleSet
 from training.data.device_memory import has_room
@@ -37,7 +38,7 @@ class FeatureKey:
     """All that decides one layer's features; another value of any of them is another entry.
 
     Attributes:
-        weights: fingerprint of the frozen network's parameters.
+        weights: fingerprint of the frozen network, above all of its parameters.
         examples: fingerprint of the matrices, the rows used, and their normalisation.
         layer: the frozen network's, with the side that is tapped.
         form: "activation", or the aggregation if its outcome is smaller.
@@ -147,7 +148,14 @@ def _entries(
     autocast: Autocast,
 ) -> dict[Layer, _Entry]:
     """Describe each layer's features; a row for each row of the matrices."""
-    weights = weights_fingerprint(similarity.frozen.state_dict())
+    # Two networks of the same weights may differ in what has none.
+    weights = fingerprint_of(
+        [
+            weights_fingerprint(similarity.frozen.state_dict()),
+            similarity.name,
+            repr(similarity.frozen),
+        ]
+    )
     num_rows = 1 + max(int(each.rows.max()) for each in sets.values())
     one = next(next(iter(sets.values())).batches(1)).inputs
     entries = {}

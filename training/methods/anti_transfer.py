@@ -308,7 +308,6 @@ def build(inputs: MethodInputs) -> list[AntiTransferLoss]:
     if not training.anti_transfer:
         return []
     names = training.at_dataset
-    layers = training.at_layer * (len(names) if len(training.at_layer) == 1 else 1)
     betas = training.at_beta * (len(names) if len(training.at_beta) == 1 else 1)
     losses = []
     for number, name in enumerate(names):
@@ -316,10 +315,11 @@ def build(inputs: MethodInputs) -> list[AntiTransferLoss]:
         loss = AntiTransferLoss(
             inputs.model,
             inputs.frozen_network(name, earlier),
-            layers=layers[number],
+            layers=training.layers[number],
             aggregation=training.at_aggregation,
             distance=training.at_distance,
             beta=betas[number],
+            frozen_layers=training.frozen_layers[number] if training.at_frozen_layer else None,
             tap=training.at_tap,
             name=f"{name}{earlier + 1}" if earlier else name,
             generator=inputs.generator,

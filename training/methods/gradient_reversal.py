@@ -15,7 +15,7 @@ from torch.nn import functional
 from config.errors import UserError
 from config.text import first_of
 from training.methods import Method, MethodInputs
-from training.similarity.taps import Taps, convolutions
+from training.similarity.taps import Layer, Taps, activations_until
 
 if TYPE_CHECKING:
     from preprocessing.pipeline.matrices import Matrices
@@ -34,7 +34,8 @@ class GradientReversal(Method):
 
     Args:
         model: the network being trained.
-        layer: the convolution, from 1, whose output is read.
+        layer: the convolution, from 1, or module whose output is read.
+        example: one input, by which the layer's channels are found.
         domains: `(rows,)`, the label of each row of the matrices, UNKNOWN where the training set
             has none like it; such examples do not count.
         name: of the label.
@@ -52,7 +53,14 @@ class GradientReversal(Method):
     in_loss = False
 
     def __init__(
-        self, model: nn.Module, layer: int, domains: Tensor, name: str, weight: float, seed: int
+        self,
+        model: nn.Module,
+        layer: Layer,
+        example: Tensor,
+        domains: Tensor,
+        name: str,
+        weight: float,
+        seed: int,
     ) -> None:
         self.taps = Taps(model, (layer,))
         self.layer = layer
@@ -60,7 +68,7 @@ class GradientReversal(Method):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.head = nn.Sequential(
-                nn.Linear(convolutions(model)[layer - 1].out_channels, HIDDEN_UNITS),
+                nn.Linear(_num_channels(model, layer, example), HIDDEN_UNITS),
                 nn.ReLU(),
                 nn.Linear(HIDDEN_UNITS, int(domains.max()) + 1),
             ).to(parameter.device)
@@ -111,7 +119,19 @@ def build(inputs: MethodInputs) -> list[GradientReversal]:
         return []
     domains = domain_labels(inputs.matrices, inputs.rows, label)
     weight = training.gradient_reversal_weight
-    return [GradientReversal(inputs.model, layer, domains, label, weight, inputs.seed)]
+    device = next(inputs.model.parameters()).device
+    example = torch.zeros(1, 1, *inputs.matrices.predictors.shape[1:], device=device)
+    return [GradientReversal(inputs.model, layer, example, domains, label, weight, inputs.seed)]
+
+
+def _num_channels(model: nn.Module, layer: Layer, example: Tensor) -> int:
+    """Return how many channels a layer gives; the model is left as it was."""
+    modes = {module: module.training for module in model.modules()}
+    with torch.no_grad():
+        activation = activations_until(model.eval(), example, layer)[layer]
+    for module, mode in modes.items():
+        module.training = mode
+    return activation.shape[1]
 
 
 def reversal_weight(progress: float) -> float:

@@ -51,8 +51,7 @@ def frozen_architecture(settings: Settings, name: str) -> Architecture:
     if name in settings.networks:
         network = settings.networks[name]
         assert network.num_classes is not None
-        width = settings.training_defaults.width
-        return architecture_of(network, network.num_classes, width)
+        return architecture_of(network, network.num_classes, width=None)
     folder = settings.extractor_folder(name)
     described = read_description(folder)["architecture"]
     place = display_path(folder / DESCRIPTION_FILE)

@@ -46,14 +46,15 @@ class Architecture:
         return self.network.factory.module.startswith("training.models.")
 
 
-def architecture_of(network: Network, num_classes: int, width: float) -> Architecture:
+def architecture_of(network: Network, num_classes: int, width: float | None) -> Architecture:
     """Return how a network for spectra is built for a number of classes.
 
     Args:
-        width: that it gets if its factory takes one, and its declaration gives none.
+        width: that it gets if its factory takes one, and its declaration gives none; None: the
+            factory's own, as of a network that was trained elsewhere.
     """
     options = {"num_classes": num_classes, "in_channels": 1, **network.options}
-    if "width" in inspect.signature(factory_of(network)).parameters:
+    if width is not None and "width" in inspect.signature(factory_of(network)).parameters:
         options.setdefault("width", width)
     return Architecture(network, options)
 

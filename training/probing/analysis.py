@@ -2,6 +2,7 @@
 layers are to those of frozen networks.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from tqdm import tqdm
 from config.advice import run_again
 from config.errors import UserError
 from config.files import waited_for, write_json
-from config.settings import PUBLISHED_NETWORK, RANDOM
+from config.networks import PUBLISHED_NETWORK
+from config.settings import RANDOM
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_name
 from preprocessing.pipeline.splits import Split
@@ -26,7 +28,7 @@ from training.probing import probes
 from training.probing.files import invariance_path, is_analysed
 from training.probing.labels import TARGET_LABEL, described, labels_of
 from training.probing.probes import ProbePlan, probe_accuracy
-from training.probing.representations import batch_size_for, layer_contents
+from training.probing.representations import batch_size_for, layer_contents, layers_of
 from training.sweep.inputs import preparation_of
 from training.sweep.instance import check_task
 from training.sweep.run_context import RunContext
@@ -243,10 +245,11 @@ class Analyst:
             name: self._frozen_network(task, name, number) for name in task.settings["frozen"]
         }
         examples = self._context.fold(task.matrices, split).sets["test"]
-        batch_size = batch_size_for(model, next(examples.batches(1)).inputs)
+        layers = layers_of(model, named_layers(task.result["parameters"]))
+        batch_size = batch_size_for(model, next(examples.batches(1)).inputs, layers)
         batches = (batch.inputs for batch in examples.batches(batch_size))
         entries = []
-        for layer, content in layer_contents(model, frozen, batches).items():
+        for layer, content in layer_contents(model, frozen, batches, layers).items():
             features = content.features.numpy()
             probed = {
                 name: {
@@ -278,6 +281,14 @@ class Analyst:
             return to_device(build_network(task.architecture, seed), self._context.device)
         settings = task.run.instance.settings
         return self._context.frozen_network(settings, name, keeps_head=True)
+
+
+def named_layers(parameters: Mapping[str, Any]) -> list[str]:
+    """Return the modules that a run's methods act at, by their names, each once."""
+    texts = (str(parameters.get(key, "")) for key in ("at_layer", "gradient_reversal_layer"))
+    layers = (layer for text in texts for layer in re.split(r"[,; ]+", text))
+    names = [layer for layer in layers if layer and not layer.isdecimal() and layer != "None"]
+    return list(dict.fromkeys(names))
 
 
 def _run_again(run: Run) -> str:

@@ -17,7 +17,7 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 # What was measured: a kind (norm, probe, shuffled, linear_cka, gram_cosine), a label or network.
 Measure = tuple[str, str]
-# What enters the last linear layer, beside the convolutions '1' to '13'.
+# What enters the last linear layer, beside the convolutions '1', '2', ... and modules by name.
 PENULTIMATE = "penultimate"
 
 

@@ -5,7 +5,7 @@ Full activations exist for one batch at a time only.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from training.similarity.aggregations import pool
 from training.similarity.alignment import debiased_linear_cka
 from training.similarity.gram import mean_absolute_cosine
 from training.similarity.layer_loss import aggregate
-from training.similarity.taps import Taps, convolutions, last_linear
+from training.similarity.taps import Layer, Taps, convolutions, last_linear
 
 BATCH_BYTES = 256 * 2**20
 MOST_EXAMPLES = 64
@@ -29,7 +29,8 @@ class Comparison:
     Attributes:
         linear_cka: debiased, of average-pooled activations.
         gram_cosine: as the anti-transfer loss measures it, before squaring: mean over examples and
-            channels of the absolute cosine of rows of the Gram matrices; None of a linear layer.
+            channels of the absolute cosine of rows of the Gram matrices; None of a linear layer,
+            and of layers with other numbers of channels.
     """
 
     linear_cka: float
@@ -52,62 +53,81 @@ class LayerContent:
     comparisons: dict[str, Comparison]
 
 
-def batch_size_for(network: nn.Module, example: Tensor) -> int:
+def layers_of(network: nn.Module, named: Iterable[str] = ()) -> list[Layer]:
+    """Return a network's convolutions by their numbers, and further modules by their names."""
+    return [*range(1, len(convolutions(network)) + 1), *named]
+
+
+def batch_size_for(network: nn.Module, example: Tensor, layers: Sequence[Layer]) -> int:
     """Choose so many examples that their activations take about BATCH_BYTES.
 
     Args:
         example: one, (1, channels, frames, bins), on the network's device.
     """
     with torch.inference_mode():
-        activations = _activations(network.eval(), example)
+        activations = _activations(network.eval(), example, layers)
     values = sum(each.numel() for layer, each in activations.items() if layer != PENULTIMATE)
-    return max(1, min(MOST_EXAMPLES, BATCH_BYTES // (4 * values)))
+    return max(1, min(MOST_EXAMPLES, BATCH_BYTES // (4 * max(1, values))))
 
 
 def layer_contents(
-    model: nn.Module, frozen: Mapping[str, nn.Module], batches: Iterable[Tensor]
+    model: nn.Module,
+    frozen: Mapping[str, nn.Module],
+    batches: Iterable[Tensor],
+    layers: Sequence[Layer],
 ) -> dict[str, LayerContent]:
     """Run networks once over some examples, in evaluation mode and without gradients.
 
     Args:
-        model: with convolutions and a linear layer; its mode is set to evaluation.
-        frozen: networks of the same architecture by name; the same holds for them.
+        model: with a linear layer; its mode is set to evaluation.
+        frozen: networks by name, for which the same holds. One whose modules have other names is
+            compared at PENULTIMATE alone.
         batches: inputs (batch, channels, frames, bins) on the networks' device.
+        layers: of the model.
 
     Returns:
-        The content of each convolution, '1' and on, and of PENULTIMATE, in that order.
+        The content of each layer, and of PENULTIMATE, in that order.
     """
     own: dict[str, _Sums] = defaultdict(_Sums)
     others: dict[str, dict[str, _Sums]] = {name: defaultdict(_Sums) for name in frozen}
     for network in (model, *frozen.values()):
         network.eval()
+    shared = {
+        name: layers if _module_names(network) == _module_names(model) else ()
+        for name, network in frozen.items()
+    }
     with torch.inference_mode():
         for inputs in batches:
-            activations = _activations(model, inputs)
+            activations = _activations(model, inputs, layers)
             for layer, activation in activations.items():
                 own[layer].add(activation)
             for name, network in frozen.items():
-                for layer, activation in _activations(network, inputs).items():
+                theirs = _activations(network, inputs, shared[name])
+                for layer, activation in theirs.items():
                     others[name][layer].add(activation, activations[layer])
         return {
             layer: LayerContent(
                 sums.features,
                 sums.root_mean_square,
-                {name: _compare(sums, of_frozen[layer]) for name, of_frozen in others.items()},
+                {
+                    name: _compare(sums, of_frozen[layer])
+                    for name, of_frozen in others.items()
+                    if layer in of_frozen
+                },
             )
             for layer, sums in own.items()
         }
 
 
-def _activations(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
-    num_convolutions = len(convolutions(network))
+def _module_names(network: nn.Module) -> list[str]:
+    return [name for name, _ in network.named_modules()]
+
+
+def _activations(network: nn.Module, inputs: Tensor, layers: Sequence[Layer]) -> dict[str, Tensor]:
     linear = last_linear(network)
-    with (
-        Taps(network, range(1, num_convolutions + 1)) as outputs,
-        Taps(network, [linear], tap="input") as inner,
-    ):
+    with Taps(network, layers) as outputs, Taps(network, [linear], tap="input") as inner:
         network(inputs)
-        found = {str(number): activation for number, activation in outputs.take().items()}
+        found = {str(layer): activation for layer, activation in outputs.take().items()}
         return {**found, PENULTIMATE: inner.take()[linear]}
 
 
@@ -129,7 +149,11 @@ class _Sums:
         self._pooled.append(pool(activation).float().cpu())
         self._squares.append(activation.double().square().sum().cpu())
         self._num_values += activation.numel()
-        if compared is not None and activation.ndim == 4:
+        if (
+            compared is not None
+            and activation.ndim == compared.ndim == 4
+            and activation.shape[1] == compared.shape[1]
+        ):
             cosine = mean_absolute_cosine(compared, aggregate(activation, "gram"))
             self._cosines.append(cosine.double().cpu() * len(activation))
 

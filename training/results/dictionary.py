@@ -10,13 +10,11 @@ from typing import Any
 
 from config.files import write_json, write_text, written_aside
 from config.fingerprints import fingerprint_of
-from config.networks import Network
-from config.settings import PUBLISHED_NETWORK
+from config.networks import PUBLISHED_NETWORK, Network
 from training.engine.metrics import SET_METRICS, Task
 
 # Parameters that say what a run is called, where it reports or what it keeps, not what it computes.
 NOT_IN_FINGERPRINT = ("comment_1", "comment_2", "kind", "repetition", "tracker", "at_cache")
-PUBLISHED_FACTORY = "training.models.vgg:VGG16"
 SETS = {"training": "train", "validation": "val", "test": "test"}
 GROUP_KEYS = {
     "training": "training_actors",
@@ -141,7 +139,7 @@ def described_network(network: Network) -> dict[str, str]:
 
     Nothing if it is the published one: what was made before there were others stays what it is.
     """
-    if network.name == PUBLISHED_NETWORK and network.description == PUBLISHED_FACTORY:
+    if network.is_published:
         return {}
     return {"network": f"{network.name}, {network.description}"}
 

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from config.advice import run_again
 from config.errors import UserError
 from config.files import Identity, identity_of, read_json, require_fields
-from config.settings import PUBLISHED_NETWORK
+from config.networks import PUBLISHED_NETWORK
 from config.text import display_path, printable
 from training.results.method_names import METHODS
 from training.results.metric import METRICS, Metric

@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from config.files import identity_of, waited_for, written_aside
-from config.settings import PUBLISHED_NETWORK
+from config.networks import PUBLISHED_NETWORK
 from training.engine.metrics import SET_METRICS, Task
 from training.results.dictionary import InstanceFiles, fingerprinted
 from training.results.loading import ResultReader

@@ -11,7 +11,7 @@ from config.errors import UserError
 from config.experiments import Experiment, Instance
 from config.networks import Network
 from config.selection import MANAGER
-from config.settings import PUBLISHED_NETWORK, RANDOM, Settings
+from config.settings import RANDOM, Settings
 from config.text import counted, display_path, hint
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import (
@@ -23,7 +23,7 @@ from training.engine.tracking import tracker_problem
 from training.models.weights import is_at_chance, is_whole, quality
 from training.results.best_run import best_run, files_of_result
 from training.results.dictionary import described_network
-from training.similarity.aggregations import POOL
+from training.similarity.aggregations import AGGREGATIONS, CHANNELS, POOL
 from training.sweep.input_cache import InputCache
 from training.sweep.runs import Run
 
@@ -31,6 +31,8 @@ from training.sweep.runs import Run
 NOT_OF_FEATURES = {"sequence_length", "features_backend"}
 # Of the experimental similarity, in a trial on synthetic digits.
 RISKY_POOL_LAYER, RISKY_POOL_BETA = 7, 3.0
+# Of VGG16.
+NUM_CONVOLUTIONS = 13
 FULL_MODEL_BYTES = 134_275_780 * 4
 
 
@@ -76,7 +78,44 @@ def find_missing(runs: Sequence[Run], force: bool, inputs: InputCache) -> list[M
             *_missing_experiment(run, inputs, chosen),
         )
     ]
+    if not found:
+        _check_networks(runs, inputs)
     return [*dict.fromkeys(found), *_missing_space(runs)]
+
+
+def _check_networks(runs: Sequence[Run], inputs: InputCache) -> None:
+    """Try the networks of the runs, but of those that are known to fit without waiting for torch.
+
+    Raises:
+        UserError: as training.sweep.network_checks.
+    """
+    unknown = [run for run in runs if not _is_as_published(run.instance.settings, inputs)]
+    if unknown:
+        from training.sweep.network_checks import check_networks
+
+        check_networks(unknown, inputs)
+
+
+def _is_as_published(settings: Settings, inputs: InputCache) -> bool:
+    """Tell whether a run and its extractors are VGG16 of one width, with layers that it has."""
+    training = settings.training_defaults
+    layers = {layer for group in training.at_layer for layer in group}
+    layers |= {training.gradient_reversal_layer or 1}
+    architectures = [
+        inputs.description(settings.extractor_folder(name))["architecture"]
+        for name in training.extractors
+        if name not in settings.networks
+    ]
+    return (
+        settings.trained_network.is_published
+        and not training.at_frozen_layer
+        and layers <= {*range(1, NUM_CONVOLUTIONS + 1)}
+        and len(architectures) == len(training.extractors)
+        and all(
+            (each["network"], each.get("width")) == (training.network, training.width)
+            for each in architectures
+        )
+    )
 
 
 def _missing_tracker(run: Run) -> Iterator[Missing]:
@@ -220,10 +259,16 @@ def _missing_weights(network: Network) -> Iterator[Missing]:
 def _other_network(settings: Settings, name: str, description: Mapping[str, Any]) -> str | None:
     """Say in what an extractor differs from what a run needs."""
     training, architecture = settings.training_defaults, description["architecture"]
+    is_alike = architecture["network"] == training.network
     is_start = name == training.source_extractor
-    width = training.width if is_start or architecture["network"] == training.network else None
+    if is_start and not is_alike:
+        raise UserError(
+            f"at_pretraining = {name}: is a {architecture['network']}, and this run's network is "
+            f"{training.network}; declare an [extractor NAME] with network = {training.network}"
+        )
+    needs_channels = is_start or CHANNELS in AGGREGATIONS[training.at_aggregation].equal
+    width = training.width if is_alike and needs_channels else None
     for words, unit, found, wanted in (
-        ("is a", "", architecture["network"], training.network if is_start else None),
         ("has width", "", architecture.get("width"), width),
         (
             "was trained on",
@@ -290,7 +335,7 @@ def _missing_space(runs: Sequence[Run]) -> Iterator[Missing]:
 def _size_of_models(instance: Instance) -> float:
     """Return the bytes that the models of all folds take."""
     training = instance.settings.training_defaults
-    if training.network == PUBLISHED_NETWORK:  # without waiting for torch
+    if instance.settings.trained_network.is_published:  # without waiting for torch
         return FULL_MODEL_BYTES * training.width**2 * training.num_folds
     from training.models.registry import num_parameters, trained_architecture
 

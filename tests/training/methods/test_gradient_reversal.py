@@ -40,7 +40,9 @@ def batch(rows: Tensor) -> Batch:
 
 
 def reversal(model: nn.Module, weight: float = 0.5, domains: Tensor = DOMAINS) -> GradientReversal:
-    return GradientReversal(model, 3, domains, "noise_type", weight, seed=4)
+    return GradientReversal(
+        model, 3, torch.zeros(1, 1, 32, 32), domains, "noise_type", weight, seed=4
+    )
 
 
 def test_the_schedule_is_the_published_one() -> None:

@@ -6,10 +6,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.models.small_cnn import SmallCNN
 from training.models.vgg import CONVOLUTION_INDICES, VGG16
-from training.probing.representations import (
-    layer_contents,
-)
+from training.probing.representations import layer_contents, layers_of
 from training.similarity.alignment import debiased_linear_cka
 
 NUM_EXAMPLES = 11
@@ -49,7 +48,10 @@ def plain_gram_cosine(first: Array, second: Array) -> float:
 def test_contents_are_those_of_the_whole_set(inputs: Tensor, sizes: list[int]) -> None:
     model, other = network(0), network(1)
     contents = layer_contents(
-        model.train(), {"other": other, "own": model}, torch.split(inputs, sizes)
+        model.train(),
+        {"other": other, "own": model},
+        torch.split(inputs, sizes),
+        layers_of(model),
     )
     assert list(contents) == [*map(str, range(1, 14)), "penultimate"]
     for layer, content in contents.items():
@@ -65,3 +67,23 @@ def test_contents_are_those_of_the_whole_set(inputs: Tensor, sizes: list[int]) -
             assert found.gram_cosine is None
         else:
             assert found.gram_cosine == pytest.approx(plain_gram_cosine(mine, others), rel=1e-3)
+
+
+def test_a_network_of_another_kind_or_width_is_compared_where_that_means_something(
+    inputs: Tensor,
+) -> None:
+    wider = VGG16(3, width=1 / 8).eval()
+    small = SmallCNN(4).eval()
+    frozen = {"small": small, "wider": wider}
+    contents = layer_contents(network(0), frozen, [inputs], ["features.4", 13])
+    assert list(contents) == ["features.4", "13", "penultimate"]
+    assert list(contents["13"].comparisons) == ["wider"]
+    assert contents["13"].comparisons["wider"].gram_cosine is None
+    assert list(contents["penultimate"].comparisons) == ["small", "wider"]
+    with torch.no_grad():
+        pooled = [
+            activation(network(0), "penultimate", inputs),
+            small.avgpool(small.features(inputs)).flatten(1).double().numpy(),
+        ]
+    found = contents["penultimate"].comparisons["small"].linear_cka
+    assert found == pytest.approx(float(debiased_linear_cka(*map(torch.from_numpy, pooled))))

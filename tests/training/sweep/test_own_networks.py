@@ -1,0 +1,334 @@
+"""Networks in files of the user's own: trained, frozen, started from, and refused in one line."""
+
+import json
+import pickle
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import experiments_manager
+from config.errors import UserError
+from config.experiments import load_experiments
+from config.selection import parse_selection
+from pretraining.pretrain import pretrain
+from training.models.registry import architecture_of, build_network
+from training.models.weights import read_description
+from training.results.dictionary import differences, instance_fingerprint
+from training.sweep.input_cache import InputCache
+from training.sweep.inputs import find_missing, input_fingerprints
+from training.sweep.runs import choose_runs
+
+if TYPE_CHECKING:
+    from tests.conftest import Suite
+
+OWN = """
+import torch
+from torch import nn
+
+class Frames(nn.Module):
+    '''A 1-D network: the bins are its channels.'''
+
+    def __init__(self, num_classes, in_channels, channels=6):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv1d(33, channels, 3), nn.BatchNorm1d(channels), nn.ReLU(),
+            nn.Conv1d(channels, 2 * channels, 3), nn.ReLU(),
+        )
+        self.top = nn.Linear(2 * channels, num_classes)
+
+    def forward(self, inputs):
+        hidden = self.body(inputs.squeeze(1).transpose(1, 2))
+        return self.top(hidden.mean(2).view(len(inputs), -1))
+
+class Attention(nn.Module):
+    '''A transformer over frames. A schedule like this one needs values, not meta tensors.'''
+
+    def __init__(self, num_classes, in_channels, features=8):
+        super().__init__()
+        drops = [each.item() for each in torch.linspace(0, 0.1, 2)]
+        self.embed = nn.Linear(33, features)
+        self.blocks = nn.ModuleList(
+            nn.TransformerEncoderLayer(features, 2, 16, drop, batch_first=True) for drop in drops
+        )
+        self.top = nn.Linear(features, num_classes)
+
+    def forward(self, inputs):
+        hidden = self.embed(inputs.squeeze(1))
+        for block in self.blocks:
+            hidden = block(hidden)
+        return self.top(hidden.mean(1))
+
+def per_frame(num_classes, in_channels):
+    return nn.Linear(33, num_classes)
+
+def too_long(num_classes, in_channels):
+    return nn.Sequential(nn.Flatten(), nn.Linear(7, num_classes))
+"""
+DECLARED: dict[str, dict[str, Any]] = {
+    "frames": {"factory": "own_networks:Frames"},
+    "wider": {"factory": "own_networks:Frames", "channels": 9},
+    "attention": {"factory": "own_networks:Attention"},
+    "per_frame": {"factory": "own_networks:per_frame"},
+    "too_long": {"factory": "own_networks:too_long"},
+    "theirs": {
+        "factory": "own_networks:Frames",
+        "channels": 9,
+        "weights": "theirs.safetensors",
+        "num_classes": 7,
+    },
+    "small_of_theirs": {
+        "factory": "training.models.small_cnn:SmallCNN",
+        "weights": "small.pt",
+        "num_classes": 4,
+    },
+}
+
+
+@pytest.fixture
+def own(suite: "Suite") -> "Suite":
+    """A suite whose configuration declares networks of a module beside it, and has the data."""
+    (suite.folder / "own_networks.py").write_text(OWN)
+    with suite.config.open("a") as file:
+        for name, keys in DECLARED.items():
+            lines = [f"{key} = {value}" for key, value in keys.items()]
+            file.write(f"\n[network {name}]\n" + "\n".join(lines) + "\n")
+    suite.write_matrices()
+    save_file(weights_of(suite, "theirs", 7), suite.folder / "theirs.safetensors")
+    torch.save(weights_of(suite, "small_of_theirs", 4), suite.folder / "small.pt")
+    return suite
+
+
+def weights_of(suite: "Suite", network: str, num_classes: int, seed: int = 3) -> dict[str, Any]:
+    declared = suite.settings().networks[network]
+    architecture = architecture_of(declared, num_classes, width=None)
+    return dict(build_network(architecture, seed).state_dict())
+
+
+def against(name: str, layer: Any, aggregation: str = "gram", **more: Any) -> dict[str, Any]:
+    return {
+        "anti_transfer": True,
+        "at_dataset": name,
+        "at_layer": layer,
+        "at_aggregation": aggregation,
+        **more,
+    }
+
+
+POOLED = {"at_distance": "cka_within_class"}
+RUNS: dict[str, dict[str, Any]] = {
+    "1-D": {"network": "frames"},
+    "1-D against itself untrained": {"network": "frames", **against("random", "1, 2")},
+    "1-D against a wider one": {"network": "frames", **against("theirs", 2, "mean")},
+    "1-D against another kind": {
+        "network": "frames",
+        **against("small_of_theirs", "body.2", "pool", **POOLED),
+    },
+    "transformer": {"network": "attention", **against("random", "blocks.0, blocks.1")},
+    "transformer against a 1-D network": {
+        "network": "attention",
+        **against("theirs", "blocks.1", "pool", at_frozen_layer="body.4", **POOLED),
+    },
+    "vgg16 against a small one": {
+        **against("small_of_theirs", "features.6", "max", at_frozen_layer="features.9"),
+    },
+    "resnet18 by names": {"network": "resnet18", **against("random", "layer1.0.conv2, 5")},
+    "small_cnn from theirs": {
+        "network": "small_cnn",
+        "at_pretraining": "small_of_theirs",
+        "width": 1,
+    },
+    "gradient reversal of a transformer": {
+        "network": "attention",
+        "gradient_reversal_label": "class_name",
+        "gradient_reversal_layer": "blocks.0.linear1",
+    },
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_network_of_ones_own_is_checked_trained_and_its_result_names_it(
+    own: "Suite", name: str
+) -> None:
+    training = {"num_epochs": 1, "width": 1 / 8, **RUNS[name]}
+    own.write_experiment(1, training)
+    experiments = load_experiments(own.experiments, [own.config])
+    runs = choose_runs(list(experiments.values()), parse_selection(["1"]))
+    assert find_missing(runs, force=False, inputs=InputCache()) == []
+    result = own.run(1)
+    network = training.get("network", "vgg16")
+    assert result["parameters"]["network"] == result["model"]["network"] == network
+    assert result["inputs"].get("network", "vgg16, ").startswith(f"{network}, ")
+    names = [key for key in result["0"] if key.startswith("train_") and "_layer" in key]
+    print(names)
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "a number that it has not": (
+        {"network": "frames", **against("random", 3)},
+        r"layer 3: no such convolution in this network; allowed: 1 to 2",
+    ),
+    "a number that vgg16 has not": (
+        against("random", 15),
+        r"layer 15: no such convolution in this network; allowed: 1 to 13",
+    ),
+    "a name that it has not": (
+        {"network": "attention", **against("random", "block.0")},
+        r"layer block\.0: no such module in this network; nearest: blocks\.0",
+    ),
+    "a name that the frozen one has not": (
+        {"network": "frames", **against("theirs", 2, "mean", at_frozen_layer="body.9")},
+        r"frozen network theirs: layer body\.9: no such module",
+    ),
+    "a layer for gradient reversal": (
+        {"gradient_reversal_label": "class_name", "gradient_reversal_layer": 14},
+        r"layer 14: no such convolution",
+    ),
+    "other channels with gram": (
+        {"network": "frames", **against("theirs", 2)},
+        r"theirs_layer2: aggregates differ in shape.*equal numbers of channels are not needed",
+    ),
+    "outputs of another shape": (
+        {"network": "per_frame"},
+        r"own_networks:per_frame: its network makes \(2, 1, 40, 3\) of \(2, 1, 40, 33\), must make",
+    ),
+    "a frozen network without weights": (
+        {"network": "frames", **against("wider", 2)},
+        r"\[network wider\]: has no weights",
+    ),
+    "an extractor of another network to start from": (
+        {"network": "frames", "at_pretraining": "noisyspeech"},
+        r"is a vgg16, and this run's network is frames; declare an \[extractor NAME\] with network",
+    ),
+    "a name of nothing": (
+        against("thers", 2),
+        r"no extractor thers; there are .*theirs, small_of_theirs, random",
+    ),
+}
+
+
+def check(own: "Suite", training: dict[str, Any]) -> str:
+    """Return what --check says of an experiment."""
+    own.write_experiment(1, training)
+    arguments = [*own.arguments, "--check", "1"]
+    parsed = experiments_manager.build_parser().parse_intermixed_args(arguments)
+    try:
+        assert experiments_manager.main(parsed) == 2
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_does_not_go_together_is_one_line_of_check(
+    own: "Suite", name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training, message = BAD[name]
+    own.write_extractor()
+    said = check(own, training) or capsys.readouterr().err.splitlines()[0]
+    assert re.search(message, said), said
+    assert "\n" not in said
+
+
+def _without_last(state: dict[str, Any]) -> dict[str, Any]:
+    return dict(list(state.items())[:-1])
+
+
+@pytest.mark.parametrize("file", ["theirs.safetensors", "theirs.pt"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_without_last, r"top.bias is missing, expected shape \(7,\).*\(1 of 11 keys do not"),
+        (lambda state: state | {"x": torch.zeros(1)}, r"x does not belong .* \(1 such key"),
+        (
+            lambda state: {key: value[..., None] for key, value in state.items()},
+            r"body.*11 of 11 keys",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_one_line_of_check(
+    own: "Suite", file: str, change: Any, message: str
+) -> None:
+    state = change(weights_of(own, "theirs", 7))
+    if file.endswith(".pt"):
+        torch.save(state, own.folder / file)
+    else:
+        save_file(state, own.folder / file)
+    with own.config.open("a") as text:
+        text.write(f"\n[network broken]\nfactory = own_networks:Frames\nweights = {file}\n")
+        text.write("num_classes = 7\nchannels = 9\n")
+    said = check(own, {"network": "frames", **against("broken", 2, "mean")})
+    assert re.search(rf"{re.escape(file)}: {message}", said), said
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no weights", pickle.dumps({"a": print})])
+@pytest.mark.parametrize("file", ["theirs.safetensors", "small.pt"])
+def test_a_file_without_weights_is_one_line_of_check(
+    own: "Suite", file: str, content: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = own.folder / file
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    name = "theirs" if file.startswith("theirs") else "small_of_theirs"
+    training = {"network": "frames", **against(name, 1, "pool", **POOLED)}
+    said = check(own, training) or capsys.readouterr().err.splitlines()[0]
+    assert file in said
+    assert ("no such file" if content is None else "is no file of weights") in said
+
+
+def test_what_the_code_of_a_network_raises_is_its_own_traceback(own: "Suite") -> None:
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied") as caught:
+        check(own, {"network": "too_long"})
+    (note,) = caught.value.__notes__
+    assert "suite.ini [network too_long] in a forward pass with inputs (2, 1, 40, 33)" in note
+
+
+def test_an_extractor_of_ones_own_network_is_frozen_by_another_kind(own: "Suite") -> None:
+    with own.config.open("a") as file:
+        file.write("\n[extractor room]\ndataset = tiny\nnetwork = wider\nnum_epochs = 1\n")
+    settings = own.settings()
+    folder = pretrain(settings.extractors["room"], settings, [-1])
+    assert read_description(folder)["architecture"] == {
+        "network": "wider",
+        "num_classes": 3,
+        "in_channels": 1,
+        "channels": 9,
+    }
+    assert read_description(folder)["plan"]["network"] == "wider, own_networks:Frames(channels=9)"
+    own.write_experiment(1, {"network": "frames", **against("room", 2, "sum"), "num_epochs": 1})
+    weights = read_description(folder)["weights_fingerprint"]
+    assert own.run(1)["inputs"]["extractor room"] == weights
+
+
+def test_another_option_or_network_is_another_result(own: "Suite") -> None:
+    own.write_experiment(1, {"network": "frames", "num_epochs": 1})
+    own.run(1)
+
+    def asked_for(**overrides: Any) -> list[str]:
+        instance = own.instance(1, **overrides)
+        result = json.loads(own.files(1).json_path.read_text())
+        found = input_fingerprints(instance, InputCache())
+        return differences(result, instance.parameters, found)
+
+    assert asked_for() == []
+    assert asked_for(**{"network frames.channels": 7}) == [
+        "network: 'frames, own_networks:Frames' then, 'frames, own_networks:Frames(channels=7)' now"
+    ]
+    assert any("network: 'frames'" in each for each in asked_for(network="vgg16"))
+
+
+def test_a_result_that_names_no_network_is_one_of_vgg16(own: "Suite") -> None:
+    """As all were before there were others."""
+    own.write_experiment(1, {"num_epochs": 1})
+    result = own.run(1)
+    assert "network" not in result["inputs"]
+    del result["parameters"]["network"]
+    del result["parameters"]["at_frozen_layer"]
+    instance = own.instance(1)
+    inputs = input_fingerprints(instance, InputCache())
+    assert differences(result, instance.parameters, inputs) == []
+    assert instance_fingerprint(result["parameters"], inputs) == result["fingerprint"]
+    assert differences(result, own.instance(1, network="small_cnn").parameters, inputs)
