@@ -204,7 +204,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a name of nothing": (
         against("thers", 2),
-        r"no extractor thers; there are .*theirs, small_of_theirs, random",
+        r"no extractor thers; did you mean theirs\?; there are .*theirs, small_of_theirs, random",
     ),
 }
 
