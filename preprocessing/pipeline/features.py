@@ -1,5 +1,6 @@
 """Samples in, a matrix of frames x bins out: the feature types that features_type may name."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -137,6 +138,9 @@ def _log_mel(clips: Waveforms, settings: FeatureExtraction, sample_rate: int) ->
 
 @register("mfcc")
 def _mfcc(clips: Waveforms, settings: FeatureExtraction, sample_rate: int) -> Any:
+    import essentia
+
+    essentia.log.infoActive = False  # it would greet every process
     from essentia import standard
 
     window = standard.Windowing(
@@ -180,7 +184,10 @@ def extract_features(
     features: dict[int, Features] = {}
     for numbers in _batches([len(samples) for samples in clips]):
         waveforms = np.stack([clips[number] for number in numbers])
-        batch = feature_type.compute(waveforms, settings, sample_rate)
+        with warnings.catch_warnings():
+            # Of filters that are longer than a short clip, which the paper's features have, too.
+            warnings.filterwarnings("ignore", message="n_fft=")
+            batch = feature_type.compute(waveforms, settings, sample_rate)
         for number, values in zip(numbers, batch, strict=True):
             compressed = _compressed(values, settings)
             features[number] = np.ascontiguousarray(compressed, dtype=np.float32)

@@ -38,7 +38,6 @@ def clips() -> list[Samples]:
         ("stft", {"compression": "log", "log_floor": 0.01}),
     ],
 )
-@pytest.mark.filterwarnings("ignore:n_fft=")
 def test_agrees_with_the_cpu(features_type: str, changes: dict[str, Any]) -> None:
     pytest.importorskip("torchaudio")
     overrides = {"features_type": features_type, **changes}
