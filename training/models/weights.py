@@ -138,8 +138,8 @@ def _remedy(path: Path) -> str:
     if path.name != WEIGHTS_FILE:
         return "name another file"
     try:
-        name = str(read_description(path.parent)["name"])
-    except (UserError, KeyError):
+        name = str(read_description(path.parent).get("name", path.parent.name))
+    except UserError:
         name = path.parent.name
     command = on_gpu(f"python pretraining/pretrain.py {name}")
     return printable(f"train it again: {beforehand(f'{command} --overwrite')}")
