@@ -481,4 +481,19 @@ def test_from_a_shell_in_another_folder_and_from_ipython(suite: "Suite") -> None
     done = run_python("-m", "IPython", "--no-banner", "--colors=NoColor", "-c", line)
     text = done.stdout + done.stderr
     assert "python preprocessing/preprocessing_GSC_randsplit.py" in text
-    assert "SystemExit: 2" in text
+    assert "SystemExit" not in text
+    assert "An exception" not in text
+
+
+def test_check_refuses_a_tracker_that_is_not_installed(
+    suite: "Suite", capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(suite)
+    suite.write_experiment(31)
+    monkeypatch.setattr("training.engine.tracking.find_spec", lambda _name: None)
+    for words in (["--check", "[31]"], ["[31]", "-1"]):
+        assert manage(suite, *words, "--set", "tracker=wandb") == 2
+        assert capsys.readouterr().err == (
+            "missing: [training_defaults] tracker = wandb: its package is not installed\n"
+            "    make it with: pip install wandb\n"
+        )

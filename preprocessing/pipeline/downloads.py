@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from config.errors import UserError
 from config.files import write_text
+from config.progress import on_terminal
 from config.text import display_path, printable
 from preprocessing.pipeline.dataset import Archive
 
@@ -109,7 +110,7 @@ def _receive(response: "requests.Response", file: BinaryIO, done: int) -> None:
         initial=done,
         unit="B",
         unit_scale=True,
-        mininterval=0.5,
+        disable=not on_terminal(),
     ) as bar:
         for chunk in response.iter_content(CHUNK_BYTES):
             file.write(chunk)
@@ -157,7 +158,7 @@ def _unpack_tar(path: Path, target: Path, inner_folder: str) -> None:
 
     with gzip.open(path) as unzipped:
         with tarfile.open(fileobj=unzipped, mode="r|") as file:
-            for member in tqdm(file, desc=path.name, unit="file", mininterval=0.5):
+            for member in tqdm(file, desc=path.name, unit="file", disable=not on_terminal()):
                 file.extract(member, target, filter=renamed)
         while unzipped.read(CHUNK_BYTES):  # gzip compares its checksum at the very end
             pass
@@ -165,7 +166,7 @@ def _unpack_tar(path: Path, target: Path, inner_folder: str) -> None:
 
 def _unpack_zip(path: Path, target: Path, inner_folder: str) -> None:
     with zipfile.ZipFile(path) as file:
-        for member in tqdm(file.infolist(), desc=path.name, unit="file", mininterval=0.5):
+        for member in tqdm(file.infolist(), desc=path.name, unit="file", disable=not on_terminal()):
             member.filename = _without(inner_folder, member.filename)
             if member.filename:
                 file.extract(member, target)

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from config.errors import UserError
 from config.process import end_with_parent
+from config.progress import ProgressBar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -42,16 +43,14 @@ def map_in_order(
     Raises:
         UserError: a process was killed.
     """
-    from tqdm import tqdm
-
     workers = min(workers or _num_cores(), len(tasks))
     total = sum(map(size_of, tasks))
-    with tqdm(total=total, desc=description, unit=unit, mininterval=0.5) as bar:
+    with ProgressBar(total, description, unit) as bar:
         here = (function(task) for task in tasks)
         with closing(_in_processes(function, tasks, workers) if workers > 1 else here) as results:
             for task, result in zip(tasks, results, strict=True):
                 yield result
-                bar.update(size_of(task))
+                bar.advance(size_of(task))
 
 
 def _num_cores() -> int:

@@ -1,5 +1,6 @@
 """--config and --set as scripts take them; exit codes as a shell expects them."""
 
+import builtins
 import os
 import shlex
 import shutil
@@ -24,6 +25,35 @@ def exit_code_of(command: Callable[[], int | None]) -> object:
     with pytest.raises(SystemExit) as caught:
         run_command(command)
     return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("words", "outcome", "said"),
+    [
+        ([], 0, ""),
+        ([], 1, ""),
+        ([], UserError("bad name"), "error: bad name\n"),
+        ([], KeyboardInterrupt(), "\ninterrupted: the same command continues where this stopped\n"),
+        (["--lst"], 0, "error: unrecognized arguments: --lst; --help shows what there is\n"),
+    ],
+)
+def test_ipython_is_told_the_line_alone(
+    words: list[str],
+    outcome: int | BaseException,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(builtins, "__IPYTHON__", True, raising=False)
+
+    def command() -> int:
+        settings_parser("test").parse_args(words)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    run_command(command)
+    assert capsys.readouterr() == ("", said)
 
 
 def test_files_then_set_then_launcher(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from config.declarations import Extractor
 from config.errors import UserError
 from config.ini_files import load_settings
 from pretraining.pretrain import pretrain, pretrain_command
-from training.engine import checkpoints, folds
+from training.engine import checkpoints, folds, tracking
 from training.engine import fit as fitting
 from training.models.loading import load_frozen
 from training.models.vgg import VGG16
@@ -129,6 +129,21 @@ def test_neither_chance_level_nor_a_missing_figure_costs_the_extractor(
     assert "warning: no figure of the training: RuntimeError: no fonts" in said
     assert "warning: noisyspeech is at chance level" in said
     assert read_description(folder)["best_epoch"] == 0
+    assert not list(folder.glob("history.*"))
+    monkeypatch.undo()
+    # The same command makes what is missing.
+    train(prepared, extractor_num_epochs=1, learning_rate=1e-9)
+    assert "already there, unchanged" in capsys.readouterr().out
+    assert {path.name for path in folder.glob("history.*")} == {"history.png", "history.pdf"}
+
+
+def test_a_tracker_that_is_not_installed_is_refused_before_the_training(
+    prepared: "Suite", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "find_spec", lambda _name: None)
+    monkeypatch.setattr(fitting, "_train_epoch", lambda *_: pytest.fail("trained"))
+    with pytest.raises(UserError, match="its package is not installed; pip install mlflow"):
+        train(prepared, tracker="mlflow")
 
 
 @pytest.fixture

@@ -180,7 +180,7 @@ def _shown(history: History) -> str:
     """Return the last epoch's metrics, so short that a terminal of 80 columns shows them."""
     names = {"train_loss_hist": "loss", "val_loss_hist": "val", "val_acc_hist": "acc"}
     return ", ".join(
-        f"{shown} {history[name][-1]:.3f}" for name, shown in names.items() if name in history
+        f"{shown} {history[name][-1]:#.3g}" for name, shown in names.items() if name in history
     )
 
 

@@ -10,12 +10,12 @@ from statistics import mean
 from typing import Any
 
 from torch import nn
-from tqdm import tqdm
 
 from config.advice import run_again
 from config.errors import UserError
 from config.files import waited_for, write_json
 from config.networks import PUBLISHED_NETWORK
+from config.progress import ProgressBar
 from config.settings import RANDOM
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_name
@@ -118,14 +118,13 @@ class Analyst:
         todo = [task for task in tasks if overwrite or not task.is_done]
         print(f"{len(tasks) - len(todo)} of {len(tasks)} are analysed, {len(todo)} to do")
         total = sum(len(task.splits) for task in todo)
-        with tqdm(total=total, unit="network", desc="invariance", disable=None) as bar:
+        with ProgressBar(total, "invariance", "network") as bar:
             for task in todo:
-                bar.set_postfix_str(task.run.title, refresh=False)
                 lock = task.path.with_name(f".{task.path.stem}.lock")
                 try:
                     with waited_for(lock, f"invariance of {task.run.title}"):
                         if overwrite or not task.is_done:
-                            write_json(task.path, self._analyse(task, bar.update))
+                            write_json(task.path, self._analyse(task, bar.advance))
                 except UserError as error:
                     self._report(f"skipped: {task.run.title}: {error}")
 

@@ -1,13 +1,16 @@
 """An Accelerator for a training by itself, and torch_compile."""
 
+import os
 import shutil
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from config.errors import UserError
+from training.engine.devices import build_accelerator
 
 if TYPE_CHECKING:
     from tests.conftest import Suite
@@ -38,6 +41,27 @@ def test_a_compiled_training_is_the_same_training(suite: "Suite") -> None:
             assert compiled[name] == pytest.approx(plain[name], rel=1e-4)
         (model,) = (suite.results / f"experiment_{identifier}" / "models").glob("*.pt")
         assert "features.0.weight" in torch.load(model, weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4"),
+        ("ACCELERATE_USE_FSDP", "true"),
+        ("ACCELERATE_DYNAMO_BACKEND", "nonsense"),
+        ("ACCELERATE_MIXED_PRECISION", "fp16"),
+        ("OMPI_COMM_WORLD_SIZE", "4"),
+    ],
+)
+def test_only_settings_decide_how_a_network_is_trained(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    accelerator = build_accelerator(torch.device("cpu"), "fp32", "none", Path("unused"))
+    assert accelerator.gradient_accumulation_steps == 1
+    assert str(accelerator.distributed_type) == "DistributedType.NO"
+    assert accelerator.mixed_precision == "no"
+    assert os.environ[variable] == value
 
 
 def test_without_a_compiler_it_is_refused(suite: "Suite", monkeypatch: pytest.MonkeyPatch) -> None:

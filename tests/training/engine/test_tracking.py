@@ -10,7 +10,7 @@ from preprocessing.pipeline.matrices import open_matrices
 from training.engine.devices import build_accelerator
 from training.engine.folds import load_fold
 from training.engine.step import Learner
-from training.engine.tracking import gradient_norms, start_tracking
+from training.engine.tracking import gradient_norms, start_tracking, tracker_problem
 from training.methods.anti_transfer import AntiTransferLoss
 from training.models.vgg import VGG16
 from training.similarity.layer_loss import aggregate, layer_loss
@@ -54,6 +54,17 @@ def test_each_epoch_is_told_and_nothing_changes(suite: "Suite") -> None:
             assert all(
                 value > 0 for value in scalars[f"gradient_norm/{what}_noisyspeech_layer{layer}"]
             )
+
+
+def test_a_package_is_known_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by a folder of logs that has its name."""
+    (tmp_path / "some_tracker").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert [tracker_problem(name) for name in ("none", "tensorboard")] == ["", ""]
+    for name in ("some_tracker", "another_tracker"):
+        assert tracker_problem(name) == (
+            f"[training_defaults] tracker = {name}: its package is not installed"
+        )
 
 
 def test_a_title_stays_in_its_folder(suite: "Suite") -> None:

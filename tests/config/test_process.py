@@ -1,0 +1,96 @@
+"""In any environment: caches that can be written, output that can be printed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from config.process import PACKAGE_FOLDERS, provide_caches, variables_set
+from config.text import PROJECT_FOLDER
+
+
+@pytest.mark.parametrize(
+    ("given", "replaced"),
+    [
+        ({}, set()),
+        ({"HOME": "file"}, set(PACKAGE_FOLDERS)),
+        ({"HOME": None}, set(PACKAGE_FOLDERS)),
+        ({"NUMBA_CACHE_DIR": "file/below"}, {"NUMBA_CACHE_DIR"}),
+        ({"MPLCONFIGDIR": "file"}, {"MPLCONFIGDIR"}),
+        ({"XDG_CACHE_HOME": "file", "NUMBA_CACHE_DIR": ""}, {"XDG_CACHE_HOME"}),
+    ],
+)
+def test_packages_get_a_folder_where_theirs_cannot_be_written(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, str | None],
+    replaced: set[str],
+) -> None:
+    """Nothing can be made below a file, not even by root; a user may have no home at all."""
+    (tmp_path / "file").touch()
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    for name, value in given.items():
+        environment[name] = str(tmp_path / value) if value else ""
+    if given.get("HOME", "") is None:
+        del environment["HOME"]
+        monkeypatch.setattr("pwd.getpwuid", lambda _user: {}["nobody"])
+    monkeypatch.setattr(os, "environ", environment)
+    before = dict(environment)
+    provide_caches()
+    changed = {name for name in environment if environment[name] != before.get(name)}
+    assert changed == replaced
+    for name in replaced:
+        (Path(environment[name]) / "made").touch()
+        Path(environment[name], "made").unlink()
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT_FOLDER,
+        env=os.environ | environment,
+        capture_output=True,
+        encoding="latin-1",
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "seen"),
+    [
+        ("ascii", "15.2 ± 9.2", "15.2 ? 9.2"),
+        ("latin-1", "≥ 15.2 ± 9.2", "? 15.2 ± 9.2"),
+        ("utf-8", "a\udcff.wav", "a?.wav"),  # a file's name that is not UTF-8
+    ],
+)
+def test_what_a_terminal_cannot_show_costs_no_command(encoding: str, text: str, seen: str) -> None:
+    code = f"from config.command_line import run_command; run_command(lambda: print({text!a}))"
+    done = run_python(code, PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{seen}\n", "")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as stdout:
+        done = subprocess.run(
+            [sys.executable, "experiments_manager.py", "--list"],
+            cwd=PROJECT_FOLDER,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=120,
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_variables_are_as_before_after_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "TkAgg")
+    monkeypatch.delenv("MATPLOTLIBRC", raising=False)
+    with variables_set(MPLBACKEND="", MATPLOTLIBRC="x"):
+        assert (os.environ["MPLBACKEND"], os.environ["MATPLOTLIBRC"]) == ("", "x")
+    assert os.environ["MPLBACKEND"] == "TkAgg"
+    assert "MATPLOTLIBRC" not in os.environ
