@@ -35,7 +35,7 @@ def test_packages_get_a_folder_where_theirs_cannot_be_written(
         environment[name] = str(tmp_path / value) if value else ""
     if given.get("HOME", "") is None:
         del environment["HOME"]
-        monkeypatch.setattr("pwd.getpwuid", lambda _user: {}["nobody"])
+        monkeypatch.setattr("pwd.getpwuid", dict[int, str]().__getitem__)
     monkeypatch.setattr(os, "environ", environment)
     before = dict(environment)
     provide_caches()
