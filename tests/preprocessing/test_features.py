@@ -12,6 +12,7 @@ from config.errors import UserError
 from config.fingerprints import fingerprint_of
 from config.ini_files import load_settings
 from config.settings import FeatureExtraction
+from config.text import PROJECT_FOLDER
 from preprocessing.pipeline import features as features_module
 from preprocessing.pipeline.features import (
     EARLIER,
@@ -321,3 +322,20 @@ class TestSettings:
         with pytest.raises(type(error)) as caught:
             check_feature_settings(load_settings(overrides={"features_type": features_type}))
         assert caught.value is error
+
+
+def test_libraries_print_nothing() -> None:
+    """Neither librosa of clips shorter than its windows, nor Essentia when it is imported."""
+    code = """
+import numpy as np
+from config.ini_files import load_settings
+from preprocessing.pipeline.features import extract_features
+for name in ("cqt", "mfcc"):
+    settings = load_settings(overrides={"features_type": name}).feature_extraction
+    extract_features([np.full(1600, 0.1, dtype=np.float32)], settings, 16000)
+"""
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(
+        command, cwd=PROJECT_FOLDER, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
