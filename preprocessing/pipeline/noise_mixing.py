@@ -108,12 +108,11 @@ def scale_to_snr(
     data does, so that a request of x dB gives x/2 dB.
 
     Args:
-        speech: shape (samples,).
-        noise: at least as many samples; the rest is not used.
+        speech: shape (samples,), not 0 throughout.
+        noise: the same, with at least as many samples; the rest is not used.
         snr: requested, in dB.
 
     Raises:
-        UnusableAudioError: one of the two is silent.
         ValueError: the noise is too short.
     """
     if len(noise) < len(speech):
@@ -125,8 +124,6 @@ def scale_to_snr(
 
 
 def _at_level(samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    if not samples.any():
-        raise UnusableAudioError("silence has no level")
     return samples * (10 ** (LEVEL_DBFS / 20) / _root_mean_square(samples))
 
 
@@ -254,28 +251,28 @@ def _write_mixture(
     mixture: Mixture, folder: Path, sample_rate: int, convention: SnrConvention
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Write one mixture; return its rows of the manifest, and its row of those left out."""
-    rows = []
     try:
         speech, noise = _read_sources(mixture, sample_rate)
-        for snr, file in zip(mixture.snrs, mixture.files, strict=True):
-            clean, scaled_noise = scale_to_snr(speech, noise, snr, convention)
-            noisy = clean + scaled_noise
-            gain = min(1.0, LARGEST_PEAK / float(np.abs(noisy).max()))
-            write_audio(folder / file, noisy * gain, sample_rate)
-            rows.append(
-                {
-                    "file": file,
-                    "speech": _sources(mixture.speech),
-                    "noise": _sources(mixture.noise),
-                    "noise_type": mixture.noise_type,
-                    "requested_snr": snr,
-                    "true_snr": round(signal_to_noise_ratio(clean, scaled_noise), 4),
-                    "gain": gain,
-                    **dict(mixture.notes),
-                }
-            )
     except UnusableAudioError as error:
         return [], [{"files": _all_sources(mixture), "reason": str(error)}]
+    rows = []
+    for snr, file in zip(mixture.snrs, mixture.files, strict=True):
+        clean, scaled_noise = scale_to_snr(speech, noise, snr, convention)
+        noisy = clean + scaled_noise
+        gain = min(1.0, LARGEST_PEAK / float(np.abs(noisy).max()))
+        write_audio(folder / file, noisy * gain, sample_rate)
+        rows.append(
+            {
+                "file": file,
+                "speech": _sources(mixture.speech),
+                "noise": _sources(mixture.noise),
+                "noise_type": mixture.noise_type,
+                "requested_snr": snr,
+                "true_snr": round(signal_to_noise_ratio(clean, scaled_noise), 4),
+                "gain": gain,
+                **dict(mixture.notes),
+            }
+        )
     return rows, []
 
 
