@@ -142,6 +142,9 @@ def pretrain(
                 device = device or _device(gpus)
                 _pretrain(folder, extractor, matrices, settings, options, device, plan)
             broadcast(None)  # nobody goes on before it is written
+    results = folder / "results.json"
+    if is_main() and results.exists() and not (folder / TRAINING_AUDIO).exists():
+        _write_training_audio(folder, matrices, read_json(results))
     if is_main() and not all(figure.exists() for figure in _figures(folder)):
         _draw_history(extractor, folder)
     return folder
@@ -295,8 +298,7 @@ def _write(
         "plan_fingerprint": fingerprint_of(plan),
     }
     write_json(folder / "results.json", metrics)
-    contents = sorted(matrices.contents_of(metrics["training_actors"]))
-    write_text(folder / TRAINING_AUDIO, "\n".join(contents) + "\n")
+    _write_training_audio(folder, matrices, metrics)
     for figure in _figures(folder):
         figure.unlink(missing_ok=True)  # of an earlier training
     save_extractor(folder, state, description)  # last, for it marks the extractor finished
@@ -306,6 +308,11 @@ def _write(
             f"warning: {extractor.name} is at chance level; experiments will refuse it. More data, "
             "more epochs or another learning_rate may help"
         )
+
+
+def _write_training_audio(folder: Path, matrices: Matrices, metrics: Mapping[str, Any]) -> None:
+    contents = sorted(matrices.contents_of(metrics["training_actors"]))
+    write_text(folder / TRAINING_AUDIO, "\n".join(contents) + "\n")
 
 
 def _figures(folder: Path) -> list[Path]:

@@ -305,7 +305,7 @@ SITUATIONS: dict[str, tuple[Break, list[str], str]] = {
     "nothing to probe": (
         lambda w: shutil.rmtree(w.folder / "results" / "experiment_5"),
         ["training/invariance.py", "[5]", "-1"],
-        "none of the 1 instances is finished",
+        "not one of 1 instance is finished",
     ),
     "probing without a model": (
         lambda w: w.model(5).unlink(),

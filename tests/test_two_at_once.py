@@ -108,7 +108,7 @@ def probing(suite: "Suite") -> Start:
 MEMBERS: list[tuple[Callable[["Suite"], Start], Any, str]] = [
     (preparation, extraction, "_write_examples"),
     (mixing, noise_mixing, "_write_mixture"),
-    (balancing, gsc, "write_table"),
+    (balancing, gsc, "begin"),
     (pre_training, pretrain, "_train"),
     (miniature, folders, "write_json"),
     (download, get_corpus, "download"),
@@ -149,6 +149,8 @@ def test_one_works_and_the_other_waits(
             failures.append(failure)
 
     monkeypatch.setattr(owner, name, slow)
+    # Two processes have a matplotlib each; two threads would share its settings.
+    monkeypatch.setattr(pretrain, "_draw_history", lambda *_: None)
     monkeypatch.setattr(files, "print", say, raising=False)
     threads = [threading.Thread(target=run, daemon=True) for _ in range(2)]
     threads[0].start()

@@ -1,6 +1,7 @@
 """Pre-training: what it writes, that it is not done twice, and what it trains for how long."""
 
 import json
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import torch
 from config.declarations import Extractor
 from config.errors import UserError
 from config.ini_files import load_settings
+from pretraining import pretrain as pretraining
 from pretraining.pretrain import pretrain, pretrain_command
 from training.engine import checkpoints, folds, tracking
 from training.engine import fit as fitting
@@ -89,6 +91,35 @@ def test_what_is_there_is_not_trained_again_and_another_plan_is_refused(
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     train(prepared, overwrite=True, **changes)
     assert read_description(folder)["plan"]["learning_rate"] == 0.01
+
+
+def cut(path: "Path") -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("leave", [os.unlink, cut, lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize("name", ["model.pt", "extractor.json"])
+def test_a_damaged_extractor_is_trained_again_and_is_the_same(
+    name: str, leave: Callable[["Path"], object], prepared: "Suite"
+) -> None:
+    folder = train(prepared, extractor_num_epochs=1)
+    before = read_description(folder)
+    leave(folder / name)
+    with pytest.raises(UserError):
+        read_description(folder)
+    train(prepared, extractor_num_epochs=1)
+    assert read_description(folder) == before
+
+
+def test_what_the_results_of_an_extractor_hold_is_written_again_without_training(
+    prepared: "Suite", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = train(prepared, extractor_num_epochs=1)
+    heard = (folder / "training_audio.txt").read_text()
+    (folder / "training_audio.txt").unlink()
+    monkeypatch.setattr(pretraining, "_train", lambda *_: pytest.fail("trained again"))
+    train(prepared, extractor_num_epochs=1)
+    assert (folder / "training_audio.txt").read_text() == heard
 
 
 def test_an_interrupted_pre_training_goes_on_after_its_last_epoch(

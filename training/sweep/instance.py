@@ -30,7 +30,7 @@ from training.methods import Method, MethodInputs
 from training.methods.registry import build_methods
 from training.models.loading import load_trunk, to_device, without_head
 from training.models.registry import build_network, num_parameters, trained_architecture
-from training.models.weights import FOREIGN_WEIGHTS, save_weights
+from training.models.weights import FOREIGN_WEIGHTS, is_whole, save_weights
 from training.results.best_run import initial_weights
 from training.results.dictionary import InstanceFiles, instance_fingerprint, write_result
 from training.similarity.aggregations import POOL
@@ -114,9 +114,12 @@ def forget_unfinished(files: InstanceFiles, num_folds: int) -> None:
 def _finished_fold(files: InstanceFiles, number: int, fingerprint: str) -> dict[str, Any] | None:
     """Read the metrics of a fold that an interrupted run of the same instance finished."""
     path = files.fold_record(number)
-    if not path.exists() or not files.model(number).exists():
+    if not path.exists() or not is_whole(files.model(number)):
         return None
-    record = read_json(path)
+    try:
+        record = read_json(path)
+    except UserError:
+        return None  # the fold is trained again
     values = record.get("values")
     is_same = record.get("fingerprint") == fingerprint and isinstance(values, dict)
     return values if is_same else None

@@ -315,3 +315,23 @@ def test_half_precision(suite: "Suite") -> None:
     result = suite.run(28, num_epochs=1, precision="bf16")
     assert result["0"]["numeric_precision"] == "bf16"
     assert {value.dtype for value in stored_weights(suite, 28).values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("content", ["", '{"fingerprint": ', "[]", "{}"])
+def test_a_damaged_record_of_a_fold_is_made_again(
+    content: str, suite: "Suite", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite.write_matrices()
+    suite.write_experiment(5)
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(instance_module, "write_result", interrupted)
+        suite.run(5, num_epochs=1)
+    record = suite.files(5).fold_record(0)
+    values = json.loads(record.read_text())["values"]
+    record.write_text(content)
+    assert suite.run(5, num_epochs=1)["0"] == values
+    assert not record.exists()
