@@ -231,7 +231,7 @@ def main(words: list[str]) -> None:
     """Measure and report."""
     arguments = build_parser().parse_args(words)
     device = torch.device(arguments.device)
-    precisions = arguments.precisions or [choose_precision("auto", device)]
+    precisions = arguments.precisions or [choose_precision("auto", device, "classification")]
     name = f"width{arguments.width:g}_batch{arguments.batch_size}"
     name += f"_{arguments.frames}x{arguments.bins}"
     if arguments.plain_alone != "default":

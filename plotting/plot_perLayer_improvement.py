@@ -39,6 +39,7 @@ from plotting.published import (
     per_layer_improvement,
 )
 from training.results.loading import SUMMARY_KEYS, Result, load_results, shorten
+from training.results.metric import Metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +69,7 @@ PUBLISHED_NOTE = (
 
 @dataclass(frozen=True)
 class LayerImprovement:
-    """Improvement of one set's accuracy over the baseline's mean, in percentage points.
+    """Improvement of one set's metric over the baseline's mean: percentage points, or less error.
 
     Attributes:
         by_layer: of each repetition, by layer.
@@ -83,12 +84,12 @@ def layer_improvement(
     experiment: Sequence[Result], baseline: Sequence[Result], set_name: str
 ) -> LayerImprovement:
     """Compare an experiment with its baseline on the train, validation or test set."""
-    accuracies = [result.value(set_name) for result in baseline]
+    values = [result.value(set_name) for result in baseline]
     by_layer: dict[Layer, list[float]] = {}
     for result in experiment:
-        improvement = result.value(set_name) - fmean(accuracies)
+        improvement = result.metric.goodness(result.value(set_name) - fmean(values))
         by_layer.setdefault(layer_of(result), []).append(improvement)
-    return LayerImprovement(by_layer, stdev(accuracies) if len(accuracies) > 1 else None)
+    return LayerImprovement(by_layer, stdev(values) if len(values) > 1 else None)
 
 
 def draw_published_split(published: dict[str, Any], split: str, title: str) -> "Figure":
@@ -135,6 +136,7 @@ def draw_own(
     title: str,
     tap: str | None,
     layers: Sequence[Layer],
+    metric: Metric,
 ) -> "Figure":
     """Draw a panel for each set: improvement by layer, the baseline's own spread behind it."""
     figure, panels = new_figure(9.6, 3.4, columns=len(improvements), share_y=True)
@@ -142,7 +144,7 @@ def draw_own(
         _draw_own_panel(panel, improvement, layers)
         panel.set_title(f"{set_name.capitalize()} set")
         label_layers(panel, tap, layers)
-    panels[0].set_ylabel(IMPROVEMENT_LABEL)
+    panels[0].set_ylabel(IMPROVEMENT_LABEL if metric.higher_is_better else f"Fall of {metric.name}")
     add_legend(figure, panels[0])
     figure.suptitle(title, fontsize=10)
     return figure
@@ -201,7 +203,13 @@ def own_figures(results_folder: Path, experiment: int, baseline: int) -> "dict[s
         print(f"experiment {experiment}: no result yet of layer {names}; the others are drawn")
     parameters = results[0].parameters.model_dump()
     title = f"{parameters['dataset']}: experiment {experiment} against its baseline, experiment"
-    figure = draw_own(improvements, f"{title} {baseline}", parameters.get("at_tap"), layers)
+    figure = draw_own(
+        improvements,
+        f"{title} {baseline}",
+        parameters.get("at_tap"),
+        layers,
+        results[0].metric,
+    )
     return {f"{FIGURE_NAME}_exp{experiment}_baseline{baseline}": figure}
 
 

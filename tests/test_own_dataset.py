@@ -146,5 +146,8 @@ def test_classes_and_values_are_trained_and_reported(
     (own.experiments / "9_tiny.ini").unlink()
     with pytest.raises(ConfigError, match="val_acc: a regression has no accuracy; allowed: val_"):
         manage(own, "[2]", "-1", "--set", "save_best_model_metric=val_acc")
+    within = ("--set", "at_aggregation=pool", "--set", "at_distance=cka_within_class")
+    with pytest.raises(UserError, match="cka_within_class: needs classes, loud_spectrum_fast hol"):
+        manage(own, "--check", "[3]", *within)
     with pytest.raises(UserError, match=r"\[extractor loud\] dataset = loud: holds values"):
         pretrain(settings.extractors["loud"], settings)

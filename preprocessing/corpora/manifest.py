@@ -17,7 +17,7 @@ from config.datasets import DatasetDeclaration
 from config.errors import UserError, refuse_all
 from config.listing import files_in, folders_in
 from config.settings import Settings
-from config.text import counted, display_path, first_of, hint
+from config.text import counted, display_path, first_of
 from preprocessing.pipeline.dataset import OWN_SPLIT, RANDOM_BY_CLIP, SETS, Clip, Dataset
 from preprocessing.pipeline.matrices import INDEX_COLUMNS
 from preprocessing.pipeline.tables import Row, Table, read_table
@@ -83,8 +83,8 @@ def _list_clips(declared: DatasetDeclaration, _settings: Settings) -> list[Clip]
     sets, problems = _sets_of(declared, table)
     numbers = _class_numbers(declared, table)
     clips = [_clip(row, declared, table.folder, sets, numbers) for row in table.rows]
-    if declared.task == "classification" and len(numbers) < 2:
-        problems.append(f"all of {declared.label} is {next(iter(numbers))}; two classes are needed")
+    if len({clip.label for clip in clips}) < 2:
+        problems.append(f"{declared.label} is the same in all rows; there is nothing to learn")
     problems += _repeated(table, clips)
     problems += _groups_in_two_sets(declared, table, clips)
     problems += _overlapping(table, clips)
@@ -133,15 +133,11 @@ def _require_columns(declared: DatasetDeclaration, table: Table) -> None:
     """
     named = [("label", declared.label), ("group", declared.group), ("split", declared.split)]
     named += [("orthogonal", column) for column in declared.orthogonal]
-    missing = [
-        f"{key} = {name}: no such column{hint(name, table.columns)}"
-        for key, name in named
-        if name and name not in table.columns
-    ]
+    missing = [f"{key} = {name}" for key, name in named if name and name not in table.columns]
     if missing:
         raise UserError(
-            f"[dataset {declared.name}] {'; '.join(missing)}; columns of "
-            f"{display_path(table.path)}: {', '.join(table.columns)}"
+            f"[dataset {declared.name}] {', '.join(missing)}: no such column in "
+            f"{display_path(table.path)}; its columns: {', '.join(table.columns)}"
         )
 
 
@@ -224,7 +220,7 @@ def _sets_of(declared: DatasetDeclaration, table: Table) -> tuple[dict[str, str]
     sets = {text: SET_NAMES.get(text.lower(), text) for text in rows}
     found = set(sets.values())
     if not found & set(SETS):
-        few = f"{declared.split} has {len(found)} folds; {LEAST_FOLDS} are needed"
+        few = f"{declared.split} has {counted(len(found), 'fold')}; {LEAST_FOLDS} are needed"
         return sets, [few] if len(found) < LEAST_FOLDS else []
     unknown = [
         f"{rows[text].place}: {declared.split} = {text} is none of {', '.join(SETS)}"

@@ -18,8 +18,9 @@ from plotting.plot_perLayer_improvement import (
     shown_layers,
 )
 from plotting.published import load_published
-from tests.synthetic_results import AGAINST_NOISE, make_result, write_result
+from tests.synthetic_results import AGAINST_NOISE, loaded, make_result, write_result
 from training.results.loading import load_results
+from training.results.metric import METRICS
 
 CurvesOf = Callable[[Axes], list[tuple[list[float], list[float]]]]
 
@@ -55,6 +56,16 @@ def test_improvement_is_over_the_baselines_mean(own_results: Path) -> None:
     assert train.by_layer == {2: pytest.approx([5.0, -5.0]), 13: pytest.approx([-15.0])}
 
 
+def test_a_smaller_error_of_a_regression_is_an_improvement() -> None:
+    """The baseline's errors have the mean 0.6; that of the experiment is 0.45."""
+    baseline = loaded([make_result(0.5, 0, 5, "regression"), make_result(0.7, 1, 5, "regression")])
+    own = loaded([make_result(0.45, 0, 28, "regression", **AGAINST_NOISE, at_layer=2)])
+    improvement = layer_improvement(own, baseline, "test")
+    assert improvement.by_layer == {2: pytest.approx([0.15])}
+    (panel,) = draw_own({"test": improvement}, "title", "output", [2], own[0].metric).axes
+    assert panel.get_ylabel() == "Fall of RMSE"
+
+
 def test_own_figure_leaves_a_gap_where_a_layer_is_missing(
     own_results: Path, curves_of: CurvesOf
 ) -> None:
@@ -62,7 +73,9 @@ def test_own_figure_leaves_a_gap_where_a_layer_is_missing(
         load_results(own_results, 28), load_results(own_results, 5), "test"
     )
     shown = shown_layers(improvement.by_layer, "vgg16")
-    (panel,) = draw_own({"test": improvement}, "title", "output", shown).axes
+    (panel,) = draw_own(
+        {"test": improvement}, "title", "output", shown, METRICS["classification"]
+    ).axes
     layers, values = curves_of(panel)[0]
     assert layers == list(range(1, 14))
     drawn = {layer: y for layer, y in zip(layers, values, strict=True) if not math.isnan(y)}

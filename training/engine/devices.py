@@ -17,6 +17,7 @@ from config.errors import UserError
 from config.selection import CPU
 from config.text import counted
 from training.engine.distributed import num_processes
+from training.engine.metrics import Task
 from training.engine.tracking import tracker_problem
 
 BF16_GPU_CAPABILITY = (8, 0)
@@ -45,10 +46,17 @@ def choose_device(gpu: int) -> torch.device:
     return torch.device("cuda", gpu)
 
 
-def choose_precision(precision: Literal["auto", "fp32", "bf16"], device: torch.device) -> str:
-    """Return fp32 or bf16; auto takes bf16 where the hardware computes it."""
+def choose_precision(
+    precision: Literal["auto", "fp32", "bf16"], device: torch.device, task: Task
+) -> str:
+    """Return fp32 or bf16; auto takes bf16 where the hardware computes it.
+
+    Not of a regression, whose outputs would be rounded to two or three digits.
+    """
     if precision != "auto":
         return precision
+    if task == "regression":
+        return "fp32"
     if device.type == "cuda":
         capable = torch.cuda.get_device_capability(device) >= BF16_GPU_CAPABILITY
     else:

@@ -153,7 +153,7 @@ def build_learner(
         title: of the run, for the tracker.
     """
     device = next(model.parameters()).device
-    precision = choose_precision(training.precision, device)
+    precision = choose_precision(training.precision, device, task)
     accelerator = build_accelerator(device, precision, training.tracker, log_folder)
     start_tracking(accelerator, title, training)
     of_methods = [parameter for method in methods for parameter in method.parameters()]

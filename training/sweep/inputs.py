@@ -169,13 +169,18 @@ def _task_problem(run: Run, inputs: InputCache) -> str | None:
     """Say why an experiment is not for its matrices; None: it is.
 
     Raises:
-        UserError: they cannot be divided into so many folds.
+        UserError: they cannot be divided into so many folds, or the similarity needs classes.
     """
     settings, parameters = run.instance.settings, run.instance.parameters
     name = matrices_name(run.files.dataset, run.files.features)
     matrices = inputs.matrices(settings.preprocessing.output_folder, name)
     training = settings.training_defaults
     matrices.folds(training.fractions, training.num_folds)
+    if matrices.task == "regression" and training.anti_transfer and training.at_aggregation == POOL:
+        raise UserError(
+            f"{display_path(run.experiment.file)} [training_defaults] at_distance = "
+            f"{training.at_distance}: needs classes, {name} holds values"
+        )
     problem = task_problem(matrices, parameters)
     return f"{problem} into {display_path(run.experiment.file)} [experiment]" if problem else None
 

@@ -158,7 +158,9 @@ def test_as_much_of_an_error_is_no_less_of_a_fall(control_is: str, verdict: str)
             make_result(0.6 - fall + sign * other, seed, 41, "regression", **parameters)
             for seed, (fall, other) in enumerate(zip(falls, differences, strict=True))
         ]
-    assert verdict in sentence_of(said(*results), "Control")
+    lines = said(*results)
+    assert verdict in sentence_of(lines, "Control")
+    assert "change -0.108 RMSE against noisyspeech" in sentence_of(lines, "Control")
 
 
 def test_the_answer_is_one_line_with_what_was_shown_and_what_was_not() -> None:

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from config.errors import UserError
-from training.engine.devices import build_accelerator
+from training.engine import devices
+from training.engine.devices import build_accelerator, choose_precision
+from training.engine.metrics import Task
 
 if TYPE_CHECKING:
     from tests.conftest import Suite
@@ -70,3 +72,13 @@ def test_without_a_compiler_it_is_refused(suite: "Suite", monkeypatch: pytest.Mo
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     with pytest.raises(UserError, match=r"torch_compile = True: needs a C\+\+ compiler"):
         suite.run(1, torch_compile=True)
+
+
+@pytest.mark.parametrize(("task", "chosen"), [("classification", "bf16"), ("regression", "fp32")])
+def test_values_are_not_rounded_to_bf16(
+    monkeypatch: pytest.MonkeyPatch, task: Task, chosen: str
+) -> None:
+    monkeypatch.setattr(devices, "_cpu_computes_bf16", lambda: True)
+    cpu = torch.device("cpu")
+    assert choose_precision("auto", cpu, task) == chosen
+    assert choose_precision("bf16", cpu, task) == "bf16"

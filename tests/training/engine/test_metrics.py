@@ -6,8 +6,10 @@ import pytest
 from training.engine.metrics import (
     classification_metrics,
     collapse,
+    collapse_of_values,
     confusion,
     highest_chance_accuracy,
+    mean_level,
     regression_metrics,
 )
 
@@ -65,3 +67,12 @@ def test_collapses() -> None:
     some = np.where(np.arange(100) < 16, labels, (labels + 1) % 10)
     assert collapse(labels, some) == ""
     assert collapse(np.zeros(5, dtype=np.int64), np.zeros(5, dtype=np.int64)) == ""
+
+
+def test_values_collapse_onto_the_mean_of_the_training_set() -> None:
+    """Errors of naming 2: -1, 1, 3, whose squares have the mean 11 / 3."""
+    targets = np.array([1.0, 3.0, 5.0])
+    assert mean_level(targets, 2.0) == pytest.approx((11 / 3) ** 0.5)
+    said = collapse_of_values(targets, np.array([1.0, 3.0, 8.4]), 2.0)
+    assert said == "its RMSE is 1.96, no better than that of the training mean (1.91)"
+    assert collapse_of_values(targets, np.array([1.0, 3.0, 8.3]), 2.0) == ""
