@@ -32,7 +32,13 @@ from training.engine.distributed import (
     only_main_speaks,
 )
 from training.engine.tracking import tracker_problem
-from training.models.weights import is_at_chance, quality, read_description, save_extractor
+from training.models.weights import (
+    guessing,
+    is_at_chance,
+    quality,
+    read_description,
+    save_extractor,
+)
 from training.results.dictionary import changes, described_network
 
 if TYPE_CHECKING:
@@ -305,8 +311,8 @@ def _write(
     print(f"{extractor.name}: {quality(description)}; written to {display_path(folder)}")
     if is_at_chance(description):
         print(
-            f"warning: {extractor.name} is at chance level; experiments will refuse it. More data, "
-            "more epochs or another learning_rate may help"
+            f"warning: {extractor.name} is at chance level ({guessing(description)}); experiments "
+            "will refuse it. More data, more epochs or another learning_rate may help"
         )
 
 

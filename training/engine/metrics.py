@@ -73,6 +73,14 @@ def highest_chance_accuracy(chance: float, num_examples: int) -> float:
     return float(chance + 1.96 * math.sqrt(chance * (1 - chance) / max(1, num_examples)))
 
 
+def guessing_text(chance: float, num_examples: int) -> str:
+    """Say what an accuracy is compared with that is called chance, though it may be above it."""
+    limit = highest_chance_accuracy(chance, num_examples)
+    return (
+        f"guessing on {counted(num_examples, 'example')} stays below {limit:.1%} in 97.5% of cases"
+    )
+
+
 def confusion(
     labels: "npt.NDArray[np.int64]", predictions: "npt.NDArray[np.int64]", num_classes: int
 ) -> list[list[int]]:
@@ -93,12 +101,10 @@ def collapse(labels: "npt.NDArray[np.int64]", predictions: "npt.NDArray[np.int64
     if len(np.unique(predictions)) == 1 and chance < 1:
         return "it gives every example the same class"
     accuracy = float(np.mean(labels == predictions))
-    limit = highest_chance_accuracy(chance, len(labels))
-    if chance < 1 and accuracy <= limit:
+    if chance < 1 and accuracy <= highest_chance_accuracy(chance, len(labels)):
         return (
             f"its accuracy is {accuracy:.1%}, no better than chance: the most frequent class alone "
-            f"gives {chance:.1%}, and guessing on {counted(len(labels), 'example')} stays below "
-            f"{limit:.1%} in 97.5% of cases"
+            f"gives {chance:.1%}, and {guessing_text(chance, len(labels))}"
         )
     return ""
 

@@ -17,7 +17,7 @@ from config.advice import beforehand, on_gpu, run_again
 from config.errors import UserError
 from config.files import read_json, require_fields, write_json, written_aside
 from config.text import display_path, printable
-from training.engine.metrics import highest_chance_accuracy
+from training.engine.metrics import guessing_text, highest_chance_accuracy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -191,6 +191,11 @@ def is_at_chance(description: Mapping[str, Any]) -> bool:
         float(description["chance_level"]), int(description["num_test_examples"])
     )
     return float(description["test_accuracy"]) <= limit
+
+
+def guessing(description: Mapping[str, Any]) -> str:
+    """Say what an extractor's accuracy is compared with before it is called chance."""
+    return guessing_text(float(description["chance_level"]), int(description["num_test_examples"]))
 
 
 def quality(description: Mapping[str, Any]) -> str:

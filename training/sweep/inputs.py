@@ -20,7 +20,7 @@ from preprocessing.pipeline.matrices import (
     read_info,
 )
 from training.engine.tracking import tracker_problem
-from training.models.weights import is_at_chance, is_whole, quality
+from training.models.weights import guessing, is_at_chance, is_whole, quality
 from training.results.best_run import best_run, files_of_result
 from training.results.dictionary import described_network
 from training.similarity.aggregations import AGGREGATIONS, CHANNELS, POOL
@@ -247,6 +247,7 @@ def _missing_extractors(run: Run, inputs: InputCache, force: bool) -> Iterator[M
             yield Missing(f"{place}: {problem}", again)
         elif is_at_chance(description) and not force:
             problem = f"{place}: is at chance level ({quality(description)}); --force uses it"
+            problem += f"; {guessing(description)}"
             yield Missing(problem, advice.run_again(run.experiment.id, (), "--force"))
 
 
