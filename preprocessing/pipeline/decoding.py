@@ -127,11 +127,7 @@ def _read_to_end(path: Path, raw: io.FileIO, file: "soundfile.SoundFile") -> Sam
     if file.format == "MP3":
         with _as_stream(path.read_bytes()) as (pipe, stream):
             if stream.frames == UNKNOWN_LENGTH:
-                samples = _read_blocks(stream)
-                rest = pipe.read()
-                if len(rest) > MOST_TRAILING_BYTES:  # where another rate or channel count begins
-                    raise _more_sound(rest, path, file, len(samples))
-                return samples
+                return _read_mpeg_stream(path, pipe, stream)
     if file.frames == UNKNOWN_LENGTH:
         return _read_blocks(file)
     samples = np.asarray(file.read(file.frames, dtype="float32"))
@@ -168,6 +164,23 @@ def _as_stream(content: bytes) -> Iterator[tuple[io.FileIO, "soundfile.SoundFile
             yield pipe, stream
     finally:
         feeder.join()
+
+
+def _read_mpeg_stream(path: Path, pipe: io.FileIO, stream: "soundfile.SoundFile") -> Samples:
+    import soundfile
+
+    try:
+        samples = _read_blocks(stream)
+    except soundfile.LibsndfileError:
+        if pipe.read():
+            raise
+        raise UnusableAudioError(
+            f"truncated: its last frame is incomplete; write what there is anew: {rewriting(path)}"
+        ) from None
+    rest = pipe.read()
+    if len(rest) > MOST_TRAILING_BYTES:  # where another rate or channel count begins
+        raise _more_sound(rest, path, stream, len(samples))
+    return samples
 
 
 def _read_blocks(file: "soundfile.SoundFile") -> Samples:

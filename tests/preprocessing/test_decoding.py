@@ -161,6 +161,7 @@ AU = encoded(tones(), "AU")
         (OPUS[: len(OPUS) // 2], "truncated"),
         (wav(tones(), 200_000), "truncated"),
         (mp3(tones())[:5000], "truncated"),
+        (without_length(mp3(tones()))[:5000], "truncated"),
         *(
             (encoded(tones(), container)[:64000], "truncated")
             for container in ("AIFF", "AU", "W64", "NIST", "RF64")
