@@ -94,3 +94,11 @@ def test_variables_are_as_before_after_the_block(monkeypatch: pytest.MonkeyPatch
         assert (os.environ["MPLBACKEND"], os.environ["MATPLOTLIBRC"]) == ("", "x")
     assert os.environ["MPLBACKEND"] == "TkAgg"
     assert "MATPLOTLIBRC" not in os.environ
+
+
+def test_a_package_that_cannot_be_imported_is_no_wrong_setting() -> None:
+    """tqdm reads this variable when it is imported, for a registry that checks [cluster]."""
+    done = run_python("from config.ini_files import load_settings; load_settings()", TQDM_NCOLS="x")
+    assert done.returncode == 1
+    assert "cannot be imported" in done.stderr
+    assert "[cluster]" not in done.stderr
