@@ -42,6 +42,11 @@ class Factory:
     module: str
     name: str
 
+    @property
+    def is_built_in(self) -> bool:
+        """Whether its code is the project's own."""
+        return self.module.startswith("training.models.")
+
     def __str__(self) -> str:
         return f"{self.module}:{self.name}"
 

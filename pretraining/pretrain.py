@@ -251,7 +251,12 @@ def _train(
     )
     from training.engine.seeds import RngSeeds
     from training.models.loading import to_device
-    from training.models.registry import architecture_of, build_network
+    from training.models.registry import (
+        architecture_of,
+        build_network,
+        check_outputs,
+        example_batch,
+    )
 
     training = settings.training_defaults
     (split,) = matrices.folds(training.fractions, 1)
@@ -263,6 +268,8 @@ def _train(
         print(warning)
     network = settings.networks[extractor.network or training.network]
     architecture = architecture_of(network, len(matrices.classes), training.width)
+    tried = build_network(architecture, training.seed)
+    check_outputs(tried, architecture, example_batch(matrices.predictors.shape))
     log_folder = settings.results.pretraining_folder / "tracking"
     title = f"pre-training {extractor.name}"
 

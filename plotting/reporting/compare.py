@@ -298,7 +298,7 @@ def _setting(result: Result) -> dict[str, Any]:
     return {
         **setting_of(result.parameters.model_dump()),
         "data": result.inputs.get("data"),
-        "network's declaration": result.inputs.get("network"),
+        "network": result.inputs.get("network", result.parameters.network),
         "split": result.split,
         "numeric_precision": result.folds[0].numeric_precision,
     }

@@ -6,7 +6,7 @@ configuration makes code run that is not the project's.
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, invalidate_caches
@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from config.errors import UserError
 from config.experiments import Instance
@@ -39,11 +39,6 @@ class Architecture:
     def described(self) -> dict[str, Any]:
         """Return it as extractor.json and a result's parameters file keep it."""
         return {"network": self.network.name, **self.options}
-
-    @property
-    def is_built_in(self) -> bool:
-        """Whether its code is the project's own."""
-        return self.network.factory.module.startswith("training.models.")
 
 
 def architecture_of(network: Network, num_classes: int, width: float | None) -> Architecture:
@@ -110,8 +105,39 @@ def build_skeleton(architecture: Architecture) -> nn.Module:
 
     Another's code may need values (`tensor.item()`), which there are none of on the meta device.
     """
-    with torch.device("meta" if architecture.is_built_in else "cpu"):
+    with torch.device("meta" if architecture.network.factory.is_built_in else "cpu"):
         return build_network(architecture, seed=0).eval()
+
+
+def example_batch(shape: Sequence[int]) -> Tensor:
+    """Return a batch to try a network with, (2, 1, frames, bins), as of matrices of a shape."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(2, 1, *shape[1:], generator=generator)
+
+
+def check_outputs(model: nn.Module, architecture: Architecture, inputs: Tensor) -> None:
+    """Make sure that a network takes the data, and gives a value for each class of each example.
+
+    Args:
+        model: its mode is set to evaluation.
+
+    Raises:
+        UserError: it gives something else. What its own code raises is not caught.
+    """
+    network, shape = architecture.network, tuple(inputs.shape)
+    try:
+        with torch.no_grad():
+            outputs = model.eval()(inputs)
+    except Exception as error:
+        error.add_note(f"raised by {network.place} for inputs {shape}: (batch, 1, frames, bins)")
+        raise
+    expected = len(inputs), architecture.options["num_classes"]
+    found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+    if found != expected:
+        raise UserError(
+            f"{_place(network)}: its network makes {found} of {shape}, must make {expected}: "
+            "(batch, num_classes)"
+        )
 
 
 @cache

@@ -141,7 +141,8 @@ def described_network(network: Network) -> dict[str, str]:
     """
     if network.is_published:
         return {}
-    return {"network": f"{network.name}, {network.description}"}
+    is_plain = network.factory.is_built_in and not network.options
+    return {"network": network.name if is_plain else f"{network.name} = {network.description}"}
 
 
 def summarize(folds: Sequence[Mapping[str, Any]], task: Task) -> dict[str, dict[str, float]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from config.errors import UserError
 from config.settings import RANDOM, Settings
@@ -14,14 +14,18 @@ from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_name
 from training.methods import MethodInputs, anti_transfer
 from training.models.loading import frozen_architecture, load_frozen, load_trunk
-from training.models.registry import Architecture, build_network, trained_architecture
+from training.models.registry import (
+    Architecture,
+    build_network,
+    check_outputs,
+    example_batch,
+    trained_architecture,
+)
 from training.similarity.aggregations import AGGREGATIONS
 from training.similarity.taps import activations_until
 from training.sweep.input_cache import InputCache
 from training.sweep.runs import Run
 
-# Some aggregations compare the examples of a batch.
-NUM_EXAMPLES = 2
 # Of [training_defaults], what decides which layers of which networks are compared, and how.
 DECIDING = {
     *("anti_transfer", "at_dataset", "at_layer", "at_frozen_layer", "at_tap", "at_aggregation"),
@@ -63,10 +67,9 @@ def _check_way(
 ) -> None:
     """Check one way; build: makes a network of an architecture and a seed, each once."""
     training = settings.training_defaults
-    generator = torch.Generator().manual_seed(0)
-    example = torch.randn(NUM_EXAMPLES, 1, *matrices.predictors.shape[1:], generator=generator)
-    model = build(architecture, 0).eval()
-    _check_outputs(model, architecture, example)
+    example = example_batch(matrices.predictors.shape)
+    model = build(architecture, 0)
+    check_outputs(model, architecture, example)
     if training.gradient_reversal_layer is not None:
         activations_until(model, example, training.gradient_reversal_layer)
 
@@ -77,7 +80,8 @@ def _check_way(
         return build(other, 1)
 
     rows = np.array([], dtype=np.int64)
-    methods = MethodInputs(model, training, matrices, rows, frozen_network, generator, 0)
+    draws = torch.Generator()
+    methods = MethodInputs(model, training, matrices, rows, frozen_network, draws, 0)
     for loss in anti_transfer.build(methods):
         with loss, torch.no_grad():
             model(example)
@@ -87,23 +91,3 @@ def _check_way(
     source = training.source_extractor
     if source in settings.networks:
         load_trunk(model, load_frozen(settings, source).state_dict(), f"[network {source}]")
-
-
-def _check_outputs(model: nn.Module, architecture: Architecture, example: Tensor) -> None:
-    network = architecture.network
-    try:
-        with torch.no_grad():
-            outputs = model(example)
-    except Exception as error:
-        error.add_note(
-            f"raised by {network.place} in a forward pass with inputs {tuple(example.shape)}: "
-            "(batch, 1, frames, bins)"
-        )
-        raise
-    expected = NUM_EXAMPLES, architecture.options["num_classes"]
-    found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-    if found != expected:
-        raise UserError(
-            f"{network.place} factory = {network.factory}: its network makes {found} of "
-            f"{tuple(example.shape)}, must make {expected}: (batch, num_classes)"
-        )

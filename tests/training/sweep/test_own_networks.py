@@ -67,6 +67,7 @@ def per_frame(num_classes, in_channels):
 def too_long(num_classes, in_channels):
     return nn.Sequential(nn.Flatten(), nn.Linear(7, num_classes))
 """
+FRAMES = "frames = own_networks:Frames"
 DECLARED: dict[str, dict[str, Any]] = {
     "frames": {"factory": "own_networks:Frames"},
     "wider": {"factory": "own_networks:Frames", "channels": 9},
@@ -160,9 +161,11 @@ def test_a_network_of_ones_own_is_checked_trained_and_its_result_names_it(
     result = own.run(1)
     network = training.get("network", "vgg16")
     assert result["parameters"]["network"] == result["model"]["network"] == network
-    assert result["inputs"].get("network", "vgg16, ").startswith(f"{network}, ")
-    names = [key for key in result["0"] if key.startswith("train_") and "_layer" in key]
-    print(names)
+    assert result["inputs"].get("network", "vgg16").partition(" = ")[0] == network
+    if "at_dataset" in training:
+        terms = [key for key in result["0"] if re.fullmatch("train_.*_loss_hist", key)]
+        others = {"train_loss_hist", "train_task_loss_hist", "train_feature_loss_hist"}
+        assert len(set(terms) - others) == len(str(training["at_layer"]).split(", "))
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -283,7 +286,15 @@ def test_what_the_code_of_a_network_raises_is_its_own_traceback(own: "Suite") ->
     with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied") as caught:
         check(own, {"network": "too_long"})
     (note,) = caught.value.__notes__
-    assert "suite.ini [network too_long] in a forward pass with inputs (2, 1, 40, 33)" in note
+    assert "suite.ini [network too_long] for inputs (2, 1, 40, 33)" in note
+
+
+def test_an_extractors_network_is_tried_before_its_training(own: "Suite") -> None:
+    with own.config.open("a") as file:
+        file.write("\n[extractor room]\ndataset = tiny\nnetwork = per_frame\n")
+    settings = own.settings()
+    with pytest.raises(UserError, match=r"its network makes \(2, 1, 40, 3\) of \(2, 1, 40, 33\)"):
+        pretrain(settings.extractors["room"], settings, [-1])
 
 
 def test_an_extractor_of_ones_own_network_is_frozen_by_another_kind(own: "Suite") -> None:
@@ -297,7 +308,7 @@ def test_an_extractor_of_ones_own_network_is_frozen_by_another_kind(own: "Suite"
         "in_channels": 1,
         "channels": 9,
     }
-    assert read_description(folder)["plan"]["network"] == "wider, own_networks:Frames(channels=9)"
+    assert read_description(folder)["plan"]["network"] == "wider = own_networks:Frames(channels=9)"
     own.write_experiment(1, {"network": "frames", **against("room", 2, "sum"), "num_epochs": 1})
     weights = read_description(folder)["weights_fingerprint"]
     assert own.run(1)["inputs"]["extractor room"] == weights
@@ -314,9 +325,9 @@ def test_another_option_or_network_is_another_result(own: "Suite") -> None:
         return differences(result, instance.parameters, found)
 
     assert asked_for() == []
-    assert asked_for(**{"network frames.channels": 7}) == [
-        "network: 'frames, own_networks:Frames' then, 'frames, own_networks:Frames(channels=7)' now"
-    ]
+    (difference,) = asked_for(**{"network frames.channels": 7})
+    assert difference == f"network: '{FRAMES}' then, '{FRAMES}(channels=7)' now"
+    assert asked_for(network="small_cnn")[-1].endswith("then, 'small_cnn' now")
     assert any("network: 'frames'" in each for each in asked_for(network="vgg16"))
 
 
