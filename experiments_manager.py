@@ -104,12 +104,13 @@ def print_summary(experiments: Sequence[Experiment], results_folder: Path) -> No
 def print_paths(experiments: Sequence[Experiment], results_folder: Path) -> None:
     """Print what the experiments were made from, and where their results lie."""
     settings = [instance.settings for each in experiments for instance in each.instances]
-    extractors = {
+    folders = {
         one.extractor_folder(name): None
         for one in settings
         for name in one.training_defaults.extractors
+        if name in one.extractors
     }
-    for folder in extractors:
+    for folder in folders:
         if folder.exists():
             print(f"used {display_path(folder)}/")
     for experiment in experiments:

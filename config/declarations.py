@@ -1,10 +1,11 @@
-"""What an INI file declares by name: [dataset NAME], [extractor NAME], [network NAME].
+"""What an INI file declares by name: [dataset NAME], [extractor NAME], [network NAME] and
+[embedding NAME].
 
 Relative paths in a declaration start at the folder of the file that holds it.
 """
 
 from config.datasets import DatasetDeclaration
-from config.fields import Count, Name, OptionalDeclaredPath, OptionalName, Section
+from config.fields import Count, DeclaredPath, Name, OptionalDeclaredPath, OptionalName, Section
 from config.networks import Network
 
 # In an extractor's folder: hashes of the audio that it was trained on, a line each.
@@ -39,9 +40,20 @@ class Extractor(Section):
         return f"python pretraining/pretrain.py {self.name}"
 
 
+class Embedding(Section):
+    """A vector for each clip, computed elsewhere; at_dataset = embedding:NAME takes it.
+
+    file: see training/data/embeddings.py.
+    """
+
+    name: Name
+    file: DeclaredPath
+
+
 # The first word of a section's name, the attribute of Settings, and what the section holds.
 DECLARATIONS: dict[str, tuple[str, type[Section]]] = {
     "dataset": ("datasets", DatasetDeclaration),
     "extractor": ("extractors", Extractor),
     "network": ("networks", Network),
+    "embedding": ("embeddings", Embedding),
 }

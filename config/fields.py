@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from config.text import PROJECT_FOLDER
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")
+# What stands before an embedding's name where frozen networks are named.
+EMBEDDING = "embedding:"
 COMMENT = r"\s[;#].*"
 # What is left in a path after ~ and $VARIABLES are filled in, and why it cannot be one.
 NO_PATHS = {
@@ -108,6 +110,11 @@ def _clean_name(value: str) -> str:
     return value
 
 
+def _frozen_name(value: str) -> str:
+    _clean_name(value.removeprefix(EMBEDDING))
+    return value
+
+
 EMPTY_IS_NONE = BeforeValidator(lambda value: None if value == "" else value)
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 OptionalCount = Annotated[Count | None, EMPTY_IS_NONE]
@@ -128,6 +135,10 @@ OptionalName = Annotated[Name | None, EMPTY_IS_NONE]
 Names = Annotated[tuple[Name, ...], BeforeValidator(lambda value: split_list(",", value))]
 Columns = Annotated[tuple[str, ...], BeforeValidator(lambda value: split_list(",", value))]
 Task = Literal["classification", "regression"]
+FrozenName = Annotated[str, AfterValidator(_frozen_name)]
+FrozenNames = Annotated[
+    tuple[FrozenName, ...], BeforeValidator(lambda value: split_list(",", value))
+]
 Layer = Annotated[int | str, BeforeValidator(_layer)]
 OptionalLayer = Annotated[
     int | str | None, BeforeValidator(lambda value: _layer(value) if value else None)

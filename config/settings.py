@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from config.datasets import DatasetDeclaration
-from config.declarations import Extractor
+from config.declarations import Embedding, Extractor
 from config.fields import (
+    EMBEDDING,
     EMPTY_IS_NONE,
     NAME,
     Betas,
@@ -19,9 +20,9 @@ from config.fields import (
     Count,
     Folder,
     Fraction,
+    FrozenNames,
     LayerGroups,
     Name,
-    Names,
     NonNegative,
     OptionalCount,
     OptionalFolder,
@@ -38,7 +39,7 @@ from config.fields import (
 )
 from config.networks import PUBLISHED_NETWORK, Network
 from config.released import convolutions_of
-from training.similarity.aggregations import ALIASES, PAIRWISE_COSINE
+from training.similarity.aggregations import AGGREGATIONS, ALIASES, PAIRWISE_COSINE
 from training.similarity.distances import known_pair
 
 # As at_dataset: a frozen network whose weights nothing trained, the control.
@@ -160,7 +161,7 @@ class TrainingDefaults(Section):
     precision: Literal["auto", "fp32", "bf16"]
     train_metrics: Literal["full", "running"]
     anti_transfer: bool
-    at_dataset: Names
+    at_dataset: FrozenNames
     at_beta: Betas
     at_layer: LayerGroups
     at_frozen_layer: LayerGroups
@@ -244,6 +245,10 @@ class TrainingDefaults(Section):
         counts = [len(group) for group in self.layers]
         if self.frozen_layers and [len(group) for group in self.frozen_layers] != counts:
             raise ContradictionError("at_frozen_layer", "must name one for each of at_layer")
+        embedding = next((name for name in self.at_dataset if name.startswith(EMBEDDING)), None)
+        if embedding and not AGGREGATIONS[self.at_aggregation].gives_features:
+            reason = f"{embedding} has no layers; set at_aggregation = pool with at_distance = "
+            raise ContradictionError("at_aggregation", f"{reason}cka_within_class")
         try:
             known_pair(self.at_aggregation, self.at_distance)
         except ValueError as error:
@@ -322,11 +327,18 @@ class Settings(Section):
     datasets: dict[str, DatasetDeclaration]
     extractors: dict[str, Extractor]
     networks: dict[str, Network]
+    embeddings: dict[str, Embedding]
 
     @property
     def trained_network(self) -> Network:
         """The network that is trained."""
         return self.networks[self.training_defaults.network]
+
+    def embedding(self, name: str) -> Embedding | None:
+        """Return what at_dataset = embedding:NAME stands for; None of any other name."""
+        if not name.startswith(EMBEDDING):
+            return None
+        return self.embeddings.get(name.removeprefix(EMBEDDING))
 
     def extractor_folder(self, extractor: str) -> Path:
         """Return where an extractor's model lies, or will lie."""

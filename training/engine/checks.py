@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from config.errors import UserError
-from training.data.batches import ExampleSet
+from training.data.batches import Batch, ExampleSet
 from training.engine.distributed import broadcast
 from training.engine.step import Learner
 from training.methods.anti_transfer import AntiTransferLoss
@@ -41,7 +41,7 @@ def prove_gradients(learner: Learner, training: ExampleSet) -> None:
     for similarity in (each for each in learner.similarities if each.beta > 0):
         is_pooled = similarity.aggregation == POOL
         batch = next(training.batches(POOLED_PROOF_EXAMPLES if is_pooled else PROOF_EXAMPLES))
-        gradients = layer_gradients(learner.model, similarity, batch.inputs, batch.labels)
+        gradients = layer_gradients(learner.model, similarity, batch)
         names = broadcast(", ".join(each.name for each in gradients if not each.arrives))
         if names:
             raise TrainingError(  # in all processes, so that other runs go on
@@ -72,7 +72,7 @@ class LayerGradient:
 
 
 def layer_gradients(
-    model: nn.Module, similarity: AntiTransferLoss, inputs: Tensor, classes: Tensor | None = None
+    model: nn.Module, similarity: AntiTransferLoss, batch: Batch
 ) -> list[LayerGradient]:
     """Measure the gradient of each penalised layer's term, on one batch in evaluation mode.
 
@@ -82,8 +82,6 @@ def layer_gradients(
     Args:
         model: the network that the similarity was made for.
         similarity: open or not.
-        inputs: one batch, `(batch, channels, frames, bins)`.
-        classes: its labels, `(batch,)`, for a similarity that needs them.
     """
     model = unwrap(model)
     parameters = [each for each in model.parameters() if each.requires_grad]
@@ -92,11 +90,10 @@ def layer_gradients(
     try:
         model.eval()
         with nullcontext() if similarity.is_open else similarity, torch.enable_grad():
-            model(inputs)
+            model(batch.inputs)
             activations = similarity.taps.take()
-            terms = similarity.layer_losses(
-                activations, similarity.frozen_aggregates(inputs), classes
-            )
+            frozen = similarity.aggregates_of(batch)
+            terms = similarity.layer_losses(activations, frozen, batch.labels)
         return [
             LayerGradient(
                 similarity.term_name(layer), *_norms(term, activations[layer], parameters)

@@ -138,7 +138,7 @@ def _pulls(learner: "Learner", network: "nn.Module", batch: "Batch") -> dict[str
         task_loss = task_loss_of(outputs.float(), batch.labels, learner.task)
         for similarity in learner.similarities:
             activations = similarity.taps.take()
-            frozen = similarity.frozen_aggregates(batch.inputs)
+            frozen = similarity.aggregates_of(batch)
             terms = similarity.layer_losses(activations, frozen, batch.labels)
             for layer, term in terms.items():
                 name = similarity.term_name(layer)

@@ -76,8 +76,8 @@ class MethodInputs:
         training: the run's settings.
         matrices: the dataset, with the columns of its index.
         rows: of the training set in the matrices.
-        frozen_network: (name, number) -> a network of at_dataset, on the device; number: which of
-            several random ones.
+        frozen: (name, number) -> a network of at_dataset, or the features of all examples
+            (examples, features), on the device; number: which of several random networks.
         generator: what a loss draws from.
         seed: of what is trained besides the network.
     """
@@ -86,6 +86,6 @@ class MethodInputs:
     training: "TrainingDefaults"
     matrices: "Matrices"
     rows: "npt.NDArray[np.int64]"
-    frozen_network: "Callable[[str, int], nn.Module]"
+    frozen: "Callable[[str, int], nn.Module | Tensor]"
     generator: "Generator"
     seed: int

@@ -49,6 +49,8 @@ class AntiTransferLoss(Method):
         frozen: the network to move away from, on the model's device. It is put into evaluation
             mode, its parameters stop requiring gradients, and it is copied: what a module that
             holds it does to it afterwards (train, apply) does not count, but that it is moved.
+            Or, with aggregation pool, features of all examples, (examples, features), that were
+            computed elsewhere; `loss` and `penalty` take theirs.
         layers: a convolution number, a module name, or several; see
             `training.similarity.taps.Taps`, which also says how activations are brought to
             (batch, channels, frames, bins).
@@ -66,7 +68,7 @@ class AntiTransferLoss(Method):
     Attributes:
         terms: each layer's weighted term in the last call, detached, as in
             `{"noisyspeech_layer13": tensor(0.41)}`; they add up to the penalty.
-        frozen_layers: the frozen network's layer for each of the model's.
+        frozen_layers: the frozen network's layer for each of the model's; none of features.
         kept: gives the frozen network's aggregates for rows of the data; None: `loss` runs it.
 
     Raises:
@@ -78,7 +80,7 @@ class AntiTransferLoss(Method):
     def __init__(
         self,
         model: nn.Module,
-        frozen: nn.Module,
+        frozen: nn.Module | Tensor,
         layers: Layer | Iterable[Layer],
         aggregation: str = "gram",
         distance: str = "cos_squared",
@@ -100,11 +102,26 @@ class AntiTransferLoss(Method):
         self.taps = Taps(model, layers, tap)
         self.layers = self.taps.layers
         _check_each_once(self.taps)
+        self.frozen: nn.Module = nn.Module()
+        self.frozen_layers: dict[Layer, Layer] = {}
+        self.frozen_tap: Tap = tap
+        if isinstance(frozen, Tensor):
+            self._take_features(frozen, frozen_layers)
+            return
         frozen = unwrap(frozen).eval().requires_grad_(False)
         self.frozen_layers, self.frozen_tap = self._layers_of(frozen, frozen_layers)
         # Its own, as the caller's may be part of a module that trains, initialises or loads it.
         self.frozen = _copied(frozen)
         self._given = next(frozen.parameters(), None)
+
+    def _take_features(self, features: Tensor, layers: object) -> None:
+        """Compare with rows of a table of features in place of a frozen network."""
+        if layers is not None or not AGGREGATIONS[self.aggregation].gives_features:
+            raise UserError(
+                f"{self.name}: features have no layers; leave frozen_layers out, and set "
+                "aggregation pool with distance cka_within_class"
+            )
+        self.kept = lambda rows: dict.fromkeys(self.layers, features[rows.to(features.device)])
 
     def _layers_of(
         self, frozen: nn.Module, layers: Layer | Iterable[Layer] | None
@@ -148,13 +165,20 @@ class AntiTransferLoss(Method):
         return self.penalty(self.frozen_aggregates(inputs), classes)
 
     def loss(self, batch: "Batch", progress: float) -> Tensor:  # noqa: ARG002
-        """Compute the penalty for a batch, from aggregates that were kept if there are any."""
-        if self.kept is None:
-            return self(batch.inputs, batch.labels)
-        return self.penalty(self.kept(batch.rows), batch.labels)
+        """Compute the penalty for a batch."""
+        return self.penalty(self.aggregates_of(batch), batch.labels)
+
+    def aggregates_of(self, batch: "Batch") -> Mapping[Layer, Tensor]:
+        """Return what a batch is compared with: what was kept, or what the frozen network gives."""
+        return self.kept(batch.rows) if self.kept else self.frozen_aggregates(batch.inputs)
 
     def frozen_activations(self, inputs: Tensor) -> dict[Layer, Tensor]:
         """Return what of the frozen network each layer is compared with, before aggregation."""
+        if not self.frozen_layers:
+            raise RuntimeError(
+                f"{self.name}: features were given in place of a frozen network, so there is none "
+                "to run; call penalty({layer: features of the batch}, classes)"
+            )
         self._follow_given()
         places = self.frozen_layers
         found = activations_until(self.frozen, inputs, places.values(), self.frozen_tap)
@@ -259,10 +283,13 @@ class AntiTransferLoss(Method):
             )
 
 
-def _check_networks(model: nn.Module, frozen: nn.Module) -> None:
-    for name, each in (("model", model), ("frozen", frozen)):
-        if not isinstance(each, nn.Module):
-            raise TypeError(f"{name} must be a torch.nn.Module, not {type(each).__name__}")
+def _check_networks(model: nn.Module, frozen: nn.Module | Tensor) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
+    if isinstance(frozen, Tensor):
+        return
+    if not isinstance(frozen, nn.Module):
+        raise TypeError(f"frozen must be a torch.nn.Module, not {type(frozen).__name__}")
     if {id(each) for each in model.parameters()} & {id(each) for each in frozen.parameters()}:
         raise ValueError("the model and the frozen network share parameters; pass a copy")
 
@@ -314,14 +341,14 @@ def build(inputs: MethodInputs) -> list[AntiTransferLoss]:
         earlier = names[:number].count(name)  # only of random ones there are several
         loss = AntiTransferLoss(
             inputs.model,
-            inputs.frozen_network(name, earlier),
+            inputs.frozen(name, earlier),
             layers=training.layers[number],
             aggregation=training.at_aggregation,
             distance=training.at_distance,
             beta=betas[number],
             frozen_layers=training.frozen_layers[number] if training.at_frozen_layer else None,
             tap=training.at_tap,
-            name=f"{name}{earlier + 1}" if earlier else name,
+            name=name.rpartition(":")[2] + (str(earlier + 1) if earlier else ""),
             generator=inputs.generator,
         )
         losses.append(loss)

@@ -12,6 +12,7 @@ from config.fingerprints import fingerprint_of
 from config.settings import Settings
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_ready, open_matrices, part_path
+from training.data.embeddings import Vectors, vectors_for
 from training.models.weights import file_fingerprint, load_weights, read_description
 from training.results.loading import ResultReader, count_finished
 
@@ -28,6 +29,7 @@ class InputCache:
         matrices: (folder, name) -> a dataset's matrices, opened.
         whole_matrices: the same, after reading index and split, too.
         description: (folder) -> an extractor's description.
+        vectors: (folder, name, embedding file) -> a vector for each example of a dataset.
         file_fingerprint: (path) -> hash of a file's content.
         num_finished: (results folder, experiment) -> instances that have a result.
         training_audio: (folder) -> hashes of an extractor's training clips; None: not known.
@@ -40,6 +42,7 @@ class InputCache:
         self.matrices = cache(open_matrices)
         self.whole_matrices = cache(self._whole_matrices)
         self.description = cache(read_description)
+        self.vectors = cache(self._vectors)
         self.file_fingerprint = cache(file_fingerprint)
         self.num_finished = cache(count_finished)
         self.training_audio = cache(_training_audio)
@@ -60,9 +63,14 @@ class InputCache:
     def frozen_fingerprint(self, settings: Settings, name: str) -> str:
         """Identify a frozen network: an extractor by its weights, another by what builds it, too.
 
+        An embedding is identified by its file.
+
         Raises:
             UserError: it is not there.
         """
+        embedding = settings.embedding(name)
+        if embedding is not None:
+            return self.file_fingerprint(embedding.file)
         if name not in settings.networks:
             folder = settings.extractor_folder(name)
             return str(self.description(folder)["weights_fingerprint"])
@@ -78,6 +86,9 @@ class InputCache:
         matrices = self.matrices(folder, name)
         matrices.check_parts()
         return matrices
+
+    def _vectors(self, folder: Path, name: str, file: Path) -> Vectors:
+        return vectors_for(self.matrices(folder, name), file)
 
     def _test_audio(
         self, folder: Path, name: str, fractions: tuple[float, float, float], num_folds: int

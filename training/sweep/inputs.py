@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from config import advice
+from config.declarations import Embedding
 from config.errors import UserError
 from config.experiments import Experiment, Instance
+from config.fields import EMBEDDING
 from config.networks import Network
 from config.selection import MANAGER
 from config.settings import RANDOM, Settings
@@ -224,11 +226,16 @@ def _missing_extractors(run: Run, inputs: InputCache, force: bool) -> Iterator[M
         if name in settings.networks:
             yield from _missing_weights(settings.networks[name])
             continue
+        embedding = settings.embedding(name)
+        if embedding is not None:
+            yield from _missing_vectors(run, embedding, inputs)
+            continue
         if name not in settings.extractors:
             is_frozen = name in settings.training_defaults.at_dataset
             known = [*settings.extractors]
             known += [each.name for each in settings.networks.values() if each.weights]
-            known += [RANDOM] if is_frozen else []
+            frozen = [*(f"{EMBEDDING}{each}" for each in settings.embeddings), RANDOM]
+            known += frozen if is_frozen else []
             near = hint(name, known) if len(known) > 1 else ""
             raise UserError(
                 f"{display_path(run.experiment.file)}: no extractor {name}{near}; there are "
@@ -260,6 +267,18 @@ def _missing_weights(network: Network) -> Iterator[Missing]:
     elif not network.weights.is_file():
         problem = f"weights = {display_path(network.weights)}: no such file"
         yield Missing(f"{network.place} {problem}", command)
+
+
+def _missing_vectors(run: Run, embedding: Embedding, inputs: InputCache) -> Iterator[Missing]:
+    """Tell whether an embedding has a vector for each clip of a run's data."""
+    folder = run.instance.settings.preprocessing.output_folder
+    name = matrices_name(run.files.dataset, run.files.features)
+    if not inputs.has_matrices(folder, name):
+        return
+    try:
+        inputs.vectors(folder, name, embedding.file)
+    except UserError as error:
+        yield Missing(f"[embedding {embedding.name}] {error}")
 
 
 def _other_network(settings: Settings, name: str, description: Mapping[str, Any]) -> str | None:
@@ -375,6 +394,10 @@ def describe_inputs(runs: Sequence[Run], inputs: InputCache) -> None:
         examples = counted(info["num_examples"], "example")
         lines[f"data {name}: {examples}, split {info['split']}"] = None
         for extractor in training.extractors:
+            embedding = settings.embedding(extractor)
+            if embedding is not None:
+                lines[f"{extractor}: {display_path(embedding.file)}"] = None
+                continue
             if extractor in settings.networks:
                 weights = display_path(settings.networks[extractor].weights or Path())
                 lines[f"network {extractor}: {weights}, trained elsewhere"] = None

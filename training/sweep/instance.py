@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from config.errors import UserError
 from config.experiments import Instance
@@ -161,7 +162,7 @@ class _FoldRun:
         log_folder = settings.results.results_folder / "tracking"
         learner = build_learner(model, methods, task, training, log_folder, self.title)
         if training.at_cache == "auto":
-            for similarity in learner.similarities:
+            for similarity in (each for each in learner.similarities if each.kept is None):
                 similarity.kept = self.context.frozen_cache.aggregates_of(
                     similarity,
                     fold.sets,
@@ -198,15 +199,20 @@ class _FoldRun:
             self.instance.settings.training_defaults,
             self.matrices,
             fold.sets["training"].rows,
-            lambda name, number: self._frozen_network(name, seeds.random_network + number),
+            lambda name, number: self._frozen(name, seeds.random_network + number),
             seeds.similarity,
             seeds.adversary,
         )
         return build_methods(inputs)
 
-    def _frozen_network(self, name: str, seed: int) -> nn.Module:
-        """Return a pre-trained network, or build a random one from a seed, on the device."""
+    def _frozen(self, name: str, seed: int) -> nn.Module | Tensor:
+        """Return a pre-trained network, an embedding, or a random network from a seed."""
         settings = self.instance.settings
+        embedding = settings.embedding(name)
+        if embedding is not None:
+            matrices = self.matrices.folder, self.matrices.name
+            vectors = self.context.inputs.vectors(*matrices, embedding.file)
+            return torch.from_numpy(vectors).to(self.context.device)
         keeps_head = settings.training_defaults.at_aggregation == POOL
         if name != RANDOM:
             return self.context.frozen_network(settings, name, keeps_head)

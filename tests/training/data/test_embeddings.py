@@ -34,7 +34,7 @@ def _parquet(path: Path, clips: list[str], vectors: Any) -> None:
     pandas.DataFrame({"clip": clips, "vector": [list(each) for each in vectors]}).to_parquet(path)
 
 
-def _npz(path: Path, clips: list[str], vectors: Any) -> None:
+def _npz(path: Path, clips: Any, vectors: Any) -> None:
     np.savez(path, clip=np.array(clips), vector=np.asarray(vectors))
 
 
@@ -93,7 +93,7 @@ def _text(text: str) -> Callable[[Path], object]:
         ),
         ("a.npz", _text("PK broken"), "is no embedding"),
         ("a.npz", _text(""), "is no embedding"),
-        ("a.npz", lambda path: _npz(path, [None], VECTORS[:1]), "allow_pickle=False"),
+        ("a.npz", lambda path: _npz(path, np.array([None]), VECTORS), "allow_pickle=False"),
         ("a.parquet", _text("broken"), "is no embedding"),
     ],
 )

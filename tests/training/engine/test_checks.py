@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from config.errors import UserError
-from training.data.batches import ExampleSet, Normalization
+from training.data.batches import Batch, ExampleSet, Normalization
 from training.engine.checks import (
     TrainingError,
     activation_norms,
@@ -93,8 +93,14 @@ def inputs() -> Tensor:
     return torch.randn(3, 1, 32, 40, generator=torch.Generator().manual_seed(5))
 
 
+def batch_of(inputs: Tensor) -> Batch:
+    return Batch(inputs, torch.zeros(len(inputs)), torch.arange(len(inputs)))
+
+
 def without_gradient(model: nn.Module, penalty: AntiTransferLoss, inputs: Tensor) -> list[str]:
-    return [each.name for each in layer_gradients(model, penalty, inputs) if not each.arrives]
+    return [
+        each.name for each in layer_gradients(model, penalty, batch_of(inputs)) if not each.arrives
+    ]
 
 
 def num_hooks(*models: nn.Module) -> int:
@@ -106,7 +112,7 @@ def test_every_penalised_layer_gets_a_gradient(inputs: Tensor) -> None:
     model, frozen = small(0).train(), small(1)
     penalty = AntiTransferLoss(model, frozen, range(1, 14))
     assert without_gradient(model, penalty, inputs) == []
-    assert [g.name for g in layer_gradients(model, penalty, inputs)] == [
+    assert [g.name for g in layer_gradients(model, penalty, batch_of(inputs))] == [
         f"frozen_layer{layer}" for layer in range(1, 14)
     ]
     assert not penalty.taps.is_open
@@ -118,7 +124,11 @@ def test_every_penalised_layer_gets_a_gradient(inputs: Tensor) -> None:
 
 def test_gradient_norms(inputs: Tensor) -> None:
     model, frozen = small(0).eval(), small(1)
-    (found,) = layer_gradients(model, AntiTransferLoss(model, frozen, [3], beta=3), inputs)
+    (found,) = layer_gradients(
+        model,
+        AntiTransferLoss(model, frozen, [3], beta=3),
+        batch_of(inputs),
+    )
     activation = model.features[:7](inputs)
     value = 3 * layer_loss(activation, aggregate(frozen.features[:7](inputs)))
     grads = torch.autograd.grad(value, [activation, *model.features[:7].parameters()])

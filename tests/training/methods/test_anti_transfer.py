@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from config.errors import UserError
+from training.data.batches import Batch
 from training.engine.checks import layer_gradients
 from training.methods.anti_transfer import AntiTransferLoss
 from training.models.vgg import VGG16
@@ -85,7 +86,7 @@ def test_the_global_random_state_is_not_touched(inputs: Tensor) -> None:
             model(inputs)
             penalty(inputs)
     model.train()
-    layer_gradients(model, penalty, inputs)
+    layer_gradients(model, penalty, Batch(inputs, torch.zeros(4), torch.arange(4)))
     assert torch.equal(torch.get_rng_state(), before)
 
 

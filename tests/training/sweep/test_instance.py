@@ -335,3 +335,35 @@ def test_a_damaged_record_of_a_fold_is_made_again(
     record.write_text(content)
     assert suite.run(5, num_epochs=1)["0"] == values
     assert not record.exists()
+
+
+def test_an_embedding_of_the_frozen_networks_features_stands_for_it(
+    suite: "Suite", bands: "Examples"
+) -> None:
+    """Features written by hand train the same network as the frozen network that gives them."""
+    suite.write_matrices()
+    suite.write_extractor()
+    pooled = {"at_aggregation": "pool", "at_distance": "cka_within_class", "at_layer": 5}
+    suite.write_experiment(1, {**AGAINST_NOISE, **pooled})
+    suite.write_experiment(2, {**AGAINST_NOISE, **pooled, "at_dataset": "embedding:noise"})
+    suite.run(1)
+    expected = load_dictionary(suite, 1)[0]
+    frozen = load_frozen(suite, "noisyspeech")
+    training = bands.predictors[rows_of(expected["training_actors"])].astype(float)
+    normalised = (bands.predictors - training.mean()) / training.std()
+    with torch.no_grad():
+        maps = frozen.avgpool(frozen.features(torch.from_numpy(normalised).float()[:, None]))
+        vectors = frozen.classifier[:-1](maps.flatten(1))
+    clips = [f"clip{row:03}.wav" for row in range(len(vectors))]
+    np.savez(suite.folder / "noise.npz", clip=np.array(clips), vector=vectors.numpy())
+    with suite.config.open("a") as file:
+        file.write("[embedding noise]\nfile = noise.npz\n")
+    inputs = suite.run(2)["inputs"]
+    assert inputs["extractor embedding:noise"]
+    found = load_dictionary(suite, 2)[0]
+    for name in ("train_loss_hist", "val_loss_hist"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-4)
+    terms = {name.replace("noisyspeech", "noise"): value for name, value in expected.items()}
+    assert found["val_noise_layer5_loss_hist"] == pytest.approx(
+        terms["val_noise_layer5_loss_hist"], rel=1e-3
+    )
