@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from config import advice
-from config.experiments import Instance, load_experiments
+from config.experiments import Experiment, Instance, load_experiments
 from config.ini_files import load_settings
 from config.settings import Settings
 from preprocessing.pipeline.splits import split_groups
@@ -186,8 +186,11 @@ class Suite:
 
     def instance(self, identifier: int, number: int = 1, **overrides: Any) -> Instance:
         """An instance of a written experiment."""
-        experiments = load_experiments(self.experiments, [self.config], overrides)
-        return experiments[identifier].instances[number - 1]
+        return self.experiment(identifier, **overrides).instances[number - 1]
+
+    def experiment(self, identifier: int, **overrides: Any) -> Experiment:
+        """A written experiment."""
+        return load_experiments(self.experiments, [self.config], overrides)[identifier]
 
     def run(self, identifier: int, number: int = 1, **overrides: Any) -> dict[str, Any]:
         """Train an instance on the CPU; returns the content of its JSON file."""

@@ -20,6 +20,7 @@ NOT_IMPORTED = {
     "ipython",
     "mypy",
     "pandas-stubs",
+    "pyarrow",
     "pytest-timeout",
     "pytest-xdist",
     "ruff",

@@ -103,6 +103,12 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
             "anti_transfer=True & at_dataset=a & at_layer=1 & at_aggregation=pool",
             "cka_within_class go t",
         ),
+        (
+            "anti_transfer=True & at_dataset=embedding:a & at_layer=1",
+            "embedding:a has no layers; set at_aggregation = pool with at_distance = cka_within",
+        ),
+        ("at_dataset=embeding:a", "must be a name of letters, digits, - and _"),
+        ("at_pretraining=embedding:a", "must be the name of an extractor"),
         ("gradient_reversal_label=speaker", "gradient_reversal_layer = : gradient_reversal_label"),
         ("gradient_reversal_layer=3", "gradient_reversal_label = : gradient_reversal_label"),
     ],

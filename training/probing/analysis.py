@@ -9,7 +9,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from config.advice import run_again
 from config.errors import UserError
@@ -20,6 +21,7 @@ from config.settings import RANDOM
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_name
 from preprocessing.pipeline.splits import Split
+from training.data.batches import Rows
 from training.engine.seeds import RngSeeds
 from training.models.loading import load_whole, to_device
 from training.models.registry import Architecture, architecture_of, build_network
@@ -240,10 +242,11 @@ class Analyst:
     ) -> list[dict[str, Any]]:
         """Make the entry of each layer, for the network that was trained on one fold."""
         model = self._trained_network(task, number)
-        frozen = {
-            name: self._frozen_network(task, name, number) for name in task.settings["frozen"]
-        }
         examples = self._context.fold(task.matrices, split).sets["test"]
+        frozen = {
+            name: self._frozen(task, name, number, examples.rows)
+            for name in task.settings["frozen"]
+        }
         layers = layers_of(model, named_layers(task.result["parameters"]))
         batch_size = batch_size_for(model, next(examples.batches(1)).inputs, layers)
         batches = (batch.inputs for batch in examples.batches(batch_size))
@@ -273,13 +276,17 @@ class Analyst:
         load_whole(model, load_weights(path), display_path(path))
         return to_device(model, self._context.device)
 
-    def _frozen_network(self, task: _Task, name: str, number: int) -> nn.Module:
-        """Return an extractor, kept; or the random network that the instance's seed stands for."""
+    def _frozen(self, task: _Task, name: str, number: int, rows: Rows) -> nn.Module | Tensor:
+        """Return an extractor, the random network of a seed, or rows of an embedding."""
         if name == RANDOM:
             seed = RngSeeds.from_seed(task.result["parameters"]["seed"], number).random_network
             return to_device(build_network(task.architecture, seed), self._context.device)
         settings = task.run.instance.settings
-        return self._context.frozen_network(settings, name, keeps_head=True)
+        embedding = settings.embedding(name)
+        if embedding is None:
+            return self._context.frozen_network(settings, name, keeps_head=True)
+        matrices = task.matrices.folder, task.matrices.name
+        return torch.from_numpy(self._context.inputs.vectors(*matrices, embedding.file)[rows])
 
 
 def named_layers(parameters: Mapping[str, Any]) -> list[str]:

@@ -72,7 +72,7 @@ def batch_size_for(network: nn.Module, example: Tensor, layers: Sequence[Layer])
 
 def layer_contents(
     model: nn.Module,
-    frozen: Mapping[str, nn.Module],
+    frozen: Mapping[str, nn.Module | Tensor],
     batches: Iterable[Tensor],
     layers: Sequence[Layer],
 ) -> dict[str, LayerContent]:
@@ -81,7 +81,8 @@ def layer_contents(
     Args:
         model: with a linear layer; its mode is set to evaluation.
         frozen: networks by name, for which the same holds. One whose modules have other names is
-            compared at PENULTIMATE alone.
+            compared at PENULTIMATE alone. Or features of all examples, (examples, features), which
+            every layer is compared with.
         batches: inputs (batch, channels, frames, bins) on the networks' device.
         layers: of the model.
 
@@ -89,19 +90,21 @@ def layer_contents(
         The content of each layer, and of PENULTIMATE, in that order.
     """
     own: dict[str, _Sums] = defaultdict(_Sums)
-    others: dict[str, dict[str, _Sums]] = {name: defaultdict(_Sums) for name in frozen}
-    for network in (model, *frozen.values()):
+    features = {name: each for name, each in frozen.items() if isinstance(each, Tensor)}
+    networks = {name: each for name, each in frozen.items() if isinstance(each, nn.Module)}
+    others: dict[str, dict[str, _Sums]] = {name: defaultdict(_Sums) for name in networks}
+    for network in (model, *networks.values()):
         network.eval()
     shared = {
         name: layers if _module_names(network) == _module_names(model) else ()
-        for name, network in frozen.items()
+        for name, network in networks.items()
     }
     with torch.inference_mode():
         for inputs in batches:
             activations = _activations(model, inputs, layers)
             for layer, activation in activations.items():
                 own[layer].add(activation)
-            for name, network in frozen.items():
+            for name, network in networks.items():
                 theirs = _activations(network, inputs, shared[name])
                 for layer, activation in theirs.items():
                     others[name][layer].add(activation, activations[layer])
@@ -110,10 +113,11 @@ def layer_contents(
                 sums.features,
                 sums.root_mean_square,
                 {
-                    name: _compare(sums, of_frozen[layer])
+                    name: _compare(sums, of_frozen[layer].features, of_frozen[layer].cosine)
                     for name, of_frozen in others.items()
                     if layer in of_frozen
-                },
+                }
+                | {name: _compare(sums, each) for name, each in features.items()},
             )
             for layer, sums in own.items()
         }
@@ -175,6 +179,6 @@ class _Sums:
         return float(torch.stack(self._cosines).sum() / len(self.features))
 
 
-def _compare(current: _Sums, frozen: _Sums) -> Comparison:
-    alignment = debiased_linear_cka(current.features.double(), frozen.features.double())
-    return Comparison(float(alignment), frozen.cosine)
+def _compare(current: _Sums, features: Tensor, gram_cosine: float | None = None) -> Comparison:
+    alignment = debiased_linear_cka(current.features.double(), features.double())
+    return Comparison(float(alignment), gram_cosine)

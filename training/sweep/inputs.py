@@ -106,7 +106,7 @@ def _is_as_published(settings: Settings, inputs: InputCache) -> bool:
     architectures = [
         inputs.description(settings.extractor_folder(name))["architecture"]
         for name in training.extractors
-        if name not in settings.networks
+        if name in settings.extractors
     ]
     return (
         settings.trained_network.is_published

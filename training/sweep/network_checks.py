@@ -73,7 +73,9 @@ def _check_way(
     if training.gradient_reversal_layer is not None:
         activations_until(model, example, training.gradient_reversal_layer)
 
-    def frozen_network(name: str, _: int) -> nn.Module:
+    def frozen(name: str, _: int) -> nn.Module | Tensor:
+        if settings.embedding(name) is not None:
+            return torch.zeros(NUM_EXAMPLES, 1)
         if name in settings.networks:
             return load_frozen(settings, name)  # what it holds must fit
         other = architecture if name == RANDOM else frozen_architecture(settings, name)
@@ -81,13 +83,13 @@ def _check_way(
 
     rows = np.array([], dtype=np.int64)
     draws = torch.Generator()
-    methods = MethodInputs(model, training, matrices, rows, frozen_network, draws, 0)
+    methods = MethodInputs(model, training, matrices, rows, frozen, draws, 0)
     for loss in anti_transfer.build(methods):
         with loss, torch.no_grad():
             model(example)
-            frozen = loss.frozen_aggregates(example)
+            aggregates = {} if loss.kept else loss.frozen_aggregates(example)
             if not AGGREGATIONS[loss.aggregation].gives_features:
-                loss.penalty(frozen)
+                loss.penalty(aggregates)
     source = training.source_extractor
     if source in settings.networks:
         load_trunk(model, load_frozen(settings, source).state_dict(), f"[network {source}]")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.models.small_cnn import SmallCNN
 from training.models.vgg import CONVOLUTION_INDICES, VGG16
@@ -87,3 +87,19 @@ def test_a_network_of_another_kind_or_width_is_compared_where_that_means_somethi
         ]
     found = contents["penultimate"].comparisons["small"].linear_cka
     assert found == pytest.approx(float(debiased_linear_cka(*map(torch.from_numpy, pooled))))
+
+
+def test_features_are_compared_with_every_layer(inputs: Tensor) -> None:
+    features = activation(network(1), "penultimate", inputs)
+    features_only = torch.from_numpy(features).float()
+    frozen: dict[str, nn.Module | Tensor] = {"network": network(1), "features": features_only}
+    contents = layer_contents(network(0), frozen, [inputs[:6], inputs[6:]], [3])
+    for layer, content in contents.items():
+        own = activation(network(0), layer, inputs)
+        pooled = own.mean((2, 3)) if own.ndim == 4 else own
+        expected = debiased_linear_cka(torch.from_numpy(pooled), torch.from_numpy(features))
+        found = content.comparisons["features"]
+        assert found.linear_cka == pytest.approx(float(expected), abs=1e-4)
+        assert found.gram_cosine is None
+    penultimate = contents["penultimate"].comparisons
+    assert penultimate["features"].linear_cka == pytest.approx(penultimate["network"].linear_cka)
