@@ -37,8 +37,10 @@ WRONG_SIZE = re.compile(
 NIST_LENGTH = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
 OGG_PAGE = re.compile(rb"OggS\0(.)", re.DOTALL)
 OGG_END = 4  # the bit of a page's flags that says that a stream ends with it
-# Lengths that a program writes that cannot seek back to fill them in: SoX 7ffff000, others ffffffff
-LEAST_UNKNOWN_SIZE = 0x7FFF0000
+# Near these are sizes of programs that cannot seek back to fill them in: SoX 7ffff000, arecord
+# 80000000, ffmpeg ffffffff.
+UNKNOWN_SIZES = (2**31, 2**32)
+UNKNOWN_SIZE_SLACK = 2**16
 HEADER_SLACK = 64  # of programs that count the header among the samples
 MOST_TRAILING_BYTES = 128  # an ID3v1 tag
 TAGS = (b"TAG", b"ID3", b"APETAGEX")
@@ -114,7 +116,8 @@ def _check_header(file: "soundfile.SoundFile") -> None:
     if MOST_SAMPLES < file.frames < UNKNOWN_LENGTH:
         raise UnusableAudioError(f"too long: its header says {file.frames:,} samples")
     for announced, found in WRONG_SIZE.findall(file.extra_info):
-        if int(found) + HEADER_SLACK < int(announced) < LEAST_UNKNOWN_SIZE:
+        is_known = all(abs(int(announced) - size) > UNKNOWN_SIZE_SLACK for size in UNKNOWN_SIZES)
+        if is_known and int(found) + HEADER_SLACK < int(announced):
             raise UnusableAudioError(f"truncated: {found} of {announced} bytes of sound")
 
 

@@ -87,7 +87,10 @@ LEADING_SILENCE = np.concatenate([np.zeros(RATE), tones()[RATE:]])
         pytest.param(wav(tones(), 0, "WAV", "PCM_24"), tones(), id="of 24 bit"),
         pytest.param(wav(tones(), 0, "WAVEX", "FLOAT"), tones(), id="of floats"),
         pytest.param(wav(tones(), 0, "RF64"), tones(), id="RF64 of a killed recorder"),
-        pytest.param(wav(tones(), 0x7FFFF000), tones(), id="WAV from SoX's pipe"),
+        *(
+            pytest.param(wav(tones(), size), tones(), id=f"WAV from a pipe, {size:x}")
+            for size in (0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFDB)
+        ),
         pytest.param(encoded(tones(), "WAV") + bytes(4000), tones(), id="zeros behind"),
         pytest.param(
             encoded(tones(), "WAV") + b"id3 \xd0\x07\0\0" + b"ID3" + b"\x55" * 1997,
@@ -160,6 +163,7 @@ AU = encoded(tones(), "AU")
         (OGG[:-1], "truncated"),
         (OPUS[: len(OPUS) // 2], "truncated"),
         (wav(tones(), 200_000), "truncated"),
+        (wav(tones(), 3_000_000_000), "truncated"),
         (mp3(tones())[:5000], "truncated"),
         (without_length(mp3(tones()))[:5000], "truncated"),
         *(
