@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from config.errors import UserError
 from config.settings import RANDOM, Settings
@@ -75,7 +75,7 @@ def _check_way(
 
     def frozen(name: str, _: int) -> nn.Module | Tensor:
         if settings.embedding(name) is not None:
-            return torch.zeros(NUM_EXAMPLES, 1)
+            return torch.zeros(len(example), 1)
         if name in settings.networks:
             return load_frozen(settings, name)  # what it holds must fit
         other = architecture if name == RANDOM else frozen_architecture(settings, name)
