@@ -213,8 +213,9 @@ def _completed(name: str, head: Head, settings: Settings) -> Head:
 
     folder = settings.preprocessing.output_folder
     found = find_task(folder, head.dataset, settings.feature_extraction.features_type)
-    stored, num_outputs = found or ("classification", None)
-    task = head.task or stored
+    declared = settings.datasets.get(head.dataset)
+    known, num_outputs = found or (declared.task if declared else "classification", None)
+    task = head.task or known
     if task == "regression":  # class numbers can be its values, too
         num_outputs = 1
     elif head.output_classes == 1:

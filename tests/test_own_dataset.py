@@ -144,6 +144,13 @@ def test_classes_and_values_are_trained_and_reported(
         capsys.readouterr().err
     )
     (own.experiments / "9_tiny.ini").unlink()
+    for path in own.matrices.glob("*_info.json"):
+        path.rename(path.with_suffix(".moved"))
+    capsys.readouterr()
+    assert manage(own, "--list") == 0
+    assert capsys.readouterr().out.count(" 2/2 ") == 4
+    for path in own.matrices.glob("*_info.moved"):
+        path.rename(path.with_suffix(".json"))
     with pytest.raises(ConfigError, match="val_acc: a regression has no accuracy; allowed: val_"):
         manage(own, "[2]", "-1", "--set", "save_best_model_metric=val_acc")
     within = ("--set", "at_aggregation=pool", "--set", "at_distance=cka_within_class")
