@@ -1,6 +1,6 @@
 """[dataset NAME]: a corpus of the user's own, as a table or as a folder."""
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import model_validator
 
@@ -39,6 +39,11 @@ class DatasetDeclaration(Section):
     split: str = ""
     orthogonal: Columns = ()
     leave_out_silence: bool = True
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """What its matrices, wherever the clips lie, must have in common with a run."""
+        return self.model_dump(mode="json", exclude={"name", "manifest", "folder", "orthogonal"})
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:

@@ -225,7 +225,7 @@ def _finished(results_folder: Path, experiment: int) -> list[Result]:
 
 
 def _check_alike(results: Sequence[Result]) -> None:
-    """Refuse results of which some are of other data than the first, or no classification."""
+    """Refuse results of which some are of other data than the first."""
     first = results[0]
     for result in results:
         for key in ("dataset", "features_type", "task", "network"):
@@ -235,8 +235,6 @@ def _check_alike(results: Sequence[Result]) -> None:
                     f"{result.stem}: parameters.{key}: is {value!r}, but {expected!r} in "
                     f"{first.stem}: an experiment and its baseline need the same {key}"
                 )
-    if first.metric.key != "acc":
-        raise UserError(f"{first.stem}: this figure needs classification results")
 
 
 def shown_layers(found: Iterable[Layer], network: str) -> list[Layer]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import openpyxl
 import pytest
 import soundfile
 
-from config.errors import ConfigError, UserError
+from config.errors import UserError
 from config.ini_files import load_settings
 from experiments_manager import build_parser, main
 from preprocessing.corpora import find_dataset
@@ -78,6 +79,15 @@ def own(suite: Suite) -> Suite:
     return suite
 
 
+@pytest.fixture
+def prepared(own: Suite) -> Suite:
+    """The same with matrices."""
+    settings = load_settings(own.config)
+    for name in ("rooms", "loud"):
+        preprocess(find_dataset(name, settings), settings)
+    return own
+
+
 def manage(suite: Suite, *words: str) -> int:
     return main(build_parser().parse_intermixed_args([*suite.arguments, *words]))
 
@@ -88,7 +98,7 @@ def result_of(suite: Suite, stem: str, identifier: int) -> dict[str, Any]:
     return content
 
 
-def test_classes_and_values_are_trained_and_reported(
+def test_before_the_matrices_are_there_their_command_is_named(
     own: Suite, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert manage(own, "--list") == 0
@@ -98,35 +108,34 @@ def test_classes_and_values_are_trained_and_reported(
     assert f"python preprocessing/preprocess.py rooms --config {own.config}" in said
     assert f"python preprocessing/preprocess.py loud --config {own.config}" in said
 
-    settings = load_settings(own.config)
-    for name in ("rooms", "loud"):
-        preprocess(find_dataset(name, settings), settings)
-    assert manage(own, "[1,2,3,4]", "-1") == 0
-    rooms = result_of(own, "rooms_spectrum_fast_exp1", 1)
-    assert (rooms["parameters"]["task"], rooms["parameters"]["output_classes"]) == (
-        "classification",
-        3,
-    )
+
+def test_classes_and_values_are_trained_and_reported(
+    prepared: Suite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert manage(prepared, "[1,2,3,4]", "-1") == 0
+    rooms = result_of(prepared, "rooms_spectrum_fast_exp1", 1)
+    assert rooms["parameters"]["task"] == "classification"
+    assert rooms["parameters"]["output_classes"] == 3
     assert rooms["model"]["classes"] == ["NA", "no", "yes"]
-    loud = result_of(own, LOUD.format(2), 2)
+    loud = result_of(prepared, LOUD.format(2), 2)
     assert (loud["parameters"]["task"], loud["parameters"]["output_classes"]) == ("regression", 1)
     # Speakers 0 and 3 are fold 0, the test set; 1 and 4 the next one; 2 and 5 are trained on.
     assert sorted(loud["0"]["test_actors"]) == ["0", "3"]
     values: dict[str, list[float]] = {}
-    with (own.folder / "rooms.csv").open(newline="") as file:
+    with (prepared.folder / "rooms.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             values.setdefault(row["speaker"], []).append(float(row["loudness"]))
     test = np.array(values["0"] + values["3"])
     level = np.sqrt(np.mean((test - np.mean(values["2"] + values["5"])) ** 2))
     assert loud["0"]["test_chance"] == pytest.approx(level, rel=1e-6)
-    folds = result_of(own, LOUD.format(4), 4)
+    folds = result_of(prepared, LOUD.format(4), 4)
     assert [sorted(folds[key]["test_actors"])[0] for key in "012"] == ["0", "1", "2"]
 
     said = capsys.readouterr().out
     assert f"smaller is better; RMSE of the training mean {level:.3f}" in said
     assert "validation RMSE  test RMSE" in said and "test MAE" in said
     sheet = openpyxl.load_workbook(
-        own.results / f"experiment_2/results/{LOUD.format(2)}_results_spreadsheet.xlsx"
+        prepared.results / f"experiment_2/results/{LOUD.format(2)}_results_spreadsheet.xlsx"
     ).worksheets[0]
     titles = [cell.value for cell in sheet[2] if cell.value]
     assert titles[1:] == ["LOSS", "RMSE", "MAE"]
@@ -135,26 +144,45 @@ def test_classes_and_values_are_trained_and_reported(
     sets = ("training", "validation", "test")
     assert shown == pytest.approx([loud["summary"][name]["mean_MAE"] for name in sets])
 
-    capsys.readouterr()
-    with pytest.raises(UserError, match="num_folds = 2: loud_spectrum_fast has 3 folds of its"):
-        manage(own, "--check", "[2]", "--set", "num_folds=2")
-    own.write_experiment(9, dataset="rooms", output_classes=7)
-    assert manage(own, "--check", "[9]") == 2
+    # Without matrices nothing says how many classes there are; the results are no others for that.
+    for path in prepared.matrices.glob("*_info.json"):
+        path.unlink()
+    assert manage(prepared, "--list") == 0
+    assert capsys.readouterr().out.count(" 2/2 ") == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("[2]", "num_folds=2"), "num_folds = 2: loud_spectrum_fast has 3 folds of its own"),
+        (("[2]", "save_best_model_metric=val_acc"), "val_acc: a regression has no accuracy; allo"),
+        (
+            ("[3]", "at_aggregation=pool", "at_distance=cka_within_class"),
+            "cka_within_class: needs classes, loud_spectrum_fast holds values",
+        ),
+    ],
+)
+def test_what_values_cannot_be_trained_with_is_refused(
+    prepared: Suite, words: Sequence[str], message: str
+) -> None:
+    experiments, *overrides = words
+    options = [word for override in overrides for word in ("--set", override)]
+    with pytest.raises(UserError, match=message):
+        manage(prepared, "--check", experiments, *options)
+
+
+def test_what_does_not_fit_the_matrices_is_named(
+    prepared: Suite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert manage(prepared, "--check", "[1]", "--set", "dataset rooms.label=speaker") == 2
+    said = capsys.readouterr().err
+    assert "rooms_spectrum_fast was made with label = word, this run has speaker" in said
+    assert "preprocess.py rooms --config" in said and "--set 'dataset rooms.label=speaker'" in said
+    prepared.write_experiment(9, dataset="rooms", output_classes=7)
+    assert manage(prepared, "--check", "[9]") == 2
     assert "rooms_spectrum_fast: 3 classes, output_classes = 7; write output_classes = 3 into" in (
         capsys.readouterr().err
     )
-    (own.experiments / "9_tiny.ini").unlink()
-    for path in own.matrices.glob("*_info.json"):
-        path.rename(path.with_suffix(".moved"))
-    capsys.readouterr()
-    assert manage(own, "--list") == 0
-    assert capsys.readouterr().out.count(" 2/2 ") == 4
-    for path in own.matrices.glob("*_info.moved"):
-        path.rename(path.with_suffix(".json"))
-    with pytest.raises(ConfigError, match="val_acc: a regression has no accuracy; allowed: val_"):
-        manage(own, "[2]", "-1", "--set", "save_best_model_metric=val_acc")
-    within = ("--set", "at_aggregation=pool", "--set", "at_distance=cka_within_class")
-    with pytest.raises(UserError, match="cka_within_class: needs classes, loud_spectrum_fast hol"):
-        manage(own, "--check", "[3]", *within)
+    settings = load_settings(prepared.config)
     with pytest.raises(UserError, match=r"\[extractor loud\] dataset = loud: holds values"):
         pretrain(settings.extractors["loud"], settings)

@@ -58,6 +58,7 @@ def declared_dataset(declared: DatasetDeclaration) -> Dataset:
         leave_out_silence=declared.leave_out_silence,
         shuffle_groups=True,
         is_regression=declared.task == "regression",
+        declared=declared.decisive,
     )
 
 

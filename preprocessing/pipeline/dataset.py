@@ -1,8 +1,9 @@
 """What a corpus declares: where it lies, its clips, and the datasets that are made of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from config.errors import UserError
 from config.settings import Settings
@@ -131,6 +132,8 @@ class Dataset:
     leave_out_silence: whether clips without a sample above 0.05 are left out.
     shuffle_groups: whether groups are shuffled before they are divided; clips always are.
     is_regression: whether labels are values, not classes.
+    declared: what the user's section says of it; matrices made by another one and runs do not go
+        together.
     """
 
     name: str
@@ -146,6 +149,7 @@ class Dataset:
     leave_out_silence: bool = True
     shuffle_groups: bool = False
     is_regression: bool = False
+    declared: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def command(self) -> str:

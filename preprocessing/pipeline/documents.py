@@ -70,6 +70,7 @@ def describe(
         "split_type": splits["type"],
         "orthogonal_labels": dataset.orthogonal_labels,
         "preprocessing": decisive,
+        "declared": dict(dataset.declared),
         "seconds": dataset.seconds(settings),
         "sample_rate": settings.sampling.sr_target,
         "feature_extraction": settings.feature_extraction.model_dump(mode="json"),

@@ -211,7 +211,11 @@ def _plan_fingerprint(dataset: Dataset, settings: Settings, clips: list[Clip]) -
             "version": FORMAT_VERSION,
             "dataset": [dataset.name, dataset.split_type, dataset.classes],
             "leave_out_silence": dataset.leave_out_silence,
-            **({} if dataset.script else {"orthogonal_labels": dataset.orthogonal_labels}),
+            **(
+                {"declared": [dataset.declared, dataset.orthogonal_labels]}
+                if dataset.declared
+                else {}
+            ),
             "features": planned_settings(settings.feature_extraction),
             "seconds": dataset.seconds(settings),
             "sampling": settings.sampling.model_dump(),

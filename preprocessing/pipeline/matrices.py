@@ -73,6 +73,7 @@ class Info(BaseModel):
     orthogonal_labels: list[str] = []
     feature_extraction: dict[str, Any] = {}
     preprocessing: dict[str, Any] = {}
+    declared: dict[str, Any] = {}
 
 
 class StoredFold(BaseModel):

@@ -209,9 +209,12 @@ def _other_features(run: Run, matrices: Matrices) -> str:
     settings, info = run.instance.settings, matrices.info
     stored = matrices.feature_settings | info.get("preprocessing", {})
     stored |= {"sr_target": info["sample_rate"]} if "sample_rate" in info else {}
+    stored |= info.get("declared", {})
     wanted = settings.feature_extraction.model_dump(mode="json", exclude=NOT_OF_FEATURES)
     wanted |= settings.preprocessing.model_dump(mode="json", include=set(stored))
     wanted |= settings.sampling.model_dump()
+    if info.get("declared") and run.files.dataset in settings.datasets:
+        wanted |= settings.datasets[run.files.dataset].decisive
     different = [
         f"{key} = {stored[key]}, this run has {value}"
         for key, value in wanted.items()
