@@ -29,7 +29,8 @@ from config.text import aligned, counted, display_path
 from training.engine.distributed import is_main, only_main_speaks
 from training.results.loading import count_failed, load_results
 from training.sweep.input_cache import InputCache
-from training.sweep.inputs import describe_inputs, find_missing, split_of
+from training.sweep.inputs import find_missing
+from training.sweep.overview import describe_inputs, split_of
 from training.sweep.runs import Run, choose_runs, in_order, runs_of
 from training.sweep.status import counts_of, refusals, refuse_unfit, status_of
 

@@ -28,7 +28,7 @@ from config.listing import files_in
 from config.networks import PUBLISHED_NETWORK
 from config.released import convolution_of, replacement
 from config.settings import Settings
-from config.text import display_path, hint
+from config.text import display_path, hint, nearest
 
 SETTINGS_SECTIONS = ("feature_extraction", "training_defaults")
 COMMENT_KEYS = ("comment_1", "comment_2")
@@ -146,7 +146,8 @@ def _choose(wanted: Iterable[int | str], paths: Mapping[int, Path], base: Layers
         members = [identifier for identifier, name in families.items() if name == str(entry)]
         if not members:
             raise ConfigError(
-                f"no experiment or family {entry}; experiments: {', '.join(map(str, paths))}; "
+                f"no experiment or family {entry}{nearest(str(entry), families.values())}; "
+                f"experiments: {', '.join(map(str, paths))}; "
                 f"families: {', '.join(sorted(set(families.values())))}"
             )
         chosen |= dict.fromkeys(members)

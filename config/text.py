@@ -14,16 +14,21 @@ def printable(text: str) -> str:
     )
 
 
-def hint(name: str, known: Iterable[str]) -> str:
-    """Return '; did you mean X?', or what there is to choose from."""
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return '; did you mean X?'; empty if nothing is like it."""
     names = sorted(set(known))
     near = [
         *difflib.get_close_matches(name, names, n=1),
         *difflib.get_close_matches(name.lower(), names, n=1),
     ]
-    if near:
-        return f"; did you mean {near[0]}?"
-    return f"; allowed: {', '.join(names)}" if len(names) <= 16 else ""
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """Return '; did you mean X?', or what there is to choose from."""
+    names = sorted(set(known))
+    allowed = f"; allowed: {', '.join(names)}" if len(names) <= 16 else ""
+    return nearest(name, names) or allowed
 
 
 def plural(noun: str) -> str:

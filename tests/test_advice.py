@@ -361,7 +361,13 @@ def test_an_extractor_at_chance_is_used_by_the_command_that_is_named(
         ("5_x.ini", "gsc_randsplit", "iemocap_actrsplit", "did you mean iemocap_actorsplit?"),
         ("28_x.ini", "= room", "= rom", "did you mean room?"),
         ("28_x.ini", "= room", "= libri_speech", "did you mean librispeech?"),
-        ("5_x.ini", "= 10", "= 4", "write output_classes = 10 into "),
+        ("5_x.ini", "= 10", "= 4", "output_classes"),
+        (
+            "5_x.ini",
+            "[training_defaults]",
+            "[training_defaults]\ngradient_reversal_label=speakr\ngradient_reversal_layer=3",
+            "did you mean speaker?",
+        ),
     ],
 )
 def test_a_slip_in_an_experiment_file_is_named_with_what_was_meant(

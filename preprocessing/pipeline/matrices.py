@@ -22,8 +22,8 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 
 from config.errors import UserError
 from config.fields import Task
-from config.files import read_json, require_fields
-from config.text import display_path, printable
+from config.files import read_json, read_text, require_fields
+from config.text import display_path, nearest, printable
 from preprocessing.pipeline.dataset import OWN_FOLDS, OWN_SPLIT, SETS
 from preprocessing.pipeline.features import FEATURES, noted_settings
 from preprocessing.pipeline.splits import Split, split_groups
@@ -165,6 +165,26 @@ class Matrices:
                 "splits", f"does not fit the index: {len(unknown)} groups, such as {min(unknown)}"
             )
         return groups
+
+    def require_column(self, column: str, place: str) -> None:
+        """Make sure that the index has a column, without waiting for pandas.
+
+        Args:
+            place: what asks for it, for the error.
+
+        Raises:
+            UserError: it has not, or it is damaged.
+        """
+        if column not in self._columns:
+            raise UserError(
+                f"{place} = {column}: no column of the index of {self.name}; there are "
+                f"{', '.join(self._columns)}{nearest(column, self._columns)}"
+            )
+
+    @cached_property
+    def _columns(self) -> list[str]:
+        text = read_text(part_path(self.folder, self.name, "index"))
+        return next(csv.reader(text.splitlines()), [])
 
     def check_parts(self) -> None:
         """Make sure that index and split are those of these examples, without waiting for pandas.

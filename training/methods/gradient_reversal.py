@@ -165,12 +165,7 @@ def domain_labels(matrices: "Matrices", rows: npt.NDArray[np.int64], column: str
         UserError: there is no such column, or nothing in it could be learnt.
     """
     index = matrices.index
-    if column not in index.columns:
-        known = ", ".join(map(str, index.columns))
-        raise UserError(
-            f"[training_defaults] gradient_reversal_label = {column}: no column of the index of "
-            f"{matrices.name}; there are {known}"
-        )
+    matrices.require_column(column, "[training_defaults] gradient_reversal_label")
     values = index[column].astype(str).to_numpy()
     known = values[rows][values[rows] != ""]
     names, counts = np.unique(known, return_counts=True)

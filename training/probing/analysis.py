@@ -18,7 +18,7 @@ from config.files import waited_for, write_json
 from config.networks import PUBLISHED_NETWORK
 from config.progress import ProgressBar
 from config.settings import RANDOM
-from config.text import display_path
+from config.text import display_path, nearest
 from preprocessing.pipeline.matrices import Matrices, matrices_name
 from preprocessing.pipeline.splits import Split
 from training.data.batches import Rows
@@ -153,7 +153,8 @@ class Analyst:
         for name in self._labels:
             if name not in columns:
                 raise UserError(
-                    f"--labels {name}: {matrices.name} has no such column; it has "
+                    f"--labels {name}: {matrices.name} has no such column"
+                    f"{nearest(name, columns)}; it has "
                     f"{', '.join(columns)}"
                 )
         roles = dict.fromkeys(self._labels or matrices.orthogonal_labels, "orthogonal")

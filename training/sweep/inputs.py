@@ -3,18 +3,17 @@
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from config import advice
 from config.declarations import Embedding
 from config.errors import UserError
-from config.experiments import Experiment, Instance
+from config.experiments import Instance
 from config.fields import EMBEDDING
 from config.networks import Network
 from config.selection import MANAGER
 from config.settings import RANDOM, Settings
-from config.text import counted, display_path, hint
+from config.text import counted, display_path, nearest
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import (
     Matrices,
@@ -25,14 +24,12 @@ from training.engine.tracking import tracker_problem
 from training.models.weights import guessing, is_at_chance, is_whole, quality
 from training.results.best_run import best_run, files_of_result
 from training.results.dictionary import described_network
-from training.similarity.aggregations import AGGREGATIONS, CHANNELS, POOL
+from training.similarity.aggregations import AGGREGATIONS, CHANNELS
 from training.sweep.input_cache import InputCache
 from training.sweep.runs import Run
 
 # The length of examples is the dataset's own unless it is set, and both backends agree.
 NOT_OF_FEATURES = {"sequence_length", "features_backend"}
-# Of the experimental similarity, in a trial on synthetic digits.
-RISKY_POOL_LAYER, RISKY_POOL_BETA = 7, 3.0
 # Of VGG16.
 NUM_CONVOLUTIONS = 13
 FULL_MODEL_BYTES = 134_275_780 * 4
@@ -129,12 +126,12 @@ def _missing_tracker(run: Run) -> Iterator[Missing]:
 def _missing_matrices(run: Run, inputs: InputCache) -> Iterator[Missing]:
     if problem := _matrices_problem(run, inputs):
         yield Missing(problem, preparation_of(run))
-    elif problem := _task_problem(run, inputs):
+    elif problem := _task_problem(run, inputs) or _label_problem(run, inputs):
         yield Missing(problem)
 
 
 def preparation_of(run: Run) -> str:
-    """Return the command that makes a run's matrices, or says itself what they were made by."""
+    """Return the command that makes a run's matrices; "": nobody here knows it."""
     settings = run.instance.settings
     known = all_datasets(settings)
     if run.files.dataset in known:
@@ -143,10 +140,25 @@ def preparation_of(run: Run) -> str:
     try:
         command = str(read_info(settings.preprocessing.output_folder, name).get("command", ""))
     except UserError:
-        names = hint(run.files.dataset, known) or f"; there are {', '.join(known)}"
+        names = nearest(run.files.dataset, known) or f"; there are {', '.join(known)}"
         place = f"{display_path(run.experiment.file)} [experiment] dataset = {run.files.dataset}"
         raise UserError(f"{place}: there is no such dataset{names}") from None
     return advice.beforehand(command, settings) if command else ""
+
+
+def _label_problem(run: Run, inputs: InputCache) -> str | None:
+    """Say that the matrices do not know the label that gradient reversal is to remove."""
+    settings = run.instance.settings
+    label = settings.training_defaults.gradient_reversal_label
+    name = matrices_name(run.files.dataset, run.files.features)
+    try:
+        if label:
+            matrices = inputs.matrices(settings.preprocessing.output_folder, name)
+            place = f"{display_path(run.experiment.file)}: [training_defaults]"
+            matrices.require_column(label, f"{place} gradient_reversal_label")
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def _matrices_problem(run: Run, inputs: InputCache) -> str | None:
@@ -239,9 +251,9 @@ def _missing_extractors(run: Run, inputs: InputCache, force: bool) -> Iterator[M
             known += [each.name for each in settings.networks.values() if each.weights]
             frozen = [*(f"{EMBEDDING}{each}" for each in settings.embeddings), RANDOM]
             known += frozen if is_frozen else []
-            near = hint(name, known) if len(known) > 1 else ""
             raise UserError(
-                f"{display_path(run.experiment.file)}: no extractor {name}{near}; there are "
+                f"{display_path(run.experiment.file)}: no extractor {name}"
+                f"{nearest(name, known)}; there are "
                 f"{', '.join(known)} "
                 f"(see [training_defaults] {'at_dataset' if is_frozen else 'at_pretraining'})"
             )
@@ -368,83 +380,3 @@ def _size_of_models(instance: Instance) -> float:
     from training.models.registry import num_parameters, trained_architecture
 
     return num_parameters(trained_architecture(instance)) * 4 * training.num_folds
-
-
-def split_of(experiment: Experiment) -> str:
-    """Return how an experiment's data are divided: as its matrices say, or its dataset."""
-    settings = experiment.instances[0].settings
-    name = matrices_name(experiment.dataset, settings.feature_extraction.features_type)
-    try:
-        return str(read_info(settings.preprocessing.output_folder, name)["split"])
-    except UserError:
-        known = all_datasets(settings)
-        dataset = experiment.dataset
-        return known[dataset].split_type if dataset in known else "?"
-
-
-def describe_inputs(runs: Sequence[Run], inputs: InputCache) -> None:
-    """Print what the runs will use.
-
-    That is: the data with their split, and each extractor with its own accuracy and the share of
-    the test set that it was trained on.
-    """
-    lines: dict[str, None] = {}
-    overlaps: dict[tuple[str, str], str] = {}
-    for run in runs:
-        settings, training = run.instance.settings, run.instance.settings.training_defaults
-        name = matrices_name(run.files.dataset, run.files.features)
-        info = inputs.matrices(settings.preprocessing.output_folder, name).info
-        examples = counted(info["num_examples"], "example")
-        lines[f"data {name}: {examples}, split {info['split']}"] = None
-        for extractor in training.extractors:
-            embedding = settings.embedding(extractor)
-            if embedding is not None:
-                lines[f"{extractor}: {display_path(embedding.file)}"] = None
-                continue
-            if extractor in settings.networks:
-                weights = display_path(settings.networks[extractor].weights or Path())
-                lines[f"network {extractor}: {weights}, trained elsewhere"] = None
-                continue
-            folder = settings.extractor_folder(extractor)
-            if (extractor, name) not in overlaps:
-                overlaps[extractor, name] = _overlap(folder, run, inputs)
-            accuracy = quality(inputs.description(folder))
-            lines[f"extractor {extractor}: {accuracy}; {overlaps[extractor, name]}"] = None
-        if training.source_experiment is not None:
-            source = training.source_experiment
-            finished = inputs.num_finished(run.files.results_folder, source)
-            start = f"experiment {run.experiment.id} starts from the best of experiment {source}"
-            lines[f"{start}, which has {counted(finished, 'finished run')} now"] = None
-    for warning in _warnings(runs):
-        lines[warning] = None
-    print("\n".join(lines))
-
-
-def _warnings(runs: Sequence[Run]) -> list[str]:
-    """Say what is known to go wrong with settings that are allowed."""
-    for run in runs:
-        training = run.instance.settings.training_defaults
-        layers = [layer for group in training.at_layer for layer in group if isinstance(layer, int)]
-        is_risky = (
-            max(layers, default=0) >= RISKY_POOL_LAYER
-            or max(training.at_beta, default=0) >= RISKY_POOL_BETA
-        )
-        if training.anti_transfer and training.at_aggregation == POOL and is_risky:
-            return [
-                f"warning: at_aggregation = {POOL} at layers of {RISKY_POOL_LAYER} and more, or "
-                f"with at_beta of {RISKY_POOL_BETA:g} and more, fell to chance in a trial; a run "
-                "that does is reported as collapsed"
-            ]
-    return []
-
-
-def _overlap(extractor_folder: Path, run: Run, inputs: InputCache) -> str:
-    """Say how many clips of the target's test set the extractor was trained on."""
-    trained_on = inputs.training_audio(extractor_folder)
-    if trained_on is None:
-        return "what it was trained on is not known"
-    settings, training = run.instance.settings, run.instance.settings.training_defaults
-    name = matrices_name(run.files.dataset, run.files.features)
-    folder = settings.preprocessing.output_folder
-    test = inputs.test_audio(folder, name, training.fractions, training.num_folds)
-    return f"trained on {len(test & trained_on)} of the {counted(len(test), 'test clip')} of {name}"

@@ -1,0 +1,97 @@
+"""What runs will use, for people: their data and split, their extractors, known risks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from config.errors import UserError
+from config.experiments import Experiment
+from config.text import counted, display_path
+from preprocessing.corpora import all_datasets
+from preprocessing.pipeline.matrices import matrices_name, read_info
+from training.models.weights import quality
+from training.similarity.aggregations import POOL
+from training.sweep.input_cache import InputCache
+from training.sweep.runs import Run
+
+# Of the experimental similarity, in a trial on synthetic digits.
+RISKY_POOL_LAYER, RISKY_POOL_BETA = 7, 3.0
+
+
+def split_of(experiment: Experiment) -> str:
+    """Return how an experiment's data are divided: as its matrices say, or its dataset."""
+    settings = experiment.instances[0].settings
+    name = matrices_name(experiment.dataset, settings.feature_extraction.features_type)
+    try:
+        return str(read_info(settings.preprocessing.output_folder, name)["split"])
+    except UserError:
+        known = all_datasets(settings)
+        dataset = experiment.dataset
+        return known[dataset].split_type if dataset in known else "?"
+
+
+def describe_inputs(runs: Sequence[Run], inputs: InputCache) -> None:
+    """Print what the runs will use.
+
+    That is: the data with their split, and each extractor with its own accuracy and the share of
+    the test set that it was trained on.
+    """
+    lines: dict[str, None] = {}
+    overlaps: dict[tuple[str, str], str] = {}
+    for run in runs:
+        settings, training = run.instance.settings, run.instance.settings.training_defaults
+        name = matrices_name(run.files.dataset, run.files.features)
+        info = inputs.matrices(settings.preprocessing.output_folder, name).info
+        examples = counted(info["num_examples"], "example")
+        lines[f"data {name}: {examples}, split {info['split']}"] = None
+        for extractor in training.extractors:
+            embedding = settings.embedding(extractor)
+            if embedding is not None:
+                lines[f"{extractor}: {display_path(embedding.file)}"] = None
+                continue
+            if extractor in settings.networks:
+                weights = display_path(settings.networks[extractor].weights or Path())
+                lines[f"network {extractor}: {weights}, trained elsewhere"] = None
+                continue
+            folder = settings.extractor_folder(extractor)
+            if (extractor, name) not in overlaps:
+                overlaps[extractor, name] = _overlap(folder, run, inputs)
+            accuracy = quality(inputs.description(folder))
+            lines[f"extractor {extractor}: {accuracy}; {overlaps[extractor, name]}"] = None
+        if training.source_experiment is not None:
+            source = training.source_experiment
+            finished = inputs.num_finished(run.files.results_folder, source)
+            start = f"experiment {run.experiment.id} starts from the best of experiment {source}"
+            lines[f"{start}, which has {counted(finished, 'finished run')} now"] = None
+    for warning in _warnings(runs):
+        lines[warning] = None
+    print("\n".join(lines))
+
+
+def _warnings(runs: Sequence[Run]) -> list[str]:
+    """Say what is known to go wrong with settings that are allowed."""
+    for run in runs:
+        training = run.instance.settings.training_defaults
+        layers = [layer for group in training.at_layer for layer in group if isinstance(layer, int)]
+        is_risky = (
+            max(layers, default=0) >= RISKY_POOL_LAYER
+            or max(training.at_beta, default=0) >= RISKY_POOL_BETA
+        )
+        if training.anti_transfer and training.at_aggregation == POOL and is_risky:
+            return [
+                f"warning: at_aggregation = {POOL} at layers of {RISKY_POOL_LAYER} and more, or "
+                f"with at_beta of {RISKY_POOL_BETA:g} and more, fell to chance in a trial; a run "
+                "that does is reported as collapsed"
+            ]
+    return []
+
+
+def _overlap(extractor_folder: Path, run: Run, inputs: InputCache) -> str:
+    """Say how many clips of the target's test set the extractor was trained on."""
+    trained_on = inputs.training_audio(extractor_folder)
+    if trained_on is None:
+        return "what it was trained on is not known"
+    settings, training = run.instance.settings, run.instance.settings.training_defaults
+    name = matrices_name(run.files.dataset, run.files.features)
+    folder = settings.preprocessing.output_folder
+    test = inputs.test_audio(folder, name, training.fractions, training.num_folds)
+    return f"trained on {len(test & trained_on)} of the {counted(len(test), 'test clip')} of {name}"
