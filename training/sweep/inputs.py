@@ -24,7 +24,7 @@ from training.engine.tracking import tracker_problem
 from training.models.weights import guessing, is_at_chance, is_whole, quality
 from training.results.best_run import best_run, files_of_result
 from training.results.dictionary import described_network
-from training.similarity.aggregations import AGGREGATIONS, CHANNELS
+from training.similarity.aggregations import AGGREGATIONS, CHANNELS, POOL
 from training.sweep.input_cache import InputCache
 from training.sweep.runs import Run
 
