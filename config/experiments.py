@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
+from config.declarations import DECLARATIONS
 from config.errors import ConfigError
 from config.fields import ContradictionError, Name, OptionalCount, Section, Task
 from config.ini_files import (
@@ -166,6 +167,8 @@ def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> 
     layers = base
     for section, values in sections.items():
         if section not in SETTINGS_SECTIONS:
+            if section.partition(" ")[0] in DECLARATIONS:
+                raise ConfigError(f"{name} [{section}]: belongs into a file given with --config")
             known = ["experiment", "instances", "instance <number>", *SETTINGS_SECTIONS]
             raise ConfigError(f"{name} [{section}]: no such section{replacement(section, known)}")
         layers = layers.with_section(name, section, values)

@@ -9,6 +9,7 @@ from plotting.published import PUBLISHED_LAYERS
 from plotting.reporting.compare import Comparison, Group, Method, layer_order
 from plotting.reporting.findings import Findings, MethodFinding
 from plotting.reporting.published_values import published_curve
+from plotting.reporting.sentences import capital
 from plotting.reporting.style import (
     ReportFigure,
     legend_below,
@@ -67,8 +68,8 @@ def _layer_figure(
                 _draw_published_curve(panel, curve, method, style["color"])
         panel.set_title(f"{set_name.capitalize()} set")
         _label_positions(panel, positions, numeric, family[0].method)
-    unit = "percentage points" if metric.key == "acc" else metric.unit
-    panels[0].set_ylabel(f"{metric.name.capitalize()} minus the baseline's\n({unit}, same seeds)")
+    unit = "percentage points" if metric.higher_is_better else "smaller is better"
+    panels[0].set_ylabel(f"{capital(metric.name)} minus the baseline's\n({unit}, same seeds)")
     legend_below(figure, panels)
     compared = ", ".join([comparison.dataset, *comparison.apart_texts])
     figure.suptitle(f"{compared}: difference to the baseline by layer")

@@ -36,9 +36,10 @@ SET_NAMES = {
     "test": "test",
     "testing": "test",
 }
+# Those that must be converted first are among them: they are listed as left out, with the reason.
 AUDIO_SUFFIXES = frozenset(
     {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"}
-    | {".caf", ".w64", ".rf64", ".sph", ".voc"}
+    | {".caf", ".w64", ".rf64", ".sph", ".voc", ".m4a", ".aac", ".wma", ".amr", ".webm", ".mp4"}
 )
 
 
@@ -127,10 +128,10 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _require_columns(declared: DatasetDeclaration, table: Table) -> None:
-    """Make sure that the table has all columns that the section names.
+    """Make sure that the table has all columns that the section names, and the index room for them.
 
     Raises:
-        UserError: names those that it has not, with their keys.
+        UserError: names those that it has not, with their keys, or that the index cannot have.
     """
     named = [("label", declared.label), ("group", declared.group), ("split", declared.split)]
     named += [("orthogonal", column) for column in declared.orthogonal]
@@ -140,6 +141,9 @@ def _require_columns(declared: DatasetDeclaration, table: Table) -> None:
             f"[dataset {declared.name}] {', '.join(missing)}: no such column in "
             f"{display_path(table.path)}; its columns: {', '.join(table.columns)}"
         )
+    renamed = [name for name in table.columns if _index_column(name) != name]
+    clashes = [f"rename {name}" for name in map(_index_column, renamed) if name in table.columns]
+    refuse_all(display_path(table.path), clashes, "so is another column called in the index")
 
 
 def _problems_of(row: Row, declared: DatasetDeclaration) -> Iterator[str]:

@@ -129,6 +129,7 @@ def test_set(overrides: str, words: str) -> None:
         ("classes = 3", "classes = 1", "output_classes = 1: must be at least 2"),
         ("classes = 3", "classes = 3\ntask = regression", "must be 1, as task = regression"),
         ("[training_defaults]", "[results]", "[results]: no such section; allowed: experiment"),
+        ("[training_defaults]", "[dataset tiny]", "[dataset tiny]: belongs into a file given with"),
         ("batch_size = 10", "bach_size = 10", "[training_defaults] bach_size: no such key"),
         ("batch_size = 10", "at_pretraining = experiment 20", "cannot start from itself"),
         ("1..3", "3..1", "[instances] at_layer = 3..1: a range goes up"),

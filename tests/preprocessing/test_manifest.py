@@ -235,6 +235,11 @@ BAD_INPUT: list[tuple[str | bytes, dict[str, Any], str]] = [
     ),
     (written(ROWS), {"orthogonal": "room, mood"}, "orthogonal = mood: no such column"),
     (written(ROWS), {"split": "sets"}, "split = sets: no such column"),
+    (
+        written([{**row, "manifest_label": "y"} for row in ROWS]),
+        {},
+        "rename manifest_label; so is another column called in the index",
+    ),
     (changed(3, word=""), {}, r"rooms\.csv: line 5: word is empty$"),
     (
         changed(3, speaker=" ", word=""),

@@ -71,6 +71,13 @@ def test_improvements_are_drawn_by_layer_with_their_intervals(by_layer: Findings
     ]
 
 
+def test_of_an_error_the_axis_says_that_smaller_is_better() -> None:
+    results = [make_result(0.6, 0, 1, "regression")]
+    results += [make_result(0.5, 0, 21, "regression", at_layer=n, **AGAINST) for n in (2, 5)]
+    train, *_ = figure_of(found(*results), "layers").axes
+    assert train.get_ylabel() == "RMSE minus the baseline's\n(smaller is better, same seeds)"
+
+
 def test_published_values_have_their_own_marker_and_label(by_layer: Findings) -> None:
     figure = figure_of(by_layer, "layers")
     _, validation, test = figure.axes
