@@ -24,7 +24,7 @@ from config.command_line import (
 from config.experiments import Experiment, load_experiments
 from config.listing import files_in
 from config.selection import METAVAR, add_experiments_option, parse_selection, require_gpus
-from config.settings import RANDOM
+from config.settings import RANDOM, is_untrained
 from config.text import aligned, counted, display_path
 from training.engine.distributed import is_main, only_main_speaks
 from training.results.loading import count_failed, load_results
@@ -78,7 +78,7 @@ def _orthogonal_task(experiment: Experiment) -> str:
     settings = experiment.instances[0].settings
     training, declared = settings.training_defaults, settings.extractors
     names = list(training.extractors)
-    if training.anti_transfer and RANDOM in training.at_dataset:
+    if training.anti_transfer and any(map(is_untrained, training.at_dataset)):
         names.append(f"{RANDOM} (untrained: a control)")
     if training.gradient_reversal_label:
         names.append(f"{training.gradient_reversal_label} (gradient reversal)")

@@ -36,13 +36,15 @@ from config.fields import (
     WindowSize,
     registered,
     split_layers,
+    split_list,
 )
 from config.networks import PUBLISHED_NETWORK, Network
 from config.released import convolutions_of
 from training.similarity.aggregations import AGGREGATIONS, ALIASES, PAIRWISE_COSINE
 from training.similarity.distances import known_pair
 
-# As at_dataset: a frozen network whose weights nothing trained, the control.
+# As at_dataset: a frozen network whose weights nothing trained, the control: random is one like the
+# network that is trained, random:NAME one like the frozen network of that name.
 RANDOM = "random"
 SOURCE_EXPERIMENT = re.compile(r"experiment ([0-9]{1,9})")
 
@@ -55,12 +57,28 @@ def _pretraining_source(value: str | None) -> str | None:
     return value
 
 
+def is_untrained(frozen: str) -> bool:
+    """Tell whether a name of at_dataset is that of an untrained network."""
+    return frozen.partition(":")[0] == RANDOM
+
+
+def _frozen_name(value: str) -> str:
+    name = value.removeprefix(f"{RANDOM}:")
+    if not NAME.fullmatch(name):
+        raise ValueError("must be a name of letters, digits, - and _; or random, or random:NAME")
+    return value
+
+
 def _cluster_address(value: str) -> str:
     if value in ("", "auto") or re.fullmatch(r"[\w.\-\[\]:]+:[0-9]{1,5}", value):
         return value
     raise ValueError("must be auto or HOST:PORT")
 
 
+FrozenNames = Annotated[
+    tuple[Annotated[str, AfterValidator(_frozen_name)], ...],
+    BeforeValidator(lambda value: split_list(",", value)),
+]
 # The released code's word for none.
 FALSE_IS_NONE = BeforeValidator(lambda value: None if value in ("", "False") else value)
 # Where a model lies is no property of a training: it is left out of its parameters.
@@ -230,7 +248,7 @@ class TrainingDefaults(Section):
             return self
         if not self.at_dataset:
             raise ContradictionError("at_dataset", "anti_transfer = True needs an extractor here")
-        trained = [name for name in self.at_dataset if name != RANDOM]
+        trained = [name for name in self.at_dataset if not is_untrained(name)]
         if len(set(trained)) < len(trained):
             raise ContradictionError(
                 "at_dataset", "is given twice; give an extractor several layers"
@@ -292,10 +310,16 @@ class TrainingDefaults(Section):
         return self.at_pretraining if self.source_experiment is None else None
 
     @property
+    def likenesses(self) -> tuple[str, ...]:
+        """The NAMEs of random:NAME: frozen networks of which only the kind is needed."""
+        names = self.at_dataset if self.anti_transfer else ()
+        return tuple(name.removeprefix(f"{RANDOM}:") for name in names if f"{RANDOM}:" in name)
+
+    @property
     def extractors(self) -> tuple[str, ...]:
         """What the training reads: the networks it is pushed away from, and that it starts from."""
         names = self.at_dataset if self.anti_transfer else ()
-        frozen = tuple(name for name in names if name != RANDOM)
+        frozen = tuple(name for name in names if not is_untrained(name))
         return frozen if self.source_extractor is None else (*frozen, self.source_extractor)
 
 

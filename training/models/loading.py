@@ -58,6 +58,12 @@ def frozen_architecture(settings: Settings, name: str) -> Architecture:
     return stored_architecture(settings.networks, described, place)
 
 
+def untrained_architecture(settings: Settings, name: str, own: Architecture) -> Architecture:
+    """Return what an untrained network is built from; own: the network's that is trained."""
+    _, _, alike = name.partition(":")
+    return frozen_architecture(settings, alike) if alike else own
+
+
 def load_frozen(settings: Settings, name: str) -> nn.Module:
     """Build a pre-trained network with the weights of its file.
 

@@ -17,13 +17,13 @@ from config.errors import UserError
 from config.files import waited_for, write_json
 from config.networks import PUBLISHED_NETWORK
 from config.progress import ProgressBar
-from config.settings import RANDOM
+from config.settings import is_untrained
 from config.text import display_path, nearest
 from preprocessing.pipeline.matrices import Matrices, matrices_name
 from preprocessing.pipeline.splits import Split
 from training.data.batches import Rows
 from training.engine.seeds import RngSeeds
-from training.models.loading import load_whole, to_device
+from training.models.loading import load_whole, to_device, untrained_architecture
 from training.models.registry import Architecture, architecture_of, build_network
 from training.models.weights import load_weights
 from training.probing import probes
@@ -199,7 +199,7 @@ class Analyst:
         """Identify the frozen networks to compare with; one that is not there is reported."""
         found = {}
         for name in self._frozen_names[run.files.dataset]:
-            if name == RANDOM:
+            if is_untrained(name):
                 found[name] = f"seed {result['parameters']['seed']}"
                 continue
             try:
@@ -278,11 +278,12 @@ class Analyst:
         return to_device(model, self._context.device)
 
     def _frozen(self, task: _Task, name: str, number: int, rows: Rows) -> nn.Module | Tensor:
-        """Return an extractor, the random network of a seed, or rows of an embedding."""
-        if name == RANDOM:
-            seed = RngSeeds.from_seed(task.result["parameters"]["seed"], number).random_network
-            return to_device(build_network(task.architecture, seed), self._context.device)
+        """Return an extractor, the untrained network of a seed, or rows of an embedding."""
         settings = task.run.instance.settings
+        if is_untrained(name):
+            architecture = untrained_architecture(settings, name, task.architecture)
+            seed = RngSeeds.from_seed(task.result["parameters"]["seed"], number).random_network
+            return to_device(build_network(architecture, seed), self._context.device)
         embedding = settings.embedding(name)
         if embedding is None:
             return self._context.frozen_network(settings, name, keeps_head=True)

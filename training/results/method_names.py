@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from config.settings import RANDOM
+from config.settings import is_untrained
 from training.results.dictionary import fingerprinted
 
 Parameters = Mapping[str, Any]
@@ -33,9 +33,11 @@ def starts_from(own: Parameters) -> str:
 def pushes_away(own: Parameters) -> str:
     """Return 'against X', the frozen networks; several untrained ones are counted."""
     names = _names(own.get("at_dataset"))
-    if set(names) == {RANDOM}:
+    if names and all(map(is_untrained, names)):
         what = "a random network" if len(names) == 1 else f"{len(names)} random networks"
-        return f"against {what} (control)"
+        kinds = [name.partition(":")[2] for name in names if ":" in name]
+        like = f" like {', '.join(dict.fromkeys(kinds))}" if kinds else ""
+        return f"against {what}{like} (control)"
     return f"against {', '.join(names)}" if names else ""
 
 
@@ -144,7 +146,8 @@ def networks_of(parameters: Parameters) -> list[str]:
 
 def uses_random_networks(parameters: Parameters) -> bool:
     """Whether the method uses untrained networks alone: then it is a control."""
-    return set(networks_of(parameters)) == {RANDOM}
+    networks = networks_of(parameters)
+    return bool(networks) and all(map(is_untrained, networks))
 
 
 def labels_of(methods: Sequence[Parameters]) -> list[str]:

@@ -60,6 +60,13 @@ class InputCache:
             self._weights = path, load_weights(path, remedy)
         return self._weights[1]
 
+    def kind_fingerprint(self, settings: Settings, name: str) -> str:
+        """Identify what a frozen network is built from, whatever its weights."""
+        if name in settings.networks:
+            network = settings.networks[name]
+            return fingerprint_of([network.description, network.num_classes])
+        return fingerprint_of(self.description(settings.extractor_folder(name))["architecture"])
+
     def frozen_fingerprint(self, settings: Settings, name: str) -> str:
         """Identify a frozen network: an extractor by its weights, another by what builds it, too.
 

@@ -54,6 +54,8 @@ def input_fingerprints(instance: Instance, inputs: InputCache) -> dict[str, str]
     found = {"data": matrices.fingerprint, **described_network(settings.trained_network)}
     for name in training.extractors:
         found[f"extractor {name}"] = inputs.frozen_fingerprint(settings, name)
+    for name in training.likenesses:
+        found[f"kind of {name}"] = inputs.kind_fingerprint(settings, name)
     if training.source_experiment is not None:
         best = best_run(settings, inputs.results)
         found[str(training.at_pretraining)] = best["fingerprint"]
@@ -108,6 +110,7 @@ def _is_as_published(settings: Settings, inputs: InputCache) -> bool:
     return (
         settings.trained_network.is_published
         and not training.at_frozen_layer
+        and not training.likenesses
         and layers <= {*range(1, NUM_CONVOLUTIONS + 1)}
         and len(architectures) == len(training.extractors)
         and all(
@@ -237,7 +240,8 @@ def _other_features(run: Run, matrices: Matrices) -> str:
 
 def _missing_extractors(run: Run, inputs: InputCache, force: bool) -> Iterator[Missing]:
     settings = run.instance.settings
-    for name in settings.training_defaults.extractors:
+    training = settings.training_defaults
+    for name in dict.fromkeys([*training.extractors, *training.likenesses]):
         if name in settings.networks:
             yield from _missing_weights(settings.networks[name])
             continue
@@ -246,7 +250,7 @@ def _missing_extractors(run: Run, inputs: InputCache, force: bool) -> Iterator[M
             yield from _missing_vectors(run, embedding, inputs)
             continue
         if name not in settings.extractors:
-            is_frozen = name in settings.training_defaults.at_dataset
+            is_frozen = name != training.source_extractor
             known = [*settings.extractors]
             known += [each.name for each in settings.networks.values() if each.weights]
             frozen = [*(f"{EMBEDDING}{each}" for each in settings.embeddings), RANDOM]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from config.errors import UserError
 from config.experiments import Instance
 from config.files import read_json, write_json
-from config.settings import RANDOM
+from config.settings import is_untrained
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_name
 from preprocessing.pipeline.splits import Split
@@ -29,7 +29,7 @@ from training.engine.folds import (
 from training.engine.seeds import RngSeeds
 from training.methods import Method, MethodInputs
 from training.methods.registry import build_methods
-from training.models.loading import load_trunk, to_device, without_head
+from training.models.loading import load_trunk, to_device, untrained_architecture, without_head
 from training.models.registry import build_network, num_parameters, trained_architecture
 from training.models.weights import FOREIGN_WEIGHTS, is_whole, save_weights
 from training.results.best_run import initial_weights
@@ -214,7 +214,8 @@ class _FoldRun:
             vectors = self.context.inputs.vectors(*matrices, embedding.file)
             return torch.from_numpy(vectors).to(self.context.device)
         keeps_head = settings.training_defaults.at_aggregation == POOL
-        if name != RANDOM:
+        if not is_untrained(name):
             return self.context.frozen_network(settings, name, keeps_head)
-        network = build_network(trained_architecture(self.instance), seed)
+        own = trained_architecture(self.instance)
+        network = build_network(untrained_architecture(settings, name, own), seed)
         return to_device(network if keeps_head else without_head(network), self.context.device)

@@ -9,11 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from config.errors import UserError
-from config.settings import RANDOM, Settings
+from config.settings import Settings, is_untrained
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices, matrices_name
 from training.methods import MethodInputs, anti_transfer
-from training.models.loading import frozen_architecture, load_frozen, load_trunk
+from training.models.loading import (
+    frozen_architecture,
+    load_frozen,
+    load_trunk,
+    untrained_architecture,
+)
 from training.models.registry import (
     Architecture,
     build_network,
@@ -78,8 +83,9 @@ def _check_way(
             return torch.zeros(len(example), 1)
         if name in settings.networks:
             return load_frozen(settings, name)  # what it holds must fit
-        other = architecture if name == RANDOM else frozen_architecture(settings, name)
-        return build(other, 1)
+        if is_untrained(name):
+            return build(untrained_architecture(settings, name, architecture), 1)
+        return build(frozen_architecture(settings, name), 1)
 
     rows = np.array([], dtype=np.int64)
     draws = torch.Generator()

@@ -127,6 +127,10 @@ RUNS: dict[str, dict[str, Any]] = {
         "network": "frames",
         **against("small_of_theirs", "body.2", "pool", **POOLED),
     },
+    "1-D against an untrained one of another kind": {
+        "network": "frames",
+        **against("random:theirs", 2, "sum"),
+    },
     "transformer": {"network": "attention", **against("random", "blocks.0, blocks.1")},
     "transformer against a 1-D network": {
         "network": "attention",
@@ -204,6 +208,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "an extractor of another network to start from": (
         {"network": "frames", "at_pretraining": "noisyspeech"},
         r"is a vgg16, and this run's network is frames; declare an \[extractor NAME\] with network",
+    ),
+    "an untrained network like nothing": (
+        {"network": "frames", **against("random:thers", 2)},
+        r"no extractor thers; did you mean theirs\?",
     ),
     "a name of nothing": (
         against("thers", 2),
