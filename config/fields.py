@@ -16,6 +16,8 @@ from config.text import PROJECT_FOLDER
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 # What stands before an embedding's name where frozen networks are named.
 EMBEDDING = "embedding:"
+# And before the name of a frozen network of which only the kind is meant.
+UNTRAINED = "random:"
 COMMENT = r"\s[;#].*"
 # What is left in a path after ~ and $VARIABLES are filled in, and why it cannot be one.
 NO_PATHS = {
@@ -111,7 +113,8 @@ def _clean_name(value: str) -> str:
 
 
 def _frozen_name(value: str) -> str:
-    _clean_name(value.removeprefix(EMBEDDING))
+    prefix = next((each for each in (EMBEDDING, UNTRAINED) if value.startswith(each)), "")
+    _clean_name(value.removeprefix(prefix))
     return value
 
 

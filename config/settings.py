@@ -15,6 +15,7 @@ from config.fields import (
     EMBEDDING,
     EMPTY_IS_NONE,
     NAME,
+    UNTRAINED,
     Betas,
     ContradictionError,
     Count,
@@ -36,7 +37,6 @@ from config.fields import (
     WindowSize,
     registered,
     split_layers,
-    split_list,
 )
 from config.networks import PUBLISHED_NETWORK, Network
 from config.released import convolutions_of
@@ -59,14 +59,7 @@ def _pretraining_source(value: str | None) -> str | None:
 
 def is_untrained(frozen: str) -> bool:
     """Tell whether a name of at_dataset is that of an untrained network."""
-    return frozen.partition(":")[0] == RANDOM
-
-
-def _frozen_name(value: str) -> str:
-    name = value.removeprefix(f"{RANDOM}:")
-    if not NAME.fullmatch(name):
-        raise ValueError("must be a name of letters, digits, - and _; or random, or random:NAME")
-    return value
+    return frozen == RANDOM or frozen.startswith(UNTRAINED)
 
 
 def _cluster_address(value: str) -> str:
@@ -75,10 +68,6 @@ def _cluster_address(value: str) -> str:
     raise ValueError("must be auto or HOST:PORT")
 
 
-FrozenNames = Annotated[
-    tuple[Annotated[str, AfterValidator(_frozen_name)], ...],
-    BeforeValidator(lambda value: split_list(",", value)),
-]
 # The released code's word for none.
 FALSE_IS_NONE = BeforeValidator(lambda value: None if value in ("", "False") else value)
 # Where a model lies is no property of a training: it is left out of its parameters.
@@ -313,7 +302,7 @@ class TrainingDefaults(Section):
     def likenesses(self) -> tuple[str, ...]:
         """The NAMEs of random:NAME: frozen networks of which only the kind is needed."""
         names = self.at_dataset if self.anti_transfer else ()
-        return tuple(name.removeprefix(f"{RANDOM}:") for name in names if f"{RANDOM}:" in name)
+        return tuple(name.removeprefix(UNTRAINED) for name in names if name.startswith(UNTRAINED))
 
     @property
     def extractors(self) -> tuple[str, ...]:
