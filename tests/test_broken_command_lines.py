@@ -32,13 +32,13 @@ CHOOSING = [MANAGER, INVARIANCE, REPORT]
 TABLE: list[tuple[list[str], list[str], str]] = [
     # What all scripts share.
     (SCRIPTS, ["--nosuch"], ""),
-    ([MANAGER], ["--set", "sead=3"], "did you mean seed?"),
-    ([MANAGER], ["--set", "training_defaults.seed=-1"], "[training_defaults] seed = -1"),
-    ([MANAGER], ["--set", "novalue"], "--set novalue"),
-    ([MANAGER], ["--set", "\x1b[2J=1"], "\\x1b[2J"),
-    ([MANAGER], ["--config", "missing.ini"], "missing.ini"),
-    ([MANAGER], ["--config", "utf16.ini"], "utf16.ini"),
-    ([MANAGER], ["--config", "text.json"], "text.json: line 1"),
+    ([MANAGER], ["--list", "--set", "sead=3"], "did you mean seed?"),
+    ([MANAGER], ["--list", "--set", "training_defaults.seed=-1"], "[training_defaults] seed = -1"),
+    ([MANAGER], ["--list", "--set", "novalue"], "--set novalue"),
+    ([MANAGER], ["--list", "--set", "\x1b[2J=1"], "\\x1b[2J"),
+    ([MANAGER], ["--list", "--config", "missing.ini"], "missing.ini"),
+    ([MANAGER], ["--list", "--config", "utf16.ini"], "utf16.ini"),
+    ([MANAGER], ["--list", "--config", "text.json"], "text.json: line 1"),
     # Which experiments, which GPU, which instances.
     (CHOOSING, ["[1"], ""),
     (CHOOSING, ["[2]", "-1"], "2"),

@@ -44,39 +44,53 @@ def make_corpus_folder(
         UserError: the folder holds something that is not a miniature corpus.
     """
     folder = folder.resolve()
+    wanted = {"version": VERSION, **recipe}
+    if _is_made(folder, wanted):
+        return False
     with waited_for(folder.with_name(f".{folder.name}.lock"), folder.name, OTHER_FOLDER):
-        return _make_corpus_folder(folder, recipe, files, sample_rate)
+        if _is_made(folder, wanted):
+            return False
+        _write_corpus(folder, wanted, files, sample_rate)
+    return True
 
 
-def _make_corpus_folder(
+def _is_made(folder: Path, wanted: Mapping[str, Any]) -> bool:
+    """Tell whether the corpus is there, whole.
+
+    Raises:
+        UserError: the folder holds something that is not a miniature corpus.
+    """
+    if not folder.exists():
+        return False
+    marker = _read_marker(folder)
+    known = {MARKER, *marker.pop("files", ())}
+    if marker == wanted and all((folder / name).is_file() for name in known):
+        return True
+    _refuse_foreign_files(folder, known)
+    return False
+
+
+def _write_corpus(
     folder: Path,
-    recipe: Mapping[str, Any],
+    wanted: Mapping[str, Any],
     files: Iterable[tuple[str, Content]],
     sample_rate: int,
-) -> bool:
+) -> None:
     """Write a corpus into a folder that no other process writes to now."""
     from tqdm import tqdm
 
-    wanted = {"version": VERSION, **recipe}
-    if folder.exists():
-        marker = _read_marker(folder)
-        known = {MARKER, *marker.pop("files", ())}
-        if marker == wanted and all((folder / name).is_file() for name in known):
-            return False
-        _refuse_foreign_files(folder, known)
     aside = folder.with_name(f".{folder.name}.miniature-partial")
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir(parents=True)
         for name, content in tqdm(files, folder.name, unit="file", disable=None):
             _write(aside / name, content, sample_rate)
-        write_json(aside / MARKER, wanted | {"files": sorted(_files_below(aside))})
+        write_json(aside / MARKER, {**wanted, "files": sorted(_files_below(aside))})
         if folder.exists():
             shutil.rmtree(folder)
         aside.replace(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return True
 
 
 def _write(path: Path, content: Content, sample_rate: int) -> None:
