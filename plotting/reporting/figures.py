@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from math import isfinite, nan
 from statistics import fmean, stdev
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from config.text import counted
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_CLASSES = 40
+TITLE_CHARACTERS = 44  # in a line above a confusion matrix
 MOST_WRITTEN_CLASSES = 12
 # Percent of the true class from which a cell is so dark that its text is white.
 DARK_CELL = 55
@@ -165,7 +167,7 @@ def _confusion_figure(
         classes = [str(index) for index in range(len(first))]
     names = [shorten(name)[:16] for name in classes]
     figure, panels = new_figure(9.4, 4.8, columns=2)
-    titles = "baseline", short(_name_of(found))
+    titles = "baseline", fill(short(_name_of(found)), TITLE_CHARACTERS)
     for panel, matrix, title in zip(panels, (first, second), titles, strict=True):
         image = panel.imshow(matrix, vmin=0, vmax=100, cmap="Blues")
         panel.set_title(title)
