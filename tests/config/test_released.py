@@ -13,7 +13,7 @@ GONE = {
     "pretraining": {
         "pretraining_dataset_path": "output_folder",
         "preprocessing_ID": "features_type",
-        "num_cnn_layers": "VGG16",
+        "num_cnn_layers": "set network",
     },
     "preprocessing": {"input_morphomnist_folder": "no corpus"},
     "training_defaults": {
@@ -28,7 +28,7 @@ GONE = {
         "at_morphomnist_morpholabel_path": "no corpus",
         "pretraining_classes_librispeech": "extractor.json",
         "pretraining_classes_gsc_prenoisy": "extractor.json",
-        "architecture": "VGG16",
+        "architecture": "set network",
         "task_type": "task in [experiment]",
         "short_description": "description in [experiment]",
         "num_experiment": "file's name",
