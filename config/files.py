@@ -129,14 +129,17 @@ def read_text(path: Path, errors: str = "strict") -> str:
     Raises:
         UserError: the file cannot be read, or is no such text.
     """
+    name = display_path(path)
     try:
         content = path.read_bytes()
-        return content.decode(json.detect_encoding(content), errors)
     except OSError as error:
-        raise UserError(f"{display_path(path)}: cannot be read: {error.strerror}") from None
+        raise UserError(f"{name}: cannot be read: {error.strerror}") from None
+    try:
+        return content.decode(json.detect_encoding(content), errors)
     except UnicodeDecodeError as error:
-        problem = f"byte {error.start} is no {error.encoding}; save it as UTF-8"
-        raise UserError(f"{display_path(path)}: is no text file: {problem}") from None
+        line = content.count(b"\n", 0, error.start) + 1
+        problem = f"line {line} is no {error.encoding}; save it as UTF-8"
+        raise UserError(f"{name}: is no text file: {problem}") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
+LONGEST_TEXT = 200
 
 
 def printable(text: str) -> str:
@@ -12,6 +13,12 @@ def printable(text: str) -> str:
     return "".join(
         character if character.isprintable() else repr(character)[1:-1] for character in text
     )
+
+
+def shorten(value: object) -> str:
+    """Return what others wrote (a file, a package) on one line, not endlessly long."""
+    text = printable(" ".join(str(value).split()))
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}..."
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

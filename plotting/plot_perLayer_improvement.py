@@ -16,7 +16,7 @@ from config.advice import run_again
 from config.command_line import run_command, settings_from
 from config.errors import UserError
 from config.networks import PUBLISHED_NETWORK
-from config.text import display_path
+from config.text import display_path, shorten
 from plotting.drawing import (
     GREY,
     ORANGE,
@@ -38,7 +38,7 @@ from plotting.published import (
     mean_per_layer_improvement,
     per_layer_improvement,
 )
-from training.results.loading import SUMMARY_KEYS, Result, load_results, shorten
+from training.results.loading import SUMMARY_KEYS, Result, load_results
 from training.results.metric import Metric
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from config.errors import UserError
 from config.experiments import Experiment, load_experiments
 from config.files import waited_for, write_text
 from config.selection import MANAGER, add_experiments_option, parse_selection
-from config.text import counted, display_path, printable
+from config.text import counted, display_path, printable, shorten
 from plotting.drawing import figures_attempted
 from plotting.published import load_published
 from plotting.reporting.compare import Comparison, compare
@@ -35,7 +35,7 @@ from plotting.reporting.summary import answer
 from plotting.reporting.table import file_name
 from plotting.reporting.tables import all_tables, describe
 from training.probing.files import Analysis, load_analyses
-from training.results.loading import count_finished, load_results, shorten
+from training.results.loading import count_finished, load_results
 
 FOLDER_NAME = "report"
 PAGE_NAME = "report.html"

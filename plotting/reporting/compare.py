@@ -10,9 +10,9 @@ from statistics import fmean, stdev
 from typing import Any, TypeVar
 
 from config.settings import RANDOM
-from config.text import counted
+from config.text import counted, shorten
 from plotting.reporting.statistics import PairedDifference, paired_difference
-from training.results.loading import Result, shorten
+from training.results.loading import Result
 from training.results.method_names import (
     keys_that_differ,
     kind_of,

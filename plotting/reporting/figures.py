@@ -8,14 +8,13 @@ from statistics import fmean, stdev
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from config.text import counted
+from config.text import counted, shorten
 from plotting.drawing import BLACK, GREY, SET_COLOURS, label_epochs, new_figure
 from plotting.reporting.compare import Group
 from plotting.reporting.findings import Findings, MethodFinding
 from plotting.reporting.layer_figures import layer_figures
 from plotting.reporting.style import ReportFigure, draw_band, legend_below, short
 from plotting.reporting.table import file_name, fixed
-from training.results.loading import shorten
 
 if TYPE_CHECKING:
     import numpy as np

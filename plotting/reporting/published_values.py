@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from config.text import shorten
 from plotting.published import per_layer_improvement
 from plotting.reporting.compare import Group, Method
 from plotting.reporting.findings import Findings
 from plotting.reporting.table import Column, Table, file_name, make_table
 from plotting.reporting.tables import describe
-from training.results.loading import shorten
 
 # Names in published_results.json: frozen networks, splits.
 CURVE_EXTRACTORS = {"librispeech": "libri", "iemocap": "iemo"}

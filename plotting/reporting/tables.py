@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from config.networks import PUBLISHED_NETWORK
-from config.text import counted
+from config.text import counted, shorten
 from plotting.reporting.compare import Comparison, Group
 from plotting.reporting.findings import ControlFinding, Finding, Findings, MethodFinding
 from plotting.reporting.sentences import incomplete_text
 from plotting.reporting.statistics import mean_interval
 from plotting.reporting.table import Cell, Column, Table, file_name, fixed, make_table
-from training.results.loading import shorten
 from training.results.metric import Metric
 
 COLLAPSED = "collapsed"

@@ -29,13 +29,11 @@ from preprocessing.pipeline.manifests import (
     LEFT_OUT_COLUMNS,
     MANIFEST,
     begin,
-    is_complete,
     left_out_in_words,
+    make_once,
     read_manifest,
-    refuse_foreign_audio,
     refuse_many_left_out,
     write_table,
-    written_by_one,
 )
 from preprocessing.pipeline.noise_mixing import Mixture, details_of, write_mixtures
 from preprocessing.pipeline.workers import map_in_order
@@ -111,11 +109,8 @@ def write_balanced(settings: Settings) -> Path:
     def is_usable(name: str) -> bool:
         return name in paths and not _why_unreadable(paths[name])
 
-    if not is_complete(folder, plan, is_usable):
-        with written_by_one(folder, settings):
-            if not is_complete(folder, plan, is_usable):
-                refuse_foreign_audio(folder, plan, settings)
-                _write_balanced(chosen, folder, plan, settings)
+    make = partial(_write_balanced, chosen, folder, plan, settings)
+    make_once(folder, plan, settings, is_usable, make)
     return folder
 
 

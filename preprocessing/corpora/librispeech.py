@@ -17,7 +17,7 @@ from config.errors import UserError, refuse_all
 from config.files import read_text
 from config.listing import files_in, folders_in
 from config.settings import Settings
-from config.text import display_path, printable
+from config.text import display_path, first_of, printable
 from preprocessing.corpora import register
 from preprocessing.pipeline.dataset import OWN_SPLIT, Archive, Clip, Corpus, Dataset
 
@@ -186,7 +186,7 @@ def _refuse_unheard_words(words: Path, labels: dict[str, int], clips: list[Clip]
     if unheard:
         raise UserError(
             f"{display_path(words)}: no occurrence of {len(unheard)} of "
-            f"{len(labels)} words in the sets of split: {', '.join(unheard[:20])}"
+            f"{len(labels)} words in the sets of split: {first_of(unheard, 20)}"
         )
 
 

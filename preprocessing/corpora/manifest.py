@@ -25,6 +25,7 @@ from preprocessing.pipeline.tables import Row, Table, read_table
 PATH, START, END = "path", "start", "end"
 CLASS = "class"  # the column that a folder's table has besides
 LEAST_FOLDS = 3
+LARGEST_VALUE = float(np.finfo(np.float32).max)
 # What the sets of a split are called elsewhere.
 SET_NAMES = {
     "train": "train",
@@ -177,7 +178,7 @@ def _value(text: str) -> float:
         value = float(text)
     except ValueError:
         return math.nan
-    return value if abs(value) <= np.finfo(np.float32).max else math.nan
+    return value if abs(value) <= LARGEST_VALUE else math.nan
 
 
 def _class_numbers(declared: DatasetDeclaration, table: Table) -> dict[str, int]:

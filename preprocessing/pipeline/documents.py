@@ -123,5 +123,5 @@ def refuse_empty_classes(dataset: Dataset, clips: Sequence[Clip], kept: Sequence
     if empty:
         raise UserError(
             f"{dataset.name}: no example of {len(empty)} of {len(names)} classes: "
-            f"{', '.join(empty[:20])}"
+            f"{first_of(empty, 20)}"
         )

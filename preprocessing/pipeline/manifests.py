@@ -7,8 +7,8 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +35,35 @@ REQUESTED_KEYS = (
 )
 
 
-@contextmanager
-def written_by_one(folder: Path, settings: Settings) -> Iterator[None]:
-    """Let this process write to the folder as soon as no other one does."""
+def make_once(
+    folder: Path,
+    plan: str,
+    settings: Settings,
+    is_usable: Callable[[str], bool],
+    make: Callable[[], object],
+) -> None:
+    """Fill a folder, unless it holds everything that the plan makes, in one process at a time.
+
+    Args:
+        plan: a fingerprint of what is made.
+        is_usable: whether what was left out, as its list calls it, can be used by now.
+        make: fills the folder.
+
+    Raises:
+        UserError: the folder holds audio made with other settings, or by another program.
+    """
+    if _is_complete(folder, plan, is_usable):
+        return
     is_noisyspeech = folder == settings.preprocessing.generated_noisyspeech_folder
     key = "generated_noisyspeech_folder" if is_noisyspeech else "augmented_gsc_folder"
     with waited_for(folder / ".lock", display_path(folder), f"--set {key}=FOLDER"):
-        yield
+        if not _is_complete(folder, plan, is_usable):
+            _refuse_foreign_audio(folder, plan, settings)
+            make()
 
 
-def is_complete(folder: Path, plan: str, is_usable: Callable[[str], bool]) -> bool:
-    """Tell, and say, whether the folder holds everything that this plan (a fingerprint) makes.
-
-    Args:
-        is_usable: whether what was left out, as its list calls it, can be used by now.
-    """
+def _is_complete(folder: Path, plan: str, is_usable: Callable[[str], bool]) -> bool:
+    """Tell, and say, whether the folder holds everything that this plan makes."""
     if _noted(folder).get("plan") != plan:
         return False
     path = folder / LEFT_OUT
@@ -66,14 +80,11 @@ def is_complete(folder: Path, plan: str, is_usable: Callable[[str], bool]) -> bo
     return True
 
 
-def refuse_foreign_audio(folder: Path, plan: str, settings: Settings) -> None:
+def _refuse_foreign_audio(folder: Path, plan: str, settings: Settings) -> None:
     """Make sure that a folder holds no audio but of this plan, or of the same settings.
 
     With the same settings another plan comes from a corpus that has changed: a file was added,
     or mended.
-
-    Raises:
-        UserError: it holds audio made with other settings, or by another program.
     """
     noted = _noted(folder)
     is_ours = noted.get("plan") == plan or noted.get("request") == _request_of(settings)

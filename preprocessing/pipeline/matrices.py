@@ -23,7 +23,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 from config.errors import UserError
 from config.fields import Task
 from config.files import read_json, read_text, require_fields
-from config.text import display_path, nearest, printable
+from config.text import display_path, nearest, shorten
 from preprocessing.pipeline.dataset import OWN_FOLDS, OWN_SPLIT, SETS
 from preprocessing.pipeline.features import FEATURES, noted_settings
 from preprocessing.pipeline.splits import Split, split_groups
@@ -50,7 +50,6 @@ INDEX_COLUMNS: dict[str, Any] = {
     "augmented": np.int64,
     "content": str,
 }
-LONGEST_REASON = 200
 
 Predictors = npt.NDArray[np.float32]
 
@@ -358,5 +357,4 @@ def _load_array(path: Path, dtype: type, dimensions: int) -> Any:
 
 def _unfit(path: Path, problem: str) -> UserError:
     """Return the error for matrices that cannot be used."""
-    reason = " ".join(problem.split())[:LONGEST_REASON]
-    return UserError(printable(f"{display_path(path)}: {reason}"))
+    return UserError(f"{display_path(path)}: {shorten(problem)}")

@@ -162,12 +162,11 @@ def write_mixtures(
     def is_usable(files: str) -> bool:
         return files in by_sources and _is_usable(by_sources[files], sample_rate)
 
-    if not manifests.is_complete(folder, plan, is_usable):
-        with manifests.written_by_one(folder, settings):
-            if not manifests.is_complete(folder, plan, is_usable):
-                manifests.refuse_foreign_audio(folder, plan, settings)
-                _refuse_unusable(sources, folder / manifests.LEFT_OUT, settings)
-                _write_mixtures(mixtures, folder, settings, convention, plan, sources)
+    def make() -> None:
+        _refuse_unusable(sources, folder / manifests.LEFT_OUT, settings)
+        _write_mixtures(mixtures, folder, settings, convention, plan, sources)
+
+    manifests.make_once(folder, plan, settings, is_usable, make)
 
 
 def _write_mixtures(

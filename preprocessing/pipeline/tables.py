@@ -1,6 +1,5 @@
 """Tables of the user's own: CSV as any program writes it, every cell as it is written."""
 
-import codecs
 import csv
 import io
 from dataclasses import dataclass
@@ -8,10 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from config.errors import UserError, refuse_all
+from config.files import read_text
 from config.text import display_path
 
 SEPARATORS = (",", ";", "\t")
-UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class Row(NamedTuple):
@@ -43,7 +42,9 @@ def read_table(path: Path, column: str) -> Table:
     Raises:
         UserError: there is no such file or column, or rows are damaged; names them.
     """
-    text = _read_text(path)
+    text = read_text(path)
+    if "\0" in text:
+        raise UserError(f"{display_path(path)}: is no CSV file: it holds zeros; save it as UTF-8")
     headers = {mark: _header(text, mark) for mark in SEPARATORS}
     mark = next((mark for mark, header in headers.items() if column in header), None)
     if mark is None:
@@ -71,23 +72,6 @@ def read_table(path: Path, column: str) -> Table:
     if not rows:
         raise UserError(f"{display_path(path)}: has no rows below its header")
     return Table(path, path.parent, tuple(header), rows)
-
-
-def _read_text(path: Path) -> str:
-    name = display_path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{name}: cannot be read: {error.strerror}") from None
-    encoding = "utf-16" if content.startswith(UTF_16_MARKS) else "utf-8-sig"
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{name}: line {line} is not UTF-8; save it as CSV in UTF-8") from None
-    if "\0" in text:
-        raise UserError(f"{name}: is no CSV file: it holds zeros; save it as CSV in UTF-8")
-    return text
 
 
 def _reader(text: str, mark: str) -> Any:

@@ -171,7 +171,7 @@ class TestWrongFolders:
 
     def test_labels_in_no_unicode(self, corpus: Path, settings: Settings) -> None:
         (corpus / "word_labels" / "3-mostfreq").write_bytes(b"that\ncaf\xe9\n")
-        assert "3-mostfreq: is no text file: byte 8 is no utf-8" in error_of(settings)
+        assert "3-mostfreq: is no text file: line 2 is no utf-8" in error_of(settings)
 
 
 class TestScript:

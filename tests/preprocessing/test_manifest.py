@@ -225,8 +225,8 @@ BAD_INPUT: list[tuple[str | bytes, dict[str, Any], str]] = [
         "2 problems: line 2 has 3 cells, the header 2; line 4 has 1 cell",
     ),
     ('path,word\na.wav,"b\n', {}, "line 2: unexpected end of data"),
-    ("path,word\na.wav,Küche\n".encode("latin-1"), {}, "line 2 is not UTF-8; save it as CSV"),
-    (b"p\0a\0t\0h\0", {}, r"rooms\.csv: is no CSV file: it holds zeros"),
+    ("path,word\na.wav,Küche\n".encode("latin-1"), {}, "line 2 is no utf-8; save it as UTF-8"),
+    (b"path,word\n\0\0", {}, r"rooms\.csv: is no CSV file: it holds zeros"),
     (
         written(ROWS),
         {"label": "wrod", "group": "speakers"},

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from config.errors import UserError
-from config.text import counted, display_path, first_of
+from config.text import counted, display_path, first_of, shorten
 from preprocessing.pipeline.matrices import Matrices
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def read_embedding(path: Path) -> tuple[list[str], Vectors]:
     try:
         clips, vectors = _read_arrays(path) if path.suffix == ".npz" else _read_columns(path)
     except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise UserError(f"{place}: is no embedding: {error}") from None
+        raise UserError(f"{place}: is no embedding: {shorten(error)}") from None
     if vectors.ndim != 2 or len(vectors) != len(clips) or not vectors.size:
         raise UserError(
             f"{place}: holds {counted(len(clips), 'clip')} and vectors of shape {vectors.shape}, "

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from config.errors import UserError
 from config.fingerprints import fingerprint_of
 from config.settings import TrainingDefaults
+from config.text import first_of
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
 from training.data.batches import ExampleSet, Normalization, training_statistics
@@ -119,7 +120,7 @@ def require_classes(fold: Fold, matrices: Matrices) -> str:
         if not missing:
             continue
         found = f"no example of {len(missing)} of {len(matrices.classes)} classes"
-        message = f"{matrices.name}: the {name} set has {found}: {', '.join(missing[:5])}"
+        message = f"{matrices.name}: the {name} set has {found}: {first_of(missing)}"
         if name == "training":
             raise UserError(
                 f"{message}; other fractions (train_split, validation_split, test_split) or "

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.errors import UserError
-from config.text import printable
+from config.text import shorten
 from training.engine.distributed import is_main
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from training.engine.step import Learner
 
 PROJECT = "anti-transfer"
-LONGEST_REASON = 300
 TRACKER_ERRORS = {
     "wandb": ("wandb.errors", "Error"),
     "mlflow": ("mlflow.exceptions", "MlflowException"),
@@ -63,9 +62,10 @@ def start_tracking(accelerator: "Accelerator", title: str, training: "TrainingDe
     try:
         accelerator.init_trackers(project, config=plain, init_kwargs=named)
     except _errors_of(training.tracker) as error:
-        reason = printable(" ".join(str(error).split())[:LONGEST_REASON])
         name = training.tracker
-        raise UserError(f"[training_defaults] tracker = {name}: cannot start: {reason}") from None
+        raise UserError(
+            f"[training_defaults] tracker = {name}: cannot start: {shorten(error)}"
+        ) from None
 
 
 def _errors_of(tracker: str) -> tuple[type[Exception], ...]:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from config.advice import beforehand, on_gpu, run_again
 from config.errors import UserError
 from config.files import read_json, require_fields, write_json, written_aside
-from config.text import display_path, printable
+from config.text import display_path, printable, shorten
 from training.engine.metrics import guessing_text, highest_chance_accuracy
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ WEIGHTS_FILE = "model.pt"
 DESCRIPTION_FILE = "extractor.json"
 # Of an instance: training.results.dictionary.InstanceFiles.model.
 MODEL_NAME = re.compile(r"model_.+_exp([0-9]+)_run([0-9]+)_fold[0-9]+\.pt")
-LONGEST_REASON = 200
 # About weights that somebody else trained.
 FOREIGN_WEIGHTS = "save the network's state_dict() in it, with safetensors or torch.save"
 
@@ -89,8 +88,8 @@ def load_weights(path: Path, remedy: str = "") -> dict[str, "Tensor"]:
     except Exception as error:  # a file that is no checkpoint can make torch raise anything
         # What torch says of a pickle that it refuses is how to run it all the same.
         refused = type(error).__name__ == "UnpicklingError"
-        reason = "it holds more than weights" if refused else str(error) or type(error).__name__
-        reason = printable(reason.splitlines()[0])[:LONGEST_REASON]
+        words = str(error).partition("\n")[0] or type(error).__name__
+        reason = "it holds more than weights" if refused else shorten(words)
         raise UserError(f"{name}: is no file of weights: {reason}; {remedy}") from None
     if not isinstance(state, dict) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from config import advice
 from config.errors import UserError
 from config.files import read_json, require_fields
-from config.text import display_path
+from config.text import display_path, shorten
 from training.results.dictionary import InstanceFiles
-from training.results.loading import Result, Share, shorten
+from training.results.loading import Result, Share
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 

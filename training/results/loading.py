@@ -15,7 +15,7 @@ from config.advice import run_again
 from config.errors import UserError
 from config.files import Identity, identity_of, read_json, require_fields
 from config.networks import PUBLISHED_NETWORK
-from config.text import display_path, printable
+from config.text import display_path, shorten
 from training.results.method_names import METHODS
 from training.results.metric import METRICS, Metric
 
@@ -25,7 +25,6 @@ REQUIRED_KEYS = ("0", "summary", "parameters", "inputs", "fingerprint", "number"
 SUMMARY_KEYS = {"train": "training", "validation": "validation", "test": "test"}
 CURVE_SETS = {"train": "train", "validation": "val"}
 CURVES = ("loss", "task_loss", "feature_loss", "acc")
-LONGEST_TEXT = 200
 
 
 def result_paths(results_folder: Path, experiment: int) -> list[Path]:
@@ -343,9 +342,3 @@ def load_results(results_folder: Path, experiment: int) -> list[Result]:
     """
     results = [load_result(path) for path in result_paths(results_folder, experiment)]
     return sorted(results, key=lambda result: result.number)
-
-
-def shorten(value: object) -> str:
-    """Return a foreign text on one line, not endlessly long."""
-    text = printable(str(value))
-    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}..."

@@ -2,7 +2,6 @@
 
 import sys
 from contextlib import AbstractContextManager, redirect_stdout
-from types import TracebackType
 from typing import Self, TextIO, cast
 
 from tqdm import tqdm
@@ -39,12 +38,7 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._bar.close()
 
     def say(self, line: str, is_error: bool = False) -> None:

@@ -22,7 +22,7 @@ from config.errors import UserError
 from config.process import prepare_process
 from config.selection import CPU
 from config.settings import Cluster
-from config.text import display_path, printable
+from config.text import display_path, shorten
 from training.sweep.execute import RunResult, RunTask
 from training.sweep.launchers import (
     CLOSING_SECONDS,
@@ -36,7 +36,6 @@ from training.sweep.launchers import (
 MAX_RETRIES = 3
 # Of the node's GPUs Ray shows a process those that it may use.
 FIRST_GPU = 0
-LONGEST_REASON = 300
 REACH_SECONDS = 10.0
 
 
@@ -162,12 +161,11 @@ def connect(cluster: Cluster) -> Any:
             **options,
         )
     except (RuntimeError, ValueError, OverflowError, OSError, ray.exceptions.RayError) as error:
-        reason = printable(" ".join(str(error).split())[:LONGEST_REASON])
         raise UserError(
             f"[cluster] address = {cluster.address}: no Ray cluster can be joined from this "
-            f"machine: {reason}; ray start --head starts one, ray start --address=HOST:PORT lets "
-            "this machine join one; if it has a password, set RAY_AUTH_MODE=token and copy its "
-            "~/.ray/auth_token"
+            f"machine: {shorten(error)}; ray start --head starts one, "
+            "ray start --address=HOST:PORT lets this machine join one; if it has a password, set "
+            "RAY_AUTH_MODE=token and copy its ~/.ray/auth_token"
         ) from None
     signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put a handler of its own there
     return ray

@@ -75,9 +75,9 @@ def test_a_second_sheet_says_how_the_data_were_split(tmp_path: Path) -> None:
     write(tmp_path, [1, 2])
     data = openpyxl.load_workbook(tmp_path / "sheet.xlsx", data_only=True)["data"]
     assert [[cell.value for cell in row] for row in data.rows] == [
-        ["ID", "dataset", "split", "chance (test)"],
-        [1, "tiny", "by session: no speaker shared", 0.25],
-        [2, "tiny", "by session: no speaker shared", 0.25],
+        ["ID", "dataset", "split", "chance (test)", "at_layer"],
+        [1, "tiny", "by session: no speaker shared", 0.25, "1"],
+        [2, "tiny", "by session: no speaker shared", 0.25, "2"],
     ]
 
 
@@ -89,9 +89,9 @@ def test_the_second_sheet_says_which_settings_are_not_the_same(tmp_path: Path) -
     write_spreadsheet(tmp_path / "sheet.xlsx", rows, "classification")
     data_sheet = openpyxl.load_workbook(tmp_path / "sheet.xlsx")["data"]
     assert [[cell.value for cell in row[4:]] for row in data_sheet.rows] == [
-        ["num_epochs", "input data"],
-        ["50", "old"],
-        ["4", "new"],
+        ["at_layer", "num_epochs", "input data"],
+        ["1", "50", "old"],
+        ["2", "4", "new"],
     ]
 
 
