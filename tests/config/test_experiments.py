@@ -87,6 +87,29 @@ def test_bars_separate_values_that_hold_commas(load: Load) -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "layers"),
+    [
+        ("layer1.0.conv2, layer3", ["layer1.0.conv2", "layer3"]),
+        ("layer2, 5 | layer4.1", ["layer2, 5", "layer4.1"]),
+        ("12..15", [12, 13, 14, 15]),
+        ("28", [28]),
+    ],
+)
+def test_layers_of_another_network_are_names_and_numbers_beyond_vgg16s(
+    load: Load, values: str, layers: list[Any]
+) -> None:
+    text = f"{AGAINST_NOISE}network = resnet18\nat_tap = input\n[instances]\nat_layer = {values}\n"
+    experiment = load(text)
+    assert column(experiment, "at_layer") == layers
+    assert column(experiment, "network") == ["resnet18"] * len(layers)
+
+
+def test_networks_are_swept(load: Load) -> None:
+    experiment = load("[instances]\nnetwork = vgg16, resnet18\nat_layer = 12, 13\n")
+    assert column(experiment, "network") == ["vgg16"] * 2 + ["resnet18"] * 2
+
+
+@pytest.mark.parametrize(
     ("text", "kind"),
     [
         ("[training_defaults]\nat_pretraining = noisyspeech", "weight_initialization"),

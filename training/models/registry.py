@@ -13,9 +13,11 @@ from importlib import import_module, invalidate_caches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from config.errors import UserError
 from config.experiments import Instance
@@ -24,6 +26,7 @@ from config.text import PROJECT_FOLDER, display_path, hint
 
 # What was imported from the folder of a configuration: another folder's may have the same names.
 _modules: dict[Path, dict[str, ModuleType]] = {}
+_built: WeakSet[nn.Module] = WeakSet()
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,8 @@ def build_network(architecture: Architecture, seed: int) -> nn.Module:
     """Build a network whose first weights depend on the seed alone.
 
     Raises:
-        UserError: its factory cannot be imported, cannot be called like that, or returns no module.
-            What its own code raises is not caught.
+        UserError: its factory cannot be imported, cannot be called like that, or returns no new
+            module. What its own code raises is not caught.
     """
     network, options = architecture.network, architecture.options
     factory = factory_of(network)
@@ -97,6 +100,12 @@ def build_network(architecture: Architecture, seed: int) -> nn.Module:
         built = factory(**options)
     if not isinstance(built, nn.Module):
         raise UserError(f"{place}: returned {type(built).__name__}, must return a torch.nn.Module")
+    if built in _built:  # trained already, by another run
+        raise UserError(f"{place}: returned the same module twice, must build a new one each time")
+    _built.add(built)
+    lazy = [name for name, each in built.named_parameters() if is_lazy(each)]
+    if lazy:
+        raise UserError(f"{place}: {lazy[0]} has no size yet; give lazy layers their sizes")
     return built
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from config import advice
 from config.errors import UserError
+from config.networks import PUBLISHED_NETWORK
 from config.selection import MANAGER
 from config.settings import Settings
 from training.models.weights import WEIGHTS_FILE
@@ -50,15 +51,22 @@ def best_run(settings: Settings, reader: ResultReader) -> dict[str, Any]:
         UserError: the experiment has no finished instance.
     """
     identifier = settings.training_defaults.source_experiment or 0
-    features_type = settings.feature_extraction.features_type
+    wanted = {
+        "features_type": settings.feature_extraction.features_type,
+        "network": settings.training_defaults.network,
+    }
     found = reader.find_all(settings.results.results_folder, identifier)
-    results = [result for result in found if result["parameters"]["features_type"] == features_type]
+    results = [
+        result
+        for result in found
+        if wanted.items() <= {"network": PUBLISHED_NETWORK, **result["parameters"]}.items()
+    ]
     if not results:
-        features = f" --set feature_extraction.features_type={features_type}" if found else ""
-        command = advice.beforehand(f"{MANAGER} [{identifier}] {advice.gpu()}{features}")
+        command = f"{MANAGER} [{identifier}] {advice.gpu()}"
         raise UserError(
             f"at_pretraining = experiment {identifier}: experiment {identifier} has no finished "
-            f"instance with features_type = {features_type}; run {command}"
+            f"instance with {' and '.join(f'{key} = {value}' for key, value in wanted.items())}; "
+            f"run {advice.beforehand(command, settings if found else None)}"
         )
     if results[0]["parameters"]["task"] == "classification":
         return max(results, key=lambda result: result["summary"]["validation"]["mean_acc"])

@@ -98,6 +98,7 @@ def test_first_weights_depend_on_the_seed_alone(tmp_path: Path) -> None:
         ("mine_nets:nothing", {}, "returned NoneType, must return a torch.nn.Module"),
         ("mine_nets:nothing", {"deep": 3}, "cannot be called with num_classes, in_channels, deep:"),
         ("mine_nets:needs", {}, "missing a required argument: 'depth'"),
+        ("mine_nets:lazy", {}, "weight has no size yet; give lazy layers their sizes"),
         ("mine_broken:Net", {}, "No module named 'mine_missing_package'"),
         ("json:Net", {}, "json is .*json/__init__.py already; give that of .* another name"),
     ],
@@ -110,11 +111,23 @@ def test_what_is_no_factory_is_one_line(
     (tmp_path / "mine_nets.py").write_text(
         f"DEPTH = 1\n{NET}\ndef nothing(num_classes, in_channels):\n    pass\n"
         "def needs(num_classes, in_channels, depth):\n    pass\n"
+        "def lazy(num_classes, in_channels):\n    return nn.LazyLinear(num_classes)\n"
     )
     with pytest.raises(UserError, match=message) as caught:
         built(declared(tmp_path, factory, **keys))
     assert f"my.ini [network net] factory = {factory}: " in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_that_another_run_may_have_trained_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine_nets.py").write_text(
+        f"DEPTH = 1\n{NET}\nKEPT = Net(3, 1)\n"
+        "def kept(num_classes, in_channels):\n    return KEPT\n"
+    )
+    network = declared(tmp_path, "mine_nets:kept")
+    built(network)
+    with pytest.raises(UserError, match="returned the same module twice, must build a new one"):
+        built(network)
 
 
 def test_what_the_users_own_code_raises_is_a_traceback_of_it(tmp_path: Path) -> None:

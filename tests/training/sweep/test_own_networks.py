@@ -297,6 +297,16 @@ def test_what_the_code_of_a_network_raises_is_its_own_traceback(own: "Suite") ->
     assert "suite.ini [network too_long] for inputs (2, 1, 40, 33)" in note
 
 
+def test_a_training_starts_from_the_best_run_of_the_same_network(own: "Suite") -> None:
+    own.write_experiment(1, {"num_epochs": 1}, {"network": "vgg16, frames"})
+    results = [own.run(1, number) for number in (1, 2)]
+    own.write_experiment(2, {"network": "frames", "at_pretraining": "experiment 1"})
+    assert own.run(2)["inputs"]["experiment 1"] == results[1]["fingerprint"]
+    own.write_experiment(2, {"network": "attention", "at_pretraining": "experiment 1"})
+    with pytest.raises(UserError, match=r"no finished instance with .* and network = attention"):
+        own.run(2)
+
+
 def test_an_extractors_network_is_tried_before_its_training(own: "Suite") -> None:
     with own.config.open("a") as file:
         file.write("\n[extractor room]\ndataset = tiny\nnetwork = per_frame\n")
