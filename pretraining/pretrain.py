@@ -103,7 +103,7 @@ def pretrain(
         gpus: of this machine's processes, one each; -1: the CPU; (): the first ones that are there.
 
     Raises:
-        UserError: its matrices are missing, another extractor of that name is there, or the GPUs
+        UserError: its matrices do not serve, another extractor of that name is there, or the GPUs
             are not as many as the processes.
     """
     if len(gpus) > 1 and not is_distributed():
@@ -121,6 +121,7 @@ def pretrain(
     try:
         matrices = open_matrices(settings.preprocessing.output_folder, name)
         matrices.check_parts()
+        matrices.require_settings(extractor.dataset, settings)
     except UserError as error:
         command = advice.beforehand(find_dataset(extractor.dataset, settings).command)
         raise UserError(f"{error}; run {command}") from None

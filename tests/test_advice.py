@@ -287,6 +287,16 @@ SITUATIONS: dict[str, tuple[Break, list[str], str]] = {
         [*PRETRAIN, "--set", "learning_rate=0.1"],
         "learning_rate: 5e-05 then, 0.1 now",
     ),
+    "extractor's data at another rate": (
+        lambda _: None,
+        [*PRETRAIN, "--set", "sr_target=8000"],
+        "was made with sr_target = 16000, this run has 8000",
+    ),
+    "extractor's data with other features": (
+        lambda _: None,
+        [*PRETRAIN, "--set", "normalization=True"],
+        "was made with normalization = False, this run has True",
+    ),
     "report without results": (
         lambda w: shutil.rmtree(w.folder / "results"),
         ["plotting/report.py", "[5]"],

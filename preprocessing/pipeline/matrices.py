@@ -23,6 +23,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 from config.errors import UserError
 from config.fields import Task
 from config.files import read_json, read_text, require_fields
+from config.settings import Settings
 from config.text import display_path, nearest, shorten
 from preprocessing.pipeline.dataset import OWN_FOLDS, OWN_SPLIT, SETS
 from preprocessing.pipeline.features import FEATURES, noted_settings
@@ -50,6 +51,8 @@ INDEX_COLUMNS: dict[str, Any] = {
     "augmented": np.int64,
     "content": str,
 }
+# The length of examples is the dataset's own unless it is set, and both backends agree.
+NOT_OF_FEATURES = {"sequence_length", "features_backend"}
 
 Predictors = npt.NDArray[np.float32]
 
@@ -164,6 +167,32 @@ class Matrices:
                 "splits", f"does not fit the index: {len(unknown)} groups, such as {min(unknown)}"
             )
         return groups
+
+    def require_settings(self, dataset: str, settings: Settings) -> None:
+        """Make sure that they were made with the settings of a training.
+
+        Args:
+            dataset: whose matrices they are.
+
+        Raises:
+            UserError: lists the settings that they were made with and the training has otherwise.
+        """
+        stored = self.feature_settings | self.info.get("preprocessing", {})
+        stored |= {"sr_target": self.info["sample_rate"]} if "sample_rate" in self.info else {}
+        stored |= self.info.get("declared", {})
+        wanted = settings.feature_extraction.model_dump(mode="json", exclude=NOT_OF_FEATURES)
+        wanted |= settings.preprocessing.model_dump(mode="json", include=set(stored))
+        wanted |= settings.sampling.model_dump()
+        if self.info.get("declared") and dataset in settings.datasets:
+            wanted |= settings.datasets[dataset].decisive
+        different = [
+            f"{key} = {stored[key]}, this run has {value}"
+            for key, value in wanted.items()
+            if key in stored and stored[key] != value
+        ]
+        if different:
+            made = f"{self.name} was made with {'; '.join(different)}"
+            raise UserError(f"{display_path(self.folder)}: {made}")
 
     def require_column(self, column: str, place: str) -> None:
         """Make sure that the index has a column, without waiting for pandas.

@@ -28,8 +28,6 @@ from training.similarity.aggregations import AGGREGATIONS, CHANNELS, POOL
 from training.sweep.input_cache import InputCache
 from training.sweep.runs import Run
 
-# The length of examples is the dataset's own unless it is set, and both backends agree.
-NOT_OF_FEATURES = {"sequence_length", "features_backend"}
 # Of VGG16.
 NUM_CONVOLUTIONS = 13
 FULL_MODEL_BYTES = 134_275_780 * 4
@@ -176,10 +174,10 @@ def _matrices_problem(run: Run, inputs: InputCache) -> str | None:
         return f"{display_path(folder)}: no matrices {name}"
     try:
         matrices = inputs.whole_matrices(folder, name)
+        matrices.require_settings(run.files.dataset, run.instance.settings)
     except UserError as error:
         return str(error)
-    different = _other_features(run, matrices)
-    return f"{display_path(folder)}: {name} was made with {different}" if different else None
+    return None
 
 
 def _task_problem(run: Run, inputs: InputCache) -> str | None:
@@ -217,25 +215,6 @@ def task_problem(matrices: Matrices, parameters: Mapping[str, Any]) -> str | Non
             f"{matrices.name}: {found}, output_classes = {given}; write output_classes = {needed}"
         )
     return None
-
-
-def _other_features(run: Run, matrices: Matrices) -> str:
-    """List the settings that the matrices were produced with and this run has otherwise."""
-    settings, info = run.instance.settings, matrices.info
-    stored = matrices.feature_settings | info.get("preprocessing", {})
-    stored |= {"sr_target": info["sample_rate"]} if "sample_rate" in info else {}
-    stored |= info.get("declared", {})
-    wanted = settings.feature_extraction.model_dump(mode="json", exclude=NOT_OF_FEATURES)
-    wanted |= settings.preprocessing.model_dump(mode="json", include=set(stored))
-    wanted |= settings.sampling.model_dump()
-    if info.get("declared") and run.files.dataset in settings.datasets:
-        wanted |= settings.datasets[run.files.dataset].decisive
-    different = [
-        f"{key} = {stored[key]}, this run has {value}"
-        for key, value in wanted.items()
-        if key in stored and stored[key] != value
-    ]
-    return "; ".join(different)
 
 
 def _missing_extractors(run: Run, inputs: InputCache, force: bool) -> Iterator[Missing]:
