@@ -258,13 +258,12 @@ def _missing_extractors(run: Run, inputs: InputCache, force: bool) -> Iterator[M
 
 def _missing_weights(network: Network) -> Iterator[Missing]:
     """Tell whether a network that somebody else trained is there."""
-    command = f"--set 'network {network.name}.weights=FILE'"
     if network.weights is None:
-        problem = "has no weights, and is to be a frozen network; it also needs num_classes"
-        yield Missing(f"{network.place}: {problem}", command)
+        problem = "has no weights, so it is no frozen network; set weights = FILE and num_classes"
+        yield Missing(f"{network.place}: {problem}")
     elif not network.weights.is_file():
-        problem = f"weights = {display_path(network.weights)}: no such file"
-        yield Missing(f"{network.place} {problem}", command)
+        problem = f"weights = {display_path(network.weights)}: no such file; write where it lies"
+        yield Missing(f"{network.place} {problem}")
 
 
 def _missing_vectors(run: Run, embedding: Embedding, inputs: InputCache) -> Iterator[Missing]:
