@@ -12,6 +12,7 @@ python experiments_manager.py --summary [20,21]      the accuracies so far
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from training.sweep.input_cache import InputCache
 from training.sweep.inputs import find_missing
 from training.sweep.overview import describe_inputs, split_of
 from training.sweep.runs import Run, choose_runs, in_order, runs_of
-from training.sweep.status import counts_of, refusals, refuse_unfit, status_of
+from training.sweep.status import refusals, refuse_unfit, status_of
 
 
 def list_experiments(experiments: Mapping[int, Experiment], results_folder: Path) -> None:
@@ -44,7 +45,7 @@ def list_experiments(experiments: Mapping[int, Experiment], results_folder: Path
         statuses = {run: status_of(run, inputs) for run in runs_of(experiment)}
         notes += refusals(statuses)
         done = sum(status.is_finished for status in statuses.values())
-        counts = counts_of(statuses.values())
+        counts = Counter(filter(None, (status.words for status in statuses.values())))
         counts["failed"] = count_failed(results_folder, experiment.id)
         others = [f"{number} {words}" for words, number in counts.items() if number]
         rows.append(

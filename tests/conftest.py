@@ -203,6 +203,12 @@ class Suite:
         context = RunContext(torch.device("cpu"))
         return run_instance(instance, self.files(identifier, number), context, "test")
 
+    def manage(self, *words: str) -> int:
+        """Do what `python experiments_manager.py ...` does in this folder; returns its code."""
+        from experiments_manager import build_parser, main
+
+        return main(build_parser().parse_intermixed_args([*self.arguments, *words]))
+
     def files(self, identifier: int, number: int = 1) -> Any:
         """The names of an instance's files."""
         from training.results.dictionary import InstanceFiles

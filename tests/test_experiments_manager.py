@@ -15,7 +15,6 @@ import pytest
 import experiments_manager
 from config.errors import UserError
 from config.experiments import load_experiments
-from experiments_manager import build_parser, main
 from tests.conftest import band_examples, loudness_examples
 from training.sweep.runs import in_order
 
@@ -29,11 +28,6 @@ HEAVY_PACKAGES = {
     *("scipy", "sklearn", "torch", "xlsxwriter"),
 }
 AGAINST_NOISE = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": 13}
-
-
-def manage(suite: "Suite", *words: str) -> int:
-    """What `python experiments_manager.py ...` does in the suite's folder; returns its code."""
-    return main(build_parser().parse_intermixed_args([*suite.arguments, *words]))
 
 
 def result_of(suite: "Suite", identifier: int, number: int = 1) -> Any:
@@ -86,7 +80,7 @@ def test_check_names_everything_that_is_missing_with_the_command_that_makes_it(
     suite.write_experiment(31)
     folder = ["--set", f"output_folder={suite.folder / 'a folder'}"]
     options = ["--set", "seed=3", "--set", "width=0.125", *folder]
-    assert manage(suite, "[28,32]", "-1", "--check", *options) == 2
+    assert suite.manage("[28,32]", "-1", "--check", *options) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     problems = [line for line in captured.err.split("\n") if line.startswith("missing: ")]
@@ -117,11 +111,11 @@ def test_check_counts_test_clips_that_the_extractor_was_trained_on(
     test_groups = splits["folds"][0]["test"]
     heard = [f"audio of {group}" for group in [*test_groups[:2], "another"]]
     suite.write_experiment(28, AGAINST_NOISE, {"repeat": 3})
-    assert manage(suite, "--check", "[28]") == 0
+    assert suite.manage("--check", "[28]") == 0
     assert "what it was trained on is not known" in capsys.readouterr().out
     folder = suite.settings().extractor_folder("noisyspeech")
     (folder / "training_audio.txt").write_text("\n".join(heard) + "\n")
-    assert manage(suite, "--check", "[28]", "-1", "1", "2") == 0
+    assert suite.manage("--check", "[28]", "-1", "1", "2") == 0
     said = capsys.readouterr().out
     assert "data tiny_spectrum_fast: 60 examples, split random by clip" in said
     assert "extractor noisyspeech: test accuracy 90.0%, chance 10.0%" in said
@@ -155,7 +149,7 @@ def test_matrices_that_do_not_fit_are_missing(
     info = suite.write_matrices() / "tiny_spectrum_fast_info.json"
     suite.write_experiment(5)
     info.write_text(json.dumps(json.loads(info.read_text()) | stored))
-    assert manage(suite, "[5]", "--check") == 2
+    assert suite.manage("[5]", "--check") == 2
     assert problem in capsys.readouterr().err
 
 
@@ -186,10 +180,10 @@ def test_extractors_that_do_not_fit_are_missing(
     suite.write_experiment(28, AGAINST_NOISE)
     suite.write_experiment(108, {"at_pretraining": "noisyspeech"})
     for identifier in (28, 108):
-        assert manage(suite, f"[{identifier}]", "-1") == 2
+        assert suite.manage(f"[{identifier}]", "-1") == 2
         assert problem in capsys.readouterr().err
     if "--force" in problem:
-        assert manage(suite, "[28,108]", "-1", "--force") == 0
+        assert suite.manage("[28,108]", "-1", "--force") == 0
         assert no_training == [(28, 1), (108, 1)]
 
 
@@ -202,7 +196,7 @@ def test_a_disk_that_is_too_small(
     full = ["--set", "width=1", "--set", "num_folds=2"]
     usage = type("Usage", (), {"free": 3.2e9})
     monkeypatch.setattr("shutil.disk_usage", lambda _path: usage)
-    assert manage(suite, "[5]", "--check", *full) == 2
+    assert suite.manage("[5]", "--check", *full) == 2
     assert "3.2 GB are needed for models, 3.2 GB are free" in capsys.readouterr().err
 
 
@@ -274,19 +268,19 @@ def test_finished_instances_are_skipped_and_new_ones_run(
 ) -> None:
     suite, _ = finished
     same = ["--set", "num_epochs=4"]
-    assert manage(suite, "[28,5]", "-1", *same) == 0
+    assert suite.manage("[28,5]", "-1", *same) == 0
     assert no_training == []
     said = capsys.readouterr().out
     assert "5 of 5 instances are finished, 0 to run" in said
     assert said.count("\nbaseline ") == 1 and "±" in said
-    assert manage(suite, "[5]", "-1", "2", "3", "--overwrite", *same) == 0
+    assert suite.manage("[5]", "-1", "2", "3", "--overwrite", *same) == 0
     assert no_training == [(5, 2), (5, 3)]
     no_training.clear()
     file = suite.experiments / "5_tiny.ini"
     text = file.read_text()
     file.write_text(text.replace("repeat = 3", "repeat = 5"))
     try:
-        assert manage(suite, "[5]", "-1", *same) == 0
+        assert suite.manage("[5]", "-1", *same) == 0
         assert no_training == [(5, 4), (5, 5)]
     finally:
         file.write_text(text)
@@ -297,7 +291,7 @@ def test_changed_parameters_are_an_error_that_names_them(
 ) -> None:
     suite, _ = finished
     with pytest.raises(UserError, match=r"learning_rate: 0\.001 then, 0\.01 now") as caught:
-        manage(suite, "[5]", "-1", "--set", "num_epochs=2", "--set", "learning_rate=0.01")
+        suite.manage("[5]", "-1", "--set", "num_epochs=2", "--set", "learning_rate=0.01")
     assert "num_epochs: 4 then, 2 now" in str(caught.value)
     assert "--overwrite" in str(caught.value)
     assert no_training == []
@@ -310,16 +304,16 @@ def test_another_extractor_or_other_data_make_a_result_out_of_date(
     words = ["-1", "--set", "num_epochs=4"]
     suite.write_extractor(seed=78)
     with pytest.raises(UserError, match=r"run1\.json: was produced .* \(extractor noisyspeech: "):
-        manage(suite, "[28]", *words)
-    assert manage(suite, "[5]", *words) == 0
+        suite.manage("[28]", *words)
+    assert suite.manage("[5]", *words) == 0
     suite.write_extractor()
-    assert manage(suite, "[28]", *words) == 0
+    assert suite.manage("[28]", *words) == 0
     info = suite.matrices / "tiny_spectrum_fast_info.json"
     text = info.read_text()
     info.write_text(text.replace("data of tiny", "new data"))
     try:
         with pytest.raises(UserError, match=r"\(data: 'data of tiny' then, 'new data' now\)"):
-            manage(suite, "[5]", *words)
+            suite.manage("[5]", *words)
     finally:
         info.write_text(text)
     assert no_training == []
@@ -333,7 +327,7 @@ def test_list_shows_what_is_done(
     suite.write_experiment(6, reversal, {"repeat": 4})
     suite.files(6).failure.parent.mkdir(parents=True)
     suite.files(6).failure.write_text("{}")
-    assert manage(suite, "--list", "--set", "num_epochs=4") == 0
+    assert suite.manage("--list", "--set", "num_epochs=4") == 0
     (suite.experiments / "6_tiny.ini").unlink()
     header, *rows = [line.split("  ") for line in capsys.readouterr().out.rstrip().split("\n")]
     assert [cell for cell in map(str.strip, header) if cell] == [
@@ -356,7 +350,7 @@ def test_a_failing_instance_does_not_stop_the_others(
         {"learning_rate": "1000, 0.001", "comment_2": "rate{learning_rate}"},
     )
     suite.write_experiment(28, {**AGAINST_NOISE, "at_tap": "input"}, {"at_layer": "1, 13"})
-    assert manage(suite, "[5,28]", "-1", "--set", "num_epochs=4") == 1
+    assert suite.manage("[5,28]", "-1", "--set", "num_epochs=4") == 1
     captured = capsys.readouterr()
     nan, tap = [line for line in captured.err.split("\n") if line.startswith("failed: ")]
     assert nan.startswith("failed: experiment 5 run 1 rate1000.0: ")
@@ -409,7 +403,7 @@ def test_every_method_runs_on_every_dataset(
     head: dict[str, Any] = {"task": "regression", "output_classes": 1} if is_regression else {}
     for identifier, values in enumerate(METHODS.values(), start=1):
         suite.write_experiment(identifier, {**values, "num_epochs": 1}, **head)
-    assert manage(suite, str([*range(1, len(METHODS) + 1)]), "-1") == 0
+    assert suite.manage(str([*range(1, len(METHODS) + 1)]), "-1") == 0
     losses = {}
     for identifier, name in enumerate(METHODS, start=1):
         result = result_of(suite, identifier)
@@ -492,7 +486,7 @@ def test_check_refuses_a_tracker_that_is_not_installed(
     suite.write_experiment(31)
     monkeypatch.setattr("training.engine.tracking.find_spec", lambda _name: None)
     for words in (["--check", "[31]"], ["[31]", "-1"]):
-        assert manage(suite, *words, "--set", "tracker=wandb") == 2
+        assert suite.manage(*words, "--set", "tracker=wandb") == 2
         assert capsys.readouterr().err == (
             "missing: [training_defaults] tracker = wandb: its package is not installed\n"
             "    make it with: pip install wandb\n"

@@ -15,7 +15,6 @@ import pytest
 import experiments_manager
 from config.command_line import run_command
 from config.files import write_json, write_text, written_aside
-from experiments_manager import build_parser, main
 from preprocessing.pipeline.audio import write_audio
 
 if TYPE_CHECKING:
@@ -76,15 +75,11 @@ def test_a_write_that_is_refused_leaves_what_was_there_before(name: str, tmp_pat
     assert files_below(tmp_path) == [f"folder/{name}"]
 
 
-def manage(suite: "Suite", *words: str) -> int:
-    return main(build_parser().parse_intermixed_args([*suite.arguments, *words]))
-
-
 def outcome(suite: "Suite", capsys: Capture) -> tuple[object, list[str]]:
     """Run experiment 28; returns the exit code and the lines on stderr."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as caught:
-        run_command(lambda: manage(suite, "[28]", "-1"))
+        run_command(lambda: suite.manage("[28]", "-1"))
     lines = capsys.readouterr().err.strip().split("\n")
     assert "Traceback" not in "".join(lines)
     return caught.value.code, lines
@@ -111,7 +106,7 @@ def test_a_sweep_on_a_full_disk(sweep: "Suite", capsys: Capture) -> None:
         assert f"{sweep.results}/experiment_28/" in failed
     assert partial_files(sweep.folder) == []
     assert not list(sweep.results.rglob("*.npy"))
-    assert manage(sweep, "[28]", "-1") == 0
+    assert sweep.manage("[28]", "-1") == 0
     assert partial_files(sweep.folder) == []
 
 
@@ -131,4 +126,4 @@ def test_inputs_vanish_after_the_check(
     assert any(path.name in line for line in lines)
     assert not list(sweep.results.rglob("results_*.json"))
     path.write_bytes(kept)
-    assert manage(sweep, "[28]", "-1") == 0
+    assert sweep.manage("[28]", "-1") == 0

@@ -11,7 +11,6 @@ import pytest
 
 from config.errors import UserError
 from config.text import PROJECT_FOLDER
-from experiments_manager import build_parser, main
 from plotting import plot_loss_epochs
 
 if TYPE_CHECKING:
@@ -50,8 +49,7 @@ def prepared(suite: "Suite") -> "Suite":
 
 def manage(suite: "Suite", *words: str) -> int:
     """Do what `python experiments_manager.py ...` does; returns its code."""
-    options = [*suite.arguments, "--set", "num_epochs=1"]
-    return main(build_parser().parse_intermixed_args([*options, *words]))
+    return suite.manage("--set", "num_epochs=1", *words)
 
 
 def refusal_of(command: Callable[[], Any], capsys: pytest.CaptureFixture[str]) -> str:

@@ -94,13 +94,12 @@ def downloaded(_archive: Archive, folder: Path) -> Path:
 
 
 def probing(suite: "Suite") -> Start:
-    import experiments_manager
     from training import invariance
 
     suite.write_matrices()
     suite.write_experiment(5, {"num_epochs": 1})
+    suite.manage("[5]", str(CPU))
     words = [*suite.arguments, "[5]", str(CPU)]
-    experiments_manager.main(experiments_manager.build_parser().parse_intermixed_args(words))
     return lambda: invariance.main(invariance.build_parser().parse_intermixed_args(words))
 
 

@@ -19,7 +19,7 @@ from config.networks import PUBLISHED_NETWORK
 from config.progress import ProgressBar
 from config.settings import is_untrained
 from config.text import display_path, nearest
-from preprocessing.pipeline.matrices import Matrices, matrices_name
+from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
 from training.data.batches import Rows
 from training.engine.seeds import RngSeeds
@@ -32,9 +32,8 @@ from training.probing.labels import TARGET_LABEL, described, labels_of
 from training.probing.probes import ProbePlan, probe_accuracy
 from training.probing.representations import batch_size_for, layer_contents, layers_of
 from training.sweep.inputs import preparation_of
-from training.sweep.instance import check_task
 from training.sweep.run_context import RunContext
-from training.sweep.runs import Run
+from training.sweep.runs import Run, matrices_of
 
 # Changes when the same files would give other values.
 VERSION = 2
@@ -177,14 +176,12 @@ class Analyst:
             UserError: they are gone, or others now.
         """
         parameters = result["parameters"]
-        folder = run.instance.settings.preprocessing.output_folder
-        name = matrices_name(run.files.dataset, run.files.features)
         try:
-            matrices = self._context.inputs.matrices(folder, name)
+            matrices = self._context.inputs.matrices(*matrices_of(run.instance))
         except UserError as error:
             raise UserError(f"{error}; prepare it again: {preparation_of(run)}") from None
         if result["inputs"].get("data") != matrices.fingerprint:
-            raise UserError(f"was trained on another version of {name}; {_run_again(run)}")
+            raise UserError(f"was trained on another version of {matrices.name}; {_run_again(run)}")
         stored = {"network": PUBLISHED_NETWORK, **parameters}
         for key in ("network", "width"):
             was, now = stored[key], getattr(run.instance.settings.training_defaults, key)
@@ -192,7 +189,6 @@ class Analyst:
                 raise UserError(
                     f"was trained with {key} = {was}, asked for is {now}; --set {key}={was}"
                 )
-        check_task(matrices, parameters)
         return matrices
 
     def _frozen_fingerprints(self, run: Run, result: Mapping[str, Any]) -> dict[str, str]:

@@ -15,18 +15,14 @@ from config.selection import MANAGER
 from config.settings import RANDOM, Settings
 from config.text import counted, display_path, nearest
 from preprocessing.corpora import all_datasets
-from preprocessing.pipeline.matrices import (
-    Matrices,
-    matrices_name,
-    read_info,
-)
+from preprocessing.pipeline.matrices import Matrices, read_info
 from training.engine.tracking import tracker_problem
 from training.models.weights import guessing, is_at_chance, is_whole, quality
 from training.results.best_run import best_run, files_of_result
 from training.results.dictionary import described_network
 from training.similarity.aggregations import AGGREGATIONS, CHANNELS, POOL
 from training.sweep.input_cache import InputCache
-from training.sweep.runs import Run
+from training.sweep.runs import Run, matrices_of
 
 # Of VGG16.
 NUM_CONVOLUTIONS = 13
@@ -47,8 +43,7 @@ class Missing:
 def input_fingerprints(instance: Instance, inputs: InputCache) -> dict[str, str]:
     """Return the fingerprints of what an instance reads: its data, and other networks' weights."""
     settings, training = instance.settings, instance.settings.training_defaults
-    data = matrices_name(instance.parameters["dataset"], instance.parameters["features_type"])
-    matrices = inputs.matrices(settings.preprocessing.output_folder, data)
+    matrices = inputs.matrices(*matrices_of(instance))
     found = {"data": matrices.fingerprint, **described_network(settings.trained_network)}
     for name in training.extractors:
         found[f"extractor {name}"] = inputs.frozen_fingerprint(settings, name)
@@ -127,8 +122,11 @@ def _missing_tracker(run: Run) -> Iterator[Missing]:
 def _missing_matrices(run: Run, inputs: InputCache) -> Iterator[Missing]:
     if problem := _matrices_problem(run, inputs):
         yield Missing(problem, preparation_of(run))
-    elif problem := _task_problem(run, inputs) or _label_problem(run, inputs):
-        yield Missing(problem)
+        return
+    try:
+        _check_task(run, inputs.matrices(*matrices_of(run.instance)))
+    except UserError as error:
+        yield Missing(str(error))
 
 
 def preparation_of(run: Run) -> str:
@@ -137,9 +135,8 @@ def preparation_of(run: Run) -> str:
     known = all_datasets(settings)
     if run.files.dataset in known:
         return advice.beforehand(known[run.files.dataset].command, settings)
-    name = matrices_name(run.files.dataset, run.files.features)
     try:
-        command = str(read_info(settings.preprocessing.output_folder, name).get("command", ""))
+        command = str(read_info(*matrices_of(run.instance)).get("command", ""))
     except UserError:
         names = nearest(run.files.dataset, known) or f"; there are {', '.join(known)}"
         place = f"{display_path(run.experiment.file)} [experiment] dataset = {run.files.dataset}"
@@ -147,29 +144,9 @@ def preparation_of(run: Run) -> str:
     return advice.beforehand(command, settings) if command else ""
 
 
-def _label_problem(run: Run, inputs: InputCache) -> str | None:
-    """Say that the matrices do not know the label that gradient reversal is to remove."""
-    settings = run.instance.settings
-    label = settings.training_defaults.gradient_reversal_label
-    name = matrices_name(run.files.dataset, run.files.features)
-    try:
-        if label:
-            matrices = inputs.matrices(settings.preprocessing.output_folder, name)
-            place = f"{display_path(run.experiment.file)}: [training_defaults]"
-            matrices.require_column(label, f"{place} gradient_reversal_label")
-    except UserError as error:
-        return str(error)
-    return None
-
-
 def _matrices_problem(run: Run, inputs: InputCache) -> str | None:
-    """Say why a run cannot use its matrices, but others could be prepared; None: it can.
-
-    Raises:
-        UserError: they cannot be divided into so many folds.
-    """
-    name = matrices_name(run.files.dataset, run.files.features)
-    folder = run.instance.settings.preprocessing.output_folder
+    """Say why a run cannot use its matrices, but others could be prepared; None: it can."""
+    folder, name = matrices_of(run.instance)
     if not inputs.has_matrices(folder, name):
         return f"{display_path(folder)}: no matrices {name}"
     try:
@@ -180,41 +157,39 @@ def _matrices_problem(run: Run, inputs: InputCache) -> str | None:
     return None
 
 
-def _task_problem(run: Run, inputs: InputCache) -> str | None:
-    """Say why an experiment is not for its matrices; None: it is.
-
-    Raises:
-        UserError: they cannot be divided into so many folds, or the similarity needs classes.
-    """
-    settings, parameters = run.instance.settings, run.instance.parameters
-    name = matrices_name(run.files.dataset, run.files.features)
-    matrices = inputs.matrices(settings.preprocessing.output_folder, name)
-    training = settings.training_defaults
-    matrices.folds(training.fractions, training.num_folds)
-    if matrices.task == "regression" and training.anti_transfer and training.at_aggregation == POOL:
-        raise UserError(
-            f"{display_path(run.experiment.file)} [training_defaults] at_distance = "
-            f"{training.at_distance}: needs classes, {name} holds values"
-        )
-    problem = task_problem(matrices, parameters)
-    return f"{problem} into {display_path(run.experiment.file)} [experiment]" if problem else None
-
-
-def task_problem(matrices: Matrices, parameters: Mapping[str, Any]) -> str | None:
-    """Say what an experiment gives that its matrices are not for, and what to write; None: it fits.
+def _check_task(run: Run, matrices: Matrices) -> None:
+    """Make sure that an experiment is for its matrices.
 
     Numbers of classes may be taken for the values of a regression.
+
+    Raises:
+        UserError: they cannot be divided into so many folds, have no such label or no classes, or
+            others; says what to write into the experiment's file.
     """
-    task, given = parameters["task"], parameters["output_classes"]
+    training, name = run.instance.settings.training_defaults, matrices.name
+    task, given = run.instance.parameters["task"], run.instance.parameters["output_classes"]
+    file = display_path(run.experiment.file)
+    matrices.folds(training.fractions, training.num_folds)
+    if training.gradient_reversal_label:
+        place = f"{file}: [training_defaults] gradient_reversal_label"
+        matrices.require_column(training.gradient_reversal_label, place)
+    if matrices.task == "regression" and training.anti_transfer and training.at_aggregation == POOL:
+        raise UserError(
+            f"{file} [training_defaults] at_distance = {training.at_distance}: needs classes, "
+            f"{name} holds values"
+        )
     if task == "classification" and matrices.task == "regression":
-        return f"{matrices.name}: holds values, task = classification; write task = regression"
+        raise UserError(
+            f"{name}: holds values, task = classification; write task = regression into {file} "
+            "[experiment]"
+        )
     needed = 1 if task == "regression" else len(matrices.classes)
     if given != needed:
         found = "values" if task == "regression" else counted(needed, "class")
-        return (
-            f"{matrices.name}: {found}, output_classes = {given}; write output_classes = {needed}"
+        raise UserError(
+            f"{name}: {found}, output_classes = {given}; write output_classes = {needed} into "
+            f"{file} [experiment]"
         )
-    return None
 
 
 def _missing_extractors(run: Run, inputs: InputCache, force: bool) -> Iterator[Missing]:
@@ -268,12 +243,11 @@ def _missing_weights(network: Network) -> Iterator[Missing]:
 
 def _missing_vectors(run: Run, embedding: Embedding, inputs: InputCache) -> Iterator[Missing]:
     """Tell whether an embedding has a vector for each clip of a run's data."""
-    folder = run.instance.settings.preprocessing.output_folder
-    name = matrices_name(run.files.dataset, run.files.features)
-    if not inputs.has_matrices(folder, name):
+    place = matrices_of(run.instance)
+    if not inputs.has_matrices(*place):
         return
     try:
-        inputs.vectors(folder, name, embedding.file)
+        inputs.vectors(*place, embedding.file)
     except UserError as error:
         yield Missing(f"[embedding {embedding.name}] {error}")
 
@@ -290,24 +264,24 @@ def _other_network(settings: Settings, name: str, description: Mapping[str, Any]
         )
     needs_channels = is_start or CHANNELS in AGGREGATIONS[training.at_aggregation].equal
     width = training.width if is_alike and needs_channels else None
-    for words, unit, found, wanted in (
-        ("has width", "", architecture.get("width"), width),
+    features = settings.feature_extraction
+    made_with = description.get("feature_extraction", {})
+    for words, found, wanted in (
+        ("has width {}", architecture.get("width"), width),
         (
-            "was trained on",
-            "",
+            "was trained on {}",
             description.get("plan", {}).get("features_type"),
-            settings.feature_extraction.features_type,
+            features.features_type,
         ),
         (
-            "was trained with compression =",
-            "",
-            description.get("feature_extraction", {}).get("compression"),
-            settings.feature_extraction.compression,
+            "was trained with compression = {}",
+            made_with.get("compression"),
+            features.compression,
         ),
-        ("was trained at", " Hz", description.get("sample_rate"), settings.sampling.sr_target),
+        ("was trained at {} Hz", description.get("sample_rate"), settings.sampling.sr_target),
     ):
         if None not in (found, wanted) and found != wanted:
-            return f"{words} {found}{unit}, this run has {wanted}"
+            return f"{words.format(found)}, this run has {wanted}"
     return None
 
 

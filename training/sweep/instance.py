@@ -1,6 +1,6 @@
 """One instance of an experiment: its data, network, methods and fit become its result."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from config.experiments import Instance
 from config.files import read_json, write_json
 from config.settings import is_untrained
 from config.text import display_path
-from preprocessing.pipeline.matrices import Matrices, matrices_name
+from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
 from training.engine.checkpoints import Checkpoint
 from training.engine.distributed import broadcast, is_main
@@ -35,8 +35,9 @@ from training.models.weights import FOREIGN_WEIGHTS, is_whole, save_weights
 from training.results.best_run import initial_weights
 from training.results.dictionary import InstanceFiles, instance_fingerprint, write_result
 from training.similarity.aggregations import POOL
-from training.sweep.inputs import input_fingerprints, task_problem
+from training.sweep.inputs import input_fingerprints
 from training.sweep.run_context import RunContext
+from training.sweep.runs import matrices_of
 
 
 def run_instance(
@@ -52,11 +53,8 @@ def run_instance(
         TrainingError: the training diverged; raised in all processes, while of other errors the
             others may know nothing, and wait.
     """
-    settings, parameters = instance.settings, instance.parameters
-    training = settings.training_defaults
-    name = matrices_name(files.dataset, files.features)
-    matrices = context.inputs.matrices(settings.preprocessing.output_folder, name)
-    check_task(matrices, parameters)
+    parameters, training = instance.parameters, instance.settings.training_defaults
+    matrices = context.inputs.matrices(*matrices_of(instance))
     inputs = input_fingerprints(instance, context.inputs)
     fingerprint = instance_fingerprint(parameters, inputs)
     if broadcast(fingerprint) != fingerprint:
@@ -124,17 +122,6 @@ def _finished_fold(files: InstanceFiles, number: int, fingerprint: str) -> dict[
     values = record.get("values")
     is_same = record.get("fingerprint") == fingerprint and isinstance(values, dict)
     return values if is_same else None
-
-
-def check_task(matrices: Matrices, parameters: Mapping[str, Any]) -> None:
-    """Refuse a dataset for another task, or with other classes, than the experiment says.
-
-    Raises:
-        UserError: names both.
-    """
-    problem = task_problem(matrices, parameters)
-    if problem:
-        raise UserError(problem)
 
 
 @dataclass(frozen=True)

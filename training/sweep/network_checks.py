@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from config.errors import UserError
 from config.settings import Settings, is_untrained
 from config.text import display_path
-from preprocessing.pipeline.matrices import Matrices, matrices_name
+from preprocessing.pipeline.matrices import Matrices
 from training.methods import MethodInputs, anti_transfer
 from training.models.loading import (
     frozen_architecture,
@@ -29,7 +29,7 @@ from training.models.registry import (
 from training.similarity.aggregations import AGGREGATIONS
 from training.similarity.taps import activations_until
 from training.sweep.input_cache import InputCache
-from training.sweep.runs import Run
+from training.sweep.runs import Run, matrices_of
 
 # Of [training_defaults], what decides which layers of which networks are compared, and how.
 DECIDING = {
@@ -51,8 +51,7 @@ def check_networks(runs: Iterable[Run], inputs: InputCache) -> None:
     for run in runs:
         settings = run.instance.settings
         architecture = trained_architecture(run.instance)
-        name = matrices_name(run.files.dataset, run.files.features)
-        matrices = inputs.matrices(settings.preprocessing.output_folder, name)
+        matrices = inputs.matrices(*matrices_of(run.instance))
         deciding = repr(settings.training_defaults.model_dump(include=DECIDING))
         way = architecture, matrices.predictors.shape[1:], deciding
         if way not in known:

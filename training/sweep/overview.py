@@ -7,11 +7,11 @@ from config.errors import UserError
 from config.experiments import Experiment
 from config.text import counted, display_path
 from preprocessing.corpora import all_datasets
-from preprocessing.pipeline.matrices import matrices_name, read_info
+from preprocessing.pipeline.matrices import read_info
 from training.models.weights import quality
 from training.similarity.aggregations import POOL
 from training.sweep.input_cache import InputCache
-from training.sweep.runs import Run
+from training.sweep.runs import Run, matrices_of
 
 # Of the experimental similarity, in a trial on synthetic digits.
 RISKY_POOL_LAYER, RISKY_POOL_BETA = 7, 3.0
@@ -19,14 +19,12 @@ RISKY_POOL_LAYER, RISKY_POOL_BETA = 7, 3.0
 
 def split_of(experiment: Experiment) -> str:
     """Return how an experiment's data are divided: as its matrices say, or its dataset."""
-    settings = experiment.instances[0].settings
-    name = matrices_name(experiment.dataset, settings.feature_extraction.features_type)
+    first = experiment.instances[0]
     try:
-        return str(read_info(settings.preprocessing.output_folder, name)["split"])
+        return str(read_info(*matrices_of(first))["split"])
     except UserError:
-        known = all_datasets(settings)
-        dataset = experiment.dataset
-        return known[dataset].split_type if dataset in known else "?"
+        dataset = all_datasets(first.settings).get(experiment.dataset)
+        return dataset.split_type if dataset else "?"
 
 
 def describe_inputs(runs: Sequence[Run], inputs: InputCache) -> None:
@@ -39,10 +37,9 @@ def describe_inputs(runs: Sequence[Run], inputs: InputCache) -> None:
     overlaps: dict[tuple[str, str], str] = {}
     for run in runs:
         settings, training = run.instance.settings, run.instance.settings.training_defaults
-        name = matrices_name(run.files.dataset, run.files.features)
-        info = inputs.matrices(settings.preprocessing.output_folder, name).info
-        examples = counted(info["num_examples"], "example")
-        lines[f"data {name}: {examples}, split {info['split']}"] = None
+        matrices = inputs.matrices(*matrices_of(run.instance))
+        name, examples = matrices.name, counted(matrices.info["num_examples"], "example")
+        lines[f"data {name}: {examples}, split {matrices.info['split']}"] = None
         for extractor in training.extractors:
             embedding = settings.embedding(extractor)
             if embedding is not None:
@@ -90,8 +87,7 @@ def _overlap(extractor_folder: Path, run: Run, inputs: InputCache) -> str:
     trained_on = inputs.training_audio(extractor_folder)
     if trained_on is None:
         return "what it was trained on is not known"
-    settings, training = run.instance.settings, run.instance.settings.training_defaults
-    name = matrices_name(run.files.dataset, run.files.features)
-    folder = settings.preprocessing.output_folder
+    training = run.instance.settings.training_defaults
+    folder, name = matrices_of(run.instance)
     test = inputs.test_audio(folder, name, training.fractions, training.num_folds)
     return f"trained on {len(test & trained_on)} of the {counted(len(test), 'test clip')} of {name}"

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 
 from config.errors import UserError
 from config.experiments import Experiment, Instance
 from config.selection import RunSelection
+from preprocessing.pipeline.matrices import matrices_name
 from training.results.dictionary import InstanceFiles
 
 
@@ -34,6 +36,13 @@ def files_of(experiment: Experiment, instance: Instance) -> InstanceFiles:
         dataset=experiment.dataset,
         features=str(instance.parameters["features_type"]),
     )
+
+
+def matrices_of(instance: Instance) -> tuple[Path, str]:
+    """Return the folder and the name of the matrices that an instance is trained on."""
+    parameters = instance.parameters
+    name = matrices_name(parameters["dataset"], parameters["features_type"])
+    return instance.settings.preprocessing.output_folder, name
 
 
 def runs_of(experiment: Experiment) -> list[Run]:

@@ -1,6 +1,6 @@
 """Which runs are finished: with a result that can be read, whole models, and today's settings."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,12 +95,3 @@ def _refusal(runs: Sequence[Run], status: Status) -> str:
         f"({status.different}){others}; {command} runs {'them' if others else 'it'} again, "
         "--set results_folder=FOLDER keeps both"
     )
-
-
-def counts_of(statuses: Iterable[Status]) -> dict[str, int]:
-    """Count the results that do not count as finished, by the reason."""
-    counts: dict[str, int] = {}
-    for status in statuses:
-        if status.words:
-            counts[status.words] = counts.get(status.words, 0) + 1
-    return counts

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import experiments_manager
 from config.errors import UserError
 from config.experiments import load_experiments
 from config.selection import parse_selection
@@ -223,10 +222,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 def check(own: "Suite", training: dict[str, Any]) -> str:
     """Return what --check says of an experiment."""
     own.write_experiment(1, training)
-    arguments = [*own.arguments, "--check", "1"]
-    parsed = experiments_manager.build_parser().parse_intermixed_args(arguments)
     try:
-        assert experiments_manager.main(parsed) == 2
+        assert own.manage("--check", "1") == 2
     except UserError as error:
         return str(error)
     return ""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-import experiments_manager
 from config.errors import UserError
 from training.models.weights import load_weights
 
@@ -17,19 +16,12 @@ if TYPE_CHECKING:
 CPU = "-1"
 
 
-def manage(suite: "Suite", *words: str) -> int:
-    arguments = [*suite.arguments, *words]
-    return experiments_manager.main(
-        experiments_manager.build_parser().parse_intermixed_args(arguments)
-    )
-
-
 @pytest.fixture
 def finished(suite: "Suite") -> "Suite":
     """Two finished instances of experiment 5."""
     suite.write_matrices()
     suite.write_experiment(5, {"num_epochs": 1}, {"repeat": 2})
-    assert manage(suite, "[5]", CPU) == 0
+    assert suite.manage("[5]", CPU) == 0
     return suite
 
 
@@ -65,7 +57,7 @@ def test_copies_of_the_json_file_are_written_again_without_training(
     monkeypatch.setattr(
         "training.sweep.instance.run_instance", lambda *_: pytest.fail("trained again")
     )
-    assert manage(finished, "[5]", CPU) == 0
+    assert finished.manage("[5]", CPU) == 0
     assert texts_below(finished.results) == before
     assert dictionary(finished) == content
 
@@ -73,7 +65,7 @@ def test_copies_of_the_json_file_are_written_again_without_training(
 @pytest.mark.parametrize("name", ["description", "spreadsheet"])
 def test_files_of_the_whole_experiment_are_written_again(name: str, finished: "Suite") -> None:
     LOST[name](finished).unlink()
-    assert manage(finished, "[5]", CPU) == 0
+    assert finished.manage("[5]", CPU) == 0
     assert LOST[name](finished).exists()
 
 
@@ -89,11 +81,11 @@ def test_a_lost_model_is_trained_again_and_is_the_same(
     weights, result = load_weights(model), json_path.read_text()
     leave(model)
     capsys.readouterr()
-    assert manage(finished, "--list") == 0
+    assert finished.manage("--list") == 0
     assert "1/2, 1 without a whole model" in capsys.readouterr().out
-    assert manage(finished, "--check", "[5]", CPU) == 0
+    assert finished.manage("--check", "[5]", CPU) == 0
     assert "1 of 2 instances are finished" in capsys.readouterr().out
-    assert manage(finished, "[5]", CPU) == 0
+    assert finished.manage("[5]", CPU) == 0
     said = capsys.readouterr().out
     assert f"{model.name}: is missing or cut off" in said
     assert "1 of 2 instances are finished, 1 to run" in said
@@ -114,23 +106,23 @@ def test_results_with_other_settings_count_nowhere(
     setting: str, difference: str, finished: "Suite", capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    assert manage(finished, "--list", "--set", setting) == 0
+    assert finished.manage("--list", "--set", setting) == 0
     said = capsys.readouterr().out
     assert "0/2, 2 with other settings" in said
     assert said.count(difference) == 1
     for words in (["--check"], []):
         with pytest.raises(UserError, match=difference) as caught:
-            manage(finished, *words, "[5]", CPU, "--set", setting)
+            finished.manage(*words, "[5]", CPU, "--set", setting)
         assert "(and those of 1 other)" in str(caught.value)
         assert f"[5] -1 1 2 --overwrite --experiments {finished.experiments}" in str(caught.value)
-    assert manage(finished, "--check", "[5]", CPU, "--set", setting, "--overwrite") == 0
+    assert finished.manage("--check", "[5]", CPU, "--set", setting, "--overwrite") == 0
 
 
 def test_results_of_other_features_are_none(
     finished: "Suite", capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    assert manage(finished, "--list", "--set", "features_type=mel") == 0
+    assert finished.manage("--list", "--set", "features_type=mel") == 0
     assert " 0/2 " in capsys.readouterr().out
 
 
@@ -140,12 +132,12 @@ def test_a_damaged_result_says_the_cure(
 ) -> None:
     finished.files(5, 2).json_path.write_text(content)
     capsys.readouterr()
-    assert manage(finished, "--list") == 0
+    assert finished.manage("--list") == 0
     said = capsys.readouterr().out
     assert "1/2, 1 damaged" in said
     assert "[5] -1 2 2 --overwrite" in said or "[5] 0 2 2 --overwrite" in said
     for words in (["--check"], [], ["--summary"]):
         with pytest.raises(UserError, match=r"run it again: python .* \[5\] -1 2 2 --overwrite"):
-            manage(finished, *words, "[5]", CPU)
-    assert manage(finished, "[5]", CPU, "2", "2", "--overwrite") == 0
-    assert manage(finished, "--check", "[5]", CPU) == 0
+            finished.manage(*words, "[5]", CPU)
+    assert finished.manage("[5]", CPU, "2", "2", "--overwrite") == 0
+    assert finished.manage("--check", "[5]", CPU) == 0
