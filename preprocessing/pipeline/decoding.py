@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,8 @@ MOST_SAMPLES = 2**29  # 9 hours at 16 kHz, 2 GiB in memory
 UNKNOWN_LENGTH = 2**63 - 1  # what libsndfile says of a stream
 BLOCK_SAMPLES = 2**20
 WAV_FORMATS = ("WAV", "WAVEX", "RF64")
+# Those of which it is seen when their end is missing.
+FORMATS = (*WAV_FORMATS, "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "W64", "NIST")
 PLAIN_SUBTYPES = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 WRONG_SIZE = re.compile(
     r"^ *(?:data|Riff size|riff|SSND|Data Size) +: (\d+) \(should be (\d+)\)", re.MULTILINE
@@ -37,9 +40,10 @@ WRONG_SIZE = re.compile(
 NIST_LENGTH = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
 OGG_PAGE = re.compile(rb"OggS\0(.)", re.DOTALL)
 OGG_END = 4  # the bit of a page's flags that says that a stream ends with it
-# Near these are sizes of programs that cannot seek back to fill them in: SoX 7ffff000, arecord
-# 80000000, ffmpeg ffffffff.
-UNKNOWN_SIZES = (2**31, 2**32)
+REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+# Near these are sizes of programs that cannot seek back to fill them in: SoX 7ffff000 and in AIFF
+# 7f000000, arecord 80000000, ffmpeg ffffffff.
+UNKNOWN_SIZES = (0x7F000000, 2**31, 2**32)
 UNKNOWN_SIZE_SLACK = 2**16
 HEADER_SLACK = 64  # of programs that count the header among the samples
 MOST_TRAILING_BYTES = 128  # an ID3v1 tag
@@ -72,7 +76,7 @@ def _opened(path: Path) -> Iterator[tuple[io.FileIO, "soundfile.SoundFile"]]:
         if not path.is_file():
             raise UnusableAudioError("unreadable: it is no file" if path.exists() else "missing")
         with io.FileIO(path) as raw, _open_descriptor(raw.fileno()) as file:
-            _check_header(file)
+            _check_header(path, file)
             yield raw, file
     except soundfile.LibsndfileError as error:
         raise UnusableAudioError(_why_unreadable(path, error.error_string)) from None
@@ -106,7 +110,13 @@ def rewriting(path: Path, options: str = "", output_options: str = "") -> str:
     return f"ffmpeg {options}-i {name} {output_options}new.wav && mv new.wav {name}"
 
 
-def _check_header(file: "soundfile.SoundFile") -> None:
+def _check_header(path: Path, file: "soundfile.SoundFile") -> None:
+    is_mpeg_in_another = file.format != "MP3" and file.subtype.startswith("MPEG")
+    if file.format not in FORMATS or is_mpeg_in_another:
+        raise UnusableAudioError(
+            f"unreadable: where {file.subtype} in {file.format} ends is not known for sure; write "
+            f"it anew: {rewriting(path)}"
+        )
     if not 1 <= file.channels <= MOST_CHANNELS:
         raise UnusableAudioError(f"wrong channel count: {file.channels}, must be 1 or 2")
     if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
@@ -143,7 +153,7 @@ def _read_to_end(path: Path, raw: io.FileIO, file: "soundfile.SoundFile") -> Sam
     rest = raw.read()
     if not _holds_sound(rest, file.format):
         return samples
-    if announced == 0 and file.format in WAV_FORMATS and file.subtype in PLAIN_SUBTYPES:
+    if announced == 0 and file.format in (*WAV_FORMATS, "AU") and file.subtype in PLAIN_SUBTYPES:
         return _without_header(rest, file)
     raise _more_sound(rest, path, file, announced)
 
@@ -207,24 +217,42 @@ def _announced_samples(path: Path, file: "soundfile.SoundFile") -> int:
 
 
 def _check_pages(path: Path) -> None:
-    """Make sure that an Ogg file holds one stream to its end; libsndfile reads what there is.
+    """Make sure that an Ogg file holds one whole stream; libsndfile reads what there is.
 
     Raises:
-        UnusableAudioError: its last page is incomplete or not marked as the last, or others are.
+        UnusableAudioError: a page is missing, damaged or there twice, or another stream follows.
     """
     content = path.read_bytes()
-    pages = list(OGG_PAGE.finditer(content))
-    start = pages[-1].start()
-    num_segments = content[start + 26] if len(content) > start + 26 else 0
-    sizes = content[start + 27 : start + 27 + num_segments]
-    ends = [bool(page[1][0] & OGG_END) for page in pages]
-    if not ends[-1] or len(content) < start + 27 + num_segments + sum(sizes):
+    pages = [_page(content, match.start()) for match in OGG_PAGE.finditer(content)]
+    ends = [bool(page[5] & OGG_END) for page in pages]
+    if not ends[-1] or not _is_intact(pages[-1]):
         raise UnusableAudioError("truncated: its last Ogg page is missing")
     if sum(ends) > 1:
         raise UnusableAudioError(
             f"sound behind its end: {sum(ends)} streams in one file; write it anew: "
             f"{rewriting(path)}"
         )
+    numbers = [int.from_bytes(page[18:22], "little") for page in pages]
+    if numbers != list(range(len(pages))) or not all(map(_is_intact, pages)):
+        raise UnusableAudioError(
+            f"truncated: Ogg pages within it are missing or damaged; write what there is anew: "
+            f"{rewriting(path)}"
+        )
+
+
+def _page(content: bytes, start: int) -> bytes:
+    """Return the Ogg page that begins there, or what there is of it."""
+    header = content[start : start + 27]
+    num_segments = header[26] if len(header) == 27 else 0
+    sizes = content[start + 27 : start + 27 + num_segments]
+    return content[start : start + 27 + num_segments + sum(sizes)]
+
+
+def _is_intact(page: bytes) -> bool:
+    """Return whether an Ogg page has its checksum: CRC-32 from 0, the bits of bytes reversed."""
+    without_checksum = page[:22] + bytes(4) + page[26:]
+    found = zlib.crc32(without_checksum.translate(REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return page[22:26].translate(REVERSED_BITS) == found.to_bytes(4, "big")
 
 
 def _more_sound(
@@ -246,8 +274,11 @@ def _holds_sound(rest: bytes, container: str) -> bool:
     content = rest.strip(b"\0")
     if len(content) <= MOST_TRAILING_BYTES:
         return False
+    joined = content[MOST_TRAILING_BYTES:] if content[:3] == b"TAG" else content
+    if _is_audio(joined):
+        return True
     if container == "MP3":
-        return _is_audio(content[MOST_TRAILING_BYTES:] if content[:3] == b"TAG" else content)
+        return False
     sizes = (int.from_bytes(content[4:8], "little"), int.from_bytes(content[4:8], "big"))
     is_chunk = CHUNK_NAME.match(content) and min(sizes) <= len(rest)
     return not (is_chunk or content.startswith(TAGS))
@@ -264,7 +295,7 @@ def _is_audio(content: bytes) -> bool:
 
 
 def _without_header(content: bytes, file: "soundfile.SoundFile") -> Samples:
-    """Decode the samples of a WAV file."""
+    """Decode the samples of a WAV or AU file."""
     import soundfile
 
     samples, _ = soundfile.read(
@@ -274,6 +305,6 @@ def _without_header(content: bytes, file: "soundfile.SoundFile") -> Samples:
         channels=file.channels,
         format="RAW",
         subtype=file.subtype,
-        endian="LITTLE",
+        endian="BIG" if file.format == "AU" else "LITTLE",
     )
     return np.asarray(samples)

@@ -74,6 +74,8 @@ def reason_for(path: Path, content: bytes) -> str:
     return str(caught.value)
 
 
+AIFF = encoded(tones(), "AIFF")
+AU = encoded(tones(), "AU")
 LEADING_SILENCE = np.concatenate([np.zeros(RATE), tones()[RATE:]])
 
 
@@ -90,6 +92,12 @@ LEADING_SILENCE = np.concatenate([np.zeros(RATE), tones()[RATE:]])
         *(
             pytest.param(wav(tones(), size), tones(), id=f"WAV from a pipe, {size:x}")
             for size in (0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFDB)
+        ),
+        pytest.param(AU[:8] + bytes(4) + AU[12:], tones(), id="AU of a killed recorder"),
+        pytest.param(
+            AIFF.replace(struct.pack(">I", 128008), struct.pack(">I", 0x7F000008)),
+            tones(),
+            id="AIFF from a pipe of SoX",
         ),
         pytest.param(encoded(tones(), "WAV") + bytes(4000), tones(), id="zeros behind"),
         pytest.param(
@@ -139,10 +147,31 @@ def stereo(samples: Values) -> Values:
     return np.stack([samples, samples / 2], axis=1)
 
 
+def mp3_in_wav(samples: Values) -> bytes:
+    """A WAV file of MP3 frames, whose header says 1000 samples too many."""
+    content = without_length(mp3(samples))
+    header = struct.pack("<HHIIHHHHIHHH", 0x55, 1, RATE, 4000, 1, 0, 12, 1, 2, 144, 1, 1393)
+    chunks = [(b"fmt ", header), (b"fact", struct.pack("<I", len(samples) + 1000))]
+    written = b"".join(name + struct.pack("<I", len(value)) + value for name, value in chunks)
+    body = b"WAVE" + written + b"data" + struct.pack("<I", len(content)) + content
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def without_page(content: bytes, number: int) -> bytes:
+    """An Ogg file without one of its pages."""
+    pages = content.split(b"OggS")
+    return b"OggS".join(pages[: number + 1] + pages[number + 2 :])
+
+
+def damaged(content: bytes) -> bytes:
+    """An Ogg file with zeros in its first page of sound, which libsndfile then leaves out."""
+    place = len(b"OggS".join(content.split(b"OggS")[:4])) - 40
+    return content[:place] + bytes(20) + content[place + 20 :]
+
+
 OGG = encoded(tones(), "OGG", "VORBIS")
 OPUS = encoded(tones(), "OGG", "OPUS")
-AIFF = encoded(tones(), "AIFF")
-AU = encoded(tones(), "AU")
+PAGES_OF_NOISE = encoded(np.tile(noise_then_tones()[:RATE], 8), "OGG", "VORBIS")
 
 
 @pytest.mark.parametrize(
@@ -156,12 +185,18 @@ AU = encoded(tones(), "AU")
         (OGG * 2, "sound behind its end"),
         (wav(tones(), 40000), "sound behind its end"),
         (AIFF.replace(struct.pack(">I", 128008), struct.pack(">I", 8)), "sound behind its end"),
-        (AU[:8] + bytes(4) + AU[12:], "sound behind its end"),
+        (AIFF + encoded(tones(), "WAV"), "sound behind its end"),
+        (AU * 2, "sound behind its end"),
+        (encoded(tones(), "CAF") * 2, "sound behind its end"),
+        (encoded(tones(), "VOC"), "unreadable"),
+        (mp3_in_wav(tones()), "unreadable"),
         (flac(tones(), 0)[:20000], "unreadable"),
         (flac(tones(), 100_000), "unreadable"),
         (OGG[: OGG.rindex(b"OggS")], "truncated"),
         (OGG[:-1], "truncated"),
         (OPUS[: len(OPUS) // 2], "truncated"),
+        (without_page(PAGES_OF_NOISE, 2), "truncated"),
+        (damaged(PAGES_OF_NOISE), "truncated"),
         (wav(tones(), 200_000), "truncated"),
         (wav(tones(), 3_000_000_000), "truncated"),
         (mp3(tones())[:5000], "truncated"),
