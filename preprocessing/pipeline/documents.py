@@ -27,7 +27,7 @@ def write_index(path: Path, kept: Sequence[Clip], rows: Sequence[Row]) -> None:
     """
     details = list(dict.fromkeys(name for clip in kept for name in clip.details))
     with written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file)
         writer.writerow([*INDEX_COLUMNS, *details])
         for clip, (_, *found) in zip(kept, rows, strict=True):
             known = [clip.name, clip.label, clip.class_name, clip.group]

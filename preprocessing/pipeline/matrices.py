@@ -221,7 +221,8 @@ class Matrices:
             UserError: one of them is not, or is damaged.
         """
         try:
-            with part_path(self.folder, self.name, "index").open(encoding="utf-8") as file:
+            path = part_path(self.folder, self.name, "index")
+            with path.open(newline="", encoding="utf-8") as file:
                 table = list(csv.DictReader(file, restval=""))
             rows = [(row.get("label", ""), row.get("group", "")) for row in table]
             labels = np.array([label for label, _ in rows], dtype=self.target.dtype)
