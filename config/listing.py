@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from config.errors import refuse_all
-from config.text import display_path, first_of, printable
+from config.text import display_path, first_of
 
 FOREIGN_NAMES = frozenset(
     {
@@ -90,7 +90,7 @@ def _readable(folder: Path, names: list[str]) -> list[Path]:
     if damaged:
         print(
             f"{display_path(folder)}: {len(damaged)} left out, whose names are not "
-            f"UTF-8: {first_of([printable(name) for name in damaged])}; rename them"
+            f"UTF-8: {first_of(damaged)}; rename them"
         )
     return [folder / name for name in sorted(set(names) - set(damaged))]
 

@@ -53,8 +53,8 @@ def counted(number: int, noun: str) -> str:
 
 
 def first_of(texts: Sequence[str], most: int = 5, separator: str = ", ") -> str:
-    """Return the first of some texts, and how many more there are: 'a, b and 3 more'."""
-    shown = separator.join(texts[:most])
+    """Return the first of some texts, printable, and how many more: 'a, b and 3 more'."""
+    shown = separator.join(map(printable, texts[:most]))
     return f"{shown} and {len(texts) - most} more" if len(texts) > most else shown
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from config.errors import UserError
 from config.listing import files_in, folders_in
 from config.settings import Settings
-from config.text import display_path, first_of, printable
+from config.text import display_path, first_of
 from preprocessing.corpora import register
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Archive, Clip, Corpus, Dataset
 
@@ -116,7 +116,7 @@ def find_sounds(settings: Settings) -> list[Sound]:
     rows = read_database(folder / DATABASE)
     order = list(dict.fromkeys(instrument for _, instrument, *_ in rows))
     CORPUS.expect("instruments", len(INSTRUMENTS), len(order))
-    unknown = [printable(instrument) for instrument in order if instrument not in INSTRUMENTS]
+    unknown = [instrument for instrument in order if instrument not in INSTRUMENTS]
     if unknown:
         print(f"warning: {CORPUS.title}: notes of other instruments left out: {first_of(unknown)}")
     labelled = {
@@ -130,7 +130,7 @@ def find_sounds(settings: Settings) -> list[Sound]:
     for (pack, file), (identifier, instrument, klass) in labelled.items():
         path = files_of(folder / SOUND_FILES / pack).get(_with_lower_suffix(file)) if pack else None
         if path is None:
-            missing.append(printable(f"{pack}/{file}"))
+            missing.append(f"{pack}/{file}")
         else:
             goodness = goodness_of(klass) or ""
             sounds.append(Sound(path, identifier, instrument, goodness, klass, pack))

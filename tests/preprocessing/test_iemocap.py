@@ -180,13 +180,15 @@ def test_whose_name_contradicts_its_folder_is_left_out_and_counted(
 ) -> None:
     """A copy would be a second utterance; one of another session, a speaker in two sessions."""
     dialog = corpus / "Session1" / "sentences" / "wav" / "Ses01F_impro01"
-    for name in ("Ses01F_impro01_F000 (1)", "Ses02F_impro01_F000", "F000", "Ses01F_impro02_F000"):
+    names = ("Ses01F_impro01_F000 (1)", "Ses02F_impro01_F000", "F\n\x1b[31m", "Ses01F_impro02_F000")
+    for name in names:
         shutil.copyfile(dialog / "Ses01F_impro01_F000.wav", dialog / f"{name}.wav")
     shutil.copytree(corpus / "Session1", corpus / "Session1.bak")
     shutil.copytree(corpus / "Session1", corpus / "Session6")
     clips = SPEAKER_RANDSPLIT.list_clips(settings)
     assert len(clips) == 45
-    assert "17 files left out" in capsys.readouterr().out
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "17 files left out" in line]
+    assert r"F\n\x1b[31m.wav" in said
 
 
 class TestMatrices:
