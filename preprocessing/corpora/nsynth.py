@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
-from config.errors import UserError, refuse_all
+from config.errors import refuse_all
 from config.listing import files_in
 from config.settings import Settings
 from config.text import display_path, first_of, printable
@@ -92,13 +92,14 @@ def list_notes(settings: Settings) -> list[Clip]:
 
 def _read_notes(path: Path, problems: list[str]) -> dict[str, Note]:
     """Return the notes of a set by name; what is wrong with any is added to the problems."""
-    place = display_path(path)
     try:
         named = json.loads(path.read_bytes(), object_pairs_hook=_keep_what_is_needed)
     except ValueError as error:
-        raise UserError(f"{place}: is no list of NSynth notes: {error}") from None
+        problems.append(f"{path.parent.name}/{path.name}: is no list of NSynth notes: {error}")
+        return {}
     if not isinstance(named, tuple):
-        raise UserError(f"{place}: is no list of NSynth notes")
+        problems.append(f"{path.parent.name}/{path.name}: is no list of NSynth notes")
+        return {}
     notes: dict[str, Note] = {}
     for name, fields in named:
         note = f"{path.parent.name}/{path.name}, {printable(name)}"

@@ -132,9 +132,14 @@ class TestWrongFolders:
             '{"instrument_family": 3}',
         ],
     )
-    def test_damaged_list(self, corpus: Path, settings: Settings, text: str) -> None:
-        (corpus / "nsynth-valid" / "examples.json").write_text(text)
-        assert "nsynth-valid/examples.json: is no list of NSynth notes" in error_of(settings)
+    def test_damaged_lists_are_named_at_once(
+        self, corpus: Path, settings: Settings, text: str
+    ) -> None:
+        damaged = [f"nsynth-{part}/examples.json" for part in ("valid", "test")]
+        for name in damaged:
+            (corpus / name).write_text(text)
+        error = error_of(settings)
+        assert all(f"{name}: is no list of NSynth notes" in error for name in damaged)
 
     def test_all_that_is_wrong_with_notes_is_named_at_once(
         self, corpus: Path, settings: Settings
