@@ -97,10 +97,10 @@ def cut(
     end = len(recording.samples) if duration is None else int((start + duration) * rate)
     count = end - first
     samples = recording.samples[first : first + max(0, count)]
-    if len(samples) == 0:
-        raise UnusableAudioError("empty")
     if len(samples) < count - ROUNDING_SECONDS * rate:  # labels are rounded, files are not
         raise UnusableAudioError(f"truncated: {len(samples)} of {count} samples")
+    if len(samples) == 0:
+        raise UnusableAudioError("empty")
     _check_samples(samples)
     if rate != sample_rate:
         import soxr

@@ -158,6 +158,8 @@ class TestBrokenFiles:
         assert reason_of(tmp_path / "a.wav", start=0.5, duration=1.0) == (
             "truncated: 8000 of 16000 samples"
         )
+        beyond = reason_of(tmp_path / "a.wav", start=2.0, duration=1.0)
+        assert beyond == "truncated: 0 of 16000 samples"
         assert reason_of(tmp_path / "a.wav", start=2.0) == "empty"
 
 
