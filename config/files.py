@@ -151,9 +151,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     name = display_path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except OSError as error:
-        raise UserError(f"{name}: cannot be read: {error.strerror}") from None
+        content = json.loads(read_text(path), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{name}: is no JSON file: {error}") from None
     if not isinstance(content, dict):

@@ -11,27 +11,12 @@ from pathlib import Path
 from config.errors import refuse_all
 from config.text import display_path, first_of
 
-FOREIGN_NAMES = frozenset(
-    {
-        "__macosx",
-        "__pycache__",
-        "thumbs.db",
-        "ehthumbs.db",
-        "desktop.ini",
-        "$recycle.bin",
-        "system volume information",
-        "lost+found",
-        "@eadir",
-        "@tmp",
-        "@recycle",
-        "@recently-snapshot",
-        "#recycle",
-        "#snapshot",
-    }
-)
-FOREIGN_PATTERN = re.compile(
+FOREIGN_NAME = re.compile(
     r"""
     \..*                                # hidden: ._x.wav, .DS_Store, .#28.ini, .x.wav.swp
+    | (eh)?thumbs\.db | desktop\.ini | \$recycle\.bin | system\ volume\ information  # Windows
+    | __macosx | lost\+found | __pycache__
+    | @eadir | @tmp | @recycle | @recently-snapshot | \#recycle | \#snapshot  # disk stations
     | ~\$.* | ~syncthing~.*             # open in an office program, being synchronised
     | \#.*\#                            # saved by Emacs while it was edited
     | .*~ | .*\.bak
@@ -45,7 +30,7 @@ FOREIGN_PATTERN = re.compile(
 
 def is_foreign(name: str) -> bool:
     """Return whether a file or folder of this name is another program's."""
-    return name.lower() in FOREIGN_NAMES or FOREIGN_PATTERN.fullmatch(name) is not None
+    return FOREIGN_NAME.fullmatch(name) is not None
 
 
 def files_in(folder: Path, suffix: str | None = None) -> list[Path]:

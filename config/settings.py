@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from config.datasets import DatasetDeclaration
-from config.declarations import Embedding, Extractor
+from config.declarations import DatasetDeclaration, Embedding, Extractor
 from config.fields import (
     EMBEDDING,
     EMPTY_IS_NONE,

@@ -23,16 +23,14 @@ from preprocessing.corpora import register
 from preprocessing.corpora.noisyspeech import find_noises
 from preprocessing.pipeline.audio import decode
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Archive, Clip, Corpus, Dataset
-from preprocessing.pipeline.decoding import UnusableAudioError
+from preprocessing.pipeline.decoding import why_unusable
 from preprocessing.pipeline.manifests import (
-    LEFT_OUT,
-    LEFT_OUT_COLUMNS,
     MANIFEST,
+    LeftOut,
     begin,
-    left_out_in_words,
     make_once,
+    note_left_out,
     read_manifest,
-    refuse_many_left_out,
     write_table,
 )
 from preprocessing.pipeline.noise_mixing import Mixture, details_of, write_mixtures
@@ -107,7 +105,7 @@ def write_balanced(settings: Settings) -> Path:
     paths = {name: path for path, name in chosen}
 
     def is_usable(name: str) -> bool:
-        return name in paths and not _why_unreadable(paths[name])
+        return name in paths and not why_unusable(decode, paths[name])
 
     make = partial(_write_balanced, chosen, folder, plan, settings)
     make_once(folder, plan, settings, is_usable, make)
@@ -124,17 +122,14 @@ def _write_balanced(
     copied = map_in_order(partial(_copy, folder=folder), chosen, workers, folder.name, "clip")
     with closing(copied):
         reasons = {name: reason for (_, name), reason in zip(chosen, copied, strict=True) if reason}
-    left_out = [{"files": name, "reason": reason} for name, reason in reasons.items()]
-    write_table(folder / LEFT_OUT, left_out, LEFT_OUT_COLUMNS)
-    broken = list(reasons.values())
-    refuse_many_left_out(broken, len(chosen), "clips cannot be used", folder / LEFT_OUT, settings)
+    left_out = LeftOut("clip", list(reasons.items()), len(chosen))
+    words = note_left_out(folder, [left_out], settings)
     rows = [
         {"file": name, "source": printable(str(path))}
         for path, name in chosen
         if name not in reasons
     ]
     write_table(folder / MANIFEST, rows, ["file", "source"])
-    words = left_out_in_words({"clip": broken}, folder / LEFT_OUT)
     print(
         f"{display_path(folder)}: {counted(len(rows), 'clip')}{words or f', {count} of each digit'}"
     )
@@ -143,19 +138,11 @@ def _write_balanced(
 def _copy(chosen: tuple[Path, str], folder: Path) -> str:
     """Copy a clip under another name; return why it cannot be used, then it is not copied."""
     path, name = chosen
-    reason = _why_unreadable(path)
+    reason = why_unusable(decode, path)
     if not reason:
         with written_aside(folder / name) as aside:
             shutil.copyfile(path, aside)
     return reason
-
-
-def _why_unreadable(path: Path) -> str:
-    try:
-        decode(path)
-    except UnusableAudioError as error:
-        return str(error)
-    return ""
 
 
 def write_noisy_balanced(settings: Settings) -> None:

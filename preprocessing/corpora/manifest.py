@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from config.datasets import DatasetDeclaration
+from config.declarations import DatasetDeclaration
 from config.errors import UserError, refuse_all
 from config.listing import files_in, folders_in
 from config.settings import Settings

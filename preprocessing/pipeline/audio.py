@@ -58,23 +58,18 @@ def _mono(samples: Samples, path: Path) -> Samples:
     return mono
 
 
-def why_unusable(path: Path, start: float = 0.0, duration: float | None = None) -> str:
-    """Return why a stretch of a file (start and duration in s) cannot be used, "" if it can."""
-    try:
-        recording = decode(path)
-        cut(recording, recording.sample_rate, start, duration)
-    except UnusableAudioError as error:
-        return str(error)
-    return ""
+def read_audio(
+    path: Path, sample_rate: int, start: float = 0.0, duration: float | None = None
+) -> Samples:
+    """Read a file or a stretch of it (start and duration in s) as mono float32, shape (samples,).
 
-
-def read_audio(path: Path, sample_rate: int) -> Samples:
-    """Read a whole file as mono float32, shape (samples,), at the given rate in Hz.
+    Args:
+        sample_rate: to resample to, in Hz.
 
     Raises:
         UnusableAudioError: as decode and cut.
     """
-    return cut(decode(path), sample_rate)
+    return cut(decode(path), sample_rate, start, duration)
 
 
 def cut(

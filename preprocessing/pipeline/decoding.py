@@ -10,10 +10,10 @@ import re
 import shlex
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,15 @@ GIT_LFS_POINTER = b"version https://git-lfs"
 
 class UnusableAudioError(Exception):
     """A clip that cannot be used; its text is the reason, with what varies after a colon."""
+
+
+def why_unusable(read: Callable[..., object], *arguments: Any) -> str:
+    """Return why reading audio fails, "" if it does not."""
+    try:
+        read(*arguments)
+    except UnusableAudioError as error:
+        return str(error)
+    return ""
 
 
 def read_channels(path: Path) -> tuple[Samples, int]:

@@ -20,7 +20,7 @@ from config.files import remove_partial_files, waited_for, write_json, written_a
 from config.fingerprints import fingerprint_of, fingerprint_of_each
 from config.settings import Settings
 from config.text import counted, display_path
-from preprocessing.pipeline.audio import audio_seconds, why_unusable
+from preprocessing.pipeline.audio import audio_seconds, read_audio
 from preprocessing.pipeline.dataset import (
     OWN_FOLDS,
     OWN_SPLIT,
@@ -29,7 +29,7 @@ from preprocessing.pipeline.dataset import (
     Clip,
     Dataset,
 )
-from preprocessing.pipeline.decoding import UnusableAudioError
+from preprocessing.pipeline.decoding import UnusableAudioError, why_unusable
 from preprocessing.pipeline.documents import (
     LEFT_OUT_COLUMNS,
     describe,
@@ -99,9 +99,10 @@ def preprocess(dataset: Dataset, settings: Settings) -> Path:
     folder = settings.preprocessing.output_folder
     name = matrices_name(dataset.name, settings.feature_extraction.features_type)
     plan = _plan_fingerprint(dataset, settings, clips)
-    if not _is_up_to_date(folder, name, plan, clips):
+    rate = settings.sampling.sr_target
+    if not _is_up_to_date(folder, name, plan, clips, rate):
         with waited_for(folder / f".{name}.lock", name, "--set output_folder=FOLDER"):
-            if not _is_up_to_date(folder, name, plan, clips):
+            if not _is_up_to_date(folder, name, plan, clips, rate):
                 _write_matrices(dataset, settings, clips, folder, name, plan)
     return folder
 
@@ -178,14 +179,14 @@ def _note_left_out(
     refuse_many_left_out(broken, len(clips), "clips cannot be used", path, settings)
 
 
-def _is_up_to_date(folder: Path, name: str, plan: str, clips: list[Clip]) -> bool:
+def _is_up_to_date(folder: Path, name: str, plan: str, clips: list[Clip], sample_rate: int) -> bool:
     """Tell, and say, whether the matrices are there, whole, as planned, of all usable clips."""
     try:
         matrices = open_matrices(folder, name)
         if not matrices_ready(folder, name) or matrices.info["plan"] != plan:
             return False
         matrices.check_parts()
-        if _any_usable(part_path(folder, name, "left_out"), clips):
+        if _any_usable(part_path(folder, name, "left_out"), clips, sample_rate):
             return False
     except UserError:
         return False  # damaged files are made anew
@@ -193,12 +194,12 @@ def _is_up_to_date(folder: Path, name: str, plan: str, clips: list[Clip]) -> boo
     return True
 
 
-def _any_usable(left_out: Path, clips: list[Clip]) -> bool:
+def _any_usable(left_out: Path, clips: list[Clip], sample_rate: int) -> bool:
     """Return whether a clip that could not be read, as its list says, can be by now."""
     rows = read_table(left_out, LEFT_OUT_COLUMNS)
     unread = {row["clip"] for row in rows if row["reason"] not in OTHER_REASONS}
     return any(
-        not why_unusable(clip.path, clip.start, clip.duration)
+        not why_unusable(read_audio, clip.path, sample_rate, clip.start, clip.duration)
         for clip in clips
         if clip.name in unread
     )

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from config.advice import again
 from config.errors import UserError
@@ -18,7 +18,7 @@ from config.files import read_json, read_text, waited_for, write_json, written_a
 from config.fingerprints import fingerprint_of
 from config.listing import files_in
 from config.settings import Settings
-from config.text import counted, display_path, printable
+from config.text import counted, display_path, plural, printable
 
 MANIFEST = "manifest.csv"
 PLAN = "plan.json"
@@ -33,6 +33,19 @@ REQUESTED_KEYS = (
     "snr_convention",
     "confounding",
 )
+
+
+class LeftOut(NamedTuple):
+    """What is left out of the things of one kind.
+
+    what: one of them in words.
+    reasons: (thing, reason) of each that is.
+    total: all of that kind.
+    """
+
+    what: str
+    reasons: Sequence[tuple[str, str]]
+    total: int
 
 
 def make_once(
@@ -136,6 +149,22 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
     if missing:
         raise UserError(f"{display_path(path)}: has no column {', '.join(sorted(missing))}")
     return rows
+
+
+def note_left_out(folder: Path, kinds: Sequence[LeftOut], settings: Settings) -> str:
+    """Write the list of what is left out; return it in words, counted, "" if nothing is.
+
+    Raises:
+        UserError: of one kind, it is more than max_skipped_fraction.
+    """
+    path = folder / LEFT_OUT
+    rows = [{"files": name, "reason": why} for kind in kinds for name, why in kind.reasons]
+    write_table(path, rows, LEFT_OUT_COLUMNS)
+    reasons_of = {kind.what: [reason for _, reason in kind.reasons] for kind in kinds}
+    for kind in kinds:
+        what = f"{plural(kind.what)} cannot be used"
+        refuse_many_left_out(reasons_of[kind.what], kind.total, what, path, settings)
+    return left_out_in_words(reasons_of, path)
 
 
 def left_out_in_words(reasons_of: Mapping[str, Sequence[str]], path: Path) -> str:

@@ -18,10 +18,17 @@ import numpy.typing as npt
 from config.files import remove_partial_files
 from config.fingerprints import fingerprint_of
 from config.settings import Settings
-from config.text import counted, display_path, plural
-from preprocessing.pipeline import manifests
+from config.text import counted, display_path
 from preprocessing.pipeline.audio import audio_seconds, read_audio, write_audio
-from preprocessing.pipeline.decoding import UnusableAudioError
+from preprocessing.pipeline.decoding import UnusableAudioError, why_unusable
+from preprocessing.pipeline.manifests import (
+    MANIFEST,
+    LeftOut,
+    begin,
+    make_once,
+    note_left_out,
+    write_table,
+)
 from preprocessing.pipeline.workers import map_in_order
 
 SnrConvention = Literal["ms_snsd", "decibel"]
@@ -94,6 +101,12 @@ class Sources:
             self.seconds[path] = num_samples / self.sample_rate
         return self.seconds[path]
 
+    @property
+    def left_out(self) -> LeftOut:
+        """Those of the files read that are unusable."""
+        reasons = [(path.name, reason) for path, reason in self.reasons.items()]
+        return LeftOut(self.what, reasons, len(self.seconds))
+
 
 def scale_to_snr(
     speech: npt.NDArray[Any],
@@ -150,7 +163,7 @@ def write_mixtures(
         sources: what the mixtures were planned from.
 
     Raises:
-        UserError: the folder holds mixtures made in another way, too many could not be made, or
+        UserError: the folder holds mixtures made in another way, too many cannot be made, or
             too many of the sources are unusable.
     """
     sample_rate = settings.sampling.sr_target
@@ -160,13 +173,15 @@ def write_mixtures(
     by_sources = {_all_sources(mixture): mixture for mixture in mixtures}
 
     def is_usable(files: str) -> bool:
-        return files in by_sources and _is_usable(by_sources[files], sample_rate)
+        mixture = by_sources.get(files)
+        return mixture is not None and not why_unusable(_read_sources, mixture, sample_rate)
 
     def make() -> None:
-        _refuse_unusable(sources, folder / manifests.LEFT_OUT, settings)
-        _write_mixtures(mixtures, folder, settings, convention, plan, sources)
+        unusable = [each.left_out for each in sources]
+        note_left_out(folder, unusable, settings)
+        _write_mixtures(mixtures, folder, settings, convention, plan, unusable)
 
-    manifests.make_once(folder, plan, settings, is_usable, make)
+    make_once(folder, plan, settings, is_usable, make)
 
 
 def _write_mixtures(
@@ -175,16 +190,16 @@ def _write_mixtures(
     settings: Settings,
     convention: SnrConvention,
     plan: str,
-    sources: Sequence[Sources],
+    unusable: Sequence[LeftOut],
 ) -> None:
     """Write all mixtures into a folder that no other process writes to now."""
     sample_rate = settings.sampling.sr_target
     description = {"snr_convention": convention, "sample_rate": sample_rate}
-    manifests.begin(folder, plan, settings, description)
+    begin(folder, plan, settings, description)
     write = partial(_write_mixture, folder=folder, sample_rate=sample_rate, convention=convention)
     results = map_in_order(write, mixtures, settings.preprocessing.workers, folder.name, "mixture")
     rows: list[dict[str, Any]] = []
-    left_out: list[dict[str, str]] = []
+    left_out: list[tuple[str, str]] = []
     try:
         with closing(results):
             for written, failed in results:
@@ -192,38 +207,11 @@ def _write_mixtures(
                 left_out += failed
     finally:
         remove_partial_files(folder)  # of processes that ended with this one's error
-    path = folder / manifests.LEFT_OUT
-    rows_of_sources = _rows_of_unusable(sources)
-    manifests.write_table(path, [*rows_of_sources, *left_out], manifests.LEFT_OUT_COLUMNS)
-    reasons = [each["reason"] for each in left_out]
-    manifests.refuse_many_left_out(
-        reasons, len(mixtures), "mixtures could not be made", path, settings
-    )
+    kinds = [*unusable, LeftOut("mixture", left_out, len(mixtures))]
+    words = note_left_out(folder, kinds, settings)
     columns = [*MANIFEST_COLUMNS, *dict(mixtures[0].notes if mixtures else ())]
-    manifests.write_table(folder / manifests.MANIFEST, rows, columns)
-    reasons_of = {each.what: list(each.reasons.values()) for each in sources}
-    words = manifests.left_out_in_words({**reasons_of, "mixture": reasons}, path)
+    write_table(folder / MANIFEST, rows, columns)
     print(f"{display_path(folder)}: {counted(len(rows), 'file')}{words or '; nothing left out'}")
-
-
-def _refuse_unusable(sources: Sequence[Sources], path: Path, settings: Settings) -> None:
-    """Make sure that not too many sources of a kind are unusable; write the list that says which.
-
-    Raises:
-        UserError: they are.
-    """
-    manifests.write_table(path, _rows_of_unusable(sources), manifests.LEFT_OUT_COLUMNS)
-    for each in sources:
-        reasons, what = list(each.reasons.values()), f"{plural(each.what)} cannot be used"
-        manifests.refuse_many_left_out(reasons, len(each.seconds), what, path, settings)
-
-
-def _rows_of_unusable(sources: Sequence[Sources]) -> list[dict[str, str]]:
-    return [
-        {"files": path.name, "reason": reason}
-        for each in sources
-        for path, reason in each.reasons.items()
-    ]
 
 
 def details_of(row: Mapping[str, str]) -> dict[str, str | float | int]:
@@ -248,12 +236,12 @@ def _names_of(mixture: Mixture) -> list[Any]:
 
 def _write_mixture(
     mixture: Mixture, folder: Path, sample_rate: int, convention: SnrConvention
-) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Write one mixture; return its rows of the manifest, and its row of those left out."""
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """Write one mixture; return its rows of the manifest, or its sources and why it is left out."""
     try:
         speech, noise = _read_sources(mixture, sample_rate)
     except UnusableAudioError as error:
-        return [], [{"files": _all_sources(mixture), "reason": str(error)}]
+        return [], [(_all_sources(mixture), str(error))]
     rows = []
     for snr, file in zip(mixture.snrs, mixture.files, strict=True):
         clean, scaled_noise = scale_to_snr(speech, noise, snr, convention)
@@ -289,14 +277,6 @@ def _read_sources(
         if not samples.any():
             raise UnusableAudioError(f"silent: the {what} is 0 throughout, which has no level")
     return speech, noise
-
-
-def _is_usable(mixture: Mixture, sample_rate: int) -> bool:
-    try:
-        _read_sources(mixture, sample_rate)
-    except UnusableAudioError:
-        return False
-    return True
 
 
 def _all_sources(mixture: Mixture) -> str:

@@ -215,7 +215,7 @@ class TestMixing:
     ) -> None:
         breakage(getattr(mixtures[1], part)[0])
         folder = tmp_path / "noisy"
-        with pytest.raises(UserError, match="1 of 3 mixtures could not be made"):
+        with pytest.raises(UserError, match="1 of 3 mixtures cannot be used"):
             write_mixtures(mixtures, folder, make_settings(max_skipped_fraction=0.3))
         assert not (folder / "manifest.csv").exists()
         write_mixtures(mixtures, folder, make_settings(max_skipped_fraction=0.4))
