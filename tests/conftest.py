@@ -2,6 +2,8 @@
 
 import json
 import os
+import runpy
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from config import advice
 from config.experiments import Experiment, Instance, load_experiments
 from config.ini_files import load_settings
 from config.settings import Settings
+from config.text import PROJECT_FOLDER
 from preprocessing.pipeline.splits import split_groups
 
 NUM_FRAMES, NUM_BINS, NUM_EXAMPLES = 40, 33, 60
@@ -56,6 +59,18 @@ def loudness_examples(seed: int = 0, num_examples: int = NUM_EXAMPLES) -> Exampl
     noise = np.abs(generator.standard_normal((num_examples, NUM_FRAMES, NUM_BINS)))
     predictors = (0.1 * noise + target[:, None, None] / 4).astype(np.float32)
     return Examples(predictors, target, np.full(num_examples, NUM_FRAMES, dtype=np.int64))
+
+
+def run_script(*words: str) -> int:
+    """Run a script as a shell does, but in this process: no library is imported twice.
+
+    Returns its exit code.
+    """
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "argv", list(words))
+        runpy.run_path(str(PROJECT_FOLDER / words[0]), run_name="__main__")
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
 
 
 class Suite:

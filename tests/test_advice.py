@@ -2,21 +2,21 @@
 
 import json
 import re
-import runpy
 import shlex
 import shutil
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from config.text import PROJECT_FOLDER
 from preprocessing.corpora.gsc import DIGITS
 from preprocessing.corpora.noisyspeech import NOISE_TYPES
+from tests.conftest import run_script
 
 RATE = 16000
 MANAGER = "experiments_manager.py"
@@ -54,6 +54,7 @@ output_classes = 10
 AGAINST_ROOM = "anti_transfer = True\nat_dataset = room\nat_layer = 13"
 # What may follow a script in a command: IDs, GPU, instances, a name, options with their values.
 WORD = re.compile(r"\[[\w,]+\]|-?\d+(,-?\d+)*|room|--overwrite|--force|--list")
+Shell = Callable[..., tuple[int, str]]
 WITH_VALUE = ("--config", "--set", "--experiments", "--nproc-per-node")
 
 
@@ -95,28 +96,15 @@ class World:
         path.write_text(text.replace(old, new, 1))
 
 
-@dataclass
-class Shell:
-    """Runs scripts in this process as a shell would in one of their own."""
-
-    monkeypatch: pytest.MonkeyPatch
-    capfd: pytest.CaptureFixture[str]
-
-    def run(self, *words: str) -> tuple[int, str]:
-        """Return the exit code, and what was printed."""
-        self.monkeypatch.setattr(sys, "argv", [str(PROJECT_FOLDER / words[0]), *words[1:]])
-        self.capfd.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            runpy.run_path(sys.argv[0], run_name="__main__")
-        captured = self.capfd.readouterr()
-        code = stopped.value.code
-        assert isinstance(code, int)
+@pytest.fixture
+def shell(capfd: pytest.CaptureFixture[str]) -> Shell:
+    def run(*words: str) -> tuple[int, str]:
+        capfd.readouterr()
+        code = run_script(*words)
+        captured = capfd.readouterr()
         return code, captured.out + captured.err
 
-
-@pytest.fixture
-def shell(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(monkeypatch, capfd)
+    return run
 
 
 def write_noise(path: Path, seed: int, seconds: float) -> None:
@@ -128,9 +116,6 @@ def write_noise(path: Path, seed: int, seconds: float) -> None:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Everything is there: audio, matrices, an extractor that learnt, three experiments' runs."""
-    from contextlib import redirect_stderr, redirect_stdout
-    from io import StringIO
-
     world = World(tmp_path_factory.mktemp("world"))
     world.write_files()
     for number, word in enumerate(DIGITS):
@@ -147,11 +132,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> World:
             ["pretraining/pretrain.py", "room", "-1"],
             [MANAGER, "[5,28,32]", "-1", "--force", *of(world)],
         ):
-            with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stopped:
-                patch.setattr(sys, "argv", [str(PROJECT_FOLDER / words[0]), *words[1:]])
-                sys.argv += world.options
-                runpy.run_path(sys.argv[0], run_name="__main__")
-            assert stopped.value.code == 0, words
+            assert run_script(*words, *world.options) == 0, words
     described = json.loads(world.extractor("extractor.json").read_text())
     described |= {"test_accuracy": 0.9, "chance_level": 0.1, "num_test_examples": 100}
     world.extractor("extractor.json").write_text(json.dumps(described))
@@ -211,7 +192,6 @@ SITUATIONS: dict[str, tuple[Break, list[str], str]] = {
     "targets deleted": (lambda w: w.part("target.npy").unlink(), CHECK, "no matrices"),
     "matrix cut": (lambda w: cut(w.part("predictors.npy")), CHECK, "is no usable matrix"),
     "index cut": (lambda w: cut(w.part("index.csv")), CHECK, "index.csv: "),
-    "split empty": (lambda w: empty(w.part("splits.json")), CHECK, "is no JSON file"),
     "description cut": (lambda w: cut(w.part("info.json")), CHECK, "is no JSON file"),
     "other features in the experiment's file": (
         lambda w: w.change("experiments/5_x.ini", "[tr", "[feature_extraction]\nfmin=50\n[tr"),
@@ -224,11 +204,6 @@ SITUATIONS: dict[str, tuple[Break, list[str], str]] = {
         "holds no pre-trained extractor",
     ),
     "extractor's weights cut": (lambda w: cut(w.extractor("model.pt")), CHECK, "not all of one"),
-    "extractor's description empty": (
-        lambda w: empty(w.extractor("extractor.json")),
-        CHECK,
-        "is no JSON file",
-    ),
     "extractor of another width": (
         lambda w: w.change("experiments/28_x.ini", AGAINST_ROOM, f"{AGAINST_ROOM}\nwidth=0.0625"),
         CHECK,
@@ -250,11 +225,6 @@ SITUATIONS: dict[str, tuple[Break, list[str], str]] = {
         "at_beta: 1.0 then, 0.5 now",
     ),
     "result cut": (lambda w: cut(w.result(5)), [MANAGER, "[5]", "-1"], "is no JSON file"),
-    "result empty": (
-        lambda w: empty(w.result(5)),
-        [MANAGER, "--check", "[5]", "-1"],
-        "is no JSON file",
-    ),
     "no results to start from": (
         lambda w: shutil.rmtree(w.folder / "results" / "experiment_5"),
         [MANAGER, "--check", "[32]", "-1"],
@@ -338,15 +308,15 @@ def test_a_command_in_a_message_helps(name: str, world: World, shell: Shell) -> 
     options = world.options
     if words[0] in (MANAGER, "plotting/report.py", "training/invariance.py"):
         options = options + of(world)
-    code, said = shell.run(*words, *options)
+    code, said = shell(*words, *options)
     assert problem in said
     assert "--list" in words or code != 0, said
     commands = commands_in(said)
     assert commands, said
     for command in commands:
-        code, answer = shell.run(*command)
+        code, answer = shell(*command)
         assert code == 0, f"{said}\n{command}\n{answer}"
-    _, said_then = shell.run(*words, *options)
+    _, said_then = shell(*words, *options)
     assert problem not in said_then
 
 
@@ -356,10 +326,10 @@ def test_an_extractor_at_chance_is_used_by_the_command_that_is_named(
     described = json.loads(world.extractor("extractor.json").read_text())
     world.extractor("extractor.json").write_text(json.dumps(described | {"test_accuracy": 0.1}))
     world.result(28).unlink()
-    code, said = shell.run(*CHECK, *world.options, *of(world))
+    code, said = shell(*CHECK, *world.options, *of(world))
     assert code == 2
     (command,) = commands_in(said)
-    code, answer = shell.run(*command)
+    code, answer = shell(*command)
     assert code == 0, answer
     assert world.result(28).exists()
 
@@ -386,7 +356,7 @@ def test_a_slip_in_an_experiment_file_is_named_with_what_was_meant(
     world.change(f"experiments/{file}", old, new)
     identifier = file.partition("_")[0]
     words = [MANAGER, "--check", f"[{identifier}]", "-1", *world.options, *of(world)]
-    code, said = shell.run(*words)
+    code, said = shell(*words)
     assert code == 2
     assert cure in said
     assert file in said

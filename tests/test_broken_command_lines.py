@@ -1,7 +1,5 @@
 """Broken command lines of every script: exit code 2, and one line that says why."""
 
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +7,7 @@ import pytest
 from config.command_line import CONFIG_VARIABLE
 from config.ini_files import DEFAULTS_FILE, read_ini
 from config.text import PROJECT_FOLDER
+from tests.conftest import run_script
 
 MANAGER = "experiments_manager.py"
 DOWNLOADER = "preprocessing/get_corpus.py"
@@ -92,18 +91,15 @@ def test_a_broken_command_line_is_refused_in_one_line(
     script: str,
     words: list[str],
     named: str,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = [word.format(room=room) for word in words]
     if script in CHOOSING and "--experiments" not in words:
         words += ["--experiments", "experiments"]
-    monkeypatch.setattr(sys, "argv", [script, *words])
     files = sorted(room.rglob("*"))
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(PROJECT_FOLDER / script), run_name="__main__")
+    code = run_script(script, *words)
     out, err = capsys.readouterr()
-    assert (ended.value.code, out) == (2, "")
+    assert (code, out) == (2, "")
     assert err.startswith("error: ") and err.endswith("\n")
     assert err[:-1].isprintable()
     assert named in err

@@ -286,17 +286,6 @@ def test_finished_instances_are_skipped_and_new_ones_run(
         file.write_text(text)
 
 
-def test_changed_parameters_are_an_error_that_names_them(
-    finished: tuple["Suite", str], no_training: list[Any]
-) -> None:
-    suite, _ = finished
-    with pytest.raises(UserError, match=r"learning_rate: 0\.001 then, 0\.01 now") as caught:
-        suite.manage("[5]", "-1", "--set", "num_epochs=2", "--set", "learning_rate=0.01")
-    assert "num_epochs: 4 then, 2 now" in str(caught.value)
-    assert "--overwrite" in str(caught.value)
-    assert no_training == []
-
-
 def test_another_extractor_or_other_data_make_a_result_out_of_date(
     finished: tuple["Suite", str], no_training: list[Any]
 ) -> None:

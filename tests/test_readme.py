@@ -1,15 +1,14 @@
 """Every command of the README, in its order, on tiny miniature corpora."""
 
 import re
-import runpy
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
 
 from config.command_line import CONFIG_VARIABLE
 from config.text import PROJECT_FOLDER
+from tests.conftest import run_script
 from training.results.loading import ResultReader
 
 TINY = """
@@ -47,14 +46,6 @@ def readme_commands() -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("python ")]
 
 
-def run(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a shell does, in this process, so that no library is imported twice."""
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(PROJECT_FOLDER / words[0]), run_name="__main__")
-    assert not ended.value.code, words
-
-
 def on_this_machine(words: list[str], folder: Path) -> list[str]:
     """The CPU for GPU 0, one instance for all, extractors at chance level, this test's results."""
     if words[0].startswith("pretraining/"):
@@ -72,7 +63,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     config = tmp_path / "tiny.ini"
     config.write_text(TINY.format(folder=tmp_path))
     monkeypatch.setenv(CONFIG_VARIABLE, str(config))
-    run(["preprocessing/make_miniature_corpora.py", "--tiny"], monkeypatch)
+    assert run_script("preprocessing/make_miniature_corpora.py", "--tiny") == 0
     return tmp_path
 
 
@@ -93,11 +84,11 @@ def test_every_script_of_the_original_is_in_the_readme() -> None:
 
 
 @pytest.mark.timeout(900)
-def test_commands_run_in_their_order(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_run_in_their_order(tiny: Path) -> None:
     for words in readme_commands():
         if "my.ini" in words:  # the example of --config and --set, not a step
             continue
-        run(on_this_machine(words, tiny), monkeypatch)
+        assert run_script(*on_this_machine(words, tiny)) == 0, words
     matrices = {path.name for path in (tiny / "matrices").glob("*_predictors.npy")}
     assert len(matrices) == 14
     extractors = {path.parent.name for path in tiny.glob("pretraining_vgg/*/model.pt")}

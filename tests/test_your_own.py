@@ -14,7 +14,7 @@ from matplotlib import get_configdir
 
 from config.command_line import CONFIG_VARIABLE
 from config.text import PROJECT_FOLDER
-from tests.test_readme import run
+from tests.conftest import run_script
 from training.results.loading import load_results
 
 RATE = 16_000
@@ -109,7 +109,7 @@ def test_the_page_from_wav_files_to_the_report(
             monkeypatch.setattr(sys, "argv", [words[0], str(tmp_path / "model"), "1"])
             runpy.run_path(words[0])
         else:
-            run(["-1" if word == "0" else word for word in words], monkeypatch)
+            assert run_script(*("-1" if word == "0" else word for word in words)) == 0, words
     matrices = folder / "matrices" / "rooms_log_mel_predictors.npy"
     assert np.load(matrices).shape[0] == 144
     results = folder / "results"

@@ -126,3 +126,26 @@ def test_each_row_of_the_matrices_gets_the_vector_of_its_clip(suite: "Suite") ->
     )
     with pytest.raises(UserError, match=message):
         vectors_for(matrices, path)
+
+
+def test_what_does_not_fit_is_found_before_a_run(
+    suite: "Suite", capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite.write_matrices()
+    pooled = {"at_aggregation": "pool", "at_distance": "cka_within_class", "at_layer": 3}
+    suite.write_experiment(1, {"anti_transfer": True, "at_dataset": "embedding:room", **pooled})
+    with pytest.raises(UserError, match="no extractor embedding:room"):
+        suite.manage("--check", "1")
+    with suite.config.open("a") as file:
+        file.write("[embedding room]\nfile = room.npz\n")
+    assert suite.manage("--check", "1") == 2
+    said = capsys.readouterr().err
+    assert "[embedding room]" in said and "No such file" in said
+    path, clips = suite.folder / "room.npz", [f"clip{number:03}.wav" for number in range(60)]
+    _npz(path, clips[1:], np.ones((59, 4)))
+    assert suite.manage("--check", "1") == 2
+    assert "1 clip (clip000.wav) of tiny_spectrum_fast is without a vector" in (
+        capsys.readouterr().err
+    )
+    _npz(path, clips, np.ones((60, 4)))
+    assert suite.manage("--check", "1") == 0

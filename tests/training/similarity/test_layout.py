@@ -118,16 +118,6 @@ CASES: dict[str, Case] = {
         "layer",
         lambda out: first(out).mT,
     ),
-    "GRU, frames first": (
-        lambda: Network(nn.GRU(FEATURES, 3), frames_first, lambda out: frames_first(first(out))),
-        "layer",
-        lambda out: first(out).permute(1, 2, 0),
-    ),
-    "tuple": (
-        lambda: Network(Wrapped(lambda values: (values, None)), after=first),
-        "layer",
-        lambda out: first(out).mT,
-    ),
     "named tuple": (
         lambda: Network(Wrapped(lambda each: Named(each, each)), after=lambda out: out.values),
         "layer",
