@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from config.command_line import settings_parser
 from config.files import written_aside
 from config.process import variables_set
-from config.text import display_path, printable
+from config.text import display_path, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,8 +86,7 @@ def figures_attempted(what: str) -> Iterator[None]:
         with figure_style():
             yield
     except Exception as error:  # of matplotlib, its fonts, the disk
-        reason = printable(f"{type(error).__name__}: {error}")
-        print(f"warning: no figure of {what}: {reason}")
+        print(f"warning: no figure of {what}: {shorten(f'{type(error).__name__}: {error}')}")
 
 
 def new_figure(

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from config.errors import UserError
 from config.files import write_text
 from config.progress import on_terminal
-from config.text import display_path, printable
+from config.text import display_path, shorten
 from preprocessing.pipeline.dataset import Archive
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _fetch(part: Path, url: str) -> None:
             part.unlink()  # more than the server has: another file
             _fetch_rest(part, url)
     except requests.HTTPError as error:
-        raise UserError(f"{url}: refused: {printable(str(error))}") from None
+        raise UserError(f"{url}: refused: {shorten(error)}") from None
     except requests.RequestException as error:
         raise UserError(f"{url}: the connection failed ({type(error).__name__}); {GO_ON}") from None
 
@@ -138,10 +138,9 @@ def unpack(archive: Archive, path: Path, folder: Path) -> None:
         zlib.error,
         EOFError,
     ) as error:
-        reason = " ".join(printable(str(error)).split())
         raise UserError(
-            f"{display_path(path)}: cannot be unpacked ({reason}); remove it and run the same "
-            "command"
+            f"{display_path(path)}: cannot be unpacked ({shorten(error)}); remove it and run the "
+            "same command"
         ) from None
     write_text(unpacked_mark(archive, folder), f"{archive.url}\n")
 
