@@ -182,59 +182,68 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
+def lose_results(world: World) -> None:
+    shutil.rmtree(world.folder / "results" / "experiment_5")
+
+
+def nothing(_: World) -> None:
+    """What is wrong is in the command itself."""
+
+
+def check(identifier: int, *options: str) -> list[str]:
+    return [MANAGER, "--check", f"[{identifier}]", "-1", *options]
+
+
 Break = Callable[[World], object]
-CHECK = [MANAGER, "--check", "[28]", "-1"]
+RUN = [MANAGER, "[5]", "-1"]
 PRETRAIN = ["pretraining/pretrain.py", "room", "-1"]
 NOISY = ["preprocessing/preprocessing_GSC_NOISY_randsplit.py"]
+MORE_NOISY = ["preprocessing/noisyspeech_synthesizer_gsc_MORE.py"]
+REPORT = ["plotting/report.py", "[5]"]
+PER_LAYER = ["plotting/plot_perLayer_improvement.py", "--experiment", "28", "--baseline", "5"]
+PROBE = ["training/invariance.py", "[5]", "-1"]
+OF_EXPERIMENTS = (MANAGER, REPORT[0], PROBE[0])
 MANIFEST = "augmented/noisy_balanced/manifest.csv"
 # What is broken, the command that says so, and a part of the message.
 SITUATIONS: dict[str, tuple[Break, list[str], str]] = {
-    "targets deleted": (lambda w: w.part("target.npy").unlink(), CHECK, "no matrices"),
-    "matrix cut": (lambda w: cut(w.part("predictors.npy")), CHECK, "is no usable matrix"),
-    "index cut": (lambda w: cut(w.part("index.csv")), CHECK, "index.csv: "),
-    "description cut": (lambda w: cut(w.part("info.json")), CHECK, "is no JSON file"),
+    "targets deleted": (lambda w: w.part("target.npy").unlink(), check(28), "no matrices"),
+    "matrix cut": (lambda w: cut(w.part("predictors.npy")), check(28), "is no usable matrix"),
+    "index cut": (lambda w: cut(w.part("index.csv")), check(28), "index.csv: "),
+    "description cut": (lambda w: cut(w.part("info.json")), check(28), "is no JSON file"),
     "other features in the experiment's file": (
         lambda w: w.change("experiments/5_x.ini", "[tr", "[feature_extraction]\nfmin=50\n[tr"),
-        [MANAGER, "--check", "[5]", "-1"],
+        check(5),
         "this run has 50.0",
     ),
     "extractor's weights deleted": (
         lambda w: w.extractor("model.pt").unlink(),
-        CHECK,
+        check(28),
         "holds no pre-trained extractor",
     ),
-    "extractor's weights cut": (lambda w: cut(w.extractor("model.pt")), CHECK, "not all of one"),
+    "extractor's weights cut": (lambda w: cut(w.extractor("model.pt")), check(28), "not all of"),
     "extractor of another width": (
         lambda w: w.change("experiments/28_x.ini", AGAINST_ROOM, f"{AGAINST_ROOM}\nwidth=0.0625"),
-        CHECK,
+        check(28),
         "has width 0.03125, this run has 0.0625",
     ),
     "results with other settings": (
-        lambda _: None,
-        [MANAGER, "--check", "[5]", "-1", "--set", "num_epochs=2"],
+        nothing,
+        check(5, "--set", "num_epochs=2"),
         "num_epochs: 1 then, 2 now",
     ),
     "a run with other settings": (
-        lambda _: None,
-        [MANAGER, "[5]", "-1", "--set", "seed=7", "--set", "at_cache=off"],
+        nothing,
+        [*RUN, "--set", "seed=7", "--set", "at_cache=off"],
         "seed: 0 then, 7 now",
     ),
     "listed with other settings": (
-        lambda _: None,
+        nothing,
         [MANAGER, "--list", "[28]", "-1", "--set", "at_beta=0.5"],
         "at_beta: 1.0 then, 0.5 now",
     ),
-    "result cut": (lambda w: cut(w.result(5)), [MANAGER, "[5]", "-1"], "is no JSON file"),
-    "no results to start from": (
-        lambda w: shutil.rmtree(w.folder / "results" / "experiment_5"),
-        [MANAGER, "--check", "[32]", "-1"],
-        "which has no results",
-    ),
-    "no model to start from": (
-        lambda w: w.model(5).unlink(),
-        [MANAGER, "--check", "[32]", "-1"],
-        "has lost its model",
-    ),
+    "result cut": (lambda w: cut(w.result(5)), RUN, "is no JSON file"),
+    "no results to start from": (lose_results, check(32), "which has no results"),
+    "no model to start from": (lambda w: w.model(5).unlink(), check(32), "has lost its model"),
     "mixtures not made": (lambda w: (w.folder / MANIFEST).unlink(), NOISY, "is unfinished"),
     "mixtures' list damaged": (
         lambda w: w.change(MANIFEST, "_zero.wav", "_zero.wav\nnoisy.wav,,"),
@@ -243,7 +252,7 @@ SITUATIONS: dict[str, tuple[Break, list[str], str]] = {
     ),
     "no clips to mix": (
         lambda w: shutil.rmtree(w.folder / "augmented"),
-        ["preprocessing/noisyspeech_synthesizer_gsc_MORE.py"],
+        MORE_NOISY,
         "does not exist",
     ),
     "extractor's data missing": (
@@ -252,49 +261,29 @@ SITUATIONS: dict[str, tuple[Break, list[str], str]] = {
         "holds no complete matrices",
     ),
     "extractor's index empty": (lambda w: empty(w.part("index.csv")), PRETRAIN, "index.csv: "),
-    "extractor with other settings": (
-        lambda _: None,
-        [*PRETRAIN, "--set", "learning_rate=0.1"],
-        "learning_rate: 5e-05 then, 0.1 now",
-    ),
     "extractor's data at another rate": (
-        lambda _: None,
+        nothing,
         [*PRETRAIN, "--set", "sr_target=8000"],
         "was made with sr_target = 16000, this run has 8000",
     ),
     "extractor's data with other features": (
-        lambda _: None,
+        nothing,
         [*PRETRAIN, "--set", "normalization=True"],
         "was made with normalization = False, this run has True",
     ),
-    "report without results": (
-        lambda w: shutil.rmtree(w.folder / "results"),
-        ["plotting/report.py", "[5]"],
-        "none of these experiments has a finished instance",
+    "extractor with other settings": (
+        nothing,
+        [*PRETRAIN, "--set", "learning_rate=0.1"],
+        "learning_rate: 5e-05 then, 0.1 now",
     ),
-    "report of a damaged result": (
-        lambda w: cut(w.result(5)),
-        ["plotting/report.py", "[5]"],
-        "is no JSON file",
-    ),
-    "figure without results": (
-        lambda w: shutil.rmtree(w.folder / "results" / "experiment_5"),
-        ["plotting/plot_perLayer_improvement.py", "--experiment", "28", "--baseline", "5"],
-        "no results of experiment 5",
-    ),
-    "nothing to probe": (
-        lambda w: shutil.rmtree(w.folder / "results" / "experiment_5"),
-        ["training/invariance.py", "[5]", "-1"],
-        "not one of 1 instance is finished",
-    ),
-    "probing without a model": (
-        lambda w: w.model(5).unlink(),
-        ["training/invariance.py", "[5]", "-1"],
-        "cannot be read",
-    ),
+    "report without results": (lose_results, REPORT, "none of these experiments has a finished"),
+    "report of a damaged result": (lambda w: cut(w.result(5)), REPORT, "is no JSON file"),
+    "figure without results": (lose_results, PER_LAYER, "no results of experiment 5"),
+    "nothing to probe": (lose_results, PROBE, "not one of 1 instance is finished"),
+    "probing without a model": (lambda w: w.model(5).unlink(), PROBE, "cannot be read"),
     "probing of other data": (
         lambda w: w.change(f"matrices/{NAME}_info.json", '"fingerprint": "', '"fingerprint": "x'),
-        ["training/invariance.py", "[5]", "-1"],
+        PROBE,
         "was trained on another version",
     ),
 }
@@ -306,7 +295,7 @@ def test_a_command_in_a_message_helps(name: str, world: World, shell: Shell) -> 
     break_it, words, problem = SITUATIONS[name]
     break_it(world)
     options = world.options
-    if words[0] in (MANAGER, "plotting/report.py", "training/invariance.py"):
+    if words[0] in OF_EXPERIMENTS:
         options = options + of(world)
     code, said = shell(*words, *options)
     assert problem in said
@@ -326,7 +315,7 @@ def test_an_extractor_at_chance_is_used_by_the_command_that_is_named(
     described = json.loads(world.extractor("extractor.json").read_text())
     world.extractor("extractor.json").write_text(json.dumps(described | {"test_accuracy": 0.1}))
     world.result(28).unlink()
-    code, said = shell(*CHECK, *world.options, *of(world))
+    code, said = shell(*check(28), *world.options, *of(world))
     assert code == 2
     (command,) = commands_in(said)
     code, answer = shell(*command)
@@ -355,8 +344,7 @@ def test_a_slip_in_an_experiment_file_is_named_with_what_was_meant(
 ) -> None:
     world.change(f"experiments/{file}", old, new)
     identifier = file.partition("_")[0]
-    words = [MANAGER, "--check", f"[{identifier}]", "-1", *world.options, *of(world)]
-    code, said = shell(*words)
+    code, said = shell(*check(int(identifier)), *world.options, *of(world))
     assert code == 2
     assert cure in said
     assert file in said

@@ -13,11 +13,11 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from config.errors import UserError, refuse_all
+from config.errors import refuse_all
 from config.files import read_text
 from config.listing import files_in, folders_in
 from config.settings import Settings
-from config.text import display_path, first_of, printable
+from config.text import display_path, printable
 from preprocessing.corpora import register
 from preprocessing.pipeline.dataset import OWN_SPLIT, Archive, Clip, Corpus, Dataset
 
@@ -86,7 +86,11 @@ def list_words(settings: Settings) -> list[Clip]:
         occurrences = _read_occurrences(label_files[folder], labels, problems)
         clips += _words_of_set(folder, part, occurrences, labels)
     refuse_all(display_path(words), problems)
-    _refuse_unheard_words(words, labels, clips)
+    heard = {clip.label for clip in clips}
+    unheard = [word for word, label in labels.items() if label not in heard]
+    refuse_all(
+        display_path(words), [f"no occurrence of {word} in the sets of split" for word in unheard]
+    )
     return clips
 
 
@@ -178,16 +182,6 @@ def _words_of_set(
                 duration=occurrence.duration,
                 fixed_set=part,
             )
-
-
-def _refuse_unheard_words(words: Path, labels: dict[str, int], clips: list[Clip]) -> None:
-    heard = {clip.label for clip in clips}
-    unheard = [word for word, label in labels.items() if label not in heard]
-    if unheard:
-        raise UserError(
-            f"{display_path(words)}: no occurrence of {len(unheard)} of "
-            f"{len(labels)} words in the sets of split: {first_of(unheard, 20)}"
-        )
 
 
 WORDS = Dataset(

@@ -4,7 +4,6 @@ A corpus is made in a folder beside its own, then renamed. Its marker file says 
 from, and names every file, so that nothing else is ever removed with it.
 """
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from config.errors import UserError
-from config.files import waited_for, write_json
+from config.files import read_json, waited_for, write_json
 from preprocessing.miniature.sounds import Samples
 
 MARKER = "miniature.json"
@@ -115,11 +114,10 @@ def _files_below(folder: Path) -> Iterator[str]:
 def _read_marker(folder: Path) -> dict[str, Any]:
     """Return what a marker says, or nothing if there is none that can be trusted."""
     try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        marker = read_json(folder / MARKER)
+    except UserError:
         return {}
-    trusted = isinstance(marker, dict) and isinstance(marker.get("files"), list)
-    return marker if trusted else {}
+    return marker if isinstance(marker.get("files"), list) else {}
 
 
 def _refuse_foreign_files(folder: Path, known: set[str]) -> None:

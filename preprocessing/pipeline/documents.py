@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from config.errors import UserError
+from config.errors import UserError, refuse_all
 from config.files import written_aside
 from config.settings import Settings
-from config.text import counted, first_of, printable
+from config.text import first_of, printable
 from preprocessing.pipeline.dataset import Clip, Dataset
 from preprocessing.pipeline.examples import LeftOut, Row
 from preprocessing.pipeline.leaks import describe_split, shared_sources
@@ -103,12 +103,9 @@ def refuse_repeated_names(dataset: Dataset, clips: Sequence[Clip]) -> None:
     Raises:
         UserError: names those that have.
     """
-    repeated = [name for name, count in Counter(clip.name for clip in clips).items() if count > 1]
-    if repeated:
-        raise UserError(
-            f"{dataset.name}: {counted(len(repeated), 'clip')} there twice or more: "
-            f"{first_of(repeated, 10)}; remove all but one of each from the corpus"
-        )
+    counts = Counter(clip.name for clip in clips)
+    repeated = [f"{name} is there {count} times" for name, count in counts.items() if count > 1]
+    refuse_all(dataset.name, repeated, "remove all but one of each from the corpus")
 
 
 def refuse_empty_classes(dataset: Dataset, clips: Sequence[Clip], kept: Sequence[Clip]) -> None:

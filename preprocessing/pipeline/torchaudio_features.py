@@ -33,13 +33,10 @@ def batched_features(
 
     Args:
         clips: samples of each clip, of any length.
-
-    Raises:
-        UserError: torchaudio cannot be imported, or has no such features.
+        settings: as check_torchaudio passes them.
     """
     import torch
 
-    check_torchaudio(settings)
     spectra = EXTRACTORS[settings.features_type](settings, sample_rate)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     lengths = [len(samples) for samples in clips]

@@ -6,12 +6,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from config.command_line import (
+    RESUME,
     add_launcher_options,
     run_command,
     settings_from,
@@ -19,41 +19,6 @@ from config.command_line import (
 )
 from config.errors import UserError
 from config.text import PROJECT_FOLDER
-
-
-def exit_code_of(command: Callable[[], int | None]) -> object:
-    with pytest.raises(SystemExit) as caught:
-        run_command(command)
-    return caught.value.code
-
-
-@pytest.mark.parametrize(
-    ("words", "outcome", "said"),
-    [
-        ([], 0, ""),
-        ([], 1, ""),
-        ([], UserError("bad name"), "error: bad name\n"),
-        ([], KeyboardInterrupt(), "\ninterrupted: the same command continues where this stopped\n"),
-        (["--lst"], 0, "error: unrecognized arguments: --lst; --help shows what there is\n"),
-    ],
-)
-def test_ipython_is_told_the_line_alone(
-    words: list[str],
-    outcome: int | BaseException,
-    said: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(builtins, "__IPYTHON__", True, raising=False)
-
-    def command() -> int:
-        settings_parser("test").parse_args(words)
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
-
-    run_command(command)
-    assert capsys.readouterr() == ("", said)
 
 
 def test_files_then_set_then_launcher(tmp_path: Path) -> None:
@@ -72,33 +37,43 @@ def test_files_then_set_then_launcher(tmp_path: Path) -> None:
     assert arguments.words == ["[20]", "-1,-1"]
 
 
+@pytest.mark.parametrize("in_ipython", [False, True])
 @pytest.mark.parametrize(
-    ("outcome", "code", "message"),
+    ("words", "outcome", "code", "message"),
     [
-        (None, 0, ""),
-        (1, 1, ""),
-        (UserError("bad\nname\x1b[2J"), 2, "error: bad\\nname\\x1b[2J\n"),
-        (OSError(2, "No such file", "a.wav"), 2, "error: a.wav: No such file\n"),
-        (OSError("odd"), 2, "error: odd\n"),
-        (
-            KeyboardInterrupt(),
-            130,
-            "\ninterrupted: the same command continues where this stopped\n",
-        ),
+        ([], None, 0, ""),
+        ([], 1, 1, ""),
+        ([], UserError("bad\nname\x1b[2J"), 2, "error: bad\\nname\\x1b[2J\n"),
+        ([], OSError(2, "No such file", "a.wav"), 2, "error: a.wav: No such file\n"),
+        ([], OSError("odd"), 2, "error: odd\n"),
+        ([], KeyboardInterrupt(), 130, f"\ninterrupted: {RESUME}\n"),
+        (["--lst"], 0, 2, "error: unrecognized arguments: --lst; --help shows what there is\n"),
     ],
 )
 def test_exit_codes(
+    words: list[str],
     outcome: BaseException | int | None,
     code: int,
     message: str,
+    in_ipython: bool,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """In ipython, which has no exit code, the line alone."""
+
     def command() -> int | None:
+        settings_parser("test").parse_args(words)
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
-    assert exit_code_of(command) == code
+    if in_ipython:
+        monkeypatch.setattr(builtins, "__IPYTHON__", True, raising=False)
+        run_command(command)
+    else:
+        with pytest.raises(SystemExit) as ended:
+            run_command(command)
+        assert ended.value.code == code
     assert capsys.readouterr() == ("", message)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from config.errors import ConfigError, UserError
 from config.experiments import Experiment, load_experiments
-from config.selection import parse_selection
+from config.selection import RunSelection, parse_selection
 
 HEAD = """# Does it work, and
 #   how well?
@@ -165,34 +165,18 @@ def test_selection_by_id_and_family(
 
 
 @pytest.mark.parametrize(
-    ("words", "wanted", "gpus", "first", "last"),
+    ("words", "expected"),
     [
-        (["[20,21]", "0", "1", "13"], (20, 21), (0,), 1, 13),
-        (["[20,", "confounded", "]", "-1"], (20, "confounded"), (-1,), None, None),
-        (["[20]", "0,1", ",2", "3"], (20,), (0, 1, 2), 3, None),
-        (["dual_anti_transfer", "-1,-1"], ("dual_anti_transfer",), (-1, -1), None, None),
+        (["[20,21]", "0", "1", "13"], RunSelection((20, 21), (0,), 1, 13)),
+        (["[20,", "confounded", "]", "-1"], RunSelection((20, "confounded"), (-1,), None, None)),
+        (["[20]", "0,1", ",2", "3"], RunSelection((20,), (0, 1, 2), 3, None)),
+        (["baseline", "-1,-1"], RunSelection(("baseline",), (-1, -1), None, None)),
+        (["[20]", "0", "[1,4,13]"], RunSelection((20,), (0,), None, None, (1, 4, 13))),
+        (["[20]", "0", "[", "1,", "4,13]"], RunSelection((20,), (0,), None, None, (1, 4, 13))),
     ],
 )
-def test_words_of_a_command(
-    words: list[str],
-    wanted: tuple[int | str, ...],
-    gpus: tuple[int, ...],
-    first: int | None,
-    last: int | None,
-) -> None:
-    selection = parse_selection(words)
-    assert (selection.wanted, selection.gpus) == (wanted, gpus)
-    assert (selection.first, selection.last) == (first, last)
-    assert selection.numbers == ()
-
-
-@pytest.mark.parametrize(
-    "words", [["[20,21]", "0", "[1,4,13]"], ["[20,21]", "0", "[", "1,", "4,13]"]]
-)
-def test_a_list_of_instances(words: list[str]) -> None:
-    selection = parse_selection(words)
-    assert (selection.wanted, selection.gpus) == ((20, 21), (0,))
-    assert (selection.first, selection.last, selection.numbers) == (None, None, (1, 4, 13))
+def test_words_of_a_command(words: list[str], expected: RunSelection) -> None:
+    assert parse_selection(words) == expected
 
 
 @pytest.mark.parametrize(

@@ -32,18 +32,6 @@ def test_every_key_is_a_field_and_every_field_a_key() -> None:
     assert set(fields) | attributes == set(Settings.model_fields)
 
 
-def test_good_sounds_may_be_written_in_one_word(tmp_path: Path) -> None:
-    section = "[preprocessing]\ninput_goodsounds_folder = /corpora/good-sounds\n"
-    folders = [
-        load_settings(overlay(tmp_path, section)),
-        load_settings(overrides={"input_goodsounds_folder": "/corpora/good-sounds"}),
-        load_settings(overrides={"preprocessing.input_goodsounds_folder": "/corpora/good-sounds"}),
-    ]
-    assert [settings.preprocessing.input_good_sounds_folder for settings in folders] == [
-        Path("/corpora/good-sounds")
-    ] * 3
-
-
 def test_comments_name_the_allowed_words() -> None:
     section, comment, num_checked = "", "", 0
     for line in LINES:
@@ -115,24 +103,21 @@ def test_values_of_all_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "understood"), [("mul_comp", "mul_comp_0.001"), ("mul_comp05", "mul_comp_0.05")]
-)
-def test_released_names_of_aggregations(written: str, understood: str) -> None:
-    training = load_settings(overrides={"at_aggregation": written}).training_defaults
-    assert training.at_aggregation == understood
-
-
-@pytest.mark.parametrize(
-    "values",
+    ("aggregation", "distance", "understood"),
     [
-        {"at_aggregation": "none", "at_distance": "pairwise_cos_squared"},
-        {"at_aggregation": "pairwise", "at_distance": "pairwise_cos_squared"},
-        {"at_aggregation": "pairwise_cos_squared"},
+        ("mul_comp", "mse_sigmoid", ("mul_comp_0.001", "mse_sigmoid")),
+        ("mul_comp05", "cos_squared", ("mul_comp_0.05", "cos_squared")),
+        ("none", "pairwise_cos_squared", ("pairwise", "cos_squared")),
+        ("pairwise", "pairwise_cos_squared", ("pairwise", "cos_squared")),
+        ("pairwise_cos_squared", "cos_squared", ("pairwise", "cos_squared")),
     ],
 )
-def test_the_released_name_of_pairwise_with_cos_squared(values: dict[str, str]) -> None:
-    training = load_settings(overrides=values).training_defaults
-    assert (training.at_aggregation, training.at_distance) == ("pairwise", "cos_squared")
+def test_released_names_of_similarities(
+    aggregation: str, distance: str, understood: tuple[str, str]
+) -> None:
+    overrides = {"at_aggregation": aggregation, "at_distance": distance}
+    training = load_settings(overrides=overrides).training_defaults
+    assert (training.at_aggregation, training.at_distance) == understood
 
 
 @pytest.mark.parametrize("written", ["", "False"])

@@ -204,7 +204,7 @@ class TestMixing:
 
     @pytest.mark.parametrize("part", ["speech", "noise"])
     @pytest.mark.parametrize(("breakage", "kind"), EVERY_BREAKAGE[1::8])
-    def test_a_broken_source_leaves_its_mixture_out(
+    def test_a_broken_source_leaves_its_mixture_out_until_it_is_repaired(
         self,
         part: str,
         breakage: Callable[[Path], Any],
@@ -213,7 +213,9 @@ class TestMixing:
         tmp_path: Path,
         make_settings: MakeSettings,
     ) -> None:
-        breakage(getattr(mixtures[1], part)[0])
+        path = getattr(mixtures[1], part)[0]
+        whole = path.read_bytes()
+        breakage(path)
         folder = tmp_path / "noisy"
         with pytest.raises(UserError, match="1 of 3 mixtures cannot be used"):
             write_mixtures(mixtures, folder, make_settings(max_skipped_fraction=0.3))
@@ -225,3 +227,7 @@ class TestMixing:
         with (folder / "manifest.csv").open(newline="") as file:
             files = [row["file"] for row in csv.DictReader(file)]
         assert files == [*mixtures[0].files, *mixtures[2].files]
+        path.write_bytes(whole)
+        write_mixtures(mixtures, folder, make_settings())
+        assert len(list(folder.glob("*.wav"))) == 6
+        assert reasons_in(folder / "left_out.csv", "files") == {}

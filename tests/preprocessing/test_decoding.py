@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from preprocessing.pipeline.audio import audio_seconds, cut, decode
 from preprocessing.pipeline.decoding import UnusableAudioError
@@ -66,6 +68,11 @@ def wav(samples: Values, size: int, container: str = "WAV", subtype: str = "PCM_
     return bytes(content)
 
 
+def with_chunk_before(content: bytes) -> bytes:
+    """A WAV file with a chunk of odd length, which is padded, before that of the sound."""
+    return content.replace(b"data", b"LIST" + struct.pack("<I", 3) + b"odd\0data", 1)
+
+
 def reason_for(path: Path, content: bytes) -> str:
     path.write_bytes(content)
     with pytest.raises(UnusableAudioError) as caught:
@@ -99,6 +106,9 @@ LEADING_SILENCE = np.concatenate([np.zeros(RATE), tones()[RATE:]])
             tones(),
             id="AIFF from a pipe of SoX",
         ),
+        pytest.param(wav(tones(), 128000 + 44), tones(), id="counting the header"),
+        pytest.param(encoded(tones(), "RF64"), tones(), id="RF64"),
+        pytest.param(with_chunk_before(encoded(tones(), "WAV")), tones(), id="a chunk before"),
         pytest.param(encoded(tones(), "WAV") + bytes(4000), tones(), id="zeros behind"),
         pytest.param(
             encoded(tones(), "WAV") + b"id3 \xd0\x07\0\0" + b"ID3" + b"\x55" * 1997,
@@ -198,6 +208,10 @@ PAGES_OF_NOISE = encoded(np.tile(noise_then_tones()[:RATE], 8), "OGG", "VORBIS")
         (without_page(PAGES_OF_NOISE, 2), "truncated"),
         (damaged(PAGES_OF_NOISE), "truncated"),
         (wav(tones(), 200_000), "truncated"),
+        *(
+            (encoded(tones(), "WAV", subtype)[:-66], "truncated")
+            for subtype in ("PCM_16", "PCM_24", "FLOAT")
+        ),
         (wav(tones(), 3_000_000_000), "truncated"),
         (mp3(tones())[:5000], "truncated"),
         (without_length(mp3(tones()))[:5000], "truncated"),
@@ -256,3 +270,27 @@ def test_files_that_are_no_audio(make: Callable[[Path], Any], reason: str, tmp_p
     with pytest.raises(UnusableAudioError) as caught:
         decode(tmp_path / "a.wav")
     assert str(caught.value) == reason.format(folder=tmp_path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(["WAV", "FLOAT", "RF64", "FLAC", "W64", "AIFF"]),
+    changes=st.lists(st.tuples(st.integers(0, 90), st.integers(0, 255)), max_size=6),
+    kept=st.floats(0.2, 1.0),
+)
+def test_any_damage_gives_samples_or_a_reason(
+    kind: str, changes: list[tuple[int, int]], kept: float, tmp_path_factory: Any
+) -> None:
+    """Never another exception, which would end the work on a whole corpus."""
+    content = encoded(tones()[:500], *(("WAV", "FLOAT") if kind == "FLOAT" else (kind,)))
+    damaged = bytearray(content[: round(kept * len(content))])
+    for place, value in changes:
+        if place < len(damaged):
+            damaged[place] = value
+    path = tmp_path_factory.getbasetemp() / "damaged.wav"
+    path.write_bytes(damaged)
+    for read in (lambda: decode(path).samples, lambda: np.asarray(audio_seconds(path))):
+        try:
+            assert np.isfinite(read()).all()
+        except UnusableAudioError as error:
+            assert str(error).isprintable()

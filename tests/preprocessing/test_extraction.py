@@ -239,7 +239,7 @@ class TestRefusedBeforeTheFirstClipIsRead:
     def test_names_twice(self, prepare: Prepare, clips: list[Clip]) -> None:
         clips[7] = replace(clips[7], name="c01.wav")
         clips[9] = replace(clips[9], name="c02.wav")
-        with pytest.raises(UserError, match=r"2 clips there twice or more: c01\.wav, c02\.wav"):
+        with pytest.raises(UserError, match=r"c01\.wav is there 2 times; c02\.wav is there 2"):
             prepare()
 
     def test_classes_that_no_clip_has(self, prepare: Prepare, clips: list[Clip]) -> None:

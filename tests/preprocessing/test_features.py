@@ -12,15 +12,12 @@ from config.errors import UserError
 from config.fingerprints import fingerprint_of
 from config.ini_files import load_settings
 from config.settings import FeatureExtraction
-from config.text import PROJECT_FOLDER
 from preprocessing.pipeline import features as features_module
 from preprocessing.pipeline.features import (
     EARLIER,
     FEATURES,
-    FeatureType,
     check_feature_settings,
     extract_features,
-    features_shape,
     noted_settings,
     planned_settings,
 )
@@ -306,36 +303,3 @@ class TestSettings:
         expected = f"[feature_extraction] features_type = {overrides['features_type']}: cannot be"
         assert str(caught.value).startswith(expected)
         assert "\n" not in str(caught.value)
-
-    @pytest.mark.parametrize(
-        "error", [KeyError("x"), TypeError("x"), ValueError("x"), RuntimeError("x")]
-    )
-    @pytest.mark.parametrize("features_type", ["cqt", "mfcc", "stft"])
-    def test_programming_errors_are_not_the_users(
-        self, features_type: str, error: Exception, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def faulty(*_: Any) -> Any:
-            raise error
-
-        features_shape.cache_clear()
-        monkeypatch.setitem(FEATURES, features_type, FeatureType(faulty, True))
-        with pytest.raises(type(error)) as caught:
-            check_feature_settings(load_settings(overrides={"features_type": features_type}))
-        assert caught.value is error
-
-
-def test_libraries_print_nothing() -> None:
-    """Neither librosa of clips shorter than its windows, nor Essentia when it is imported."""
-    code = """
-import numpy as np
-from config.ini_files import load_settings
-from preprocessing.pipeline.features import extract_features
-for name in ("cqt", "mfcc"):
-    settings = load_settings(overrides={"features_type": name}).feature_extraction
-    extract_features([np.full(1600, 0.1, dtype=np.float32)], settings, 16000)
-"""
-    command = [sys.executable, "-c", code]
-    ended = subprocess.run(
-        command, cwd=PROJECT_FOLDER, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

@@ -2,9 +2,7 @@
 
 import csv
 import os
-import runpy
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +12,6 @@ import pytest
 
 from config.errors import UserError
 from config.settings import Settings
-from config.text import PROJECT_FOLDER
 from preprocessing.corpora.gsc import (
     CLEAN_RANDSPLIT,
     DIGITS,
@@ -99,22 +96,6 @@ class TestUnreadableClip:
         for write in writers:
             write(settings)
         assert [len(names_in(each)) for each in folder.parent.iterdir()] == [40] * 4
-
-    def test_a_noise_is_left_out_of_mixtures_and_taken_up_when_repaired(
-        self, ms_snsd: Path, make_settings: MakeSettings
-    ) -> None:
-        settings = make_settings(max_skipped_fraction=0.9)
-        write_balanced(settings)
-        whole = {path: path.read_bytes() for path in ms_snsd.glob("noise_train/*_1.wav")}
-        for path in whole:
-            path.write_bytes(b"")
-        write_noisy_balanced(settings)
-        folder = settings.preprocessing.augmented_gsc_folder / "noisy_balanced"
-        assert 0 < len(names_in(folder)) < 30
-        for path, content in whole.items():
-            path.write_bytes(content)
-        write_noisy_balanced(settings)
-        assert len(names_in(folder)) == 30
 
 
 @pytest.mark.usefixtures("speech_commands", "ms_snsd", "balanced")
@@ -235,32 +216,3 @@ def test_names_that_are_not_utf_8(
     assert r"donn\udce9es/speech_commands/one: 1 left out, whose names are not UTF-8" in said
     assert r"donn\udce9es/speech_commands/two" in (folder / "manifest.csv").read_text()
     assert len(open_matrices(preprocess(CLEAN_RANDSPLIT, settings), "gsc_randsplit").target) == 30
-
-
-class TestScripts:
-    """The real scripts, started from another folder."""
-
-    @pytest.mark.usefixtures("speech_commands")
-    def test_balance_and_preprocess(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        config = tmp_path / "mine.ini"
-        config.write_text(
-            f"[preprocessing]\ninput_gsc_raw_folder = {tmp_path / 'speech_commands'}\n"
-            f"augmented_gsc_folder = {tmp_path / 'gsc_augmented'}\n"
-            f"output_folder = {tmp_path / 'matrices'}\nitems_per_class = 4\nworkers = 1\n"
-        )
-        monkeypatch.chdir(tmp_path)
-        for name, said in (
-            ("balance_gsc", "40 clips, 4 of each digit"),
-            ("preprocessing_GSC_randsplit", "40 examples of 10 classes"),
-        ):
-            script = str(PROJECT_FOLDER / "preprocessing" / f"{name}.py")
-            monkeypatch.setattr(sys, "argv", [script, "--config", "mine.ini", "--set", "seed=3"])
-            with pytest.raises(SystemExit) as ended:
-                runpy.run_path(script, run_name="__main__")
-            assert not ended.value.code
-            assert said in capsys.readouterr().out
-        matrices = open_matrices(tmp_path / "matrices", "gsc_randsplit")
-        assert matrices.predictors.shape == (40, 126, 129)
-        assert matrices.splits["seed"] == 3

@@ -180,9 +180,10 @@ class TestScript:
     ) -> None:
         monkeypatch.chdir(tmp_path)
         script = PROJECT_FOLDER / "preprocessing" / "preprocessing_LIBRISPEECH.py"
-        options = ["--set", "workers=1", "--set", "input_librispeech_folder=/nowhere"]
+        options = ["--set", "seed=3", "--set", "input_librispeech_folder=/nowhere"]
         monkeypatch.setattr(sys, "argv", [str(script), corpus.name, "made", "3", *options])
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(script), run_name="__main__")
         assert not ended.value.code
-        assert len(open_matrices(tmp_path / "made", NAME).target) == 10
+        matrices = open_matrices(tmp_path / "made", NAME)
+        assert (len(matrices.target), matrices.splits["seed"]) == (10, 3)

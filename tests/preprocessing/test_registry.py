@@ -7,7 +7,6 @@ import pytest
 
 from config.ini_files import load_settings
 from config.settings import Settings
-from config.text import PROJECT_FOLDER
 from preprocessing import corpora
 from preprocessing.corpora import all_corpora, all_datasets, find_dataset, register
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Corpus, Dataset
@@ -31,22 +30,6 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(corpora, "_corpora", dict(all_corpora()))
     monkeypatch.setattr(corpora, "_datasets", dict(all_datasets(load_settings())))
     yield
-
-
-def test_every_dataset_has_its_script() -> None:
-    datasets = all_datasets(load_settings())
-    assert len(datasets) == 14
-    for dataset in datasets.values():
-        script = PROJECT_FOLDER / "preprocessing" / f"{dataset.script}.py"
-        assert script.is_file()
-    assert sorted(all_corpora()) == [
-        "good-sounds",
-        "gsc",
-        "iemocap",
-        "librispeech",
-        "ms-snsd",
-        "nsynth",
-    ]
 
 
 @pytest.mark.usefixtures("registry")
