@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from config.advice import run_again
@@ -21,9 +20,8 @@ from config.settings import is_untrained
 from config.text import display_path, nearest
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
-from training.data.batches import Rows
 from training.engine.seeds import RngSeeds
-from training.models.loading import load_whole, to_device, untrained_architecture
+from training.models.loading import load_whole, to_device
 from training.models.registry import Architecture, architecture_of, build_network
 from training.models.weights import load_weights
 from training.probing import probes
@@ -240,10 +238,11 @@ class Analyst:
         """Make the entry of each layer, for the network that was trained on one fold."""
         model = self._trained_network(task, number)
         examples = self._context.fold(task.matrices, split).sets["test"]
-        frozen = {
-            name: self._frozen(task, name, number, examples.rows)
-            for name in task.settings["frozen"]
-        }
+        seed = RngSeeds.from_seed(task.result["parameters"]["seed"], number).random_network
+        settings, frozen = task.run.instance.settings, {}
+        for name in task.settings["frozen"]:
+            found = self._context.frozen(settings, name, task.matrices, task.architecture, seed)
+            frozen[name] = found.cpu()[examples.rows] if isinstance(found, Tensor) else found
         layers = layers_of(model, named_layers(task.result["parameters"]))
         batch_size = batch_size_for(model, next(examples.batches(1)).inputs, layers)
         batches = (batch.inputs for batch in examples.batches(batch_size))
@@ -272,19 +271,6 @@ class Analyst:
         model = build_network(task.architecture, seed=0)
         load_whole(model, load_weights(path), display_path(path))
         return to_device(model, self._context.device)
-
-    def _frozen(self, task: _Task, name: str, number: int, rows: Rows) -> nn.Module | Tensor:
-        """Return an extractor, the untrained network of a seed, or rows of an embedding."""
-        settings = task.run.instance.settings
-        if is_untrained(name):
-            architecture = untrained_architecture(settings, name, task.architecture)
-            seed = RngSeeds.from_seed(task.result["parameters"]["seed"], number).random_network
-            return to_device(build_network(architecture, seed), self._context.device)
-        embedding = settings.embedding(name)
-        if embedding is None:
-            return self._context.frozen_network(settings, name, keeps_head=True)
-        matrices = task.matrices.folder, task.matrices.name
-        return torch.from_numpy(self._context.inputs.vectors(*matrices, embedding.file)[rows])
 
 
 def named_layers(parameters: Mapping[str, Any]) -> list[str]:

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from config.errors import UserError
 from config.experiments import Instance
 from config.files import read_json, write_json
-from config.settings import is_untrained
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
@@ -29,7 +27,7 @@ from training.engine.folds import (
 from training.engine.seeds import RngSeeds
 from training.methods import Method, MethodInputs
 from training.methods.registry import build_methods
-from training.models.loading import load_trunk, to_device, untrained_architecture, without_head
+from training.models.loading import load_trunk, to_device
 from training.models.registry import build_network, num_parameters, trained_architecture
 from training.models.weights import FOREIGN_WEIGHTS, is_whole, save_weights
 from training.results.best_run import initial_weights
@@ -181,28 +179,20 @@ class _FoldRun:
 
     def _methods(self, model: nn.Module, fold: Fold, seeds: RngSeeds) -> list[Method]:
         """Build what trains the network away from what it should not use."""
+        settings, own = self.instance.settings, trained_architecture(self.instance)
+        keeps_head = settings.training_defaults.at_aggregation == POOL
+
+        def frozen(name: str, number: int) -> nn.Module | Tensor:
+            seed = seeds.random_network + number
+            return self.context.frozen(settings, name, self.matrices, own, seed, keeps_head)
+
         inputs = MethodInputs(
             model,
-            self.instance.settings.training_defaults,
+            settings.training_defaults,
             self.matrices,
             fold.sets["training"].rows,
-            lambda name, number: self._frozen(name, seeds.random_network + number),
+            frozen,
             seeds.similarity,
             seeds.adversary,
         )
         return build_methods(inputs)
-
-    def _frozen(self, name: str, seed: int) -> nn.Module | Tensor:
-        """Return a pre-trained network, an embedding, or a random network from a seed."""
-        settings = self.instance.settings
-        embedding = settings.embedding(name)
-        if embedding is not None:
-            matrices = self.matrices.folder, self.matrices.name
-            vectors = self.context.inputs.vectors(*matrices, embedding.file)
-            return torch.from_numpy(vectors).to(self.context.device)
-        keeps_head = settings.training_defaults.at_aggregation == POOL
-        if not is_untrained(name):
-            return self.context.frozen_network(settings, name, keeps_head)
-        own = trained_architecture(self.instance)
-        network = build_network(untrained_architecture(settings, name, own), seed)
-        return to_device(network if keeps_head else without_head(network), self.context.device)

@@ -3,14 +3,20 @@
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from config.settings import Settings
+from config.settings import Settings, is_untrained
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
 from training.data.frozen_cache import FrozenCache
 from training.engine.folds import Fold, load_fold
-from training.models.loading import load_frozen, to_device, without_head
+from training.models.loading import (
+    load_frozen,
+    to_device,
+    untrained_architecture,
+    without_head,
+)
+from training.models.registry import Architecture, build_network
 from training.sweep.input_cache import InputCache
 
 
@@ -28,7 +34,7 @@ class RunContext:
         self.inputs = inputs or InputCache()
         self.frozen_cache = FrozenCache(device)
         self._fold: tuple[Matrices, Split[str], Fold] | None = None
-        self._frozen: dict[tuple[str, Path, float, bool], nn.Module] = {}
+        self._frozen: dict[tuple[str, Path, bool], nn.Module] = {}
         self._said: set[str] = set()
 
     def fold(self, matrices: Matrices, split: Split[str]) -> Fold:
@@ -38,10 +44,30 @@ class RunContext:
             self._fold = matrices, split, load_fold(matrices, split, self.device)
         return self._fold[2]
 
-    def frozen_network(self, settings: Settings, name: str, keeps_head: bool) -> nn.Module:
-        """Return a pre-trained network on the device, which no training changes."""
-        folder, width = settings.extractor_folder(name), settings.training_defaults.width
-        key = name, folder, width, keeps_head
+    def frozen(
+        self,
+        settings: Settings,
+        name: str,
+        matrices: Matrices,
+        own: Architecture,
+        seed: int,
+        keeps_head: bool = True,
+    ) -> nn.Module | Tensor:
+        """Return on the device what a network is compared with.
+
+        That is a pre-trained network, one of a seed, or an embedding's vectors for all examples of
+        the matrices, (examples, features).
+
+        Args:
+            own: the architecture of the network that is compared.
+        """
+        if embedding := settings.embedding(name):
+            vectors = self.inputs.vectors(matrices.folder, matrices.name, embedding.file)
+            return torch.from_numpy(vectors).to(self.device)
+        if is_untrained(name):
+            network = build_network(untrained_architecture(settings, name, own), seed)
+            return to_device(network if keeps_head else without_head(network), self.device)
+        key = name, settings.extractor_folder(name), keeps_head
         if key not in self._frozen:
             network = load_frozen(settings, name)
             network = network if keeps_head else without_head(network)
