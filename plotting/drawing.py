@@ -134,14 +134,11 @@ def label_layers(panel: "Axes", tap: str | None, layers: Sequence[int | str]) ->
     panel.set_xlabel(what if tap is None else f"{what} ({tap} compared)")
 
 
-def write_figures(figures: "Mapping[str, Figure]", folder: Path) -> list[Path]:
-    """Write each figure as <name>.png and <name>.pdf, print and return their paths."""
-    paths = []
+def write_figures(figures: "Mapping[str, Figure]", folder: Path) -> None:
+    """Write each figure as <name>.png and <name>.pdf, and print their paths."""
     for name, figure in figures.items():
         for path in write_figure(figure, folder, name):
             print(f"wrote {display_path(path)}")
-            paths.append(path)
-    return paths
 
 
 def write_figure(figure: "Figure", folder: Path, name: str) -> list[Path]:
@@ -159,20 +156,16 @@ def write_figure(figure: "Figure", folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def show_figures(figures: "Sequence[Figure]") -> None:
-    """Open a window for each figure and wait until all are closed."""
+def finish(figures: "Mapping[str, Figure]", folder: Path, show: bool) -> None:
+    """Write the figures; then, if asked to, show each in a window until all are closed."""
+    write_figures(figures, folder)
+    if not show:
+        return
     import matplotlib.pyplot as plt
 
     if plt.get_backend().lower() == "agg":
         print("--show: no window can be opened here; the figures are in the files above")
         return
-    for figure in figures:
+    for figure in figures.values():
         plt.figure(figure)
     plt.show()
-
-
-def finish(figures: "Mapping[str, Figure]", folder: Path, show: bool) -> None:
-    """Write the figures, then show them if asked to."""
-    write_figures(figures, folder)
-    if show:
-        show_figures(list(figures.values()))

@@ -18,7 +18,6 @@ from config.selection import CPU
 from config.text import counted
 from training.engine.distributed import num_processes
 from training.engine.metrics import Task
-from training.engine.tracking import tracker_problem
 
 BF16_GPU_CAPABILITY = (8, 0)
 SET_FOR_ACCELERATE = {"ACCELERATE_TORCH_DEVICE", "ACCELERATE_BYPASS_DEVICE_MAP"}
@@ -75,13 +74,7 @@ def _cpu_computes_bf16() -> bool:
 def build_accelerator(
     device: torch.device, precision: str, tracker: str, log_folder: Path
 ) -> Accelerator:
-    """Build the Accelerator of one training; it replaces those of earlier ones in this process.
-
-    Raises:
-        UserError: the tracker's package is not installed.
-    """
-    if problem := tracker_problem(tracker):
-        raise UserError(f"{problem}; pip install {tracker}")
+    """Build the Accelerator of one training; it replaces those of earlier ones in this process."""
     # Accelerate keeps device and precision in process-wide singletons, one training at a time. The
     # process group is torch's, and stays.
     AcceleratorState._reset_state(reset_partial_state=True)

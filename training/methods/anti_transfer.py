@@ -7,7 +7,7 @@ networks for speech processing", arXiv 2006.06494.
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from math import isfinite
+from math import inf
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +73,8 @@ class AntiTransferLoss(Method):
 
     Raises:
         UserError: a layer is unknown in one of the networks, or stands twice, or there is none.
-        ValueError: an unknown name, a beta below 0, or networks that share parameters.
+        ValueError: an unknown name, a beta that is no number of 0 or more, or networks that share
+            parameters.
         TypeError: a value of another type.
     """
 
@@ -161,7 +162,6 @@ class AntiTransferLoss(Method):
             UserError: the two networks' activations do not go together.
             ValueError: the classes are missing.
         """
-        self._check_captured()
         return self.penalty(self.frozen_aggregates(inputs), classes)
 
     def loss(self, batch: "Batch", progress: float) -> Tensor:  # noqa: ARG002
@@ -317,12 +317,9 @@ def _check_each_once(taps: Taps) -> None:
 
 
 def _checked_beta(beta: Any) -> float:
-    if isinstance(beta, bool) or not isinstance(beta, Real):
-        raise TypeError(f"beta must be a number, 0 or more, not {type(beta).__name__}")
-    weight = float(beta)
-    if not (isfinite(weight) and weight >= 0):
-        raise ValueError(f"beta must be a finite number, 0 or more, not {beta}")
-    return weight
+    if isinstance(beta, bool) or not (isinstance(beta, Real) and 0 <= float(beta) < inf):
+        raise ValueError(f"beta must be a finite number, 0 or more, not {beta!r}")
+    return float(beta)
 
 
 def _ordinary(values: Tensor) -> Tensor:

@@ -155,17 +155,16 @@ def domain_labels(matrices: "Matrices", rows: npt.NDArray[np.int64], column: str
 
     Args:
         rows: of the training set.
-        column: of the matrices' index, such as noise_type.
+        column: that the matrices' index has, such as noise_type.
 
     Returns:
         `(examples of the matrices,)`, int64; UNKNOWN where it is empty or the training set has no
         such value.
 
     Raises:
-        UserError: there is no such column, or nothing in it could be learnt.
+        UserError: nothing in it could be learnt.
     """
     index = matrices.index
-    matrices.require_column(column, "[training_defaults] gradient_reversal_label")
     values = index[column].astype(str).to_numpy()
     known = values[rows][values[rows] != ""]
     names, counts = np.unique(known, return_counts=True)

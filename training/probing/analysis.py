@@ -17,7 +17,7 @@ from config.files import waited_for, write_json
 from config.networks import PUBLISHED_NETWORK
 from config.progress import ProgressBar
 from config.settings import is_untrained
-from config.text import display_path, nearest
+from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
 from training.engine.seeds import RngSeeds
@@ -146,14 +146,8 @@ class Analyst:
         except UserError as error:
             self._report(f"skipped: {run.title}: {error}")
             return None
-        columns = list(matrices.index.columns)
         for name in self._labels:
-            if name not in columns:
-                raise UserError(
-                    f"--labels {name}: {matrices.name} has no such column"
-                    f"{nearest(name, columns)}; it has "
-                    f"{', '.join(columns)}"
-                )
+            matrices.require_column(name, "--labels")
         roles = dict.fromkeys(self._labels or matrices.orthogonal_labels, "orthogonal")
         if parameters["task"] == "classification":
             roles[TARGET_LABEL] = "target"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from config.files import identity_of, waited_for, written_aside
 from config.networks import PUBLISHED_NETWORK
 from training.engine.metrics import SET_METRICS, Task
-from training.results.dictionary import InstanceFiles, fingerprinted
+from training.results.dictionary import SETS, InstanceFiles, fingerprinted
 from training.results.loading import ResultReader
 from training.results.method_names import keys_that_differ, text_of
 
@@ -37,7 +37,6 @@ METRIC_HEADERS = {
 PARAMETER_COLOUR, TITLE_COLOUR = "#FFFF00", "#D9D9D9"
 BEST_MEAN_COLOUR, BEST_DEVIATION_COLOUR = "#92D050", "#9DC3E6"
 LOWEST_IS_BEST = ("loss", "RMSE", "MAE")
-SET_HEADERS = {"training": "train", "validation": "val", "test": "test"}
 PARAMETER_HEADERS = ("ID", "parameters", "comment 1", "comment 2")
 DATA_HEADERS = ("ID", "dataset", "split", "chance (test)")
 GROUP_ROW, STATISTIC_ROW, HEADER_ROW, FIRST_ROW = 1, 2, 3, 4
@@ -79,7 +78,7 @@ def write_spreadsheet(path: Path, rows: Rows, task: Task) -> None:
         column = len(PARAMETER_HEADERS)
         # With one fold there is no deviation over folds.
         statistics = STATISTICS if any(SECOND_FOLD in result for result, _ in rows) else ["value"]
-        width = len(statistics) * len(SET_HEADERS)
+        width = len(statistics) * len(SETS)
         _write_means(workbook, sheet, rows, task, width)
         for metric in SET_METRICS[task]:
             _write_metric(workbook, sheet, metric, column, rows, statistics)
@@ -140,7 +139,7 @@ def _write_metric(
     title, colour = METRIC_HEADERS[metric]
     header = _header(workbook, colour)
     number = workbook.add_format({"num_format": "0.0000"})
-    width = len(SET_HEADERS)
+    width = len(SETS)
     last = column + len(statistics) * width - 1
     sheet.merge_range(GROUP_ROW, column, GROUP_ROW, last, title, header)
     best_mean = "bottom" if metric in LOWEST_IS_BEST else "top"
@@ -152,7 +151,7 @@ def _write_metric(
     ):
         mark = workbook.add_format({"bg_color": best_colour})
         sheet.merge_range(STATISTIC_ROW, first, STATISTIC_ROW, first + width - 1, statistic, header)
-        for place, (set_name, set_header) in enumerate(SET_HEADERS.items(), start=first):
+        for place, (set_name, set_header) in enumerate(SETS.items(), start=first):
             sheet.write_string(HEADER_ROW, place, set_header, header)
             for row, (result, _) in enumerate(rows, start=FIRST_ROW):
                 sheet.write_number(row, place, float(result["summary"][set_name][key]), number)
@@ -179,7 +178,7 @@ def _write_means(
         sheet.write_column(row, 1, titles, bold)
         for index, metric in enumerate(SET_METRICS[task]):
             first = len(PARAMETER_HEADERS) + index * width
-            for place, set_name in enumerate(SET_HEADERS, start=first):
+            for place, set_name in enumerate(SETS, start=first):
                 values = [float(result["summary"][set_name][f"mean_{metric}"]) for result in group]
                 sheet.write_column(row, place, [fmean(values), stdev(values)], bold)
         row += len(titles)

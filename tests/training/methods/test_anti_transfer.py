@@ -308,7 +308,7 @@ def test_layers_are_numbers_and_names_and_nothing_else(layers: Any, found: Any) 
 
 @pytest.mark.parametrize("beta", ["1", -1, float("nan"), float("inf"), True, None, [1.0]])
 def test_beta_is_a_number_of_0_or_more(beta: Any) -> None:
-    with pytest.raises((TypeError, ValueError), match=r"beta must be a .*number, 0 or more, not"):
+    with pytest.raises(ValueError, match="beta must be a finite number, 0 or more, not"):
         AntiTransferLoss(normalised(0), normalised(1), 1, beta=beta)
 
 

@@ -9,7 +9,7 @@ import torch
 from config.ini_files import load_settings
 from training.engine.seeds import RngSeeds
 from training.engine.step import Learner
-from training.results.dictionary import instance_fingerprint
+from training.results.dictionary import differences, instance_fingerprint
 
 if TYPE_CHECKING:
     from tests.conftest import Suite
@@ -88,10 +88,13 @@ def test_nothing_is_chosen_or_ended_before_a_ramp_is_over(filled: "Suite") -> No
 def test_results_of_before_the_new_keys_are_still_current() -> None:
     training = load_settings().training_defaults.model_dump(exclude={"extractor_paths"})
     parameters = {"kind": "baseline", **training}
-    new = ("at_ramp", *(key for key in parameters if key.startswith("gradient_reversal_")))
+    new = {key for key in parameters if key.startswith("gradient_reversal_")}
+    new |= {"at_ramp", "network", "at_frozen_layer"}
     before = {key: value for key, value in parameters.items() if key not in new}
-    assert len(before) == len(parameters) - 4
+    assert len(before) == len(parameters) - 6
     assert instance_fingerprint(parameters, {}) == instance_fingerprint(before, {})
+    assert differences({"parameters": before, "inputs": {}}, parameters, {}) == []
+    assert differences({"parameters": before}, {**parameters, "network": "small_cnn"}, {})
     used = {**parameters, "gradient_reversal_label": "noise_type", "gradient_reversal_layer": 3}
     assert instance_fingerprint(used, {}) != instance_fingerprint(before, {})
     ramped = {**parameters, "anti_transfer": True, "at_ramp": 0.5}

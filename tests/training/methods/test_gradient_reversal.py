@@ -110,7 +110,6 @@ def test_domain_labels_are_numbered_by_what_the_training_set_has(noisy: "Suite")
 @pytest.mark.parametrize(
     ("column", "problem"),
     [
-        ("noise_typ", "no column of the index of tiny_spectrum_fast; there are clip, label"),
         ("clip", "another value for each example"),
         ("nobody", "no value .none for 40 of 40 examples: clip"),
     ],

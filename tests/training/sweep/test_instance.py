@@ -83,7 +83,8 @@ def trained(make_suite: Callable[[], "Suite"]) -> "Suite":
     suite.write_matrices()
     suite.write_extractor()
     suite.write_experiment(28, AGAINST_NOISE, {"comment_2": "layer{at_layer}"})
-    suite.run(28, num_epochs=3, learning_rate=0.003, save_best_model_metric="val_acc")
+    result = suite.run(28, num_epochs=3, learning_rate=0.003, save_best_model_metric="val_acc")
+    assert set(result["inputs"]) == {"data", "extractor noisyspeech"}
     return suite
 
 

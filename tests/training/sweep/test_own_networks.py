@@ -10,15 +10,12 @@ import torch
 from safetensors.torch import save_file
 
 from config.errors import UserError
-from config.experiments import load_experiments
-from config.selection import parse_selection
 from pretraining.pretrain import pretrain
 from training.models.registry import architecture_of, build_network
 from training.models.weights import read_description
-from training.results.dictionary import differences, instance_fingerprint
+from training.results.dictionary import differences
 from training.sweep.input_cache import InputCache
-from training.sweep.inputs import find_missing, input_fingerprints
-from training.sweep.runs import choose_runs
+from training.sweep.inputs import input_fingerprints
 
 if TYPE_CHECKING:
     from tests.conftest import Suite
@@ -158,9 +155,7 @@ def test_a_network_of_ones_own_is_checked_trained_and_its_result_names_it(
 ) -> None:
     training = {"num_epochs": 1, "width": 1 / 8, **RUNS[name]}
     own.write_experiment(1, training)
-    experiments = load_experiments(own.experiments, [own.config])
-    runs = choose_runs(list(experiments.values()), parse_selection(["1"]))
-    assert find_missing(runs, force=False, inputs=InputCache()) == []
+    assert own.manage("--check", "1") == 0
     result = own.run(1)
     network = training.get("network", "vgg16")
     assert result["parameters"]["network"] == result["model"]["network"] == network
@@ -240,15 +235,13 @@ def test_what_does_not_go_together_is_one_line_of_check(
     assert "\n" not in said
 
 
-def _without_last(state: dict[str, Any]) -> dict[str, Any]:
-    return dict(list(state.items())[:-1])
-
-
-@pytest.mark.parametrize("file", ["theirs.safetensors", "theirs.pt"])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_without_last, r"top.bias is missing, expected shape \(7,\).*\(1 of 11 keys do not"),
+        (
+            lambda state: dict([*state.items()][:-1]),
+            r"top.bias is missing, expected shape \(7,\).*\(1 of 11 keys do not",
+        ),
         (lambda state: state | {"x": torch.zeros(1)}, r"x does not belong .* \(1 such key"),
         (
             lambda state: {key: value[..., None] for key, value in state.items()},
@@ -257,18 +250,11 @@ def _without_last(state: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_weights_that_do_not_fit_are_one_line_of_check(
-    own: "Suite", file: str, change: Any, message: str
+    own: "Suite", change: Any, message: str
 ) -> None:
-    state = change(weights_of(own, "theirs", 7))
-    if file.endswith(".pt"):
-        torch.save(state, own.folder / file)
-    else:
-        save_file(state, own.folder / file)
-    with own.config.open("a") as text:
-        text.write(f"\n[network broken]\nfactory = own_networks:Frames\nweights = {file}\n")
-        text.write("num_classes = 7\nchannels = 9\n")
-    said = check(own, {"network": "frames", **against("broken", 2, "mean")})
-    assert re.search(rf"{re.escape(file)}: {message}", said), said
+    save_file(change(weights_of(own, "theirs", 7)), own.folder / "theirs.safetensors")
+    said = check(own, {"network": "frames", **against("theirs", 2, "mean")})
+    assert re.search(rf"theirs\.safetensors: {message}", said), said
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no weights", pickle.dumps({"a": print})])
@@ -344,17 +330,3 @@ def test_another_option_or_network_is_another_result(own: "Suite") -> None:
     assert difference == f"network: '{FRAMES}' then, '{FRAMES}(channels=7)' now"
     assert asked_for(network="small_cnn")[-1].endswith("then, 'small_cnn' now")
     assert any("network: 'frames'" in each for each in asked_for(network="vgg16"))
-
-
-def test_a_result_that_names_no_network_is_one_of_vgg16(own: "Suite") -> None:
-    """As all were before there were others."""
-    own.write_experiment(1, {"num_epochs": 1})
-    result = own.run(1)
-    assert "network" not in result["inputs"]
-    del result["parameters"]["network"]
-    del result["parameters"]["at_frozen_layer"]
-    instance = own.instance(1)
-    inputs = input_fingerprints(instance, InputCache())
-    assert differences(result, instance.parameters, inputs) == []
-    assert instance_fingerprint(result["parameters"], inputs) == result["fingerprint"]
-    assert differences(result, own.instance(1, network="small_cnn").parameters, inputs)

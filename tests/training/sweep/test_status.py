@@ -34,26 +34,13 @@ def dictionary(suite: "Suite") -> Any:
     return np.load(suite.files(5, 2).dictionary, allow_pickle=True).item()
 
 
-def spreadsheet(suite: "Suite") -> Path:
-    path: Path = suite.files(5).spreadsheet
-    return path
-
-
-LOST: dict[str, Callable[["Suite"], Path]] = {
-    "dictionary": lambda suite: suite.files(5, 2).dictionary,
-    "parameters": lambda suite: suite.files(5, 2).parameters,
-    "description": lambda suite: suite.files(5).folder / "description.txt",
-    "spreadsheet": spreadsheet,
-}
-
-
 @pytest.mark.parametrize("leave", [Path.unlink, lambda path: path.write_bytes(b"")])
 @pytest.mark.parametrize("name", ["dictionary", "parameters"])
 def test_copies_of_the_json_file_are_written_again_without_training(
     name: str, leave: Callable[[Path], object], finished: "Suite", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, content = texts_below(finished.results), dictionary(finished)
-    leave(LOST[name](finished))
+    leave(getattr(finished.files(5, 2), name))
     monkeypatch.setattr(
         "training.sweep.instance.run_instance", lambda *_: pytest.fail("trained again")
     )
@@ -62,11 +49,12 @@ def test_copies_of_the_json_file_are_written_again_without_training(
     assert dictionary(finished) == content
 
 
-@pytest.mark.parametrize("name", ["description", "spreadsheet"])
-def test_files_of_the_whole_experiment_are_written_again(name: str, finished: "Suite") -> None:
-    LOST[name](finished).unlink()
-    assert finished.manage("[5]", CPU) == 0
-    assert LOST[name](finished).exists()
+def test_files_of_the_whole_experiment_are_written_again(finished: "Suite") -> None:
+    files = finished.files(5)
+    for path in (files.folder / "description.txt", files.spreadsheet):
+        path.unlink()
+        assert finished.manage("[5]", CPU) == 0
+        assert path.exists()
 
 
 def cut(path: Path) -> None:
