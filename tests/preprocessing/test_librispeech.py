@@ -1,7 +1,5 @@
 """LibriSpeech words: labels, sets and positions against a corpus whose every number is known."""
 
-import runpy
-import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,10 +11,10 @@ import soundfile
 
 from config.errors import UserError
 from config.settings import Settings
-from config.text import PROJECT_FOLDER
 from preprocessing.corpora.librispeech import WORDS
 from preprocessing.pipeline.audio import cut, decode
 from preprocessing.pipeline.matrices import open_matrices
+from tests.conftest import run_script
 
 RATE = 16000
 NAME = "librispeech_spectrum_fast"
@@ -179,11 +177,8 @@ class TestScript:
         self, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        script = PROJECT_FOLDER / "preprocessing" / "preprocessing_LIBRISPEECH.py"
-        options = ["--set", "seed=3", "--set", "input_librispeech_folder=/nowhere"]
-        monkeypatch.setattr(sys, "argv", [str(script), corpus.name, "made", "3", *options])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(script), run_name="__main__")
-        assert not ended.value.code
+        words = [corpus.name, "made", "3", "--set", "seed=3"]
+        options = ["--set", "input_librispeech_folder=/nowhere"]
+        assert run_script("preprocessing/preprocessing_LIBRISPEECH.py", *words, *options) == 0
         matrices = open_matrices(tmp_path / "made", NAME)
         assert (len(matrices.target), matrices.splits["seed"]) == (10, 3)

@@ -2,8 +2,6 @@
 
 import csv
 import io
-import runpy
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +18,9 @@ from preprocessing.corpora import find_dataset
 from preprocessing.pipeline.dataset import Clip
 from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import Matrices, open_matrices
-from tests.conftest import FRACTIONS
+from tests.conftest import FRACTIONS, run_script
 
 RATE = 16000
-SCRIPT = Path(__file__).parents[2] / "preprocessing" / "preprocess.py"
 SECTION = {"manifest": "rooms.csv", "label": "word", "sequence_length": "0.25"}
 # Twelve clips: three words, six speakers of two clips, two rooms; the sets divide speakers.
 WORDS = ("NA", "007", "None")
@@ -378,14 +375,9 @@ def test_other_labels_of_a_table_make_other_matrices(
     assert prepared(declare(label="fold", group="speaker")).classes == ["10", "11", "9"]
 
 
-def test_the_command_prepares_any_dataset(
-    declare: Declare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_prepares_any_dataset(declare: Declare, tmp_path: Path) -> None:
     declare()
     words = ["--config", str(tmp_path / "corpus/my.ini"), "--set", f"output_folder={tmp_path}/m"]
     for name, code in (("rooms", 0), ("gsc_randsplit", 2), ("roms", 2)):
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), name, *words])
-        with pytest.raises(SystemExit) as stopped:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        assert stopped.value.code == code
+        assert run_script("preprocessing/preprocess.py", name, *words) == code
     assert open_matrices(tmp_path / "m", "rooms").info["num_clips"] == 12
