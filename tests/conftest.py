@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import pytest
 
 from config import advice
+from config.errors import UserError
 from config.experiments import Experiment, Instance, load_experiments
 from config.ini_files import load_settings
 from config.settings import Settings
@@ -71,6 +73,29 @@ def run_script(*words: str) -> int:
         runpy.run_path(str(PROJECT_FOLDER / words[0]), run_name="__main__")
     assert isinstance(ended.value.code, int)
     return ended.value.code
+
+
+def run_python(
+    *words: str, folder: Path = PROJECT_FOLDER, encoding: str = "utf-8", **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run Python in a process of its own: a script with its words, or -c with code."""
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        encoding=encoding,
+        check=False,
+        timeout=240,
+    )
+
+
+def message_of(action: Callable[..., object], *arguments: Any) -> str:
+    """Return the one line that a person is told where something cannot be done."""
+    with pytest.raises(UserError) as caught:
+        action(*arguments)
+    assert str(caught.value).isprintable()
+    return str(caught.value)
 
 
 class Suite:

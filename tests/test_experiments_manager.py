@@ -1,8 +1,6 @@
 """The manager from its command line: checks, results, what runs again, failures, the table."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
@@ -15,7 +13,7 @@ import pytest
 import experiments_manager
 from config.errors import UserError
 from config.experiments import load_experiments
-from tests.conftest import band_examples, loudness_examples
+from tests.conftest import band_examples, loudness_examples, run_python
 from training.sweep.runs import in_order
 
 if TYPE_CHECKING:
@@ -409,17 +407,6 @@ def test_every_method_runs_on_every_dataset(
     dual = 1 + list(METHODS).index("dual_anti_transfer")
     assert result_of(suite, dual)["inputs"]["experiment 1"] == best
     assert "failed" not in capsys.readouterr().err
-
-
-def run_python(*words: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
 
 
 def heavy_packages_of(*words: str) -> tuple[list[str], str]:

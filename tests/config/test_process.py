@@ -9,6 +9,7 @@ import pytest
 
 from config.process import PACKAGE_FOLDERS, provide_caches, variables_set
 from config.text import PROJECT_FOLDER
+from tests.conftest import run_python
 
 
 @pytest.mark.parametrize(
@@ -46,18 +47,6 @@ def test_packages_get_a_folder_where_theirs_cannot_be_written(
         Path(environment[name], "made").unlink()
 
 
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=PROJECT_FOLDER,
-        env=os.environ | environment,
-        capture_output=True,
-        encoding="latin-1",
-        check=False,
-        timeout=120,
-    )
-
-
 @pytest.mark.parametrize(
     ("encoding", "text", "seen"),
     [
@@ -68,7 +57,7 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
 )
 def test_what_a_terminal_cannot_show_costs_no_command(encoding: str, text: str, seen: str) -> None:
     code = f"from config.command_line import run_command; run_command(lambda: print({text!a}))"
-    done = run_python(code, PYTHONIOENCODING=encoding)
+    done = run_python("-c", code, encoding="latin-1", PYTHONIOENCODING=encoding)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{seen}\n", "")
 
 
@@ -98,7 +87,8 @@ def test_variables_are_as_before_after_the_block(monkeypatch: pytest.MonkeyPatch
 
 def test_a_package_that_cannot_be_imported_is_no_wrong_setting() -> None:
     """tqdm reads this variable when it is imported, for a registry that checks [cluster]."""
-    done = run_python("from config.ini_files import load_settings; load_settings()", TQDM_NCOLS="x")
+    code = "from config.ini_files import load_settings; load_settings()"
+    done = run_python("-c", code, TQDM_NCOLS="x")
     assert done.returncode == 1
     assert "cannot be imported" in done.stderr
     assert "[cluster]" not in done.stderr

@@ -12,6 +12,7 @@ from termios import TIOCSWINSZ
 import pytest
 
 from config.text import PROJECT_FOLDER
+from tests.conftest import run_python
 
 EPOCHS = """
 from config import progress
@@ -56,18 +57,6 @@ def on_terminal(code: str, columns: int, **environment: str) -> str:
     return sent.decode()
 
 
-def in_log(code: str) -> tuple[str, str]:
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=PROJECT_FOLDER,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    return done.stdout, done.stderr
-
-
 @pytest.mark.parametrize("columns", [60, 80, 132])
 def test_a_terminal_of_any_width_shows_the_metrics(columns: int) -> None:
     states = re.split(r"[\r\n]+", on_terminal(EPOCHS, columns, TERM="xterm"))
@@ -79,7 +68,7 @@ def test_a_terminal_of_any_width_shows_the_metrics(columns: int) -> None:
 
 
 def test_a_terminal_that_moves_no_cursor_gets_lines_as_a_log_does() -> None:
-    _, log = in_log(EPOCHS)
+    log = run_python("-c", EPOCHS).stderr
     dumb = on_terminal(EPOCHS, 80, TERM="dumb").replace("\r\n", "\n")
     for text in (log, dumb):
         assert [line.partition(",")[0] for line in text.splitlines()] == [
@@ -107,7 +96,8 @@ def test_a_sweep_has_one_bar_with_the_time_left_below_what_is_printed() -> None:
 
 
 def test_a_log_of_a_sweep_has_a_line_for_each_run() -> None:
-    assert in_log(SWEEP) == (
+    done = run_python("-c", SWEEP)
+    assert (done.stdout, done.stderr) == (
         "experiment 1 run 4: collapsed\n4/24 done, 01:40 left: experiment 1 run 4 (5 s)\n",
         "failed: experiment 1 run 5\n",
     )

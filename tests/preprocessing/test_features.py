@@ -1,8 +1,6 @@
 """Every type of features against scipy, librosa or Essentia called by hand, or plain NumPy."""
 
 import re
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from preprocessing.pipeline.features import (
     noted_settings,
     planned_settings,
 )
+from tests.conftest import run_python
 
 RATE = 16000
 TYPES = tuple(FEATURES)
@@ -210,9 +209,8 @@ for features_type in FEATURES:
     settings = load_settings(overrides={"features_type": features_type}).feature_extraction
     extract_features([clip], settings, 16000)
 """
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    assert (done.stdout, done.stderr) == ("", "")
+    done = run_python("-c", script)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 class TestCompression:

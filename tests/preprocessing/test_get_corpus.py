@@ -19,6 +19,7 @@ from config.errors import UserError
 from preprocessing.get_corpus import get_corpus
 from preprocessing.pipeline.dataset import Archive, Corpus
 from preprocessing.pipeline.downloads import download, unpack
+from tests.conftest import message_of
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
@@ -90,13 +91,6 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
-def error_of(archive: Archive, folder: Path) -> str:
-    with pytest.raises(UserError) as caught:
-        download(archive, folder)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 class TestDownload:
     def test_whole_file_with_its_checksum(self, server: Server, tmp_path: Path) -> None:
         archive = Archive(server.url("corpus.bin?download=1"), SHA256)
@@ -107,7 +101,7 @@ class TestDownload:
 
     def test_wrong_checksum_leaves_nothing(self, server: Server, tmp_path: Path) -> None:
         wrong = "sha256:" + "0" * 64
-        error = error_of(Archive(server.url("corpus.bin"), wrong), tmp_path)
+        error = message_of(download, Archive(server.url("corpus.bin"), wrong), tmp_path)
         assert wrong in error
         assert list(tmp_path.iterdir()) == []
 
@@ -118,7 +112,7 @@ class TestResume:
         """An archive whose first 800,000 bytes and more have arrived."""
         server.cut_after = 1_000_000
         archive = Archive(server.url("corpus.bin"), SHA256)
-        error = error_of(archive, tmp_path)
+        error = message_of(download, archive, tmp_path)
         assert "the connection failed" in error
         assert "same command goes on" in error
         assert [path.name for path in tmp_path.iterdir()] == ["corpus.bin.part"]

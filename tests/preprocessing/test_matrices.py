@@ -1,20 +1,19 @@
 """Matrices on the disk: appended, opened without reading, refused when they do not fit."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from config.errors import UserError
 from preprocessing.pipeline.dataset import OWN_SPLIT
 from preprocessing.pipeline.matrices import (
     open_matrices,
     part_path,
 )
 from preprocessing.pipeline.splits import Split
+from tests.conftest import message_of
 
 NAME = "tiny_spectrum_fast"
 GROUPS = [f"clip{number}" for number in range(10)]
@@ -23,13 +22,6 @@ GROUPS = [f"clip{number}" for number in range(10)]
 def examples(count: int, seed: int = 0) -> np.ndarray:
     generator = np.random.default_rng(seed)
     return generator.standard_normal((count, 3, 4)).astype(np.float32)
-
-
-def message_of(action: Callable[[], object]) -> str:
-    with pytest.raises(UserError) as caught:
-        action()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def change_json(folder: Path, part: str, **changes: Any) -> None:

@@ -18,6 +18,7 @@ from preprocessing.corpora.nsynth import FAMILIES, NOTES, PARTS
 from preprocessing.pipeline import extraction
 from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import open_matrices
+from tests.conftest import message_of
 
 RATE = 16000
 # As in the corpus itself: synth_lead is heard in the training set only.
@@ -69,13 +70,6 @@ def corpus(tmp_path: Path) -> Path:
 @pytest.fixture
 def settings(corpus: Path, make_settings: MakeSettings) -> Settings:
     return make_settings(input_nsynth_folder=corpus)
-
-
-def error_of(settings: Settings) -> str:
-    with pytest.raises(UserError) as caught:
-        NOTES.list_clips(settings)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 class TestNotes:
@@ -138,7 +132,7 @@ class TestWrongFolders:
         damaged = [f"nsynth-{part}/examples.json" for part in ("valid", "test")]
         for name in damaged:
             (corpus / name).write_text(text)
-        error = error_of(settings)
+        error = message_of(NOTES.list_clips, settings)
         assert all(f"{name}: is no list of NSynth notes" in error for name in damaged)
 
     def test_all_that_is_wrong_with_notes_is_named_at_once(
@@ -153,7 +147,7 @@ class TestWrongFolders:
         note = json.dumps(entry("bass", 1, 1))
         text = f'{{"e": {note}, "e": {note}, "../e": {note}}}'
         (corpus / "nsynth-test" / "examples.json").write_text(text)
-        said = error_of(settings)
+        said = message_of(NOTES.list_clips, settings)
         assert "NSynth: 6 problems: " in said
         for problem in (
             "nsynth-train/examples.json, a: instrument_family Input should be less than 11",
