@@ -15,7 +15,6 @@ import numpy as np
 
 from config.errors import UserError
 from config.files import written_aside
-from config.fingerprints import fingerprint_of
 from config.listing import files_in, folders_in
 from config.settings import Settings
 from config.text import counted, display_path, first_of, printable
@@ -27,9 +26,11 @@ from preprocessing.pipeline.decoding import why_unusable
 from preprocessing.pipeline.manifests import (
     MANIFEST,
     LeftOut,
+    Plan,
     begin,
     make_once,
     note_left_out,
+    plan_of,
     read_manifest,
     write_table,
 )
@@ -101,8 +102,8 @@ def write_balanced(settings: Settings) -> Path:
     """
     chosen = choose_balanced(settings)
     folder = mixtures_folder(settings, BALANCED)
-    plan = fingerprint_of([name for _, name in chosen])
     paths = {name: path for path, name in chosen}
+    plan = plan_of(list(paths), paths.values())
 
     def is_usable(name: str) -> bool:
         return name in paths and not why_unusable(decode, paths[name])
@@ -113,7 +114,7 @@ def write_balanced(settings: Settings) -> Path:
 
 
 def _write_balanced(
-    chosen: Sequence[tuple[Path, str]], folder: Path, plan: str, settings: Settings
+    chosen: Sequence[tuple[Path, str]], folder: Path, plan: Plan, settings: Settings
 ) -> None:
     """Copy the clips into a folder that no other process writes to now."""
     count = settings.preprocessing.items_per_class

@@ -7,7 +7,7 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,9 +48,30 @@ class LeftOut(NamedTuple):
     total: int
 
 
+class Plan(NamedTuple):
+    """What a folder is to hold, as fingerprints.
+
+    made: what is made, by the names of its sources.
+    sources: sizes and times of these files, by which it is seen that one was replaced.
+    """
+
+    made: str
+    sources: str
+
+
+def plan_of(made: Any, sources: Iterable[Path]) -> Plan:
+    """Return the plan of what can be expressed in JSON, made from some files."""
+    states = []
+    for path in set(sources):
+        with suppress(OSError):
+            found = path.stat()
+            states.append((path.name, found.st_size, found.st_mtime_ns))
+    return Plan(fingerprint_of(made), fingerprint_of(sorted(states)))
+
+
 def make_once(
     folder: Path,
-    plan: str,
+    plan: Plan,
     settings: Settings,
     is_usable: Callable[[str], bool],
     make: Callable[[], object],
@@ -58,7 +79,6 @@ def make_once(
     """Fill a folder, unless it holds everything that the plan makes, in one process at a time.
 
     Args:
-        plan: a fingerprint of what is made.
         is_usable: whether what was left out, as its list calls it, can be used by now.
         make: fills the folder.
 
@@ -75,9 +95,11 @@ def make_once(
             make()
 
 
-def _is_complete(folder: Path, plan: str, is_usable: Callable[[str], bool]) -> bool:
+def _is_complete(folder: Path, plan: Plan, is_usable: Callable[[str], bool]) -> bool:
     """Tell, and say, whether the folder holds everything that this plan makes."""
-    if _noted(folder).get("plan") != plan:
+    noted = _noted(folder)
+    # Folders of older versions do not note their sources.
+    if (noted.get("plan"), noted.get("sources", plan.sources)) != plan:
         return False
     path = folder / LEFT_OUT
     try:
@@ -93,14 +115,14 @@ def _is_complete(folder: Path, plan: str, is_usable: Callable[[str], bool]) -> b
     return True
 
 
-def _refuse_foreign_audio(folder: Path, plan: str, settings: Settings) -> None:
+def _refuse_foreign_audio(folder: Path, plan: Plan, settings: Settings) -> None:
     """Make sure that a folder holds no audio but of this plan, or of the same settings.
 
     With the same settings another plan comes from a corpus that has changed: a file was added,
     or mended.
     """
     noted = _noted(folder)
-    is_ours = noted.get("plan") == plan or noted.get("request") == _request_of(settings)
+    is_ours = noted.get("plan") == plan.made or noted.get("request") == _request_of(settings)
     if not is_ours and files_in(folder, ".wav"):
         raise UserError(
             f"{display_path(folder)}: holds audio that was made with other settings or by another "
@@ -108,7 +130,7 @@ def _refuse_foreign_audio(folder: Path, plan: str, settings: Settings) -> None:
         )
 
 
-def begin(folder: Path, plan: str, settings: Settings, description: dict[str, Any]) -> None:
+def begin(folder: Path, plan: Plan, settings: Settings, description: dict[str, Any]) -> None:
     """Claim a folder for a plan, and remove the audio that its manifest lists."""
     with suppress(UserError):  # there is none, or it is damaged
         files = {row["file"] for row in read_manifest(folder, "")}
@@ -116,7 +138,8 @@ def begin(folder: Path, plan: str, settings: Settings, description: dict[str, An
             if path.name in files:
                 path.unlink()
     (folder / MANIFEST).unlink(missing_ok=True)
-    write_json(folder / PLAN, {"plan": plan, "request": _request_of(settings), **description})
+    noted = {"plan": plan.made, "sources": plan.sources, "request": _request_of(settings)}
+    write_json(folder / PLAN, noted | description)
 
 
 def _request_of(settings: Settings) -> str:

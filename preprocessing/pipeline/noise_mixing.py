@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from config.files import remove_partial_files
-from config.fingerprints import fingerprint_of
 from config.settings import Settings
 from config.text import counted, display_path
 from preprocessing.pipeline.audio import audio_seconds, read_audio, write_audio
@@ -24,9 +23,11 @@ from preprocessing.pipeline.decoding import UnusableAudioError, why_unusable
 from preprocessing.pipeline.manifests import (
     MANIFEST,
     LeftOut,
+    Plan,
     begin,
     make_once,
     note_left_out,
+    plan_of,
     write_table,
 )
 from preprocessing.pipeline.workers import map_in_order
@@ -169,7 +170,10 @@ def write_mixtures(
     sample_rate = settings.sampling.sr_target
     convention = convention or settings.preprocessing.snr_convention
     names = [_names_of(mixture) for mixture in mixtures]
-    plan = fingerprint_of([MIXER_VERSION, names, sample_rate, convention])
+    plan = plan_of(
+        [MIXER_VERSION, names, sample_rate, convention],
+        (path for mixture in mixtures for path in (*mixture.speech, *mixture.noise)),
+    )
     by_sources = {_all_sources(mixture): mixture for mixture in mixtures}
 
     def is_usable(files: str) -> bool:
@@ -189,7 +193,7 @@ def _write_mixtures(
     folder: Path,
     settings: Settings,
     convention: SnrConvention,
-    plan: str,
+    plan: Plan,
     unusable: Sequence[LeftOut],
 ) -> None:
     """Write all mixtures into a folder that no other process writes to now."""

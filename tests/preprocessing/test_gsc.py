@@ -19,6 +19,7 @@ from preprocessing.corpora.gsc import (
     NOISY_RANDSPLIT,
     choose_balanced,
     clip_of,
+    mixtures_folder,
     plan_noisy,
     write_balanced,
     write_noisy_balanced,
@@ -26,9 +27,11 @@ from preprocessing.corpora.gsc import (
 )
 from preprocessing.corpora.gsc_confounded import plan_confounded, write_confounded
 from preprocessing.pipeline.extraction import preprocess
+from preprocessing.pipeline.manifests import read_manifest
 from preprocessing.pipeline.matrices import open_matrices
 from training.probing.labels import labels_of
 
+WriteWav = Callable[..., Path]
 MakeSettings = Callable[..., Settings]
 
 
@@ -96,6 +99,33 @@ class TestUnreadableClip:
         for write in writers:
             write(settings)
         assert [len(names_in(each)) for each in folder.parent.iterdir()] == [40] * 4
+
+
+def test_what_was_replaced_is_taken_up(
+    speech_commands: Path, ms_snsd: Path, make_settings: MakeSettings, write_wav: WriteWav
+) -> None:
+    """A clip or a noise of the same name and length, as when the first was of the wrong person."""
+    settings = make_settings(items_per_class=4)
+    folder = mixtures_folder(settings, "noisy_balanced")
+
+    def changed_by(path: Path, seconds: float) -> set[str]:
+        before = {each.name: each.read_bytes() for each in folder.glob("*.wav")}
+        write_wav(path, seconds, seed=4321)
+        write_balanced(settings)
+        write_noisy_balanced(settings)
+        return {name for name in before if (folder / name).read_bytes() != before[name]}
+
+    write_balanced(settings)
+    write_noisy_balanced(settings)
+    rows = read_manifest(folder, "")
+    for path, seconds in (
+        (speech_commands / "two" / "abcd1234_nohash_0.wav", 0.75),
+        (ms_snsd / "noise_train" / "Typing_1.wav", 1.1),
+    ):
+        names = {path.name, f"{path.stem}_two.wav"}
+        expected = {row["file"] for row in rows if names & {row["speech"], row["noise"]}}
+        assert expected
+        assert changed_by(path, seconds) == expected
 
 
 @pytest.mark.usefixtures("speech_commands", "ms_snsd", "balanced")
