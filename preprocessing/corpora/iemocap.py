@@ -104,9 +104,10 @@ def read_emotions(path: Path) -> dict[str, str]:
     """Read the emotion of each utterance from one evaluation file.
 
     Each utterance has one line "[start - end]<tab>utterance<tab>emotion<tab>[v, a, d]", followed
-    by the lines of its single judges. Editors make spaces of the tabs.
+    by the lines of its single judges. Editors make spaces of the tabs, and lines end as they like.
     """
-    found = EVALUATION.findall(read_text(path, errors="replace"))
+    lines = read_text(path, errors="replace").splitlines()
+    found = EVALUATION.findall("\n".join(lines))
     return {utterance: emotion.lower() for utterance, emotion in found}
 
 
