@@ -68,18 +68,6 @@ def test_the_released_batch_wins_over_every_file() -> None:
     assert sizes == {8}
 
 
-def test_which_experiments_stood_on_an_extractor_that_had_learnt_nothing(
-    experiments: dict[int, Experiment],
-) -> None:
-    found = {
-        number
-        for number, experiment in experiments.items()
-        for instance in experiment.instances
-        if "goodsounds" in instance.settings.training_defaults.extractors
-    }
-    assert found == {26, 27, 106, 107}
-
-
 @pytest.mark.parametrize("identifier", sorted(CONFOUNDED))
 def test_benchmark(identifier: int, experiments: dict[int, Experiment]) -> None:
     kind, frozen = CONFOUNDED[identifier]

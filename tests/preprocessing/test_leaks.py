@@ -30,17 +30,6 @@ def test_equal_audio_shares_the_first_clip_s_group() -> None:
     assert [clip.name for clip in grouped] == ["a", "b", "c", "d"]
 
 
-def test_equal_audio_in_two_sets_is_refused() -> None:
-    with pytest.raises(UserError, match=r"b \(train\) and d \(test\) hold the same audio"):
-        refuse_equal_audio("corpus", clips("a", "b", "c", "d"), ["1", "2", "3", "2"], [FOLD])
-
-
-def test_a_group_in_two_sets_is_refused() -> None:
-    fold = {"train": ["a"], "validation": ["b"], "test": ["a"]}
-    with pytest.raises(UserError, match="a is in train and in test"):
-        refuse_equal_audio("corpus", clips("a", "b"), ["1", "2"], [fold])
-
-
 def test_a_clip_that_no_set_has_is_refused() -> None:
     """It would be missing from training and test without a word."""
     with pytest.raises(UserError, match=r"corpus: e \(e\) is in none of the sets"):

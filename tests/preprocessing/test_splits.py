@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocessing.pipeline.splits import Split, split_groups, split_sizes
+from preprocessing.pipeline.splits import split_groups, split_sizes
 
 PUBLISHED = (0.7, 0.2, 0.1)
 
@@ -24,24 +24,6 @@ PUBLISHED = (0.7, 0.2, 0.1)
 )
 def test_sizes(num_groups: int, sizes: tuple[int, int, int]) -> None:
     assert split_sizes(num_groups, PUBLISHED) == sizes
-
-
-def test_five_sessions_in_order() -> None:
-    assert split_groups(["1", "2", "3", "4", "5"]) == [
-        Split(train=["1", "2", "3"], validation=["4"], test=["5"])
-    ]
-
-
-def test_five_folds_go_round_in_a_circle() -> None:
-    folds = split_groups("abcde", num_folds=5)
-    assert ["".join(f.train + f.validation + f.test) for f in folds] == [
-        "abcde",
-        "bcdea",
-        "cdeab",
-        "deabc",
-        "eabcd",
-    ]
-    assert [fold.test for fold in folds] == [["e"], ["a"], ["b"], ["c"], ["d"]]
 
 
 def test_folds_start_at_the_floor_of_i_n_over_k() -> None:
