@@ -119,13 +119,16 @@ def rewriting(path: Path, options: str = "", output_options: str = "") -> str:
     return f"ffmpeg {options}-i {name} {output_options}new.wav && mv new.wav {name}"
 
 
+def _mendable(reason: str, path: Path, options: str = "") -> UnusableAudioError:
+    """Return the error for a file of which ffmpeg makes a usable one, with its command."""
+    return UnusableAudioError(f"{reason}; write it anew: {rewriting(path, options)}")
+
+
 def _check_header(path: Path, file: "soundfile.SoundFile") -> None:
     is_mpeg_in_another = file.format != "MP3" and file.subtype.startswith("MPEG")
     if file.format not in FORMATS or is_mpeg_in_another:
-        raise UnusableAudioError(
-            f"unreadable: where {file.subtype} in {file.format} ends is not known for sure; write "
-            f"it anew: {rewriting(path)}"
-        )
+        reason = f"unreadable: where {file.subtype} in {file.format} ends is not known for sure"
+        raise _mendable(reason, path)
     if not 1 <= file.channels <= MOST_CHANNELS:
         raise UnusableAudioError(f"wrong channel count: {file.channels}, must be 1 or 2")
     if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
@@ -196,9 +199,7 @@ def _read_mpeg_stream(path: Path, pipe: io.FileIO, stream: "soundfile.SoundFile"
     except soundfile.LibsndfileError:
         if pipe.read():
             raise
-        raise UnusableAudioError(
-            f"truncated: its last frame is incomplete; write what there is anew: {rewriting(path)}"
-        ) from None
+        raise _mendable("truncated: its last frame is incomplete", path) from None
     rest = pipe.read()
     if len(rest) > MOST_TRAILING_BYTES:  # where another rate or channel count begins
         raise _more_sound(rest, path, stream, len(samples))
@@ -237,16 +238,10 @@ def _check_pages(path: Path) -> None:
     if not ends[-1] or not _is_intact(pages[-1]):
         raise UnusableAudioError("truncated: its last Ogg page is missing")
     if sum(ends) > 1:
-        raise UnusableAudioError(
-            f"sound behind its end: {sum(ends)} streams in one file; write it anew: "
-            f"{rewriting(path)}"
-        )
+        raise _mendable(f"sound behind its end: {sum(ends)} streams in one file", path)
     numbers = [int.from_bytes(page[18:22], "little") for page in pages]
     if numbers != list(range(len(pages))) or not all(map(_is_intact, pages)):
-        raise UnusableAudioError(
-            f"truncated: Ogg pages within it are missing or damaged; write what there is anew: "
-            f"{rewriting(path)}"
-        )
+        raise _mendable("truncated: Ogg pages within it are missing or damaged", path)
 
 
 def _page(content: bytes, start: int) -> bytes:
@@ -268,10 +263,8 @@ def _more_sound(
     rest: bytes, path: Path, file: "soundfile.SoundFile", num_samples: int
 ) -> UnusableAudioError:
     options = "-ignore_length 1 " if file.format in WAV_FORMATS else ""
-    return UnusableAudioError(
-        f"sound behind its end: {len(rest)} bytes after {num_samples} samples; write it anew: "
-        f"{rewriting(path, options)}"
-    )
+    reason = f"sound behind its end: {len(rest)} bytes after {num_samples} samples"
+    return _mendable(reason, path, options)
 
 
 def _holds_sound(rest: bytes, container: str) -> bool:
