@@ -17,6 +17,7 @@ from config.declarations import TRAINING_AUDIO, Extractor
 from config.errors import UserError
 from config.files import read_json, remove_partial_files, waited_for, write_json, write_text
 from config.fingerprints import fingerprint_of
+from config.networks import Network
 from config.selection import CPU
 from config.settings import Settings
 from config.text import display_path, hint
@@ -117,21 +118,8 @@ def pretrain(
     # Alone it waits for torch until there is something to train.
     device = _device(gpus) if is_distributed() else None
     folder = settings.extractor_folder(extractor.name)
-    name = matrices_name(extractor.dataset, settings.feature_extraction.features_type)
-    try:
-        matrices = open_matrices(settings.preprocessing.output_folder, name)
-        matrices.check_parts()
-        matrices.require_settings(extractor.dataset, settings)
-    except UserError as error:
-        command = advice.beforehand(find_dataset(extractor.dataset, settings).command)
-        raise UserError(f"{error}; run {command}") from None
-    if matrices.task == "regression":
-        raise UserError(
-            f"[extractor {extractor.name}] dataset = {extractor.dataset}: holds values, and an "
-            "extractor tells classes; declare the dataset with task = classification"
-        )
+    matrices = _open_data(extractor, settings)
     options = _fit_options(extractor, settings)
-    network = settings.networks[extractor.network or settings.training_defaults.network]
     plan = {
         "dataset": extractor.dataset,
         "features_type": settings.feature_extraction.features_type,
@@ -140,7 +128,7 @@ def pretrain(
         "random_offset": extractor.random_offset,
         "task": "classification",
         **settings.training_defaults.model_dump(mode="json", include=FINGERPRINTED),
-        **described_network(network),
+        **described_network(_network_of(extractor, settings)),
     }
     lock = folder / ".lock", f"extractor {extractor.name}", "--set pretraining_folder=FOLDER"
     if not broadcast(_is_done(extractor, folder, plan, overwrite)):
@@ -155,6 +143,32 @@ def pretrain(
     if is_main() and not all(figure.exists() for figure in _figures(folder)):
         _draw_history(extractor, folder)
     return folder
+
+
+def _open_data(extractor: Extractor, settings: Settings) -> Matrices:
+    """Open what an extractor is trained on.
+
+    Raises:
+        UserError: the matrices are missing, damaged, made with other settings, or hold no classes.
+    """
+    name = matrices_name(extractor.dataset, settings.feature_extraction.features_type)
+    try:
+        matrices = open_matrices(settings.preprocessing.output_folder, name)
+        matrices.check_parts()
+        matrices.require_settings(extractor.dataset, settings)
+    except UserError as error:
+        command = advice.beforehand(find_dataset(extractor.dataset, settings).command)
+        raise UserError(f"{error}; run {command}") from None
+    if matrices.task == "regression":
+        raise UserError(
+            f"[extractor {extractor.name}] dataset = {extractor.dataset}: holds values, and an "
+            "extractor tells classes; declare the dataset with task = classification"
+        )
+    return matrices
+
+
+def _network_of(extractor: Extractor, settings: Settings) -> Network:
+    return settings.networks[extractor.network or settings.training_defaults.network]
 
 
 def _pretrain(
@@ -267,7 +281,7 @@ def _train(
     warning = require_classes(fold, matrices)
     if warning:
         print(warning)
-    network = settings.networks[extractor.network or training.network]
+    network = _network_of(extractor, settings)
     architecture = architecture_of(network, len(matrices.classes), training.width)
     tried = build_network(architecture, training.seed)
     check_outputs(tried, architecture, example_batch(matrices.predictors.shape))
