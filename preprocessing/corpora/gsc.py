@@ -25,8 +25,8 @@ from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Archive, Clip, Corpus
 from preprocessing.pipeline.decoding import why_unusable
 from preprocessing.pipeline.manifests import (
     MANIFEST,
-    LeftOut,
     Plan,
+    Unusable,
     begin,
     make_once,
     note_left_out,
@@ -123,8 +123,8 @@ def _write_balanced(
     copied = map_in_order(partial(_copy, folder=folder), chosen, workers, folder.name, "clip")
     with closing(copied):
         reasons = {name: reason for (_, name), reason in zip(chosen, copied, strict=True) if reason}
-    left_out = LeftOut("clip", list(reasons.items()), len(chosen))
-    words = note_left_out(folder, [left_out], settings)
+    unusable = Unusable("clip", list(reasons.items()), len(chosen))
+    words = note_left_out(folder, [unusable], settings)
     rows = [
         {"file": name, "source": printable(str(path))}
         for path, name in chosen

@@ -60,6 +60,7 @@ from preprocessing.pipeline.leaks import (
     same_looking,
 )
 from preprocessing.pipeline.manifests import (
+    Unusable,
     left_out_in_words,
     read_table,
     refuse_many_left_out,
@@ -142,8 +143,8 @@ def _write_matrices(
         "fingerprint": fingerprint_of([digests, target.tolist(), splits]),
     }
     write_json(part_path(folder, name, "info"), info)
-    reasons = [reason for _, reason in left_out]
-    _print_summary(info, splits, name, left_out_in_words({"clip": reasons}, path))
+    words = left_out_in_words([Unusable("clip", left_out, len(clips))], path)
+    _print_summary(info, splits, name, words)
 
 
 def _refuse_before_reading(
@@ -175,8 +176,8 @@ def _note_left_out(
 ) -> None:
     """Write the list of clips left out; raise if it is too long (silence not counted)."""
     write_left_out(path, clips, left_out)
-    broken = [reason for _, reason in left_out if reason != SILENT]
-    refuse_many_left_out(broken, len(clips), "clips cannot be used", path, settings)
+    broken = [each for each in left_out if each[1] != SILENT]
+    refuse_many_left_out(Unusable("clip", broken, len(clips)), path, settings)
 
 
 def _is_up_to_date(folder: Path, name: str, plan: str, clips: list[Clip], sample_rate: int) -> bool:

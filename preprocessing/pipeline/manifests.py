@@ -7,7 +7,7 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,17 +35,23 @@ REQUESTED_KEYS = (
 )
 
 
-class LeftOut(NamedTuple):
-    """What is left out of the things of one kind.
+class Unusable(NamedTuple):
+    """What cannot be used of the things of one kind.
 
     what: one of them in words.
-    reasons: (thing, reason) of each that is.
+    reasons: (thing, reason) of each that cannot.
     total: all of that kind.
     """
 
     what: str
-    reasons: Sequence[tuple[str, str]]
+    reasons: Sequence[tuple[object, str]]
     total: int
+
+    @property
+    def by_reason(self) -> str:
+        """How many there are for each reason."""
+        kinds = Counter(reason.partition(":")[0] for _, reason in self.reasons)
+        return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
 
 
 class Plan(NamedTuple):
@@ -174,62 +180,47 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
     return rows
 
 
-def note_left_out(folder: Path, kinds: Sequence[LeftOut], settings: Settings) -> str:
-    """Write the list of what is left out; return it in words, counted, "" if nothing is.
+def note_left_out(folder: Path, kinds: Sequence[Unusable], settings: Settings) -> str:
+    """Write the list of what is left out; return it in words, as left_out_in_words.
 
     Raises:
-        UserError: of one kind, it is more than max_skipped_fraction.
+        UserError: as refuse_many_left_out.
     """
     path = folder / LEFT_OUT
-    rows = [{"files": name, "reason": why} for kind in kinds for name, why in kind.reasons]
+    rows = [{"files": name, "reason": reason} for kind in kinds for name, reason in kind.reasons]
     write_table(path, rows, LEFT_OUT_COLUMNS)
-    reasons_of = {kind.what: [reason for _, reason in kind.reasons] for kind in kinds}
     for kind in kinds:
-        what = f"{plural(kind.what)} cannot be used"
-        refuse_many_left_out(reasons_of[kind.what], kind.total, what, path, settings)
-    return left_out_in_words(reasons_of, path)
+        refuse_many_left_out(kind, path, settings)
+    return left_out_in_words(kinds, path)
 
 
-def left_out_in_words(reasons_of: Mapping[str, Sequence[str]], path: Path) -> str:
-    """Return what is left out, counted by reason, and where it is listed; "" if nothing is.
-
-    Args:
-        reasons_of: of each kind of thing (clip, noise).
-        path: the list.
-    """
+def left_out_in_words(kinds: Sequence[Unusable], path: Path) -> str:
+    """Return what is left out, counted by reason, and where it is listed; "" if nothing is."""
     parts = [
-        f"{counted(len(reasons), what)} ({_counted_by_kind(reasons)})"
-        for what, reasons in reasons_of.items()
-        if reasons
+        f"{counted(len(kind.reasons), kind.what)} ({kind.by_reason})"
+        for kind in kinds
+        if kind.reasons
     ]
     return f"; left out: {', '.join(parts)}, listed in {display_path(path)}" if parts else ""
 
 
-def _counted_by_kind(reasons: Sequence[str]) -> str:
-    kinds = Counter(reason.partition(":")[0] for reason in reasons)
-    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-
-
-def refuse_many_left_out(
-    reasons: Sequence[str], total: int, what: str, path: Path, settings: Settings
-) -> None:
+def refuse_many_left_out(unusable: Unusable, path: Path, settings: Settings) -> None:
     """Make sure that no more than max_skipped_fraction is left out.
 
     Args:
-        reasons: of each that is.
-        what: what is left out, and how, for the error.
-        path: the list of them.
+        path: the list of what is.
 
     Raises:
         UserError: it is more.
     """
+    number, total = len(unusable.reasons), unusable.total
     allowed = settings.preprocessing.max_skipped_fraction
-    if len(reasons) > allowed * total:
-        needed = math.ceil(1000 * len(reasons) / total) / 1000
+    if number > allowed * total:
+        needed = math.ceil(1000 * number / total) / 1000
         raise UserError(
-            f"{len(reasons)} of {total} {what} ({_counted_by_kind(reasons)}), more than "
-            f"max_skipped_fraction = {allowed:g} allows; see {display_path(path)}, mend the corpus "
-            f"or pass --set max_skipped_fraction={needed:g}"
+            f"{number} of {total} {plural(unusable.what)} cannot be used ({unusable.by_reason}), "
+            f"more than max_skipped_fraction = {allowed:g} allows; see {display_path(path)}, mend "
+            f"the corpus or pass --set max_skipped_fraction={needed:g}"
         )
 
 

@@ -22,8 +22,8 @@ from preprocessing.pipeline.audio import audio_seconds, read_audio, write_audio
 from preprocessing.pipeline.decoding import UnusableAudioError, why_unusable
 from preprocessing.pipeline.manifests import (
     MANIFEST,
-    LeftOut,
     Plan,
+    Unusable,
     begin,
     make_once,
     note_left_out,
@@ -103,10 +103,10 @@ class Sources:
         return self.seconds[path]
 
     @property
-    def left_out(self) -> LeftOut:
-        """Those of the files read that are unusable."""
+    def unusable(self) -> Unusable:
+        """Those of the files read that are."""
         reasons = [(path.name, reason) for path, reason in self.reasons.items()]
-        return LeftOut(self.what, reasons, len(self.seconds))
+        return Unusable(self.what, reasons, len(self.seconds))
 
 
 def scale_to_snr(
@@ -181,7 +181,7 @@ def write_mixtures(
         return mixture is not None and not why_unusable(_read_sources, mixture, sample_rate)
 
     def make() -> None:
-        unusable = [each.left_out for each in sources]
+        unusable = [each.unusable for each in sources]
         note_left_out(folder, unusable, settings)
         _write_mixtures(mixtures, folder, settings, convention, plan, unusable)
 
@@ -194,7 +194,7 @@ def _write_mixtures(
     settings: Settings,
     convention: SnrConvention,
     plan: Plan,
-    unusable: Sequence[LeftOut],
+    unusable: Sequence[Unusable],
 ) -> None:
     """Write all mixtures into a folder that no other process writes to now."""
     sample_rate = settings.sampling.sr_target
@@ -211,7 +211,7 @@ def _write_mixtures(
                 left_out += failed
     finally:
         remove_partial_files(folder)  # of processes that ended with this one's error
-    kinds = [*unusable, LeftOut("mixture", left_out, len(mixtures))]
+    kinds = [*unusable, Unusable("mixture", left_out, len(mixtures))]
     words = note_left_out(folder, kinds, settings)
     columns = [*MANIFEST_COLUMNS, *dict(mixtures[0].notes if mixtures else ())]
     write_table(folder / MANIFEST, rows, columns)
