@@ -8,13 +8,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from config.errors import UserError
 from config.text import display_path
+
+Fields = TypeVar("Fields", bound=BaseModel)
 
 PROBE_BYTES = 1 << 20
 # Of which process on which machine: several may write into one folder.
@@ -163,8 +165,8 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON number")
 
 
-def require_fields(content: Any, model: type[BaseModel], place: str) -> None:
-    """Check the types and ranges of what a file holds.
+def require_fields(content: Any, model: type[Fields], place: str) -> Fields:
+    """Check the types and ranges of what a file holds, and return it as the model.
 
     Args:
         model: declares the fields; others are ignored. Numbers must be numbers, texts texts.
@@ -174,7 +176,7 @@ def require_fields(content: Any, model: type[BaseModel], place: str) -> None:
         UserError: names the first field that is missing or not as declared.
     """
     try:
-        model.model_validate(content, strict=True)
+        return model.model_validate(content, strict=True)
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
         key = ".".join(str(part) for part in problem["loc"])

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from training.engine.fit import FitOptions
 
 PREFERRED_SECTIONS = ("pretraining", "training_defaults")
+# Of a training that is not finished.
+STATE_FILE = "unfinished_state.pt"
 # Of [training_defaults], what decides what an extractor becomes, besides its FitOptions.
 FINGERPRINTED = {
     *("seed", "width", "precision", "learning_rate", "choose_optimizer", "regularization_lambda"),
@@ -135,7 +137,12 @@ def pretrain(
         with waited_for(*lock) if is_main() else nullcontext():
             if not broadcast(_is_done(extractor, folder, plan, overwrite)):
                 device = device or _device(gpus)
-                _pretrain(folder, extractor, matrices, settings, options, device, plan)
+                fingerprint = fingerprint_of(plan)
+                trained = _train(
+                    folder, extractor, matrices, settings, options, device, fingerprint
+                )
+                if is_main():
+                    _write(folder, extractor, plan, matrices, *trained)
             broadcast(None)  # nobody goes on before it is written
     results = folder / "results.json"
     if is_main() and results.exists() and not (folder / TRAINING_AUDIO).exists():
@@ -169,28 +176,6 @@ def _open_data(extractor: Extractor, settings: Settings) -> Matrices:
 
 def _network_of(extractor: Extractor, settings: Settings) -> Network:
     return settings.networks[extractor.network or settings.training_defaults.network]
-
-
-def _pretrain(
-    folder: Path,
-    extractor: Extractor,
-    matrices: Matrices,
-    settings: Settings,
-    options: "FitOptions",
-    device: "torch.device",
-    plan: Mapping[str, Any],
-) -> None:
-    """Train an extractor, which no other command trains now, and write it."""
-    unfinished = folder / "unfinished_state.pt"
-    if is_main():
-        remove_partial_files(folder)
-    print(f"{extractor.name}: {extractor.task} on {matrices.name} -> {display_path(folder)}")
-    metrics, state, architecture = _train(
-        extractor, matrices, settings, options, device, unfinished, fingerprint_of(plan)
-    )
-    if is_main():
-        _write(folder, extractor, plan, matrices, metrics, state, architecture)
-        unfinished.unlink(missing_ok=True)
 
 
 def _device(gpus: Sequence[int]) -> "torch.device":
@@ -241,18 +226,17 @@ def _is_done(extractor: Extractor, folder: Path, plan: Mapping[str, Any], overwr
 
 
 def _train(
+    folder: Path,
     extractor: Extractor,
     matrices: Matrices,
     settings: Settings,
     options: "FitOptions",
     device: "torch.device",
-    unfinished: Path,
     fingerprint: str,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Return the metrics of the training, the best weights, and the network's architecture.
 
     Args:
-        unfinished: the training's state until it is finished.
         fingerprint: of everything that decides the outcome.
     """
     from training.engine.checkpoints import Checkpoint
@@ -273,6 +257,9 @@ def _train(
         example_batch,
     )
 
+    if is_main():
+        remove_partial_files(folder)
+    print(f"{extractor.name}: {extractor.task} on {matrices.name} -> {display_path(folder)}")
     training = settings.training_defaults
     (split,) = matrices.folds(training.fractions, 1)
     fold = load_fold(
@@ -292,7 +279,7 @@ def _train(
         seeds = RngSeeds.from_seed(training.seed, 0)
         model = to_device(build_network(architecture, seeds.initialization), device)
         learner = build_learner(model, [], "classification", training, log_folder, title)
-        checkpoint = Checkpoint(unfinished, fingerprint, batch_size)
+        checkpoint = Checkpoint(folder / STATE_FILE, fingerprint, batch_size)
         own_options = replace(options, batch_size=batch_size)
         return train_fold(learner, fold, own_options, seeds, title, checkpoint)
 
@@ -330,6 +317,7 @@ def _write(
     for figure in _figures(folder):
         figure.unlink(missing_ok=True)  # of an earlier training
     save_extractor(folder, state, description)  # last, for it marks the extractor finished
+    (folder / STATE_FILE).unlink(missing_ok=True)
     print(f"{extractor.name}: {quality(description)}; written to {display_path(folder)}")
     if is_at_chance(description):
         print(

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from training.results.loading import Result, as_result
+from config.files import require_fields
+from training.results.loading import Result
 
 SETS = ("training", "validation", "test")
 AGAINST_NOISE: dict[str, Any] = {
@@ -85,7 +86,7 @@ def make_result(
 
 def loaded(results: Sequence[Mapping[str, Any]]) -> list[Result]:
     """Return results as they are after loading."""
-    return [as_result(result, "file") for result in results]
+    return [require_fields(result, Result, "file") for result in results]
 
 
 def write_result(results_folder: Path, result: Mapping[str, Any]) -> Path:

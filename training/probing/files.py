@@ -114,11 +114,9 @@ def load_analyses(
         place = display_path(path)
         command = f"run {probing_command([result.experiment])}"
         try:
-            content = read_json(path)
-            require_fields(content, Analysis, place)
+            analysis = require_fields(read_json(path), Analysis, place)
         except UserError as error:
             raise UserError(f"{error}; {command}") from None
-        analysis = Analysis.model_validate(content)
         if analysis.fingerprint == result.fingerprint:
             found[result.stem] = analysis
         else:

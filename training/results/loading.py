@@ -312,26 +312,13 @@ def _without_parameters(summary: Any) -> Any:
     return {key: value for key, value in summary.items() if key != "parameters"}
 
 
-def as_result(content: Mapping[str, Any], place: str) -> Result:
-    """Check a result's JSON.
-
-    Args:
-        place: the file, for the error.
-
-    Raises:
-        UserError: in one line, what of it is missing or odd.
-    """
-    require_fields(content, Result, place)
-    return Result.model_validate(content)
-
-
 def load_result(path: Path) -> Result:
     """Read and check the JSON of a result.
 
     Raises:
         UserError: it cannot be read, or is no result of this project.
     """
-    return as_result(read_result(path), display_path(path))
+    return require_fields(read_result(path), Result, display_path(path))
 
 
 def load_results(results_folder: Path, experiment: int) -> list[Result]:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from config.errors import UserError
+from config.files import require_fields
 from tests.synthetic_results import HISTORY, make_result, write_result
-from training.results.loading import as_result, load_result
+from training.results.loading import Result, load_result
 
 
 def test_a_result_is_read_with_its_metric_in_percent(tmp_path: Path) -> None:
@@ -59,7 +60,7 @@ def test_a_damaged_result_is_one_line(
     result = make_result(0.5, 0, 5)
     damage(result)
     with pytest.raises(UserError, match=said) as error:
-        as_result(result, "file.json")
+        require_fields(result, Result, "file.json")
     assert str(error.value).startswith("file.json: ")
     assert str(error.value).isprintable()
     assert len(str(error.value)) < 800
@@ -78,5 +79,5 @@ def test_a_damaged_history_is_one_line(changes: dict[str, Any], problem: str) ->
     result = make_result(0.5, 0, 5)
     result["0"] |= {**HISTORY, **changes}
     with pytest.raises(UserError, match=problem) as error:
-        as_result(json.loads(json.dumps(result)), "file.json")
+        require_fields(json.loads(json.dumps(result)), Result, "file.json")
     assert str(error.value).isprintable()
