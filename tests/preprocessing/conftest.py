@@ -1,25 +1,49 @@
 """Tiny corpora in the layouts of Google Speech Commands and MS-SNSD, made of coloured noise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import scipy.signal
 import soundfile
 
 from config.ini_files import load_settings
 from config.settings import Settings
 from preprocessing.corpora.gsc import DIGITS
 from preprocessing.corpora.noisyspeech import NOISE_TYPES
+from preprocessing.pipeline.dataset import Clip
 
 RATE = 16000
 CLIPS_PER_WORD = 4
+CLASSES = ("no", "yes", "maybe")
 UNUSED_NOISE_TYPES = ("Bus", "CafeTeria", "Washing", "Traffic")
 
 WriteWav = Callable[..., Path]
 MakeSettings = Callable[..., Settings]
+
+
+def spectrum(samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The features of the paper's experiments, straight from scipy."""
+    _, _, values = scipy.signal.stft(samples, window="hamming", nperseg=256, noverlap=128)
+    return np.asarray(np.abs(values).T)
+
+
+def write_clips(folder: Path, write_wav: WriteWav, lengths: Iterable[float]) -> list[Clip]:
+    """Write clips of three classes, each of a length in s and a group of its own."""
+    return [
+        Clip(
+            path=write_wav(folder / f"c{number:02}.wav", seconds, seed=number),
+            name=f"c{number:02}.wav",
+            label=number % 3,
+            class_name=CLASSES[number % 3],
+            group=f"c{number:02}.wav",
+            details={"speaker": f"{number // 4:03}", "true_snr": number / 2},
+        )
+        for number, seconds in enumerate(lengths)
+    ]
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Dataset
 from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import PARTS, open_matrices
 from preprocessing.pipeline.noise_mixing import Mixture, write_mixtures
+from tests.preprocessing.conftest import write_clips
 
 RATE = 16000
 NAME = "tiny_spectrum_fast"
-CLASSES = ("no", "yes", "maybe")
 NUM_CLIPS, BROKEN = 12, 4
 
 WriteWav = Callable[..., Path]
@@ -89,16 +89,7 @@ def reasons_in(path: Path, column: str = "clip") -> dict[str, str]:
 @pytest.fixture
 def clips(tmp_path: Path, write_wav: WriteWav) -> list[Clip]:
     """Twelve clips of 0.5 s, four of each class."""
-    return [
-        Clip(
-            path=write_wav(tmp_path / "corpus" / f"c{number:02}.wav", 0.5, seed=number),
-            name=f"c{number:02}.wav",
-            label=number % 3,
-            class_name=CLASSES[number % 3],
-            group=f"c{number:02}.wav",
-        )
-        for number in range(NUM_CLIPS)
-    ]
+    return write_clips(tmp_path / "corpus", write_wav, [0.5] * NUM_CLIPS)
 
 
 @pytest.fixture

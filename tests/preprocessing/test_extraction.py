@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.signal
 import soundfile
 
 from config.errors import UserError
@@ -19,21 +18,15 @@ from preprocessing.pipeline.audio import decode
 from preprocessing.pipeline.dataset import OWN_SPLIT, RANDOM_BY_CLIP, SETS, Clip, Dataset
 from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import PARTS, Matrices, open_matrices
+from tests.preprocessing.conftest import spectrum, write_clips
 
 RATE = 16000
 NAME = "tiny_spectrum_fast"
 FILES = {f"{NAME}_{part}.{kind}" for part, kind in PARTS.items()}
-CLASSES = ("no", "yes", "maybe")
 SECONDS = (0.5, 1.0, 2.6, 0.3, 1.0, 0.9, 1.5, 1.0, 0.7, 1.0, 0.8, 1.0)
 
 Prepare = Callable[..., Matrices]
 WriteWav = Callable[..., Path]
-
-
-def spectrum(samples: np.ndarray) -> np.ndarray:
-    """The features of the paper's experiments, straight from scipy."""
-    _, _, values = scipy.signal.stft(samples, window="hamming", nperseg=256, noverlap=128)
-    return np.asarray(np.abs(values).T)
 
 
 def samples_of(clip: Clip) -> np.ndarray:
@@ -48,17 +41,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.fixture
 def clips(tmp_path: Path, write_wav: WriteWav) -> list[Clip]:
     """Twelve clips of three classes, 0.3 to 2.6 s; tests change the list in place."""
-    return [
-        Clip(
-            path=write_wav(tmp_path / "corpus" / f"c{number:02}.wav", seconds, seed=number),
-            name=f"c{number:02}.wav",
-            label=number % 3,
-            class_name=CLASSES[number % 3],
-            group=f"c{number:02}.wav",
-            details={"speaker": f"{number // 4:03}", "true_snr": number / 2},
-        )
-        for number, seconds in enumerate(SECONDS)
-    ]
+    return write_clips(tmp_path / "corpus", write_wav, SECONDS)
 
 
 @pytest.fixture

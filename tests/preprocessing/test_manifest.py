@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.signal
 import soundfile
 
 from config.errors import ConfigError, UserError
@@ -19,6 +18,7 @@ from preprocessing.pipeline.dataset import Clip
 from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import Matrices, open_matrices
 from tests.conftest import FRACTIONS, run_script
+from tests.preprocessing.conftest import spectrum
 
 RATE = 16000
 SECTION = {"manifest": "rooms.csv", "label": "word", "sequence_length": "0.25"}
@@ -78,11 +78,6 @@ def clips_of(settings: Settings) -> list[Clip]:
 
 def prepared(settings: Settings) -> Matrices:
     return open_matrices(preprocess(find_dataset("rooms", settings), settings), "rooms")
-
-
-def spectrum(samples: np.ndarray) -> np.ndarray:
-    _, _, values = scipy.signal.stft(samples, window="hamming", nperseg=256, noverlap=128)
-    return np.asarray(np.abs(values).T)
 
 
 def test_a_row_becomes_a_clip(declare: Declare, tmp_path: Path) -> None:
