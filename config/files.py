@@ -186,23 +186,17 @@ def require_fields(content: Any, model: type[Fields], place: str) -> Fields:
 
 
 @contextmanager
-def locked(path: Path, option: str = RESULTS_OPTION) -> Iterator[bool]:
-    """Yield whether this process has the lock within the block; False: another has it.
+def locked(path: Path) -> Iterator[bool]:
+    """Yield whether this process has a run's lock within the block; False: another has it.
 
     Args:
         path: of the lock's file; its folder is made if need be.
-        option: what names another folder, for the error.
 
     Raises:
         UserError: the file system gives no locks.
     """
     with _lock_at(path) as lock:
-        try:
-            _acquire(lock, path, option, blocking=False)
-        except Timeout:
-            yield False
-        else:
-            yield True
+        yield _acquire(lock, path, RESULTS_OPTION, blocking=False)
 
 
 @contextmanager
@@ -210,17 +204,16 @@ def waited_for(path: Path, work: str = "", option: str = RESULTS_OPTION) -> Iter
     """Take the lock as soon as no other process has it.
 
     Args:
-        path, option: as of locked.
+        path: as of locked.
         work: what the lock is for; if another process is at it, that is said. "": it takes a
             moment.
+        option: what names another folder, for the error.
 
     Raises:
         UserError: the file system gives no locks.
     """
     with _lock_at(path) as lock:
-        try:
-            _acquire(lock, path, option, blocking=not work)
-        except Timeout:
+        if not _acquire(lock, path, option, blocking=not work):
             print(f"{work}: another process is at it; waiting until it ends", flush=True)
             _acquire(lock, path, option, blocking=True)
         yield
@@ -238,11 +231,12 @@ def _lock_at(path: Path) -> Iterator[FileLock]:
         lock.release()
 
 
-def _acquire(lock: FileLock, path: Path, option: str, blocking: bool) -> None:
+def _acquire(lock: FileLock, path: Path, option: str, blocking: bool) -> bool:
+    """Return whether this process has the lock now; False: another has it."""
     try:
         lock.acquire(blocking=blocking)
     except Timeout:
-        raise
+        return False
     except OSError as error:
         if error.filename is not None:  # the file cannot be opened, which is not the lock's fault
             raise
@@ -252,3 +246,4 @@ def _acquire(lock: FileLock, path: Path, option: str, blocking: bool) -> None:
             f"gives them, with {option}, or mount this one with locks (NFS: lockd; "
             "Lustre: flock)"
         ) from None
+    return True

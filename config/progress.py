@@ -24,17 +24,10 @@ class ProgressBar:
         unit: what is counted, in the singular.
         done: units that were done before.
         is_shown: False: nothing is.
-        stays: whether the bar stays on the terminal in the end; None: unless it is below another.
     """
 
     def __init__(
-        self,
-        total: int,
-        title: str,
-        unit: str,
-        done: int = 0,
-        is_shown: bool = True,
-        stays: bool | None = None,
+        self, total: int, title: str, unit: str, done: int = 0, is_shown: bool = True
     ) -> None:
         self._total, self._title, self._unit = total, title, unit
         self._done = self._done_before = done
@@ -47,7 +40,7 @@ class ProgressBar:
             unit=unit,
             bar_format=BAR_FORMAT,
             mininterval=0.5,
-            leave=stays,
+            leave=None,  # on the terminal in the end, unless it is below another
             disable=self._logs or not is_shown,
         )
 
