@@ -164,7 +164,7 @@ class ExampleSet:
     def batches(self, batch_size: int, rank: int = 0, num_processes: int = 1) -> Iterator[Batch]:
         """Yield all examples in their own order, as they are stored, or one process's shard."""
         order = shard(torch.arange(len(self)), rank, num_processes)
-        yield from self._epoch(order, batch_size // num_processes, None)
+        yield from self._epoch(torch.split(order, batch_size // num_processes), None)
 
     def training_batches(
         self,
@@ -173,23 +173,27 @@ class ExampleSet:
         generator: torch.Generator,
         rank: int = 0,
         num_processes: int = 1,
+        none_alone: bool = False,
     ) -> Iterator[Batch]:
         """Yield one epoch, in a new order if shuffled, at new offsets if they are random.
 
         Args:
             batch_size: of all processes together.
             generator: in the same state in all processes, which then get shards of one order.
+            none_alone: a last batch of one example is joined to the one before.
         """
         in_order = torch.arange(len(self))
         order = torch.randperm(len(self), generator=generator) if shuffle else in_order
         shard_of_order = shard(order, rank, num_processes)
-        yield from self._epoch(shard_of_order, batch_size // num_processes, generator)
+        batches = [*torch.split(shard_of_order, batch_size // num_processes)]
+        if none_alone and len(batches) > 1 and len(batches[-1]) == 1:
+            batches[-2:] = [torch.cat(batches[-2:])]
+        yield from self._epoch(batches, generator)
 
     def _epoch(
-        self, order: Tensor, batch_size: int, generator: torch.Generator | None
+        self, indices_of_batches: Sequence[Tensor], generator: torch.Generator | None
     ) -> Iterator[Batch]:
-        """Yield batches in an order of indices; offsets are drawn if there is a generator."""
-        indices_of_batches = torch.split(order, batch_size)
+        """Yield batches by their indices; offsets are drawn if there is a generator."""
         # The thread starts with the first read, and ends with this block, however it is left.
         with ThreadPoolExecutor(max_workers=1) as reader:
             all_inputs = self._inputs(indices_of_batches, reader)

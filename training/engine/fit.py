@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from torch import Tensor, manual_seed
+from torch import Tensor, manual_seed, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from config.errors import UserError
@@ -141,7 +142,12 @@ def _train_epoch(
     learner.model.train()
     sums = MetricSums()
     batches = training.training_batches(
-        options.batch_size, options.shuffle, seeds.shuffling, rank(), num_processes()
+        options.batch_size,
+        options.shuffle,
+        seeds.shuffling,
+        rank(),
+        num_processes(),
+        none_alone=_normalises_batches(learner.network),
     )
     num_batches = -(-len(training) // options.batch_size)
     is_shown = shows_progress() and on_terminal()
@@ -153,6 +159,11 @@ def _train_epoch(
             metrics["acc"] = (outputs.argmax(dim=1) == batch.labels).float().mean()
         sums.add(len(batch.rows), metrics)
     return sums.means()
+
+
+def _normalises_batches(network: nn.Module) -> bool:
+    """Tell whether a network has batch normalisation, which a single example may have none of."""
+    return any(isinstance(each, _BatchNorm) for each in network.modules())
 
 
 def _record(

@@ -127,12 +127,19 @@ def example_batch(shape: Sequence[int]) -> Tensor:
 def check_outputs(model: nn.Module, architecture: Architecture, inputs: Tensor) -> None:
     """Make sure that a network takes the data, and gives a value for each class of each example.
 
+    One example alone is tried as well, as an epoch may end with: `squeeze` takes out its axis.
+
     Args:
         model: its mode is set to evaluation.
 
     Raises:
         UserError: it gives something else. What its own code raises is not caught.
     """
+    for batch in (inputs, inputs[:1]):
+        _check_outputs(model, architecture, batch)
+
+
+def _check_outputs(model: nn.Module, architecture: Architecture, inputs: Tensor) -> None:
     network, shape = architecture.network, tuple(inputs.shape)
     try:
         with torch.no_grad():

@@ -209,3 +209,18 @@ def test_random_offsets_stay_within_the_padding_and_lose_nothing() -> None:
             seen[number].add(first)
     assert seen == [set(range(length - frames + 1)) for frames in num_frames]
     assert any(first != second for first, second in pairs)
+
+
+@pytest.mark.parametrize(
+    ("num_examples", "batch_size", "sizes"),
+    [(7, 3, [3, 4]), (8, 3, [3, 3, 2]), (6, 3, [3, 3]), (1, 3, [1]), (2, 1, [2])],
+)
+def test_no_example_is_alone_where_batches_are_normalised(
+    num_examples: int, batch_size: int, sizes: list[int]
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    examples = set_of(numbered(num_examples))
+    batches = [*examples.training_batches(batch_size, True, generator, none_alone=True)]
+    assert [len(batch.rows) for batch in batches] == sizes
+    rows = torch.cat([batch.rows for batch in batches])
+    assert sorted(rows.tolist()) == list(range(num_examples))
