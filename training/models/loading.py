@@ -59,8 +59,14 @@ def frozen_architecture(settings: Settings, name: str) -> Architecture:
 
 
 def untrained_architecture(settings: Settings, name: str, own: Architecture) -> Architecture:
-    """Return what an untrained network is built from; own: the network's that is trained."""
+    """Return what an untrained network is built from; own: the network's that is trained.
+
+    One that is declared without num_classes gets those of the network that is trained.
+    """
     _, _, alike = name.partition(":")
+    network = settings.networks.get(alike)
+    if network is not None and network.num_classes is None:
+        return architecture_of(network, own.options["num_classes"], width=None)
     return frozen_architecture(settings, alike) if alike else own
 
 
@@ -131,9 +137,12 @@ def load_whole(model: nn.Module, state_dict: Mapping[str, Tensor], source: str) 
     own = model.state_dict()
     unexpected = [name for name in state_dict if name not in own]
     if unexpected:
+        prefix = unexpected[0].partition(".")[0] + "."
+        fits = {name.removeprefix(prefix) for name in state_dict} == own.keys()
+        remedy = "train it again for this network, or name another file"
         raise UserError(
-            f"{source}: {unexpected[0]} does not belong to this network "
-            f"({len(unexpected)} such keys); train it again for this network, or name another file"
+            f"{source}: {unexpected[0]} does not belong to this network ({len(unexpected)} such "
+            f"keys); {f'take {prefix} off their names, and they fit' if fits else remedy}"
         )
     _copy(model, state_dict, own, source)
 

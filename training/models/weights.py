@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from config.advice import beforehand, on_gpu, run_again
 from config.errors import UserError
 from config.files import read_json, require_fields, write_json, written_aside
-from config.text import display_path, printable, shorten
+from config.text import display_path, first_of, printable, shorten
 from training.engine.metrics import guessing_text, highest_chance_accuracy
 
 if TYPE_CHECKING:
@@ -91,18 +91,30 @@ def load_weights(path: Path, remedy: str = "") -> dict[str, "Tensor"]:
         words = str(error).partition("\n")[0] or type(error).__name__
         reason = "it holds more than weights" if refused else shorten(words)
         raise UserError(f"{name}: is no file of weights: {reason}; {remedy}") from None
-    if not isinstance(state, dict) or not all(
-        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
-    ):
-        raise UserError(f"{name}: holds something other than named weights; {remedy}")
+    if others := _other_contents(state):
+        raise UserError(f"{name}: holds {first_of(others)}, not named weights alone; {remedy}")
+    weights: dict[str, torch.Tensor] = state
     if path.name == WEIGHTS_FILE and remedy != FOREIGN_WEIGHTS:
         described = read_description(path.parent)["weights_fingerprint"]
-        if weights_fingerprint(state) != described:
+        if weights_fingerprint(weights) != described:
             raise UserError(
                 f"{name}: is not the network that {DESCRIPTION_FILE} describes "
                 f"(weights_fingerprint differs); {remedy}"
             )
-    return state
+    return weights
+
+
+def _other_contents(state: Any) -> list[str]:
+    """Name what a file holds that is no named tensor."""
+    import torch
+
+    if not isinstance(state, dict):
+        return [type(state).__name__]
+    return [
+        str(key)
+        for key, value in state.items()
+        if not (isinstance(key, str) and isinstance(value, torch.Tensor))
+    ]
 
 
 def _read_tensors(path: Path) -> Any:

@@ -197,7 +197,8 @@ def _missing_extractors(run: Run, inputs: InputCache, force: bool) -> Iterator[M
     training = settings.training_defaults
     for name in dict.fromkeys([*training.extractors, *training.likenesses]):
         if name in settings.networks:
-            yield from _missing_weights(settings.networks[name])
+            if name in training.extractors:
+                yield from _missing_weights(settings.networks[name])
             continue
         embedding = settings.embedding(name)
         if embedding is not None:

@@ -75,6 +75,23 @@ def test_a_broken_file_is_an_error_of_one_line(tmp_path: Path, content: bytes) -
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "held"),
+    [
+        ({"epoch": 3, "state_dict": {"a": torch.ones(1)}}, "epoch, state_dict"),
+        ({"a": torch.ones(1), "step": 7}, "step"),
+        ({1: torch.ones(1)}, "1"),
+        (torch.ones(1), "Tensor"),
+    ],
+)
+def test_what_holds_other_things_than_weights_is_told_which(
+    tmp_path: Path, content: Any, held: str
+) -> None:
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match=rf"holds {held}, not named weights alone; name another"):
+        load_weights(tmp_path / "weights.pt")
+
+
 def test_the_fingerprint_is_a_hash_of_names_shapes_and_values() -> None:
     """Written down apart from the code: extractors of earlier versions must stay valid."""
     digest = hashlib.sha256()

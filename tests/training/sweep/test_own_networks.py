@@ -60,6 +60,13 @@ class Attention(nn.Module):
 def per_frame(num_classes, in_channels):
     return nn.Linear(33, num_classes)
 
+class Squeezed(nn.Sequential):
+    def forward(self, inputs):
+        return super().forward(inputs).squeeze()
+
+def squeezed(num_classes, in_channels):
+    return Squeezed(nn.AdaptiveAvgPool2d((1, 5)), nn.Flatten(), nn.Linear(5, num_classes))
+
 def too_long(num_classes, in_channels):
     return nn.Sequential(nn.Flatten(), nn.Linear(7, num_classes))
 """
@@ -69,6 +76,7 @@ DECLARED: dict[str, dict[str, Any]] = {
     "wider": {"factory": "own_networks:Frames", "channels": 9},
     "attention": {"factory": "own_networks:Attention"},
     "per_frame": {"factory": "own_networks:per_frame"},
+    "squeezed": {"factory": "own_networks:squeezed"},
     "too_long": {"factory": "own_networks:too_long"},
     "theirs": {
         "factory": "own_networks:Frames",
@@ -126,6 +134,10 @@ RUNS: dict[str, dict[str, Any]] = {
     "1-D against an untrained one of another kind": {
         "network": "frames",
         **against("random:theirs", 2, "sum"),
+    },
+    "1-D against an untrained built-in one": {
+        "network": "frames",
+        **against("random:resnet18", 2, "pool", at_frozen_layer="layer4", **POOLED),
     },
     "transformer": {"network": "attention", **against("random", "blocks.0, blocks.1")},
     "transformer against a 1-D network": {
@@ -195,6 +207,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"network": "per_frame"},
         r"own_networks:per_frame: its network makes \(2, 1, 40, 3\) of \(2, 1, 40, 33\), must make",
     ),
+    "outputs without the axis of a lone example": (
+        {"network": "squeezed"},
+        r"its network makes \(3,\) of \(1, 1, 40, 33\), must make \(1, 3\)",
+    ),
     "a frozen network without weights": (
         {"network": "frames", **against("wider", 2)},
         r"\[network wider\]: has no weights",
@@ -243,6 +259,10 @@ def test_what_does_not_go_together_is_one_line_of_check(
             r"top.bias is missing, expected shape \(7,\).*\(1 of 11 keys do not",
         ),
         (lambda state: state | {"x": torch.zeros(1)}, r"x does not belong .* \(1 such key"),
+        (
+            lambda state: {f"module.{key}": value for key, value in state.items()},
+            r"module\.body\S* does not .* \(11 such keys\); take module\. off their names, and",
+        ),
         (
             lambda state: {key: value[..., None] for key, value in state.items()},
             r"body.*11 of 11 keys",
