@@ -248,9 +248,13 @@ class TrainingDefaults(Section):
             if len(getattr(self, key)) not in (1, networks) and getattr(self, key):
                 reason = f"must be one value for all, or {networks} separated by ; "
                 raise ContradictionError(key, f"{reason}(one for each network of at_dataset)")
-        counts = [len(group) for group in self.layers]
-        if self.frozen_layers and [len(group) for group in self.frozen_layers] != counts:
-            raise ContradictionError("at_frozen_layer", "must name one for each of at_layer")
+        groups = self.frozen_layers or ((),) * networks
+        for name, layers, frozen in zip(self.at_dataset, self.layers, groups, strict=True):
+            if frozen and name.startswith(EMBEDDING):
+                reason = f"{name} has no layers; leave its place between ; empty"
+                raise ContradictionError("at_frozen_layer", reason)
+            if frozen and len(frozen) != len(layers):
+                raise ContradictionError("at_frozen_layer", "must name one for each of at_layer")
         embedding = next((name for name in self.at_dataset if name.startswith(EMBEDDING)), None)
         if embedding and not AGGREGATIONS[self.at_aggregation].gives_features:
             reason = f"{embedding} has no layers; set at_aggregation = pool with at_distance = "
@@ -277,7 +281,7 @@ class TrainingDefaults(Section):
 
     @property
     def frozen_layers(self) -> LayerGroups:
-        """Those of each network of at_dataset, one for each of its `layers`; (): the same."""
+        """Those of each network of at_dataset, one for each of its `layers`; (): the usual."""
         groups = self.at_frozen_layer
         return groups * (len(self.at_dataset) if len(groups) == 1 else 1)
 

@@ -79,6 +79,11 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
             "anti_transfer=True & at_dataset=a,b & at_layer=1; 2,3 & at_frozen_layer=conv",
             "at_frozen_layer = conv: must name one for each of at_layer",
         ),
+        (
+            "anti_transfer=True & at_dataset=a,embedding:e & at_layer=1 & at_frozen_layer=2; 3"
+            " & at_aggregation=pool & at_distance=cka_within_class",
+            "at_frozen_layer = 2; 3: embedding:e has no layers; leave its place between ; empty",
+        ),
         ("at_layer=28", "at_layer = 28: 28 is the released code's index of the input of convol"),
         ("at_layer=28", "convolution 13; set at_tap = input, or write convolutions, 1 to 13"),
         ("at_layer=3, 28 & at_tap=input", "at_layer = 3, 28: 28 is the released code's index of"),

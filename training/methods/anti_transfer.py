@@ -133,6 +133,11 @@ class AntiTransferLoss(Method):
             found = as_layers(layers)
         elif AGGREGATIONS[self.aggregation].gives_features:
             found, tap = (last_linear(frozen),) * len(self.layers), "input"
+            if not found[0]:
+                raise UserError(
+                    f"frozen network {self.name}: has no linear layer at its end; name one of its "
+                    "layers in at_frozen_layer (frozen_layers)"
+                )
         else:
             found = self.layers
         if len(found) != len(self.layers):
@@ -333,6 +338,7 @@ def build(inputs: MethodInputs) -> list[AntiTransferLoss]:
         return []
     names = training.at_dataset
     betas = training.at_beta * (len(names) if len(training.at_beta) == 1 else 1)
+    groups = training.frozen_layers or ((),) * len(names)
     losses = []
     for number, name in enumerate(names):
         earlier = names[:number].count(name)  # only of random ones there are several
@@ -343,7 +349,7 @@ def build(inputs: MethodInputs) -> list[AntiTransferLoss]:
             aggregation=training.at_aggregation,
             distance=training.at_distance,
             beta=betas[number],
-            frozen_layers=training.frozen_layers[number] if training.at_frozen_layer else None,
+            frozen_layers=groups[number] or None,
             tap=training.at_tap,
             name=name.rpartition(":")[2] + (str(earlier + 1) if earlier else ""),
             generator=inputs.generator,

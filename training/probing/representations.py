@@ -79,7 +79,7 @@ def layer_contents(
     """Run networks once over some examples, in evaluation mode and without gradients.
 
     Args:
-        model: with a linear layer; its mode is set to evaluation.
+        model: its mode is set to evaluation.
         frozen: networks by name, for which the same holds. One whose modules have other names is
             compared at PENULTIMATE alone. Or features of all examples, (examples, features), which
             every layer is compared with.
@@ -87,7 +87,7 @@ def layer_contents(
         layers: of the model.
 
     Returns:
-        The content of each layer, and of PENULTIMATE, in that order.
+        The content of each layer, and of PENULTIMATE if there is a linear layer, in that order.
     """
     own: dict[str, _Sums] = defaultdict(_Sums)
     features = {name: each for name, each in frozen.items() if isinstance(each, Tensor)}
@@ -106,8 +106,8 @@ def layer_contents(
                 own[layer].add(activation)
             for name, network in networks.items():
                 theirs = _activations(network, inputs, shared[name])
-                for layer, activation in theirs.items():
-                    others[name][layer].add(activation, activations[layer])
+                for layer in theirs.keys() & activations.keys():
+                    others[name][layer].add(theirs[layer], activations[layer])
         return {
             layer: LayerContent(
                 sums.features,
@@ -128,11 +128,11 @@ def _module_names(network: nn.Module) -> list[str]:
 
 
 def _activations(network: nn.Module, inputs: Tensor, layers: Sequence[Layer]) -> dict[str, Tensor]:
-    linear = last_linear(network)
-    with Taps(network, layers) as outputs, Taps(network, [linear], tap="input") as inner:
+    last = [name for name in [last_linear(network)] if name]
+    with Taps(network, layers) as outputs, Taps(network, last, tap="input") as inner:
         network(inputs)
-        found = {str(layer): activation for layer, activation in outputs.take().items()}
-        return {**found, PENULTIMATE: inner.take()[linear]}
+        taken = [*outputs.take().items(), *((PENULTIMATE, each) for each in inner.take().values())]
+        return {str(layer): activation for layer, activation in taken}
 
 
 class _Sums:

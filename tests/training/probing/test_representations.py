@@ -103,3 +103,13 @@ def test_features_are_compared_with_every_layer(inputs: Tensor) -> None:
         assert found.gram_cosine is None
     penultimate = contents["penultimate"].comparisons
     assert penultimate["features"].linear_cka == pytest.approx(penultimate["network"].linear_cka)
+
+
+def test_a_network_without_a_linear_layer_has_no_penultimate_features(inputs: Tensor) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 1), nn.Flatten())
+    contents = layer_contents(model, {"own": model, "vgg": network(1)}, [inputs], layers_of(model))
+    assert list(contents) == ["1", "2"]
+    for content in contents.values():
+        assert content.comparisons.keys() == {"own"}
+        assert content.comparisons["own"].linear_cka == pytest.approx(1)
