@@ -7,7 +7,7 @@ python experiments_manager.py [20] 0 3 5             instances 3 to 5 only
 python experiments_manager.py [20] 0 [1,4,13]        instances 1, 4 and 13
 python experiments_manager.py --list                 all experiments, done / all
 python experiments_manager.py --check [20,21]        is everything there that they need?
-python experiments_manager.py --summary [20,21]      the accuracies so far
+python experiments_manager.py --summary [20,21]      the results so far
 """
 
 import argparse
@@ -133,7 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--check", action="store_true", help="show what is missing and stop")
     parser.add_argument(
-        "--summary", action="store_true", help="show the accuracies there are and stop"
+        "--summary", action="store_true", help="show the results there are and stop"
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="run finished instances again as well"

@@ -75,7 +75,7 @@ class Extractor(Section):
     """A network of an orthogonal task, to be trained by pretraining/pretrain.py.
 
     dataset: matrices that it is trained on.
-    task: what it is to tell, in words.
+    task: what it is to tell, in words; empty: its dataset's name.
     network: that is trained; None: the run's.
     num_epochs, patience, batch_size: of its training.
     random_offset: whether a training example shorter than the others stands at a random place in
@@ -92,6 +92,11 @@ class Extractor(Section):
     batch_size: Count = 40
     random_offset: bool = False
     folder: OptionalDeclaredPath = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_task(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {**values, "task": values.get("task") or values.get("dataset", "")}
 
     @property
     def command(self) -> str:

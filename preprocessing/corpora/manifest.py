@@ -160,7 +160,8 @@ def _problems_of(row: Row, declared: DatasetDeclaration) -> Iterator[str]:
         end, start = row.cells[END], row.cells.get(START) or "0"
         yield f"{row.place}: {END} = {end} is not after {START} = {start}"
     if declared.task == "regression" and math.isnan(_value(row.cells[label])):
-        yield f"{row.place}: {label} = {row.cells[label]} is no finite number"
+        hint = "; decimals stand behind a point" if "," in row.cells[label] else ""
+        yield f"{row.place}: {label} = {row.cells[label]} is no finite number{hint}"
 
 
 def _seconds(row: Row, column: str, default: float) -> float:

@@ -24,7 +24,7 @@ def test_later_files_and_set_change_single_keys_of_a_declaration(tmp_path: Path)
     assert (room.name, room.dataset, room.num_epochs, room.patience) == ("room", "rooms", 7, 3)
     assert settings.extractor_folder("room") == tmp_path / "a" / "models"
     assert settings.extractors["iemocap"].num_epochs == 9
-    assert settings.extractors["iemocap"].task == "speaker"
+    assert (settings.extractors["iemocap"].task, room.task) == ("speaker", "rooms")
 
 
 def test_set_without_a_section_means_no_declaration() -> None:

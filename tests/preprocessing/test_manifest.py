@@ -244,7 +244,12 @@ BAD_INPUT: list[tuple[str | bytes, dict[str, Any], str]] = [
     ),
     *(
         (changed(2, loudness=text), LOUD, f"line 4: loudness = {text} is no finite number")
-        for text in ("nan", "inf", "1e39", "loud", "0,5")
+        for text in ("nan", "inf", "1e39", "loud")
+    ),
+    (
+        changed(2, loudness="0,5"),
+        LOUD,
+        "loudness = 0,5 is no finite number; decimals stand behind a point",
     ),
     (written([{**row, "end": "-1"} for row in ROWS]), {}, "line 2: end = -1 is no number of sec"),
     (written([{**row, "start": "1:30"} for row in ROWS]), {}, "start = 1:30 is no number of sec"),
@@ -368,6 +373,20 @@ def test_other_labels_of_a_table_make_other_matrices(
     assert "already there, unchanged" in capsys.readouterr().out
     assert prepared(declare(orthogonal="speaker")).orthogonal_labels == ["speaker"]
     assert prepared(declare(label="fold", group="speaker")).classes == ["10", "11", "9"]
+
+
+def test_matrices_of_another_dataset_are_not_written_over(declare: Declare, tmp_path: Path) -> None:
+    """The mel matrices of rooms_log would have the names of the log_mel ones of rooms."""
+    first = prepared(declare(overrides={"features_type": "log_mel"}))
+    with (tmp_path / "corpus/my.ini").open("a") as file:
+        file.write("\n[dataset rooms_log]\nmanifest = rooms.csv\nlabel = room\n")
+        file.write("orthogonal = word\nsequence_length = 0.25\n")
+    (tmp_path / "corpus/rooms.csv").write_text(changed(5, room="room 1"))
+    own = {"output_folder": tmp_path / "matrices", "workers": 1, "features_type": "mel"}
+    settings = load_settings(tmp_path / "corpus/my.ini", overrides=own)
+    with pytest.raises(UserError, match="rooms_log: rooms_log_mel are matrices of dataset rooms"):
+        preprocess(find_dataset("rooms_log", settings), settings)
+    assert open_matrices(tmp_path / "matrices", first.name).fingerprint == first.fingerprint
 
 
 def test_the_command_prepares_any_dataset(declare: Declare, tmp_path: Path) -> None:
