@@ -1,18 +1,22 @@
 """Commands in messages, to be typed as they stand: with the settings of the command that runs.
 
 What is typed later must read and write the same folders, so it gets --config, --set and
---experiments of the command line that was parsed last in this process.
+--experiments of the command line that was parsed last in this process, and in another current
+folder the project's.
 """
 
 import argparse
+import re
 import shlex
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from config.errors import UserError
 from config.ini_files import load_settings
 from config.selection import CPU, EXPERIMENTS_FOLDER, MANAGER, parse_selection
 from config.settings import Settings, TrainingDefaults
+from config.text import PROJECT_FOLDER
 
 # These take experiment files; all commands take --config and --set.
 OF_EXPERIMENTS = (MANAGER, "python plotting/report.py", "python training/invariance.py")
@@ -98,7 +102,13 @@ def _with(command: str, overrides: Sequence[str]) -> str:
         options += ["--experiments", str(folder)]
     options += [word for file in given().config for word in ("--config", str(file))]
     options += [word for override in overrides for word in ("--set", override)]
+    if Path.cwd() != PROJECT_FOLDER:
+        command = re.sub(r"\S+\.py\b", _in_project, command, count=1)
     return " ".join([command, *map(shlex.quote, options)])
+
+
+def _in_project(script: re.Match[str]) -> str:
+    return shlex.quote(str(PROJECT_FOLDER / script[0]))
 
 
 def _changes_of(settings: Settings, overrides: Sequence[str]) -> list[str]:

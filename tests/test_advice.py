@@ -154,7 +154,7 @@ def of(world: World) -> list[str]:
 
 def commands_in(text: str) -> list[list[str]]:
     """Return the commands of a message: a script of this project, and the words of its own."""
-    return [list(_words_of(text[match.start() :])) for match in re.finditer(r"python \w", text)]
+    return [list(_words_of(text[match.start() :])) for match in re.finditer(r"python [\w/]", text)]
 
 
 def _words_of(text: str) -> Iterator[str]:
@@ -290,9 +290,16 @@ SITUATIONS: dict[str, tuple[Break, list[str], str]] = {
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
-def test_a_command_in_a_message_helps(name: str, world: World, shell: Shell) -> None:
-    """It succeeds, and after it the command that gave the message does not give it again."""
+def test_a_command_in_a_message_helps(
+    name: str, world: World, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It succeeds, and after it the command that gave the message does not give it again.
+
+    Every other message is given, and followed, in another folder than the project's.
+    """
     break_it, words, problem = SITUATIONS[name]
+    if list(SITUATIONS).index(name) % 2:
+        monkeypatch.chdir(world.folder)
     break_it(world)
     options = world.options
     if words[0] in OF_EXPERIMENTS:
@@ -303,6 +310,7 @@ def test_a_command_in_a_message_helps(name: str, world: World, shell: Shell) -> 
     commands = commands_in(said)
     assert commands, said
     for command in commands:
+        assert Path(command[0]).is_file()
         code, answer = shell(*command)
         assert code == 0, f"{said}\n{command}\n{answer}"
     _, said_then = shell(*words, *options)
