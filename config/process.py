@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from config.errors import UserError
+
 # Options of glibc's mallopt (malloc.h). By default a large block is a mapping of its own, which
 # goes back to the system as soon as it is freed: every step of a training then gets all its
 # memory anew, page by page.
@@ -32,7 +34,15 @@ def prepare_process() -> None:
     """Make any environment do, and steps on a CPU faster; changes no result.
 
     Before matplotlib, numba or torch are imported.
+
+    Raises:
+        UserError: the current folder, where paths of the command line start, is gone.
     """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UserError("the folder that this is started in is gone; go to another: cd") from None
+    open_closed_files()
     make_printable()
     provide_caches()
     # Threads of torch that wait by spinning for long make a run several times slower on busy cores.
@@ -50,6 +60,18 @@ def keep_freed_memory() -> bool:
         return False
     libc = ctypes.CDLL(None)
     return all(libc.mallopt(option, value) == 1 for option, value in KEEP_FREED_MEMORY.items())
+
+
+def open_closed_files() -> None:
+    """Let what is printed go nowhere where stdout or stderr is closed, as by >&- in a shell.
+
+    Else the next file that is opened would have its number, and get what libraries print.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def make_printable() -> None:

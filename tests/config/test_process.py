@@ -92,3 +92,32 @@ def test_a_package_that_cannot_be_imported_is_no_wrong_setting() -> None:
     assert done.returncode == 1
     assert "cannot be imported" in done.stderr
     assert "[cluster]" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["1", "2", "0 1 2"])
+def test_what_is_printed_into_a_closed_file_goes_into_no_other(tmp_path: Path, closed: str) -> None:
+    code = (
+        "import os, sys; from config.process import prepare_process; prepare_process();"
+        f"file = open({str(tmp_path / 'file')!r}, 'w');"
+        "print('out'); print('error', file=sys.stderr); os.system('echo child; echo child >&2')"
+    )
+    closing = " ".join(f"{number}>&-" for number in closed.split())
+    command = ["sh", "-c", f'"$0" -c "$1" {closing}', sys.executable, code]
+    done = subprocess.run(command, cwd=PROJECT_FOLDER, capture_output=True, check=False, timeout=60)
+    assert done.returncode == 0
+    assert (tmp_path / "file").read_text() == ""
+    seen = done.stdout.decode().split() + done.stderr.decode().split()
+    expected = {"1": ["error", "child"], "2": ["child", "out"], "0 1 2": []}
+    assert sorted(seen) == sorted(expected[closed])
+
+
+def test_a_current_folder_that_is_gone_is_called_that(tmp_path: Path) -> None:
+    code = (
+        "import os; from config.command_line import run_command; "
+        f"os.chdir({str(tmp_path / 'gone')!r}); os.rmdir({str(tmp_path / 'gone')!r}); "
+        "run_command(lambda: None)"
+    )
+    (tmp_path / "gone").mkdir()
+    done = run_python(code)
+    assert done.returncode == 2
+    assert "error: the folder that this is started in is gone" in done.stderr
