@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from config import advice
 from config.errors import UserError
+from config.fields import path_argument
 from config.ini_files import DEFAULT_PREFERENCE, load_settings
 from config.process import prepare_process
 from config.settings import Settings
@@ -68,6 +69,7 @@ def settings_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--config",
         metavar="FILE",
+        type=path_argument,
         action="append",
         default=[name for name in os.environ.get(CONFIG_VARIABLE, "").split(os.pathsep) if name],
         help="an INI file that holds what differs from config/config.ini; may be repeated",

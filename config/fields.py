@@ -3,6 +3,7 @@
 A value is checked here when it is read, and trusted from then on.
 """
 
+import argparse
 import os
 import re
 from importlib import import_module
@@ -18,16 +19,18 @@ NAME = re.compile(r"[A-Za-z0-9_-]+")
 EMBEDDING = "embedding:"
 # And before the name of a frozen network of which only the kind is meant.
 UNTRAINED = "random:"
-COMMENT = r"\s[;#].*"
+COMMENT = r"(^|\s)[;#].*"
 # What is left in a path after ~ and $VARIABLES are filled in, and why it cannot be one.
 NO_PATHS = {
     COMMENT: "looks like a comment, which takes a line of its own; quote a path that has it",
     r"\$\{?\w*\}?": "is no variable of the environment",
-    r"%\(\w+\)s|%\w+%|\{\w*\}|<\w+>": "is nothing that is filled in here; $HOME is",
-    r"^[A-Za-z]:[\\/].*|^\\\\.*": "is a path of Windows; write where it is on this machine",
-    r"^\w+://.*": "is an address; download it and write the folder",
+    r"%\(\w+\)s|%\w+%|\{\w*\}|<\w+>|`.*": "is nothing that is filled in here; $HOME is",
+    r"^[A-Za-z]:.*|^\\\\.*": "is a path of Windows; write where it is on this machine",
+    r"^[\w.@-]+:/.*": "is on another machine; download it and write the folder",
+    r".*\\.*": "has a backslash; write / between folders, and a space as it is",
     r"^[\"'].*|.*[\"']$": "has one of two quotes",
-    r"[\x00-\x1f\x7f]": "(a control character) cannot be in a path",
+    r"^[\u2018-\u201f].*|.*[\u2018-\u201f]$": "has quotes of a text; write \" or '",
+    r"[\x00-\x1f\x7f\u200b-\u200f\u202a-\u202e\ufeff]": "(cannot be seen) cannot be in a path",
 }
 
 
@@ -59,9 +62,31 @@ def _expanded_path(value: Any) -> Path | None:
         raise ValueError(f"{text.partition('/')[0]} is no user of this machine") from None
 
 
-def _project_path(value: Any) -> Path | None:
+def path_argument(text: str) -> Path:
+    """Return a path of the command line, read as one of an INI file.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    try:
+        path = _expanded_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from None
+    if path is None:
+        raise argparse.ArgumentTypeError("must be a path")
+    return path
+
+
+def _folder(value: Any) -> Path | None:
+    """Return the path of a folder that is there or can be made, as seen from the project's."""
     path = _expanded_path(value)
-    return path and PROJECT_FOLDER / path
+    if path is None:
+        return None
+    path = PROJECT_FOLDER / path
+    existing = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    if not existing.is_dir():
+        raise ValueError(f"{existing} is no folder")
+    return path
 
 
 def _declared_path(value: Any, info: ValidationInfo) -> Path | None:
@@ -129,8 +154,8 @@ PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 WindowSize = Annotated[int, Field(ge=16, le=1_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 OptionalSeconds = Annotated[Seconds | None, EMPTY_IS_NONE]
-Folder = Annotated[Path, BeforeValidator(_project_path)]
-OptionalFolder = Annotated[Path | None, BeforeValidator(_project_path)]
+Folder = Annotated[Path, BeforeValidator(_folder)]
+OptionalFolder = Annotated[Path | None, BeforeValidator(_folder)]
 DeclaredPath = Annotated[Path, BeforeValidator(_declared_path)]
 OptionalDeclaredPath = Annotated[Path | None, BeforeValidator(_declared_path)]
 Name = Annotated[str, AfterValidator(_clean_name)]

@@ -7,10 +7,10 @@ import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from config.errors import UserError
 from config.experiments import Experiment, Instance
+from config.fields import path_argument
 from config.text import PROJECT_FOLDER
 
 EXPERIMENTS_FOLDER = PROJECT_FOLDER / "experiments_antitransfer"
@@ -33,7 +33,7 @@ def add_experiments_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--experiments",
         metavar="FOLDER",
-        type=Path,
+        type=path_argument,
         default=EXPERIMENTS_FOLDER,
         help="folder of experiment files; default: experiments_antitransfer",
     )

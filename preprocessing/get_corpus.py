@@ -7,6 +7,7 @@ publishers or its usual loaders state them.
 from pathlib import Path
 
 from config.command_line import CommandParser, run_command
+from config.fields import path_argument
 from config.files import waited_for
 from config.text import PROJECT_FOLDER, display_path
 from preprocessing.corpora import all_corpora
@@ -48,7 +49,7 @@ def main() -> None:
     parser.add_argument(
         "--to",
         metavar="FOLDER",
-        type=Path,
+        type=path_argument,
         default=DEFAULT_FOLDER,
         help=f"where corpora go (default: {display_path(DEFAULT_FOLDER)})",
     )

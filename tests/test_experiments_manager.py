@@ -195,7 +195,7 @@ def test_a_disk_that_is_too_small(
     usage = type("Usage", (), {"free": 3.2e9})
     monkeypatch.setattr("shutil.disk_usage", lambda _path: usage)
     assert suite.manage("[5]", "--check", *full) == 2
-    assert "3.2 GB are needed for models, 3.2 GB are free" in capsys.readouterr().err
+    assert "3,223 MB are needed for models, 3,200 MB are free" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

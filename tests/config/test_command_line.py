@@ -18,6 +18,7 @@ from config.command_line import (
     settings_parser,
 )
 from config.errors import UserError
+from config.selection import add_experiments_option
 from config.text import PROJECT_FOLDER
 
 
@@ -35,6 +36,21 @@ def test_files_then_set_then_launcher(tmp_path: Path) -> None:
     assert (training.batch_size, training.patience, training.width) == (11, 10, 2.0)
     assert (settings.cluster.launcher, settings.cluster.address) == ("ray", "head:6379")
     assert arguments.words == ["[20]", "-1,-1"]
+
+
+def test_paths_of_the_command_line_are_those_of_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No shell fills in ~ behind an equals sign."""
+    monkeypatch.setenv("HOME", "/home/somebody")
+    parser = settings_parser("test")
+    add_experiments_option(parser)
+    arguments = parser.parse_args(["--config=~/my.ini", '--experiments="$HOME/my own"'])
+    assert arguments.config == [Path("/home/somebody/my.ini")]
+    assert arguments.experiments == Path("/home/somebody/my own")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--config", r"C:\my.ini"])
+    assert r"--config: C:\my.ini: C:\my.ini is a path of Windows" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("in_ipython", [False, True])

@@ -172,7 +172,15 @@ def test_a_path_with_one_meaning_is_expanded(
         ("<folder>/iemocap", "<folder> is nothing that is filled in here"),
         (r"C:\corpora\iemocap", "is a path of Windows"),
         (r"\\server\iemocap", "is a path of Windows"),
-        ("s3://corpora/iemocap", "is an address"),
+        ("C:iemocap", "is a path of Windows"),
+        (r"dataset\matrices", "has a backslash"),
+        (r"/corpora/my\ iemocap", "has a backslash"),
+        ("s3://corpora/iemocap", "is on another machine"),
+        ("me@server:/corpora/iemocap", "is on another machine"),
+        ("; as of May", "; as of May looks like a comment"),
+        ("`pwd`/iemocap", "`pwd`/iemocap is nothing that is filled in here"),
+        ("\u201c/corpora/iemocap\u201d", "has quotes of a text"),
+        ("/corpora/iemocap\u200b", "(cannot be seen) cannot be in a path"),
         ("'/corpora/iemocap", "has one of two quotes"),
         ("~nobody-of-this-name/iemocap", "~nobody-of-this-name is no user of this machine"),
     ],
@@ -185,6 +193,19 @@ def test_a_path_that_other_programs_would_fill_in_is_refused(
         load_settings(overrides=[f"{key}={text}"])
     assert str(caught.value).startswith(f"--set [preprocessing] {key} = {text}: {reason}"[:40])
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["file", "below a file", "loop", "link to nothing"])
+@pytest.mark.parametrize("key", ["input_iemocap_folder", "results_folder"])
+def test_a_folder_that_can_be_none_is_refused(tmp_path: Path, key: str, kind: str) -> None:
+    path = tmp_path / "folder"
+    if kind.endswith("file"):
+        path.touch()
+    else:
+        path.symlink_to(path if kind == "loop" else tmp_path / "nowhere")
+    folder = path / "deeper" if kind.startswith("below") else path
+    with pytest.raises(ConfigError, match=f"{key} = {folder}: {path} is no folder"):
+        load_settings(overrides=[f"{key}={folder}"])
 
 
 def test_a_folder_that_must_be_there_is_not_the_project_when_empty() -> None:

@@ -318,13 +318,11 @@ def _missing_space(runs: Sequence[Run]) -> Iterator[Missing]:
     waiting = [run.instance for run in runs if not run.files.json_path.exists()]
     size = sum(map(_size_of_models, waiting))
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not existing.is_dir():
-        raise UserError(f"[results] results_folder: {display_path(existing)} is no folder")
     free = shutil.disk_usage(existing).free
     if size > free:
         yield Missing(
-            f"{display_path(folder)}: {size / 1e9:.1f} GB are needed for models, "
-            f"{free / 1e9:.1f} GB are free",
+            f"{display_path(folder)}: {size / 1e6:,.0f} MB are needed for models, "
+            f"{free / 1e6:,.0f} MB are free",
             "--set results_folder=FOLDER on a larger disk",
         )
 
