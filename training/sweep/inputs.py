@@ -120,11 +120,18 @@ def _missing_tracker(run: Run) -> Iterator[Missing]:
 
 
 def _missing_matrices(run: Run, inputs: InputCache) -> Iterator[Missing]:
-    if problem := _matrices_problem(run, inputs):
-        yield Missing(problem, preparation_of(run))
+    folder, name = matrices_of(run.instance)
+    if not inputs.has_matrices(folder, name):
+        yield Missing(f"{display_path(folder)}: no matrices {name}", preparation_of(run))
         return
     try:
-        _check_task(run, inputs.matrices(*matrices_of(run.instance)))
+        matrices = inputs.whole_matrices(folder, name)
+        matrices.require_settings(run.files.dataset, run.instance.settings)
+    except UserError as error:
+        yield Missing(str(error), preparation_of(run))
+        return
+    try:
+        _check_task(run, matrices)
     except UserError as error:
         yield Missing(str(error))
 
@@ -142,19 +149,6 @@ def preparation_of(run: Run) -> str:
         place = f"{display_path(run.experiment.file)} [experiment] dataset = {run.files.dataset}"
         raise UserError(f"{place}: there is no such dataset{names}") from None
     return advice.beforehand(command, settings) if command else ""
-
-
-def _matrices_problem(run: Run, inputs: InputCache) -> str | None:
-    """Say why a run cannot use its matrices, but others could be prepared; None: it can."""
-    folder, name = matrices_of(run.instance)
-    if not inputs.has_matrices(folder, name):
-        return f"{display_path(folder)}: no matrices {name}"
-    try:
-        matrices = inputs.whole_matrices(folder, name)
-        matrices.require_settings(run.files.dataset, run.instance.settings)
-    except UserError as error:
-        return str(error)
-    return None
 
 
 def _check_task(run: Run, matrices: Matrices) -> None:
@@ -208,12 +202,11 @@ def _missing_extractors(run: Run, inputs: InputCache, force: bool) -> Iterator[M
             is_frozen = name != training.source_extractor
             known = [*settings.extractors]
             known += [each.name for each in settings.networks.values() if each.weights]
-            frozen = [*(f"{EMBEDDING}{each}" for each in settings.embeddings), RANDOM]
-            known += frozen if is_frozen else []
+            if is_frozen:
+                known += [*(f"{EMBEDDING}{each}" for each in settings.embeddings), RANDOM]
             raise UserError(
-                f"{display_path(run.experiment.file)}: no extractor {name}"
-                f"{nearest(name, known)}; there are "
-                f"{', '.join(known)} "
+                f"{display_path(run.experiment.file)}: no extractor {name}{nearest(name, known)}; "
+                f"there are {', '.join(known)} "
                 f"(see [training_defaults] {'at_dataset' if is_frozen else 'at_pretraining'})"
             )
         command = advice.on_gpu(settings.extractors[name].command)
