@@ -34,26 +34,22 @@ def describe_inputs(runs: Sequence[Run], inputs: InputCache) -> None:
     the test set that it was trained on.
     """
     lines: dict[str, None] = {}
-    overlaps: dict[tuple[str, str], str] = {}
     for run in runs:
         settings, training = run.instance.settings, run.instance.settings.training_defaults
         matrices = inputs.matrices(*matrices_of(run.instance))
-        name, examples = matrices.name, counted(matrices.info["num_examples"], "example")
-        lines[f"data {name}: {examples}, split {matrices.info['split']}"] = None
+        examples = counted(matrices.info["num_examples"], "example")
+        lines[f"data {matrices.name}: {examples}, split {matrices.info['split']}"] = None
         for extractor in training.extractors:
-            embedding = settings.embedding(extractor)
-            if embedding is not None:
-                lines[f"{extractor}: {display_path(embedding.file)}"] = None
-                continue
-            if extractor in settings.networks:
+            if embedding := settings.embedding(extractor):
+                line = f"{extractor}: {display_path(embedding.file)}"
+            elif extractor in settings.networks:
                 weights = display_path(settings.networks[extractor].weights or Path())
-                lines[f"network {extractor}: {weights}, trained elsewhere"] = None
-                continue
-            folder = settings.extractor_folder(extractor)
-            if (extractor, name) not in overlaps:
-                overlaps[extractor, name] = _overlap(folder, run, inputs)
-            accuracy = quality(inputs.description(folder))
-            lines[f"extractor {extractor}: {accuracy}; {overlaps[extractor, name]}"] = None
+                line = f"network {extractor}: {weights}, trained elsewhere"
+            else:
+                folder = settings.extractor_folder(extractor)
+                accuracy = quality(inputs.description(folder))
+                line = f"extractor {extractor}: {accuracy}; {_overlap(folder, run, inputs)}"
+            lines[line] = None
         if training.source_experiment is not None:
             source = training.source_experiment
             finished = inputs.num_finished(run.files.results_folder, source)

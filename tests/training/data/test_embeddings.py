@@ -95,6 +95,7 @@ def _text(text: str) -> Callable[[Path], object]:
         ("a.npz", _text(""), "is no embedding"),
         ("a.npz", lambda path: _npz(path, np.array([None]), VECTORS), "allow_pickle=False"),
         ("a.parquet", _text("broken"), "is no embedding"),
+        ("a.parquet", lambda path: _parquet(path, ["a", "b"], [[1.0, 2.0], [1.0]]), "no embedding"),
     ],
 )
 def test_bad_files(
@@ -103,12 +104,6 @@ def test_bad_files(
     write(tmp_path / name)
     with pytest.raises(UserError, match=rf"{re.escape(name)}: .*{message}"):
         read_embedding(tmp_path / name)
-
-
-def test_lists_of_different_lengths_are_no_embedding(tmp_path: Path) -> None:
-    _parquet(tmp_path / "a.parquet", ["a", "b"], [[1.0, 2.0], [1.0]])
-    with pytest.raises(UserError, match=r"a\.parquet: is no embedding"):
-        read_embedding(tmp_path / "a.parquet")
 
 
 def test_each_row_of_the_matrices_gets_the_vector_of_its_clip(suite: "Suite") -> None:
