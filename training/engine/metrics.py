@@ -70,7 +70,8 @@ def mean_level(targets: "npt.NDArray[np.float64]", training_mean: float) -> floa
 
 def highest_chance_accuracy(chance: float, num_examples: int) -> float:
     """Return what guessing reaches on that many examples in 97.5 % of all cases."""
-    return float(chance + 1.96 * math.sqrt(chance * (1 - chance) / max(1, num_examples)))
+    spread = 1.96 * math.sqrt(chance * (1 - chance) / max(1, num_examples))
+    return min(1.0, chance + spread)
 
 
 def guessing_text(chance: float, num_examples: int) -> str:
