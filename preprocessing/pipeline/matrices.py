@@ -51,7 +51,7 @@ INDEX_COLUMNS: dict[str, Any] = {
     "augmented": np.int64,
     "content": str,
 }
-# The length of examples is the dataset's own unless it is set, and both backends agree.
+# The length of examples is the dataset's own unless it is set; both backends agree.
 NOT_OF_FEATURES = {"sequence_length", "features_backend"}
 
 Predictors = npt.NDArray[np.float32]
@@ -185,6 +185,11 @@ class Matrices:
         wanted |= settings.sampling.model_dump()
         if self.info.get("declared") and dataset in settings.datasets:
             wanted |= settings.datasets[dataset].decisive
+        seconds = (
+            settings.pretraining.sequence_length or settings.feature_extraction.sequence_length
+        )
+        if seconds and "seconds" in self.info:
+            stored["sequence_length"], wanted["sequence_length"] = self.info["seconds"], seconds
         different = [
             f"{key} = {stored[key]}, this run has {value}"
             for key, value in wanted.items()

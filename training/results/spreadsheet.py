@@ -3,6 +3,7 @@
 Only plain numbers are written, so that programs that do not recalculate see them too.
 """
 
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -60,10 +61,12 @@ def update_spreadsheet(
 
 
 def is_outdated(path: Path, instances: Sequence[InstanceFiles]) -> bool:
-    """Tell whether one of the results is newer than the spreadsheet."""
+    """Tell whether one of the results is newer than the spreadsheet, or that is cut off."""
     times = [identity[2] for each in instances if (identity := identity_of(each.json_path))]
     written = identity_of(path)
-    return bool(times) and (written is None or max(times) > written[2])
+    return bool(times) and (
+        written is None or max(times) > written[2] or not zipfile.is_zipfile(path)
+    )
 
 
 def write_spreadsheet(path: Path, rows: Rows, task: Task) -> None:

@@ -1,5 +1,6 @@
 """What counts as finished: what is lost is made again, what does not fit is said everywhere."""
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,9 @@ def test_files_of_the_whole_experiment_are_written_again(finished: "Suite") -> N
         path.unlink()
         assert finished.manage("[5]", CPU) == 0
         assert path.exists()
+    cut(files.spreadsheet)
+    assert finished.manage("[5]", CPU) == 0
+    assert zipfile.is_zipfile(files.spreadsheet)
 
 
 def cut(path: Path) -> None:
