@@ -445,7 +445,7 @@ def test_from_a_shell_in_another_folder_and_from_ipython(suite: "Suite") -> None
     script = str(ROOT / "experiments_manager.py")
     done = run_python(script, "[5,28,108]", "-1", *options, folder=suite.folder)
     assert done.returncode == 2
-    assert "python preprocessing/preprocessing_GSC_randsplit.py" in done.stderr
+    assert f"python {ROOT}/preprocessing/preprocessing_GSC_randsplit.py" in done.stderr
     assert "Traceback" not in done.stderr
     line = f"run experiments_manager [5, 28,108] -1 1 3 {' '.join(options)}"
     done = run_python("-m", "IPython", "--no-banner", "--colors=NoColor", "-c", line)
