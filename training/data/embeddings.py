@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CLIP, VECTOR = "clip", "vector"
 SUFFIXES = (".npz", ".csv", ".parquet")
 NAMED_CLIPS = 3
+UNNAMED = "Unnamed: "  # what pandas calls a column without a name
 Vectors = npt.NDArray[np.float32]
 
 
@@ -39,7 +40,10 @@ def read_embedding(path: Path) -> tuple[list[str], Vectors]:
         raise UserError(f"{place}: is no embedding; its name must end in {', '.join(SUFFIXES)}")
     try:
         clips, vectors = _read_arrays(path) if path.suffix == ".npz" else _read_columns(path)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+    except OSError as error:
+        reason = error.strerror or shorten(error)
+        raise UserError(f"{place}: cannot be read: {reason}") from None
+    except (ValueError, EOFError, BadZipFile) as error:
         raise UserError(f"{place}: is no embedding: {shorten(error)}") from None
     if vectors.ndim != 2 or len(vectors) != len(clips) or not vectors.size:
         raise UserError(
@@ -49,10 +53,12 @@ def read_embedding(path: Path) -> tuple[list[str], Vectors]:
     twice = [clip for clip, count in Counter(clips).items() if count > 1]
     if twice:
         raise UserError(f"{place}: {_named(twice)} given more than once")
-    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if len(broken):
+    is_broken = ~np.isfinite(vectors)
+    if is_broken.any():
+        named = _named([clips[row] for row in np.flatnonzero(is_broken.any(axis=1))])
+        feature = np.flatnonzero(is_broken.any(axis=0))[0] + 1
         raise UserError(
-            f"{place}: {_named([clips[row] for row in broken])} given what is no finite number"
+            f"{place}: {named} given what is no finite number, such as feature {feature}"
         )
     return clips, vectors
 
@@ -78,7 +84,11 @@ def vectors_for(matrices: Matrices, path: Path) -> Vectors:
 def _read_arrays(path: Path) -> tuple[list[str], Vectors]:
     with np.load(path, allow_pickle=False) as arrays:
         _require_columns(list(arrays), [CLIP, VECTOR])
-        return [str(clip) for clip in arrays[CLIP]], arrays[VECTOR].astype(np.float32)
+        try:
+            clips, vectors = arrays[CLIP], arrays[VECTOR]
+        except ValueError as error:  # such as names that are Python objects, as pandas gives them
+            raise ValueError(f"{error}; save {CLIP} as numpy.array(clips, dtype=str)") from None
+        return clips.astype(str).tolist(), vectors.astype(np.float32)
 
 
 def _read_columns(path: Path) -> tuple[list[str], Vectors]:
@@ -98,6 +108,8 @@ def _read_table(path: Path) -> "pandas.DataFrame":
     if path.suffix == ".csv":
         table = pandas.read_csv(path, dtype=str, keep_default_na=False)
         features = [name for name in table.columns if name != CLIP]
+        if any(name.startswith(UNNAMED) for name in features):
+            raise ValueError("a column has no name; of pandas' index, write it with index=False")
         # What is no number becomes NaN, so that its clip is named.
         return table.assign(**table[features].apply(pandas.to_numeric, errors="coerce"))
     try:

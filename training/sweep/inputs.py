@@ -204,8 +204,10 @@ def _missing_extractors(run: Run, inputs: InputCache, force: bool) -> Iterator[M
             known += [each.name for each in settings.networks.values() if each.weights]
             if is_frozen:
                 known += [*(f"{EMBEDDING}{each}" for each in settings.embeddings), RANDOM]
+            meant = f"{EMBEDDING}{name}"
+            near = nearest(meant if meant in known else name, known)
             raise UserError(
-                f"{display_path(run.experiment.file)}: no extractor {name}{nearest(name, known)}; "
+                f"{display_path(run.experiment.file)}: no extractor {name}{near}; "
                 f"there are {', '.join(known)} "
                 f"(see [training_defaults] {'at_dataset' if is_frozen else 'at_pretraining'})"
             )

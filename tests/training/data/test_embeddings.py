@@ -82,6 +82,8 @@ def _text(text: str) -> Callable[[Path], object]:
             _text("clip,x\na,loud\n"),
             r"1 clip \(a\) is given what is no finite number",
         ),
+        ("a.csv", _text("clip,x,y\na,1,inf\n"), "no finite number, such as feature 2"),
+        ("a.csv", _text(",clip,x\n0,a,1\n"), "a column has no name; .* write it with index=False"),
         ("a.csv", _text("clip\na\n"), "1 clip and vectors of shape"),
         ("a.csv", _text("clip,x\n"), "0 clips and vectors of shape"),
         ("a.npz", lambda path: np.savez(path, clip=np.array(["a"])), "there is no vector, only"),
@@ -93,7 +95,8 @@ def _text(text: str) -> Callable[[Path], object]:
         ),
         ("a.npz", _text("PK broken"), "is no embedding"),
         ("a.npz", _text(""), "is no embedding"),
-        ("a.npz", lambda path: _npz(path, np.array([None]), VECTORS), "allow_pickle=False"),
+        ("a.npz", lambda path: _npz(path, np.array([None]), VECTORS), "save clip as numpy.array"),
+        ("a.csv", lambda path: path.mkdir(), "cannot be read: Is a directory"),
         ("a.parquet", _text("broken"), "is no embedding"),
         ("a.parquet", lambda path: _parquet(path, ["a", "b"], [[1.0, 2.0], [1.0]]), "no embedding"),
     ],
@@ -133,6 +136,8 @@ def test_what_does_not_fit_is_found_before_a_run(
         suite.manage("--check", "1")
     with suite.config.open("a") as file:
         file.write("[embedding room]\nfile = room.npz\n")
+    with pytest.raises(UserError, match=r"no extractor room; did you mean embedding:room\?"):
+        suite.manage("--check", "1", "--set", "at_dataset=room")
     assert suite.manage("--check", "1") == 2
     said = capsys.readouterr().err
     assert "[embedding room]" in said and "No such file" in said
