@@ -64,6 +64,9 @@ class DatasetDeclaration(Section):
             raise ContradictionError("manifest", "must be given, or folder in its place")
         if self.manifest and not self.label:
             raise ContradictionError("label", "must be the name of a column of the manifest")
+        if self.label in self.orthogonal:
+            reason = f"{self.label} is the label, which the network is to tell; leave it out"
+            raise ContradictionError("orthogonal", reason)
         for key in ("label", "group", "split", "orthogonal", "task"):
             if self.folder and getattr(self, key) not in ("", (), "classification"):
                 reason = "needs a manifest; of a folder, its folders are the classes"

@@ -179,7 +179,10 @@ def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> 
     instances = []
     for number, (values, repetition) in enumerate(planned, start=1):
         steps = {"instances": values, f"instance {number}": exceptions.get(number, {})}
-        settings, templates = _resolve(name, layers, steps, overrides, repetition)
+        try:
+            settings, templates = _resolve(name, layers, steps, overrides, repetition)
+        except ConfigError as error:  # of a default that this experiment contradicts
+            raise ConfigError(str(error) if name in str(error) else f"{name}: {error}") from None
         if settings.training_defaults.source_experiment == identifier:
             raise ConfigError(
                 f"{name} [training_defaults] at_pretraining = experiment {identifier}: "

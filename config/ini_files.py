@@ -104,7 +104,7 @@ def checked(model: type[Model], section: str, entries: Mapping[str, Entry]) -> M
     key = cause.key if isinstance(cause, ContradictionError) else str(problem["loc"][0])
     if key not in entries:
         source = next(iter(entries.values()), Entry("", display_path(DEFAULTS_FILE))).source
-        raise ConfigError(f"{source} [{section}] {key}: {cause or 'must be given'}")
+        raise ConfigError(f"{source} [{section}] {key}: {cause or 'must be given'}".lstrip())
     place, text = f"{entries[key].source} [{section}] {key}", entries[key].text
     if problem["type"] == "extra_forbidden":
         known = [field.alias or name for name, field in model.model_fields.items()]
@@ -245,7 +245,7 @@ class Layers:
             if "name" in entries:
                 place = f"{entries['name'].source} [{section}] name"
                 raise ConfigError(f"{place}: no such key; [{kind} NAME] gives the name")
-            declared[name] = checked(model, section, {**entries, "name": Entry(name, section)})
+            declared[name] = checked(model, section, {**entries, "name": Entry(name, "")})
         return declared
 
 

@@ -251,11 +251,13 @@ def _repeated(table: Table, clips: Sequence[Clip]) -> Iterator[str]:
 def _groups_in_two_sets(
     declared: DatasetDeclaration, table: Table, clips: Sequence[Clip]
 ) -> Iterator[str]:
-    """Yield the groups that the split's column divides."""
+    """Yield the groups that the split's column divides, each once."""
     seen: dict[str, tuple[str | None, str]] = {}
+    divided: set[str] = set()
     for row, clip in zip(table.rows, clips, strict=True):
         name, place = seen.setdefault(clip.group, (clip.fixed_set, row.place))
-        if name != clip.fixed_set:
+        if name != clip.fixed_set and clip.group not in divided:
+            divided.add(clip.group)
             group = f"{declared.group or 'clip'} {clip.group}"
             yield f"{row.place}: {group} is in {clip.fixed_set}, in {place} in {name}"
 

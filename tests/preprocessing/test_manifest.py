@@ -271,6 +271,11 @@ BAD_INPUT: list[tuple[str | bytes, dict[str, Any], str]] = [
         "fold has 1 fold; 3 are need",
     ),
     (
+        written(ROWS),
+        {"split": "fold", "group": "word"},
+        "3 problems: line 5: word NA is in 10, in line 2 in 9; line 6: word 007 .*; line 7: word",
+    ),
+    (
         changed(11, set="train"),
         {"split": "set", "group": "speaker"},
         "line 13: speaker 005 is in train, in line 12 in test",
@@ -316,6 +321,7 @@ def test_missing_files_are_listed_and_left_out_if_they_are_few(
         ({"label": None}, r"label: must be the name of a column"),
         ({"manifest": None, "folder": "audio"}, r"label = word: needs a manifest"),
         ({"sequence_length": None}, r"\[dataset rooms\] sequence_length: must be given"),
+        ({"orthogonal": "room, word"}, "orthogonal = room, word: word is the label, which the"),
         ({"task": "regresion"}, "task = regresion: must be 'classification' or 'regression'; did"),
     ],
 )
