@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from config.errors import UserError
+from config.text import counted
 from training.methods import Method, MethodInputs
 from training.similarity.aggregations import AGGREGATIONS
 from training.similarity.distances import known_pair
@@ -142,8 +143,8 @@ class AntiTransferLoss(Method):
             found = self.layers
         if len(found) != len(self.layers):
             raise UserError(
-                f"anti-transfer: {len(self.layers)} layers, but {len(found)} frozen_layers; give "
-                "one for each"
+                f"anti-transfer: {counted(len(self.layers), 'layer')}, but {len(found)} "
+                "frozen_layers; give one for each"
             )
         try:
             Taps(frozen, found, tap)  # an unknown layer is an error now, not in the first step
