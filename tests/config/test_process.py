@@ -118,6 +118,6 @@ def test_a_current_folder_that_is_gone_is_called_that(tmp_path: Path) -> None:
         "run_command(lambda: None)"
     )
     (tmp_path / "gone").mkdir()
-    done = run_python(code)
+    done = run_python("-c", code)
     assert done.returncode == 2
     assert "error: the folder that this is started in is gone" in done.stderr
