@@ -82,5 +82,8 @@ def _in_processes(
 
 
 def _begin_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends the workers
+    # The parent hears of them, too, and ends the workers. One that ended by itself while it hands
+    # over a result would leave the parent waiting for the rest of it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     end_with_parent()
