@@ -10,7 +10,8 @@ info.json       how the files were made; written last, so it marks them complete
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 
 from config.errors import UserError
 from config.fields import Task
-from config.files import read_json, read_text, require_fields
+from config.files import read_json, require_fields
 from config.settings import Settings
 from config.text import display_path, nearest, shorten
 from preprocessing.pipeline.dataset import OWN_FOLDS, OWN_SPLIT, SETS
@@ -208,16 +209,33 @@ class Matrices:
         Raises:
             UserError: it has not, or it is damaged.
         """
-        if column not in self._columns:
-            raise UserError(
-                f"{place} = {column}: no column of the index of {self.name}; there are "
-                f"{', '.join(self._columns)}{nearest(column, self._columns)}"
-            )
+        with self._plain_index() as (header, _):
+            if column not in header:
+                raise UserError(
+                    f"{place} = {column}: no column of the index of {self.name}; there are "
+                    f"{', '.join(header)}{nearest(column, header)}"
+                )
 
-    @cached_property
-    def _columns(self) -> list[str]:
-        text = read_text(part_path(self.folder, self.name, "index"))
-        return next(csv.reader(text.splitlines()), [])
+    def columns(self, *names: str) -> list[tuple[str, ...]]:
+        """Return some columns of the index as text, without waiting for pandas.
+
+        Raises:
+            UserError: the index is damaged, or has not all of them.
+        """
+        with self._plain_index() as (header, rows):
+            places = [header.index(name) for name in names]
+            return [tuple(row[place] for place in places) for row in rows]
+
+    @contextmanager
+    def _plain_index(self) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
+        """Open the index: its header, and the rows below it."""
+        path = part_path(self.folder, self.name, "index")
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = csv.reader(file)
+                yield next(rows, []), rows
+        except (OSError, ValueError, IndexError, csv.Error) as error:
+            raise self._unfit("index", f"is no usable table: {error}") from None
 
     def check_parts(self) -> None:
         """Make sure that index and split are those of these examples, without waiting for pandas.
@@ -225,13 +243,10 @@ class Matrices:
         Raises:
             UserError: one of them is not, or is damaged.
         """
+        rows = self.columns("label", "group")
         try:
-            path = part_path(self.folder, self.name, "index")
-            with path.open(newline="", encoding="utf-8") as file:
-                table = list(csv.DictReader(file, restval=""))
-            rows = [(row.get("label", ""), row.get("group", "")) for row in table]
             labels = np.array([label for label, _ in rows], dtype=self.target.dtype)
-        except (OSError, ValueError, csv.Error) as error:
+        except ValueError as error:
             raise self._unfit("index", f"is no usable table: {error}") from None
         if not np.array_equal(labels, self.target):
             raise self._unfit("index", "its labels are not those of target.npy")

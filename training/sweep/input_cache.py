@@ -1,7 +1,6 @@
 """What runs read from the disk, each thing read once however many runs need it."""
 
-import csv
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +9,7 @@ from config.declarations import TRAINING_AUDIO
 from config.errors import UserError
 from config.fingerprints import fingerprint_of
 from config.settings import Settings
-from config.text import display_path
-from preprocessing.pipeline.matrices import Matrices, matrices_ready, open_matrices, part_path
+from preprocessing.pipeline.matrices import Matrices, matrices_ready, open_matrices
 from training.data.embeddings import Vectors, vectors_for
 from training.models.weights import file_fingerprint, load_weights, read_description
 from training.results.loading import ResultReader, count_finished
@@ -102,26 +100,10 @@ class InputCache:
     ) -> set[str]:
         matrices = self.matrices(folder, name)
         folds = matrices.folds(fractions, num_folds)
-        return _contents_of(matrices, {group for fold in folds for group in fold.test})
+        groups = {group for fold in folds for group in fold.test}
+        return {audio for group, audio in matrices.columns("group", "content") if group in groups}
 
 
 def _training_audio(folder: Path) -> set[str] | None:
     path = folder / TRAINING_AUDIO
     return set(path.read_text(encoding="utf-8").splitlines()) if path.exists() else None
-
-
-def _contents_of(matrices: Matrices, groups: Collection[str]) -> set[str]:
-    """Read the hashes of some groups' clips, without waiting for pandas.
-
-    Raises:
-        UserError: the index of the matrices is broken.
-    """
-    path = part_path(matrices.folder, matrices.name, "index")
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = csv.reader(file)
-            header = next(rows, [])
-            group, content = header.index("group"), header.index("content")
-            return {row[content] for row in rows if row[group] in groups}
-    except (OSError, ValueError, IndexError, csv.Error) as error:
-        raise UserError(f"{display_path(path)}: is no usable index: {error}") from None
