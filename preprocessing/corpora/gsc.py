@@ -23,18 +23,17 @@ from preprocessing.corpora.noisyspeech import find_noises
 from preprocessing.pipeline.audio import decode
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Archive, Clip, Corpus, Dataset
 from preprocessing.pipeline.decoding import why_unusable
-from preprocessing.pipeline.manifests import (
+from preprocessing.pipeline.generated_folders import (
     MANIFEST,
     Plan,
-    Unusable,
     begin,
     make_once,
-    note_left_out,
     plan_of,
     read_manifest,
-    write_table,
 )
+from preprocessing.pipeline.left_out import Unusable, note_left_out
 from preprocessing.pipeline.noise_mixing import Mixture, details_of, write_mixtures
+from preprocessing.pipeline.tables import write_rows
 from preprocessing.pipeline.workers import map_in_order
 
 # The checksum is that of torchaudio.datasets.
@@ -130,7 +129,7 @@ def _write_balanced(
         for path, name in chosen
         if name not in reasons
     ]
-    write_table(folder / MANIFEST, rows, ["file", "source"])
+    write_rows(folder / MANIFEST, rows, ["file", "source"])
     print(
         f"{display_path(folder)}: {counted(len(rows), 'clip')}{words or f', {count} of each digit'}"
     )

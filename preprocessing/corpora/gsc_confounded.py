@@ -28,7 +28,7 @@ from preprocessing.corpora.gsc import (
 )
 from preprocessing.corpora.noisyspeech import find_noises
 from preprocessing.pipeline.dataset import OWN_SPLIT, SETS, Clip, Dataset
-from preprocessing.pipeline.manifests import read_manifest
+from preprocessing.pipeline.generated_folders import read_manifest
 from preprocessing.pipeline.noise_mixing import Mixture, details_of, write_mixtures
 from preprocessing.pipeline.splits import split_groups
 

@@ -13,7 +13,7 @@ from config.settings import Settings
 from config.text import counted, display_path
 from preprocessing.corpora import register
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Archive, Clip, Corpus, Dataset
-from preprocessing.pipeline.manifests import read_manifest
+from preprocessing.pipeline.generated_folders import read_manifest
 from preprocessing.pipeline.noise_mixing import Mixture, Sources, details_of, write_mixtures
 
 CORPUS = Corpus(

@@ -13,8 +13,8 @@ from config.text import first_of, printable
 from preprocessing.pipeline.dataset import Clip, Dataset
 from preprocessing.pipeline.examples import LeftOut, Row
 from preprocessing.pipeline.leaks import describe_split, shared_sources
-from preprocessing.pipeline.manifests import write_table
 from preprocessing.pipeline.matrices import INDEX_COLUMNS
+from preprocessing.pipeline.tables import write_rows
 
 LEFT_OUT_COLUMNS = ("clip", "file", "reason")
 
@@ -40,7 +40,7 @@ def write_left_out(path: Path, clips: Sequence[Clip], left_out: Sequence[LeftOut
         {"clip": clips[number].name, "file": printable(str(clips[number].path)), "reason": reason}
         for number, reason in left_out
     ]
-    write_table(path, rows, LEFT_OUT_COLUMNS)
+    write_rows(path, rows, LEFT_OUT_COLUMNS)
 
 
 def describe(

@@ -59,12 +59,7 @@ from preprocessing.pipeline.leaks import (
     refuse_equal_audio,
     same_looking,
 )
-from preprocessing.pipeline.manifests import (
-    Unusable,
-    left_out_in_words,
-    read_table,
-    refuse_many_left_out,
-)
+from preprocessing.pipeline.left_out import Unusable, left_out_in_words, refuse_many_left_out
 from preprocessing.pipeline.matrices import (
     matrices_name,
     matrices_ready,
@@ -73,6 +68,7 @@ from preprocessing.pipeline.matrices import (
     read_info,
 )
 from preprocessing.pipeline.splits import divide_by_folds, split_groups
+from preprocessing.pipeline.tables import read_rows
 from preprocessing.pipeline.workers import map_in_order
 
 FORMAT_VERSION = 3
@@ -213,7 +209,7 @@ def _is_up_to_date(folder: Path, name: str, plan: str, clips: list[Clip], sample
 
 def _any_usable(left_out: Path, clips: list[Clip], sample_rate: int) -> bool:
     """Return whether a clip that could not be read, as its list says, can be by now."""
-    rows = read_table(left_out, LEFT_OUT_COLUMNS)
+    rows = read_rows(left_out, LEFT_OUT_COLUMNS)
     unread = {row["clip"] for row in rows if row["reason"] not in OTHER_REASONS}
     return any(
         not why_unusable(read_audio, clip.path, sample_rate, clip.start, clip.duration)

@@ -20,16 +20,9 @@ from config.settings import Settings
 from config.text import counted, display_path
 from preprocessing.pipeline.audio import audio_seconds, read_audio, write_audio
 from preprocessing.pipeline.decoding import UnusableAudioError, why_unusable
-from preprocessing.pipeline.manifests import (
-    MANIFEST,
-    Plan,
-    Unusable,
-    begin,
-    make_once,
-    note_left_out,
-    plan_of,
-    write_table,
-)
+from preprocessing.pipeline.generated_folders import MANIFEST, Plan, begin, make_once, plan_of
+from preprocessing.pipeline.left_out import Unusable, note_left_out
+from preprocessing.pipeline.tables import write_rows
 from preprocessing.pipeline.workers import map_in_order
 
 SnrConvention = Literal["ms_snsd", "decibel"]
@@ -214,7 +207,7 @@ def _write_mixtures(
     kinds = [*unusable, Unusable("mixture", left_out, len(mixtures))]
     words = note_left_out(folder, kinds, settings)
     columns = [*MANIFEST_COLUMNS, *dict(mixtures[0].notes if mixtures else ())]
-    write_table(folder / MANIFEST, rows, columns)
+    write_rows(folder / MANIFEST, rows, columns)
     print(f"{display_path(folder)}: {counted(len(rows), 'file')}{words or '; nothing left out'}")
 
 

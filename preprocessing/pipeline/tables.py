@@ -1,13 +1,14 @@
-"""Tables of the user's own: CSV as any program writes it, every cell as it is written."""
+"""CSV: the user's own tables as any program writes them, and rows as this one does."""
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from config.errors import UserError, refuse_all
-from config.files import read_text
+from config.files import read_text, written_aside
 from config.text import display_path
 
 SEPARATORS = (",", ";", "\t")
@@ -90,3 +91,28 @@ def _header(text: str, mark: str) -> list[str]:
     except csv.Error:
         return []
     return [name.strip() or f"column {number}" for number, name in enumerate(fields, start=1)]
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    """Write rows as CSV, whole or not at all."""
+    with written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_rows(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Return the rows of a CSV file that write_rows wrote.
+
+    Raises:
+        UserError: it is damaged, or lacks one of the columns.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        rows = list(reader)
+    except csv.Error as error:
+        raise UserError(f"{display_path(path)}: is no usable table: {error}") from None
+    missing = set(columns) - set(reader.fieldnames or ())
+    if missing:
+        raise UserError(f"{display_path(path)}: has no column {', '.join(sorted(missing))}")
+    return rows

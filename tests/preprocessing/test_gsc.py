@@ -27,7 +27,7 @@ from preprocessing.corpora.gsc import (
 )
 from preprocessing.corpora.gsc_confounded import plan_confounded, write_confounded
 from preprocessing.pipeline.extraction import preprocess
-from preprocessing.pipeline.manifests import read_manifest
+from preprocessing.pipeline.generated_folders import read_manifest
 from preprocessing.pipeline.matrices import open_matrices
 from training.probing.labels import labels_of
 

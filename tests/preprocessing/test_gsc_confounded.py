@@ -22,7 +22,7 @@ from preprocessing.corpora.gsc_confounded import (
 )
 from preprocessing.corpora.noisyspeech import NOISE_TYPES
 from preprocessing.pipeline.extraction import preprocess
-from preprocessing.pipeline.manifests import read_manifest
+from preprocessing.pipeline.generated_folders import read_manifest
 from preprocessing.pipeline.matrices import open_matrices
 from preprocessing.pipeline.noise_mixing import Mixture
 

@@ -13,7 +13,7 @@ from config.errors import UserError
 from config.settings import Settings
 from preprocessing.pipeline import noise_mixing
 from preprocessing.pipeline.audio import write_audio
-from preprocessing.pipeline.manifests import read_manifest
+from preprocessing.pipeline.generated_folders import read_manifest
 from preprocessing.pipeline.noise_mixing import (
     Mixture,
     scale_to_snr,

@@ -18,7 +18,7 @@ from preprocessing.corpora.noisyspeech import (
     write_noisyspeech,
 )
 from preprocessing.pipeline.extraction import preprocess
-from preprocessing.pipeline.manifests import read_manifest
+from preprocessing.pipeline.generated_folders import read_manifest
 from preprocessing.pipeline.matrices import open_matrices
 
 RATE = 16000

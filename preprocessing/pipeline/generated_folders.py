@@ -3,10 +3,6 @@
 A folder holds one plan's files only, so that clips made with other settings never mix in unseen.
 """
 
-import csv
-import io
-import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,16 +10,16 @@ from typing import Any, NamedTuple
 
 from config.advice import again
 from config.errors import UserError
-from config.files import read_json, read_text, waited_for, write_json, written_aside
+from config.files import read_json, waited_for, write_json
 from config.fingerprints import fingerprint_of
 from config.listing import files_in
 from config.settings import Settings
-from config.text import counted, display_path, plural, printable
+from config.text import display_path, printable
+from preprocessing.pipeline.left_out import LEFT_OUT, LISTED
+from preprocessing.pipeline.tables import read_rows
 
 MANIFEST = "manifest.csv"
 PLAN = "plan.json"
-LEFT_OUT = "left_out.csv"
-LEFT_OUT_COLUMNS = ("files", "reason")
 REQUESTED_KEYS = (
     "input_gsc_raw_folder",
     "input_noisyspeech_repo",
@@ -33,25 +29,6 @@ REQUESTED_KEYS = (
     "snr_convention",
     "confounding",
 )
-
-
-class Unusable(NamedTuple):
-    """What cannot be used of the things of one kind.
-
-    what: one of them in words.
-    reasons: (thing, reason) of each that cannot.
-    total: all of that kind.
-    """
-
-    what: str
-    reasons: Sequence[tuple[object, str]]
-    total: int
-
-    @property
-    def by_reason(self) -> str:
-        """How many there are for each reason."""
-        kinds = Counter(reason.partition(":")[0] for _, reason in self.reasons)
-        return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
 
 
 class Plan(NamedTuple):
@@ -109,7 +86,7 @@ def _is_complete(folder: Path, plan: Plan, is_usable: Callable[[str], bool]) -> 
         return False
     path = folder / LEFT_OUT
     try:
-        left_out = read_table(path, LEFT_OUT_COLUMNS) if path.exists() else []
+        left_out = read_rows(path, LISTED) if path.exists() else []
         if any(is_usable(row["files"]) for row in left_out):
             return False
         files = {row["file"] for row in read_manifest(folder, "")}
@@ -155,75 +132,6 @@ def _request_of(settings: Settings) -> str:
     return fingerprint_of([*values, settings.sampling.sr_target, fractions])
 
 
-def write_table(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    """Write rows as CSV, whole or not at all."""
-    with written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=columns)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def read_table(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Return the rows of a CSV file that write_table wrote.
-
-    Raises:
-        UserError: it is damaged, or lacks one of the columns.
-    """
-    try:
-        reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
-        rows = list(reader)
-    except csv.Error as error:
-        raise UserError(f"{display_path(path)}: is no usable table: {error}") from None
-    missing = set(columns) - set(reader.fieldnames or ())
-    if missing:
-        raise UserError(f"{display_path(path)}: has no column {', '.join(sorted(missing))}")
-    return rows
-
-
-def note_left_out(folder: Path, kinds: Sequence[Unusable], settings: Settings) -> str:
-    """Write the list of what is left out; return it in words, as left_out_in_words.
-
-    Raises:
-        UserError: as refuse_many_left_out.
-    """
-    path = folder / LEFT_OUT
-    rows = [{"files": name, "reason": reason} for kind in kinds for name, reason in kind.reasons]
-    write_table(path, rows, LEFT_OUT_COLUMNS)
-    for kind in kinds:
-        refuse_many_left_out(kind, path, settings)
-    return left_out_in_words(kinds, path)
-
-
-def left_out_in_words(kinds: Sequence[Unusable], path: Path) -> str:
-    """Return what is left out, counted by reason, and where it is listed; "" if nothing is."""
-    parts = [
-        f"{counted(len(kind.reasons), kind.what)} ({kind.by_reason})"
-        for kind in kinds
-        if kind.reasons
-    ]
-    return f"; left out: {', '.join(parts)}, listed in {display_path(path)}" if parts else ""
-
-
-def refuse_many_left_out(unusable: Unusable, path: Path, settings: Settings) -> None:
-    """Make sure that no more than max_skipped_fraction is left out.
-
-    Args:
-        path: the list of what is.
-
-    Raises:
-        UserError: it is more.
-    """
-    number, total = len(unusable.reasons), unusable.total
-    allowed = settings.preprocessing.max_skipped_fraction
-    if number > allowed * total:
-        needed = math.ceil(1000 * number / total) / 1000
-        raise UserError(
-            f"{number} of {total} {plural(unusable.what)} cannot be used ({unusable.by_reason}), "
-            f"more than max_skipped_fraction = {allowed:g} allows; see {display_path(path)}, mend "
-            f"the corpus or pass --set max_skipped_fraction={needed:g}"
-        )
-
-
 def read_manifest(folder: Path, command: str, columns: Sequence[str] = ()) -> list[dict[str, str]]:
     """Return the rows of a folder's manifest.
 
@@ -239,7 +147,7 @@ def read_manifest(folder: Path, command: str, columns: Sequence[str] = ()) -> li
         state = "is unfinished" if (folder / PLAN).exists() else "does not exist"
         raise UserError(f"{display_path(path)}: {state}; run {command}")
     try:
-        rows = read_table(path)
+        rows = read_rows(path)
     except UserError as error:
         raise UserError(f"{error}; run {command}") from None
     for number, row in enumerate(rows, start=2):
