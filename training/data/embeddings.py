@@ -71,7 +71,7 @@ def vectors_for(matrices: Matrices, path: Path) -> Vectors:
     """
     clips, vectors = read_embedding(path)
     row_of = {clip: row for row, clip in enumerate(clips)}
-    wanted = matrices.index["clip"]
+    wanted = [clip for (clip,) in matrices.columns("clip")]
     missing = sorted(set(wanted) - row_of.keys())
     if missing:
         raise UserError(
