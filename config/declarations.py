@@ -38,6 +38,7 @@ class DatasetDeclaration(Section):
     split: the column that says the set of each clip, or its fold; empty: groups are divided.
     orthogonal: columns that the network should not depend on.
     leave_out_silence: whether clips without a sample above 0.05 are left out.
+    licence: of its audio, in one line.
     """
 
     name: Name
@@ -50,11 +51,13 @@ class DatasetDeclaration(Section):
     split: str = ""
     orthogonal: Columns = ()
     leave_out_silence: bool = True
+    licence: str = ""
 
     @property
     def decisive(self) -> dict[str, Any]:
         """What its matrices, wherever the clips lie, must have in common with a run."""
-        return self.model_dump(mode="json", exclude={"name", "manifest", "folder", "orthogonal"})
+        where_and_whose = {"name", "manifest", "folder", "orthogonal", "licence"}
+        return self.model_dump(mode="json", exclude=where_and_whose)
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:

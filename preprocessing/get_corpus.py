@@ -36,6 +36,7 @@ def get_corpus(corpus: Corpus, folder: Path) -> None:
                 unpack(archive, download(archive, folder / DOWNLOADS), home)
     if corpus.by_hand:
         print(corpus.by_hand)
+    print(f"Licence: {corpus.licence}")
     if corpus.archives:
         print(f"{display_path(folder / DOWNLOADS)}: no longer needed, can be removed")
     print(f"Then set [preprocessing] {corpus.key} = {display_path(home)}  ({corpus.page})")

@@ -27,6 +27,10 @@ CORPUS = Corpus(
     folder_name="good-sounds",
     layout="the Good-Sounds folder with database.sqlite and sound_files",
     page="https://www.upf.edu/web/mtg/good-sounds",
+    licence=(
+        "Good-Sounds: Creative Commons, as https://zenodo.org/records/820937 states "
+        "(mirdata calls it CC BY-SA 4.0)"
+    ),
     archives=(
         Archive(
             "https://zenodo.org/records/820937/files/good-sounds.zip?download=1",
@@ -244,6 +248,7 @@ RANDSPLIT = Dataset(
     classes=GOODNESS,
     sources=("instrument", "pack"),
     orthogonal_labels=("instrument", "pack"),
+    licence=CORPUS.licence,
 )
 INSTRUMENTSPLIT = replace(
     RANDSPLIT,

@@ -19,6 +19,7 @@ from config.listing import files_in, folders_in
 from config.settings import Settings
 from config.text import counted, display_path, first_of, printable
 from preprocessing.corpora import register
+from preprocessing.corpora.noisyspeech import CORPUS as NOISES
 from preprocessing.corpora.noisyspeech import find_noises
 from preprocessing.pipeline.audio import decode
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Archive, Clip, Corpus, Dataset
@@ -44,6 +45,7 @@ CORPUS = Corpus(
     folder_name="speech_commands_v0.01",
     layout="Google Speech Commands v0.01 with a folder for each word",
     page="https://arxiv.org/abs/1804.03209",
+    licence="Google Speech Commands: CC BY 4.0",
     archives=(
         Archive(
             "http://download.tensorflow.org/data/speech_commands_v0.01.tar.gz",
@@ -248,6 +250,7 @@ CLEAN_RANDSPLIT = Dataset(
     classes=DIGITS,
     sources=("speaker",),
     orthogonal_labels=("speaker",),
+    licence=CORPUS.licence,
 )
 NOISY_RANDSPLIT = replace(
     CLEAN_RANDSPLIT,
@@ -257,6 +260,7 @@ NOISY_RANDSPLIT = replace(
     list_clips=partial(_list_noisy, kind=NOISY),
     sources=("speaker", "noise"),
     orthogonal_labels=("noise_type", "speaker"),
+    licence=f"{CORPUS.licence}; {NOISES.licence}",
 )
 NOISY_MORE_RANDSPLIT = replace(
     NOISY_RANDSPLIT,

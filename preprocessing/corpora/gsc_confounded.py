@@ -21,6 +21,7 @@ from preprocessing.corpora.gsc import (
     BALANCE_COMMAND,
     BALANCED,
     DIGITS,
+    NOISY_RANDSPLIT,
     balanced_files,
     clip_of,
     mixtures_folder,
@@ -215,6 +216,7 @@ SPEAKERSPLIT = Dataset(
     sources=("speaker", "noise"),
     orthogonal_labels=("noise_type", "speaker"),
     decisive_keys=("confounding",),
+    licence=NOISY_RANDSPLIT.licence,
 )
 
 register(SPEAKERSPLIT)

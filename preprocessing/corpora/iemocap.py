@@ -28,6 +28,9 @@ CORPUS = Corpus(
     folder_name="IEMOCAP_full_release",
     layout="IEMOCAP_full_release with Session1 to Session5",
     page="https://sail.usc.edu/iemocap/",
+    licence=(
+        "IEMOCAP: USC's licence agreement, https://sail.usc.edu/iemocap/; not to be redistributed"
+    ),
     by_hand=(
         "IEMOCAP is given to researchers who ask for it: read its licence and fill in the form "
         "at https://sail.usc.edu/iemocap/iemocap_release.htm. The answer names the download; "
@@ -210,6 +213,7 @@ RANDSPLIT = Dataset(
     classes=EMOTIONS,
     sources=("speaker", "session"),
     orthogonal_labels=("speaker", "session", "gender"),
+    licence=CORPUS.licence,
 )
 ACTORSPLIT = replace(
     RANDSPLIT,

@@ -36,6 +36,7 @@ CORPUS = Corpus(
     folder_name="LibriSpeech",
     layout=f"LibriSpeech with split (its sets) and word_labels (of {LABELS_SOURCE})",
     page="https://www.openslr.org/12",
+    licence="LibriSpeech: CC BY 4.0",
     archives=tuple(
         Archive(f"{OPENSLR}/{name}.tar.gz", checksum, "split", "LibriSpeech")
         for name, checksum in CHECKSUMS.items()
@@ -193,6 +194,7 @@ WORDS = Dataset(
     list_clips=list_words,
     sources=("speaker",),
     orthogonal_labels=("speaker",),
+    licence=CORPUS.licence,
     leave_out_silence=False,  # as in the release
 )
 

@@ -61,6 +61,7 @@ def declared_dataset(declared: DatasetDeclaration) -> Dataset:
         shuffle_groups=True,
         is_regression=declared.task == "regression",
         declared=declared.decisive,
+        licence=declared.licence,
     )
 
 

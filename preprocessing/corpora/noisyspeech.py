@@ -23,6 +23,10 @@ CORPUS = Corpus(
     folder_name="MS-SNSD",
     layout="a clone of MS-SNSD with clean_train and noise_train",
     page="https://github.com/microsoft/MS-SNSD",
+    licence=(
+        "MS-SNSD: that of each source, as its README lists them (noise: Freesound CC0, DEMAND "
+        "CC BY-SA 3.0; speech: PTDB-TUG ODbL 1.0, Edinburgh's own)"
+    ),
     archives=(
         Archive(
             "https://github.com/microsoft/MS-SNSD/archive/refs/heads/master.zip",
@@ -164,6 +168,7 @@ RANDSPLIT = Dataset(
     classes=NOISE_TYPES,
     sources=("speech", "noise"),
     orthogonal_labels=("requested_snr",),
+    licence=CORPUS.licence,
 )
 
 register(CORPUS, RANDSPLIT)

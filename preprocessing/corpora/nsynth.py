@@ -26,6 +26,7 @@ CORPUS = Corpus(
     folder_name="NSynth",
     layout="NSynth with nsynth-train, nsynth-valid and nsynth-test",
     page="https://magenta.tensorflow.org/datasets/nsynth",
+    licence="NSynth: CC BY 4.0",
     archives=tuple(
         Archive(f"{MAGENTA}/nsynth-{name}.jsonwav.tar.gz", None)
         for name in ("test", "valid", "train")
@@ -149,6 +150,7 @@ NOTES = Dataset(
     classes=FAMILIES,
     sources=("instrument",),
     orthogonal_labels=("pitch", "velocity", "source"),
+    licence=CORPUS.licence,
     leave_out_silence=False,  # as in the release
 )
 

@@ -71,6 +71,7 @@ class Corpus:
     page: its home on the web.
     archives: what to download.
     by_hand: what else to do, in words.
+    licence: of its audio, in one line.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Corpus:
     page: str
     archives: tuple[Archive, ...] = ()
     by_hand: str = ""
+    licence: str = ""
 
     def folder(self, settings: Settings, part: str = ".") -> Path:
         """Return the folder that the settings name, or a part of it.
@@ -134,6 +136,7 @@ class Dataset:
     is_regression: whether labels are values, not classes.
     declared: what the user's section says of it; matrices made by another one and runs do not go
         together.
+    licence: of its audio, in one line.
     """
 
     name: str
@@ -150,6 +153,7 @@ class Dataset:
     shuffle_groups: bool = False
     is_regression: bool = False
     declared: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = ""
 
     @property
     def command(self) -> str:

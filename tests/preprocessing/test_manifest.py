@@ -375,7 +375,9 @@ def test_other_labels_of_a_table_make_other_matrices(
     declare: Declare, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = prepared(declare(orthogonal="room"))
-    assert prepared(declare(orthogonal="room")).fingerprint == first.fingerprint
+    licensed = declare(orthogonal="room", licence="CC0")
+    assert find_dataset("rooms", licensed).licence == "CC0"
+    assert prepared(licensed).fingerprint == first.fingerprint
     assert "already there, unchanged" in capsys.readouterr().out
     assert prepared(declare(orthogonal="speaker")).orthogonal_labels == ["speaker"]
     assert prepared(declare(label="fold", group="speaker")).classes == ["10", "11", "9"]

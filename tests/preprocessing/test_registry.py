@@ -49,3 +49,12 @@ def test_a_corpus_from_elsewhere_is_prepared_like_the_built_in_ones(
     assert matrices.classes == ["one", "two"]
     assert len(matrices.target) == 8
     assert all_corpora()["tiny"] is TINY
+
+
+def test_the_licence_of_every_built_in_corpus_and_dataset_is_one_line() -> None:
+    corpora, datasets = all_corpora(), all_datasets(load_settings())
+    licences = {name: corpus.licence for name, corpus in corpora.items()}
+    licences |= {name: dataset.licence for name, dataset in datasets.items()}
+    assert [name for name, line in licences.items() if len(line.splitlines()) != 1] == []
+    mixed = datasets["gsc_confounded_speakersplit"].licence
+    assert all(corpora[name].licence in mixed for name in ("gsc", "ms-snsd"))
