@@ -36,7 +36,6 @@ from plotting.reporting.table import file_name
 from plotting.reporting.tables import all_tables, describe
 from training.probing.files import Analysis, load_analyses
 from training.results.loading import count_finished, load_results
-from training.results.metric import DEFAULT_METRIC
 
 FOLDER_NAME = "report"
 PAGE_NAME = "report.html"
@@ -47,16 +46,14 @@ SHARED_PARAMETERS = ("features_type", "width", "learning_rate", "batch_size", "n
 
 
 def write_report(
-    experiments: Sequence[Experiment], results_folder: Path, report_metric: str = DEFAULT_METRIC
+    experiments: Sequence[Experiment], results_folder: Path
 ) -> tuple[Path, list[Findings]]:
     """Write the report of experiments; return the page's path and what was found.
 
     Raises:
         UserError: none of them has a result, or a file is damaged.
     """
-    results = [
-        each for one in experiments for each in load_results(results_folder, one.id, report_metric)
-    ]
+    results = [each for one in experiments for each in load_results(results_folder, one.id)]
     if not results:
         raise UserError(
             f"{display_path(results_folder)}: none of these experiments has a finished instance; "
@@ -182,11 +179,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         wanted = selection.wanted
     experiments = load_experiments(parsed.experiments, parsed.config, parsed.overrides, wanted)
-    settings = next(iter(experiments.values())).instances[0].settings.results
-    results_folder = settings.results_folder
+    results_folder = next(iter(experiments.values())).instances[0].settings.results.results_folder
     chosen = list(experiments.values()) if wanted else with_results(experiments, results_folder)
     with waited_for(results_folder / FOLDER_NAME / ".lock", "report"):
-        path, found = write_report(chosen, results_folder, settings.report_metric)
+        path, found = write_report(chosen, results_folder)
     print(f"wrote {display_path(path)} (open it in a browser)")
     print(f"wrote {display_path(path.parent / 'tables')}/ (CSV, LaTeX, Markdown)")
     print(f"wrote {display_path(path.parent / 'figures')}/ (PNG, PDF)")

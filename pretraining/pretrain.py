@@ -33,13 +33,14 @@ from training.engine.distributed import (
     only_main_speaks,
 )
 from training.engine.tracking import tracker_problem
-from training.models.weights import (
+from training.models.description import (
+    describe_model,
     guessing,
     is_at_chance,
     quality,
     read_description,
-    save_extractor,
 )
+from training.models.weights import WEIGHTS_FILE, save_model
 from training.results.dictionary import changes, described_network
 
 if TYPE_CHECKING:
@@ -98,9 +99,9 @@ def pretrain(
 ) -> Path:
     """Train an extractor unless it is there already; return its folder.
 
-    Writes model.pt, extractor.json, results.json, history.png and .pdf, and the hashes of the
-    audio that it was trained on (training_audio.txt). Under torchrun all processes call it, train
-    together, and one of them writes.
+    Writes model.safetensors, extractor.json, results.json, history.png and .pdf, and the hashes of
+    the audio that it was trained on (training_audio.txt). Under torchrun all processes call it,
+    train together, and one of them writes.
 
     Args:
         gpus: of this machine's processes, one each; -1: the CPU; (): the first ones that are there.
@@ -234,7 +235,7 @@ def _train(
     device: "torch.device",
     fingerprint: str,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Return the metrics of the training, the best weights, and the network's architecture.
+    """Return the metrics of the training, the best weights, and what describes the network.
 
     Args:
         fingerprint: of everything that decides the outcome.
@@ -284,7 +285,10 @@ def _train(
         return train_fold(learner, fold, own_options, seeds, title, checkpoint)
 
     metrics, state = train_in_memory(train, options.batch_size, title)
-    return metrics, state, architecture.described()
+    described = describe_model(
+        architecture, matrices, fold.normalization, True, metrics["numeric_precision"]
+    )
+    return metrics, state, described
 
 
 def _write(
@@ -294,29 +298,27 @@ def _write(
     matrices: Matrices,
     metrics: Mapping[str, Any],
     state: Mapping[str, Any],
-    architecture: Mapping[str, Any],
+    described: Mapping[str, Any],
 ) -> None:
     """Write all files of a trained extractor."""
     description = {
+        **described,
         "name": extractor.name,
         "task": extractor.task,
-        "architecture": architecture,
-        "classes": matrices.classes,
         "split": matrices.info["split"],
         "test_accuracy": metrics["test_acc"],
         "chance_level": metrics["test_chance"],
         "num_test_examples": metrics["test_examples"],
         "best_epoch": metrics["best_epoch"],
         "plan": plan,
-        "sample_rate": matrices.info.get("sample_rate"),
-        "feature_extraction": matrices.feature_settings,
         "plan_fingerprint": fingerprint_of(plan),
     }
     write_json(folder / "results.json", metrics)
     _write_training_audio(folder, matrices, metrics)
     for figure in _figures(folder):
         figure.unlink(missing_ok=True)  # of an earlier training
-    save_extractor(folder, state, description)  # last, for it marks the extractor finished
+    # Last, for it marks the extractor finished.
+    save_model(folder / WEIGHTS_FILE, state, description)
     (folder / STATE_FILE).unlink(missing_ok=True)
     print(f"{extractor.name}: {quality(description)}; written to {display_path(folder)}")
     if is_at_chance(description):

@@ -182,7 +182,7 @@ class Suite:
             described: what its description says otherwise.
         """
         from training.models.registry import architecture_of, build_network
-        from training.models.weights import save_extractor
+        from training.models.weights import WEIGHTS_FILE, save_model
 
         architecture = architecture_of(load_settings().networks["vgg16"], 11, width)
         model = build_network(architecture, seed)
@@ -195,7 +195,7 @@ class Suite:
             **described,
         }
         folder = self.extractors / name
-        save_extractor(folder, model.state_dict(), description)
+        save_model(folder / WEIGHTS_FILE, model.state_dict(), description)
         return folder
 
     def write_experiment(

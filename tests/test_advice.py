@@ -81,7 +81,7 @@ class World:
 
     def model(self, identifier: int) -> Path:
         folder = self.folder / "results" / f"experiment_{identifier}"
-        return folder / "models" / f"model_{NAME}_exp{identifier}_run1_fold0.pt"
+        return folder / "models" / f"model_{NAME}_exp{identifier}_run1_fold0.safetensors"
 
     def part(self, name: str) -> Path:
         return self.folder / "matrices" / f"{NAME}_{name}"
@@ -216,11 +216,15 @@ SITUATIONS: dict[str, tuple[Break, list[str], str]] = {
         "this run has 50.0",
     ),
     "extractor's weights deleted": (
-        lambda w: w.extractor("model.pt").unlink(),
+        lambda w: w.extractor("model.safetensors").unlink(),
         check(28),
         "holds no pre-trained extractor",
     ),
-    "extractor's weights cut": (lambda w: cut(w.extractor("model.pt")), check(28), "not all of"),
+    "extractor's weights cut": (
+        lambda w: cut(w.extractor("model.safetensors")),
+        check(28),
+        "not all of",
+    ),
     "extractor of another width": (
         lambda w: w.change("experiments/28_x.ini", AGAINST_ROOM, f"{AGAINST_ROOM}\nwidth=0.0625"),
         check(28),

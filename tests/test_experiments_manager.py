@@ -226,7 +226,8 @@ def test_a_run_leaves_what_it_promises(finished: tuple["Suite", str]) -> None:
         for number in range(1, count + 1):
             stem = f"tiny_spectrum_fast_exp{identifier}_run{number}"
             expected |= {
-                f"models/model_{stem}_fold0.pt",
+                f"models/model_{stem}_fold0.safetensors",
+                f"models/model_{stem}_fold0.json",
                 f"results/results_{stem}.npy",
                 f"results/results_{stem}.json",
                 f"results/parameters/parameters_{stem}.txt",

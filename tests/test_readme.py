@@ -91,7 +91,7 @@ def test_commands_run_in_their_order(tiny: Path) -> None:
         assert run_script(*on_this_machine(words, tiny)) == 0, words
     matrices = {path.name for path in (tiny / "matrices").glob("*_predictors.npy")}
     assert len(matrices) == 14
-    extractors = {path.parent.name for path in tiny.glob("pretraining_vgg/*/model.pt")}
+    extractors = {path.parent.name for path in tiny.glob("pretraining_vgg/*/model.safetensors")}
     assert extractors == {
         "iemocap",
         "goodsounds",

@@ -137,6 +137,9 @@ def _write_matrices(
     write_index(part_path(folder, name, "index"), kept, rows)
     write_json(part_path(folder, name, "splits"), splits)
     info = describe(dataset, settings, clips, kept, len(left_out), splits) | {
+        "num_samples": recipe.num_samples,
+        "leave_out_silence": recipe.leave_out_silence,
+        "licence": dataset.licence,
         "plan": plan,
         "fingerprint": fingerprint_of([digests, target.tolist(), splits]),
     }

@@ -16,9 +16,10 @@ from pretraining import pretrain as pretraining
 from pretraining.pretrain import pretrain, pretrain_command
 from training.engine import checkpoints, folds, tracking
 from training.engine import fit as fitting
+from training.models.description import read_description
 from training.models.loading import load_frozen
 from training.models.vgg import VGG16
-from training.models.weights import load_weights, read_description
+from training.models.weights import load_weights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +58,7 @@ def test_it_writes_a_model_that_experiments_can_use(prepared: "Suite", bands: "E
     assert description["classes"] == ["class0", "class1", "class2"]
     assert load_frozen(prepared.settings(), "noisyspeech") is not None
     network = VGG16(3, width=prepared.settings().training_defaults.width).eval()
-    network.load_state_dict(load_weights(folder / "model.pt"))
+    network.load_state_dict(load_weights(folder / "model.safetensors"))
     rows = {
         key: sorted(int(group.removeprefix("clip")) for group in results[f"{key}_actors"])
         for key in ("training", "test")
@@ -97,7 +98,7 @@ def cut(path: "Path") -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
-@pytest.mark.parametrize("name", ["model.pt", "extractor.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "extractor.json"])
 def test_a_damaged_extractor_is_trained_again_and_is_the_same(name: str, prepared: "Suite") -> None:
     folder = train(prepared, extractor_num_epochs=1)
     before, content = read_description(folder), (folder / name).read_bytes()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from config.errors import UserError
 from config.settings import Settings
 from config.text import display_path
+from training.models.description import read_description
 from training.models.registry import (
     Architecture,
     architecture_of,
@@ -23,7 +24,7 @@ from training.models.weights import (
     FOREIGN_WEIGHTS,
     WEIGHTS_FILE,
     load_weights,
-    read_description,
+    weights_at,
 )
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -77,7 +78,7 @@ def load_frozen(settings: Settings, name: str) -> nn.Module:
         UserError: it is missing, or its weights do not fit its architecture.
     """
     foreign = settings.networks[name].weights if name in settings.networks else None
-    path = foreign or settings.extractor_folder(name) / WEIGHTS_FILE
+    path = foreign or weights_at(settings.extractor_folder(name) / WEIGHTS_FILE)
     remedy = FOREIGN_WEIGHTS if foreign else ""
     frozen = build_network(frozen_architecture(settings, name), seed=0)
     load_whole(frozen, load_weights(path, remedy), display_path(path))

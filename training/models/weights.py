@@ -1,6 +1,6 @@
-"""Trained networks on the disk: weights beside a JSON description, read without unpickling.
+"""Parameters of networks on the disk: safetensors, or .pt files, which are read without unpickling.
 
-Pre-training writes extractors in this form, experiments read them.
+Earlier versions wrote .pt; weights_at finds those in the place of the files that are written now.
 """
 
 import hashlib
@@ -9,78 +9,92 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import BaseModel, Field
+from typing import TYPE_CHECKING, Any
 
 from config.advice import beforehand, on_gpu, run_again
 from config.errors import UserError
-from config.files import read_json, require_fields, write_json, written_aside
+from config.files import read_json, write_json, written_aside
 from config.text import display_path, first_of, printable, shorten
-from training.engine.metrics import guessing_text, highest_chance_accuracy
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-WEIGHTS_FILE = "model.pt"
+# Of an extractor, in its folder.
+WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "extractor.json"
 # Of an instance: training.results.dictionary.InstanceFiles.model.
-MODEL_NAME = re.compile(r"model_.+_exp([0-9]+)_run([0-9]+)_fold[0-9]+\.pt")
+MODEL_NAME = re.compile(r"model_.+_exp([0-9]+)_run([0-9]+)_fold[0-9]+\.(?:safetensors|pt)")
 # About weights that somebody else trained.
 FOREIGN_WEIGHTS = "save the network's state_dict() in it, with safetensors or torch.save"
 
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+
+def weights_at(path: Path) -> Path:
+    """Return a file of weights, or the .pt file that an earlier version wrote in its place."""
+    earlier = path.with_suffix(".pt")
+    return earlier if earlier.exists() and not path.exists() else path
 
 
-class Architecture(BaseModel):
-    """What `training.models.registry.build_network` builds the network from."""
-
-    network: str
-    num_classes: Count
-    in_channels: Count
+def description_path(path: Path) -> Path:
+    """Return where the JSON stands that describes a file of weights."""
+    is_extractor = path.stem == Path(WEIGHTS_FILE).stem
+    return path.with_name(DESCRIPTION_FILE) if is_extractor else path.with_suffix(".json")
 
 
-class Description(BaseModel):
-    """What extractor.json must hold."""
-
-    architecture: Architecture
-    test_accuracy: Share
-    chance_level: Share
-    num_test_examples: Count
-    weights_fingerprint: str
-    plan: dict[str, Any] = {}
-    feature_extraction: dict[str, Any] = {}
+def save_model(path: Path, state: Mapping[str, "Tensor"], description: Mapping[str, Any]) -> None:
+    """Write weights, then their description, whose absence marks the weights as unfinished."""
+    description_path(path).unlink(missing_ok=True)
+    save_weights(path, state)
+    described = {**description, "weights_fingerprint": weights_fingerprint(state)}
+    write_json(description_path(path), described)
 
 
 def save_weights(path: Path, state: Mapping[str, "Tensor"]) -> None:
-    """Write parameters, whole or not at all."""
-    import torch
+    """Write parameters as safetensors, whole or not at all, in place of an earlier version's .pt.
 
+    Those that share memory, or lie in another order than their shape says, are copied for that.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    plain = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in state.items()
+    }
     with written_aside(path) as aside:
-        torch.save(dict(state), aside)
+        save_file(plain, aside, metadata={"format": "pt"})
+    path.with_suffix(".pt").unlink(missing_ok=True)
 
 
 def is_whole(path: Path) -> bool:
-    """Tell whether a file of weights is there with its end, which torch writes last."""
-    return zipfile.is_zipfile(path)
+    """Tell whether a file of weights is there to its end, or that of an earlier version."""
+    path = weights_at(path)
+    if path.suffix == ".pt":
+        return zipfile.is_zipfile(path)  # torch writes its directory last
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            return True
+    except (OSError, SafetensorError):
+        return False
 
 
 def load_weights(path: Path, remedy: str = "") -> dict[str, "Tensor"]:
     """Read parameters to the CPU; nothing in the file is executed.
 
-    The weights of an extractor must be those that its description was written for.
+    Weights of this suite must be those that their description, if there is one, was written for.
 
     Args:
         remedy: what to do about a file that cannot be used; empty: what made it can make it anew.
 
     Raises:
-        UserError: the file is missing or broken, holds anything but named tensors, or belongs to
-            another extractor.
+        UserError: the file is missing or broken, holds anything but named tensors, or is not the
+            network that is described beside it.
     """
     import torch
 
-    name, remedy = display_path(path), remedy or _remedy(path)
+    name, is_foreign = display_path(path), remedy == FOREIGN_WEIGHTS
+    remedy = remedy or _remedy(path)
     try:
         state = _read_tensors(path)
     except OSError as error:
@@ -94,14 +108,21 @@ def load_weights(path: Path, remedy: str = "") -> dict[str, "Tensor"]:
     if others := _other_contents(state):
         raise UserError(f"{name}: holds {first_of(others)}, not named weights alone; {remedy}")
     weights: dict[str, torch.Tensor] = state
-    if path.name == WEIGHTS_FILE and remedy != FOREIGN_WEIGHTS:
-        described = read_description(path.parent)["weights_fingerprint"]
-        if weights_fingerprint(weights) != described:
-            raise UserError(
-                f"{name}: is not the network that {DESCRIPTION_FILE} describes "
-                f"(weights_fingerprint differs); {remedy}"
-            )
+    if not is_foreign:
+        _require_described(path, weights, remedy)
     return weights
+
+
+def _require_described(path: Path, weights: Mapping[str, "Tensor"], remedy: str) -> None:
+    """Refuse weights beside the description of others."""
+    described = description_path(path)
+    if not described.exists():
+        return
+    if read_json(described).get("weights_fingerprint") != weights_fingerprint(weights):
+        raise UserError(
+            f"{display_path(path)}: is not the network that {described.name} describes "
+            f"(weights_fingerprint differs); {remedy}"
+        )
 
 
 def _other_contents(state: Any) -> list[str]:
@@ -121,9 +142,9 @@ def _read_tensors(path: Path) -> Any:
     import torch
 
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
-        return load_file(path)
+        return load(path.read_bytes())  # load_file maps the file, which may change
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of pickles that are refused anyway
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -146,10 +167,11 @@ def _remedy(path: Path) -> str:
     """Say what makes a file of weights anew."""
     if match := MODEL_NAME.fullmatch(path.name):
         return f"run it again: {run_again(int(match[1]), [int(match[2])], '--overwrite')}"
-    if path.name != WEIGHTS_FILE:
+    described = description_path(path)
+    if described.name != DESCRIPTION_FILE:
         return "name another file"
     try:
-        name = str(read_description(path.parent).get("name", path.parent.name))
+        name = str(read_json(described).get("name", path.parent.name))
     except UserError:
         name = path.parent.name
     command = on_gpu(f"python pretraining/pretrain.py {name}")
@@ -166,52 +188,3 @@ def weights_fingerprint(state: Mapping[str, "Tensor"]) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
-
-
-def save_extractor(
-    folder: Path, state: Mapping[str, "Tensor"], description: Mapping[str, Any]
-) -> None:
-    """Write an extractor; its description comes last, so that it marks the weights complete."""
-    (folder / DESCRIPTION_FILE).unlink(missing_ok=True)
-    save_weights(folder / WEIGHTS_FILE, state)
-    write_json(
-        folder / DESCRIPTION_FILE,
-        {**description, "weights_fingerprint": weights_fingerprint(state)},
-    )
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """Read what pre-training wrote about an extractor, without loading its weights.
-
-    Raises:
-        UserError: the extractor is missing, or its description is broken.
-    """
-    path, weights = folder / DESCRIPTION_FILE, folder / WEIGHTS_FILE
-    if not path.exists() or not weights.exists():
-        raise UserError(f"{display_path(folder)}: holds no pre-trained extractor")
-    description = read_json(path)
-    require_fields(description, Description, display_path(path))
-    if not is_whole(weights):
-        raise UserError(f"{display_path(weights)}: is no file of weights, or not all of one")
-    return description
-
-
-def is_at_chance(description: Mapping[str, Any]) -> bool:
-    """Tell whether an extractor's test accuracy is what chance gives."""
-    limit = highest_chance_accuracy(
-        float(description["chance_level"]), int(description["num_test_examples"])
-    )
-    return float(description["test_accuracy"]) <= limit
-
-
-def guessing(description: Mapping[str, Any]) -> str:
-    """Say what an extractor's accuracy is compared with before it is called chance."""
-    return guessing_text(float(description["chance_level"]), int(description["num_test_examples"]))
-
-
-def quality(description: Mapping[str, Any]) -> str:
-    """Put the extractor's own accuracy into words."""
-    return (
-        f"test accuracy {float(description['test_accuracy']):.1%}, "
-        f"chance {float(description['chance_level']):.1%}"
-    )

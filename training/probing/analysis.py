@@ -23,7 +23,7 @@ from preprocessing.pipeline.splits import Split
 from training.engine.seeds import RngSeeds
 from training.models.loading import load_whole, to_device
 from training.models.registry import Architecture, architecture_of, build_network
-from training.models.weights import load_weights
+from training.models.weights import load_weights, weights_at
 from training.probing import probes
 from training.probing.files import invariance_path, is_analysed
 from training.probing.labels import TARGET_LABEL, described, labels_of
@@ -261,7 +261,7 @@ class Analyst:
         return entries
 
     def _trained_network(self, task: _Task, number: int) -> nn.Module:
-        path = task.run.files.model(number)
+        path = weights_at(task.run.files.model(number))
         model = build_network(task.architecture, seed=0)
         load_whole(model, load_weights(path), display_path(path))
         return to_device(model, self._context.device)

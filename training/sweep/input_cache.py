@@ -11,7 +11,8 @@ from config.fingerprints import fingerprint_of
 from config.settings import Settings
 from preprocessing.pipeline.matrices import Matrices, matrices_ready, open_matrices
 from training.data.embeddings import Vectors, vectors_for
-from training.models.weights import file_fingerprint, load_weights, read_description
+from training.models.description import read_description
+from training.models.weights import file_fingerprint, load_weights
 from training.results.loading import ResultReader, count_finished
 
 if TYPE_CHECKING:

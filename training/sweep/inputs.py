@@ -17,7 +17,8 @@ from config.text import counted, display_path, nearest
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import Matrices, read_info
 from training.engine.tracking import tracker_problem
-from training.models.weights import guessing, is_at_chance, is_whole, quality
+from training.models.description import guessing, is_at_chance, quality
+from training.models.weights import is_whole
 from training.results.best_run import best_run, files_of_result
 from training.results.dictionary import described_network
 from training.similarity.aggregations import AGGREGATIONS, CHANNELS, POOL

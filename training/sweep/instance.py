@@ -27,9 +27,10 @@ from training.engine.folds import (
 from training.engine.seeds import RngSeeds
 from training.methods import Method, MethodInputs
 from training.methods.registry import build_methods
+from training.models.description import describe_model
 from training.models.loading import load_trunk, to_device
 from training.models.registry import build_network, num_parameters, trained_architecture
-from training.models.weights import FOREIGN_WEIGHTS, is_whole, save_weights
+from training.models.weights import FOREIGN_WEIGHTS, is_whole, save_model
 from training.results.best_run import initial_weights
 from training.results.dictionary import InstanceFiles, instance_fingerprint, write_result
 from training.similarity.aggregations import POOL
@@ -74,7 +75,9 @@ def run_instance(
             if is_main():
                 # From here on the files no longer belong to the result of an earlier run.
                 files.json_path.unlink(missing_ok=True)
-                save_weights(files.model(number), state)
+                precision = values["numeric_precision"]
+                described = fold_run.describe(files, fingerprint, precision)
+                save_model(files.model(number), state, described)
                 record = {"fingerprint": fingerprint, "values": values}
                 write_json(files.fold_record(number), record)
                 files.state(number).unlink(missing_ok=True)
@@ -165,6 +168,26 @@ class _FoldRun:
         )
         checkpoint = self.checkpoint(batch_size)
         return train_fold(learner, fold, options, seeds, self.title, checkpoint)
+
+    def describe(self, files: InstanceFiles, fingerprint: str, precision: str) -> dict[str, Any]:
+        """Describe the trained network for those who use it elsewhere."""
+        training = self.instance.settings.training_defaults
+        frozen = training.at_dataset if training.anti_transfer else ()
+        normalization = self.context.fold(self.matrices, self.split).normalization
+        return {
+            "name": f"{files.stem}_fold{self.number}",
+            **describe_model(
+                trained_architecture(self.instance), self.matrices, normalization, False, precision
+            ),
+            "experiment": files.experiment,
+            "number": files.number,
+            "fold": self.number,
+            "fingerprint": fingerprint,
+            "frozen_networks": list(frozen),
+            "tapped_layers": [list(layers) for layers in training.layers if frozen],
+            "starts_from": training.at_pretraining,
+            "gradient_reversal_layer": training.gradient_reversal_layer,
+        }
 
     def _network(self, seeds: RngSeeds) -> nn.Module:
         """Build the network that is trained, with its first weights, on the device."""

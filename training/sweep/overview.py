@@ -8,7 +8,7 @@ from config.experiments import Experiment
 from config.text import counted, display_path
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import read_info
-from training.models.weights import quality
+from training.models.description import quality
 from training.similarity.aggregations import POOL
 from training.sweep.input_cache import InputCache
 from training.sweep.runs import Run, matrices_of

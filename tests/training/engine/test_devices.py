@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from config.errors import UserError
-from config.fields import Task
 from training.engine import devices
 from training.engine.devices import build_accelerator, choose_precision
+from training.engine.metrics import Task
 
 if TYPE_CHECKING:
     from tests.conftest import Suite
@@ -41,8 +42,8 @@ def test_a_compiled_training_is_the_same_training(suite: "Suite") -> None:
         assert ("train_feature_loss_hist" in histories) == (identifier == 2)
         for name in (*histories, "test_loss", "test_acc"):
             assert compiled[name] == pytest.approx(plain[name], rel=1e-4)
-        (model,) = (suite.results / f"experiment_{identifier}" / "models").glob("*.pt")
-        assert "features.0.weight" in torch.load(model, weights_only=True)
+        (model,) = (suite.results / f"experiment_{identifier}" / "models").glob("*.safetensors")
+        assert "features.0.weight" in load_file(model)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from config.errors import UserError
@@ -103,7 +104,7 @@ def test_a_frozen_network_has_the_weights_of_its_file(suite: "Suite") -> None:
     settings = suite.settings(at_noisyspeech_model_path=folder)
     frozen = load_frozen(settings, "noisyspeech")
     assert torch.equal(torch.get_rng_state(), random_state)
-    stored = torch.load(folder / "model.pt", weights_only=True)
+    stored = load_file(folder / "model.safetensors")
     assert frozen.state_dict().keys() == stored.keys()
     assert all(torch.equal(value, stored[name]) for name, value in frozen.state_dict().items())
     convolutions = {name for name in stored if name.startswith("features.")}
@@ -129,10 +130,10 @@ def test_an_extractor_whose_description_does_not_fit_is_refused(
 
 def test_other_weights_than_described_are_refused_by_both_ways_to_use_them(suite: "Suite") -> None:
     folder = suite.write_extractor(seed=1)
-    other = {name: value + 1 for name, value in load_weights(folder / "model.pt").items()}
-    save_weights(folder / "model.pt", other)
+    other = {name: value + 1 for name, value in load_weights(folder / "model.safetensors").items()}
+    save_weights(folder / "model.safetensors", other)
     source = initial_weights(suite.settings(at_pretraining="noisyspeech"), ResultReader(), 0)
-    assert source == folder / "model.pt"
+    assert source == folder / "model.safetensors"
     for read in (
         lambda: load_frozen(suite.settings(), "noisyspeech"),
         lambda: load_weights(source),

@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 
 from config.errors import UserError
+from training.models.description import is_at_chance, read_description
 from training.models.weights import (
-    is_at_chance,
+    WEIGHTS_FILE,
+    is_whole,
     load_weights,
-    read_description,
-    save_extractor,
+    save_model,
+    save_weights,
+    weights_at,
     weights_fingerprint,
 )
 
@@ -43,14 +46,47 @@ class Trap:
 
 def test_an_extractor_is_read_as_it_was_written(tmp_path: Path) -> None:
     counted = {**state(), "num_batches_tracked": torch.tensor(7)}  # of batch normalisation
-    save_extractor(tmp_path / "x", counted, DESCRIPTION)
-    found = load_weights(tmp_path / "x" / "model.pt")
+    save_model(tmp_path / "x" / WEIGHTS_FILE, counted, DESCRIPTION)
+    found = load_weights(tmp_path / "x" / "model.safetensors")
     assert found.keys() == counted.keys()
     assert all(torch.equal(found[name], counted[name]) for name in found)
     assert read_description(tmp_path / "x") == {
         **DESCRIPTION,
         "weights_fingerprint": weights_fingerprint(counted),
     }
+
+
+def test_weights_that_share_memory_or_lie_in_another_order_are_kept_as_they_are(
+    tmp_path: Path,
+) -> None:
+    """Which safetensors refuses: tied layers, slices, and the order that convolutions like."""
+    whole = torch.arange(24.0).reshape(2, 3, 2, 2)
+    tied = {
+        "a": whole,
+        "b": whole,
+        "slice": whole[0],
+        "last": whole.to(memory_format=torch.channels_last),
+        "turned": whole[0, 0].T,
+    }
+    save_weights(tmp_path / "x.safetensors", tied)
+    found = load_weights(tmp_path / "x.safetensors")
+    assert found.keys() == tied.keys()
+    assert all(torch.equal(found[name], tied[name]) for name in tied)
+    assert weights_fingerprint(found) == weights_fingerprint(tied)
+
+
+def test_weights_of_earlier_versions_count_until_new_ones_are_written(tmp_path: Path) -> None:
+    path, earlier = tmp_path / "x.safetensors", tmp_path / "x.pt"
+    torch.save(state(), earlier)
+    assert is_whole(path)
+    assert torch.equal(load_weights(weights_at(path))["a"], state()["a"])
+    save_weights(path, {"c": torch.ones(1)})
+    assert not earlier.exists()
+    assert load_weights(weights_at(path)).keys() == {"c"}
+    path.write_bytes(path.read_bytes()[:-1])
+    assert not is_whole(path)
+    path.unlink()
+    assert not is_whole(path)
 
 
 @pytest.mark.filterwarnings("error")
@@ -105,14 +141,14 @@ def test_the_fingerprint_is_a_hash_of_names_shapes_and_values() -> None:
 def test_a_description_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupted writing must not leave old words beside new weights."""
     folder = tmp_path / "x"
-    save_extractor(folder, state(), DESCRIPTION)
+    save_model(folder / WEIGHTS_FILE, state(), DESCRIPTION)
 
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("training.models.weights.save_weights", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        save_extractor(folder, state(), DESCRIPTION)
+        save_model(folder / WEIGHTS_FILE, state(), DESCRIPTION)
     with pytest.raises(UserError, match="holds no pre-trained extractor"):
         read_description(folder)
 

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from config.errors import UserError
 from pretraining.pretrain import pretrain
+from training.models.description import read_description
 from training.models.registry import architecture_of, build_network
-from training.models.weights import read_description
 from training.results.dictionary import differences
 from training.sweep.input_cache import InputCache
 from training.sweep.inputs import input_fingerprints
