@@ -25,7 +25,7 @@ from config.command_line import (
 from config.experiments import Experiment, load_experiments
 from config.listing import files_in
 from config.selection import METAVAR, add_experiments_option, parse_selection, require_gpus
-from config.settings import RANDOM, is_untrained
+from config.settings import RANDOM, Results, is_untrained
 from config.text import aligned, counted, display_path
 from training.engine.distributed import is_main, only_main_speaks
 from training.results.loading import count_failed, load_results
@@ -89,18 +89,22 @@ def _orthogonal_task(experiment: Experiment) -> str:
     return ", ".join(tasks) or "-"
 
 
-def print_summary(experiments: Sequence[Experiment], results_folder: Path) -> None:
+def print_summary(experiments: Sequence[Experiment], settings: Results) -> None:
     """Print the report's table, what may be concluded, and where the files are."""
     from plotting.reporting.summary import summary_text
 
     # By ID, as in the report: the order in which experiments run decides no order of methods.
     identifiers = sorted(each.id for each in experiments)
-    results = [each for one in identifiers for each in load_results(results_folder, one)]
+    results = [
+        each
+        for one in identifiers
+        for each in load_results(settings.results_folder, one, settings.report_metric)
+    ]
     if not results:
         print("none of these experiments has a finished instance")
         return
     print(f"\n{summary_text(results)}\n")
-    print_paths(experiments, results_folder)
+    print_paths(experiments, settings.results_folder)
 
 
 def print_paths(experiments: Sequence[Experiment], results_folder: Path) -> None:
@@ -165,7 +169,7 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     chosen = in_order(list(experiments.values()))
     if arguments.summary:
-        print_summary(chosen, results_folder)
+        print_summary(chosen, some_settings.results)
         return 0
     runs = choose_runs(chosen, selection)
     inputs = InputCache()
@@ -185,7 +189,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     code = run_sweep(runs, gpus, some_settings.cluster, arguments.overwrite, inputs)
     if is_main():
-        print_summary(chosen, results_folder)
+        print_summary(chosen, some_settings.results)
     return code
 
 

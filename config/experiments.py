@@ -191,9 +191,9 @@ def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> 
         if number == 1:
             head = _completed(name, head, settings)
         metric = settings.training_defaults.save_best_model_metric
-        if head.task == "regression" and metric == "val_acc":
+        if head.task == "regression" and not metric.endswith("loss"):
             raise ConfigError(
-                f"{name}: save_best_model_metric = val_acc: a regression has no accuracy; allowed: "
+                f"{name}: save_best_model_metric = {metric}: a regression has no classes; allowed: "
                 "val_loss, val_task_loss"
             )
         parameters = _parameters(name, head, settings, repetition, templates)

@@ -182,7 +182,7 @@ def require_fields(content: Any, model: type[Fields], place: str) -> Fields:
         key = ".".join(str(part) for part in problem["loc"])
         reason = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         reason = "missing" if problem["type"] == "missing" else reason
-        raise UserError(f"{place}: {key}: {reason}") from None
+        raise UserError(": ".join(filter(None, (place, key, reason)))) from None
 
 
 @contextmanager

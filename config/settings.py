@@ -153,7 +153,7 @@ class TrainingDefaults(Section):
     test_split: Fraction
     num_folds: Annotated[int, Field(ge=1, le=1000)]
     shuffle_training_data: bool
-    save_best_model_metric: Literal["val_loss", "val_task_loss", "val_acc"]
+    save_best_model_metric: Literal["val_loss", "val_task_loss", "val_acc", "val_uar"]
     early_stopping: bool
     patience: Count
     batch_size: Count
@@ -319,6 +319,11 @@ class Results(Section):
     results_folder: Folder
     figures_folder: Folder
     pretraining_folder: Folder
+    report_metric: Annotated[
+        str,
+        BeforeValidator(str.lower),
+        registered("training.results.metric", "METRICS"),
+    ]
 
 
 class Cluster(Section):

@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from config.advice import run_again
 from config.command_line import run_command, settings_from
 from config.errors import UserError
 from config.networks import PUBLISHED_NETWORK
+from config.settings import Results
 from config.text import display_path, shorten
 from plotting.drawing import (
     GREY,
@@ -144,7 +144,9 @@ def draw_own(
         _draw_own_panel(panel, improvement, layers)
         panel.set_title(f"{set_name.capitalize()} set")
         label_layers(panel, tap, layers)
-    panels[0].set_ylabel(IMPROVEMENT_LABEL if metric.higher_is_better else f"Fall of {metric.name}")
+    change = "Improvement" if metric.higher_is_better else "Fall"
+    unit = "\n(percentage points)" if metric.unit == "%" else ""
+    panels[0].set_ylabel(f"{change} of {metric.name}{unit}")
     add_legend(figure, panels[0])
     figure.suptitle(title, fontsize=10)
     return figure
@@ -183,14 +185,14 @@ def published_figures() -> "dict[str, Figure]":
     return figures | {f"{FIGURE_NAME}_mean": draw_published_mean(published)}
 
 
-def own_figures(results_folder: Path, experiment: int, baseline: int) -> "dict[str, Figure]":
+def own_figures(settings: Results, experiment: int, baseline: int) -> "dict[str, Figure]":
     """Draw one figure; return it by its name. A line is printed if layers are missing.
 
     Raises:
         UserError: one of the experiments has no results, or theirs cannot be compared.
     """
-    results = _finished(results_folder, experiment)
-    baseline_results = _finished(results_folder, baseline)
+    results = _finished(settings, experiment)
+    baseline_results = _finished(settings, baseline)
     _check_alike([*results, *baseline_results])
     improvements = {
         set_name: layer_improvement(results, baseline_results, set_name)
@@ -213,10 +215,10 @@ def own_figures(results_folder: Path, experiment: int, baseline: int) -> "dict[s
     return {f"{FIGURE_NAME}_exp{experiment}_baseline{baseline}": figure}
 
 
-def _finished(results_folder: Path, experiment: int) -> list[Result]:
-    results = load_results(results_folder, experiment)
+def _finished(settings: Results, experiment: int) -> list[Result]:
+    results = load_results(settings.results_folder, experiment, settings.report_metric)
     if not results:
-        folder = results_folder / f"experiment_{experiment}" / "results"
+        folder = settings.results_folder / f"experiment_{experiment}" / "results"
         raise UserError(
             f"{display_path(folder)}: no results of experiment {experiment}; "
             f"run: {run_again(experiment)}"
@@ -279,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if parsed.experiment is None:
             figures = published_figures()
         else:
-            figures = own_figures(results.results_folder, parsed.experiment, parsed.baseline)
+            figures = own_figures(results, parsed.experiment, parsed.baseline)
         finish(figures, results.figures_folder, parsed.show)
 
 

@@ -36,6 +36,7 @@ from plotting.reporting.table import file_name
 from plotting.reporting.tables import all_tables, describe
 from training.probing.files import Analysis, load_analyses
 from training.results.loading import count_finished, load_results
+from training.results.metric import DEFAULT_METRIC
 
 FOLDER_NAME = "report"
 PAGE_NAME = "report.html"
@@ -46,14 +47,16 @@ SHARED_PARAMETERS = ("features_type", "width", "learning_rate", "batch_size", "n
 
 
 def write_report(
-    experiments: Sequence[Experiment], results_folder: Path
+    experiments: Sequence[Experiment], results_folder: Path, report_metric: str = DEFAULT_METRIC
 ) -> tuple[Path, list[Findings]]:
     """Write the report of experiments; return the page's path and what was found.
 
     Raises:
         UserError: none of them has a result, or a file is damaged.
     """
-    results = [each for one in experiments for each in load_results(results_folder, one.id)]
+    results = [
+        each for one in experiments for each in load_results(results_folder, one.id, report_metric)
+    ]
     if not results:
         raise UserError(
             f"{display_path(results_folder)}: none of these experiments has a finished instance; "
@@ -179,10 +182,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         wanted = selection.wanted
     experiments = load_experiments(parsed.experiments, parsed.config, parsed.overrides, wanted)
-    results_folder = next(iter(experiments.values())).instances[0].settings.results.results_folder
+    settings = next(iter(experiments.values())).instances[0].settings.results
+    results_folder = settings.results_folder
     chosen = list(experiments.values()) if wanted else with_results(experiments, results_folder)
     with waited_for(results_folder / FOLDER_NAME / ".lock", "report"):
-        path, found = write_report(chosen, results_folder)
+        path, found = write_report(chosen, results_folder, settings.report_metric)
     print(f"wrote {display_path(path)} (open it in a browser)")
     print(f"wrote {display_path(path.parent / 'tables')}/ (CSV, LaTeX, Markdown)")
     print(f"wrote {display_path(path.parent / 'figures')}/ (PNG, PDF)")

@@ -128,12 +128,12 @@ def test_classes_and_values_are_trained_and_reported(
 
     said = capsys.readouterr().out
     assert f"smaller is better; RMSE of the training mean {level:.3f}" in said
-    assert "validation RMSE  test RMSE" in said and "test MAE" in said
+    assert "validation RMSE  test RMSE" in said and "test MAE" in said and "test CCC" in said
     sheet = openpyxl.load_workbook(
         prepared.results / f"experiment_2/results/{LOUD.format(2)}_results_spreadsheet.xlsx"
     ).worksheets[0]
     titles = [cell.value for cell in sheet[2] if cell.value]
-    assert titles[1:] == ["LOSS", "RMSE", "MAE"]
+    assert titles[1:] == ["LOSS", "RMSE", "MAE", "CCC"]
     column = next(cell.column for cell in sheet[2] if cell.value == "MAE")
     shown = [sheet.cell(5, column + place).value for place in range(3)]
     sets = ("training", "validation", "test")
@@ -150,7 +150,7 @@ def test_classes_and_values_are_trained_and_reported(
     ("words", "message"),
     [
         (("[2]", "num_folds=2"), "num_folds = 2: loud_spectrum_fast has 3 folds of its own"),
-        (("[2]", "save_best_model_metric=val_acc"), "val_acc: a regression has no accuracy; allo"),
+        (("[2]", "save_best_model_metric=val_uar"), "val_uar: a regression has no classes; allo"),
         (
             ("[3]", "at_aggregation=pool", "at_distance=cka_within_class"),
             "cka_within_class: needs classes, loud_spectrum_fast holds values",

@@ -68,7 +68,8 @@ def _layer_figure(
                 _draw_published_curve(panel, curve, method, style["color"])
         panel.set_title(f"{set_name.capitalize()} set")
         _label_positions(panel, positions, numeric, family[0].method)
-    unit = "percentage points" if metric.higher_is_better else "smaller is better"
+    better = f"{'larger' if metric.higher_is_better else 'smaller'} is better"
+    unit = "percentage points" if metric.unit == "%" else better
     panels[0].set_ylabel(f"{capital(metric.name)} minus the baseline's\n({unit}, same seeds)")
     legend_below(figure, panels)
     compared = ", ".join([comparison.dataset, *comparison.apart_texts])

@@ -13,7 +13,7 @@ from plotting.reporting.findings import ControlFinding, Finding, Findings, Metho
 from plotting.reporting.sentences import incomplete_text
 from plotting.reporting.statistics import mean_interval
 from plotting.reporting.table import Cell, Column, Table, file_name, fixed, make_table
-from training.results.metric import Metric
+from training.results.metric import METRICS, Metric
 
 COLLAPSED = "collapsed"
 DIFFERENCE_NOTES = (
@@ -117,7 +117,8 @@ def spread_column(
 
 def other_column(key: str, group_of: Callable[[Any], Group], digits: int = 1) -> Column:
     """Return the same column of another metric of the test set."""
-    return Column(f"test {key}", lambda row: group_of(row).other_spread(key), "spread", digits)
+    name = METRICS[key.lower()].heading("test")
+    return Column(name, lambda row: group_of(row).other_spread(key), "spread", digits)
 
 
 def collapsed_text(group: Group) -> str:
@@ -128,8 +129,10 @@ def collapsed_text(group: Group) -> str:
 def _test_interval(row: MethodRow) -> Cell:
     """Return the interval of the mean, within what the metric can be."""
     interval = mean_interval(row.group.values())
-    largest = row.group.metric.largest
-    return tuple(min(max(limit, 0.0), largest) for limit in interval) if interval else None
+    metric = row.group.metric
+    if interval is None:
+        return None
+    return tuple(min(max(limit, metric.smallest), metric.largest) for limit in interval)
 
 
 def _method_columns(metric: Metric) -> list[Column]:

@@ -318,6 +318,12 @@ class Matrices:
             chosen = chosen & (self.index["augmented"] == 0).to_numpy()
         return np.flatnonzero(chosen)
 
+    @cached_property
+    def clip_numbers(self) -> npt.NDArray[np.int64]:
+        """The number of each example's clip, (examples,); an altered copy is a clip of its own."""
+        numbers = self.index.groupby(["clip", "augmented"], sort=False).ngroup()
+        return np.asarray(numbers, dtype=np.int64)
+
     def contents_of(self, groups: Iterable[str]) -> set[str]:
         """Return hashes of the audio of some groups' clips."""
         chosen = self.index["group"].isin(set(groups))

@@ -73,9 +73,7 @@ def test_own_figure_leaves_a_gap_where_a_layer_is_missing(
         load_results(own_results, 28), load_results(own_results, 5), "test"
     )
     shown = shown_layers(improvement.by_layer, "vgg16")
-    (panel,) = draw_own(
-        {"test": improvement}, "title", "output", shown, METRICS["classification"]
-    ).axes
+    (panel,) = draw_own({"test": improvement}, "title", "output", shown, METRICS["acc"]).axes
     layers, values = curves_of(panel)[0]
     assert layers == list(range(1, 14))
     drawn = {layer: y for layer, y in zip(layers, values, strict=True) if not math.isnan(y)}

@@ -14,10 +14,10 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
 from config.errors import UserError
+from config.fields import Task
 from config.selection import CPU
 from config.text import counted
 from training.engine.distributed import num_processes
-from training.engine.metrics import Task
 
 BF16_GPU_CAPABILITY = (8, 0)
 SET_FOR_ACCELERATE = {"ACCELERATE_TORCH_DEVICE", "ACCELERATE_BYPASS_DEVICE_MAP"}

@@ -1,6 +1,7 @@
 """Metrics of a network on a whole set."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -8,20 +9,51 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from config.fields import Task
 from training.data.batches import ExampleSet
 from training.engine.distributed import gather, num_processes, rank
-from training.engine.metrics import classification_metrics, regression_metrics
+from training.engine.metrics import by_clip, decisions, prediction_metrics
 from training.engine.step import Learner
 
 
 @dataclass
 class Evaluation:
-    """Metrics of one set: means over its examples, and the predictions of so many classes."""
+    """What a network gives for one set, its examples in the set's own order.
 
+    Attributes:
+        metrics: means over the examples.
+        rows: of the examples in the matrices, (examples,).
+        labels: class numbers, or the values of a regression, (examples,).
+        outputs: logits, (examples, classes), of a regression (examples, 1); float32 on the CPU.
+    """
+
+    task: Task
     metrics: dict[str, float]
+    rows: npt.NDArray[np.int64]
     labels: npt.NDArray[Any]
-    predictions: npt.NDArray[Any]
-    num_classes: int
+    outputs: Tensor
+
+    @cached_property
+    def predictions(self) -> npt.NDArray[Any]:
+        """Class numbers, or the values of a regression, (examples,)."""
+        return decisions(self.task, self.outputs.numpy())
+
+    @cached_property
+    def probabilities(self) -> npt.NDArray[np.float32]:
+        """Of each class, (examples, classes); of a regression the predictions, (examples, 1)."""
+        is_classes = self.task == "classification"
+        return (self.outputs.softmax(dim=1) if is_classes else self.outputs).numpy()
+
+    def by_clip(
+        self, clip_of_row: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Return label and prediction of each clip: the mean of its examples decides.
+
+        Args:
+            clip_of_row: the number of the clip of each row of the matrices.
+        """
+        labels, means = by_clip(clip_of_row[self.rows], self.labels, self.probabilities)
+        return labels, decisions(self.task, means)
 
 
 def evaluate(learner: Learner, examples: ExampleSet, batch_size: int) -> Evaluation:
@@ -36,14 +68,11 @@ def evaluate(learner: Learner, examples: ExampleSet, batch_size: int) -> Evaluat
             sums.add(len(batch.rows), learner.metrics_of(task_loss, method_losses))
     outputs = _in_order(torch.cat(outputs_of_batches).cpu(), len(examples))
     labels = examples.labels.cpu().numpy()
-    metrics = sums.means()
-    if learner.task == "classification":
-        predictions = outputs.argmax(dim=1).numpy()
-        metrics |= classification_metrics(labels, predictions)
-    else:
-        predictions, labels = outputs.squeeze(1).double().numpy(), labels.astype(np.float64)
-        metrics |= regression_metrics(labels, predictions)
-    return Evaluation(metrics, labels, predictions, outputs.shape[1])
+    if learner.task == "regression":
+        labels = labels.astype(np.float64)
+    found = Evaluation(learner.task, sums.means(), examples.rows, labels, outputs)
+    found.metrics |= prediction_metrics(learner.task, labels, found.predictions)
+    return found
 
 
 def _in_order(outputs: Tensor, num_examples: int) -> Tensor:

@@ -29,7 +29,8 @@ from training.engine.seeds import RngSeeds
 from training.engine.step import Learner, hooks_enabled, training_step
 from training.engine.tracking import track_epoch
 
-BestMetric = Literal["val_loss", "val_task_loss", "val_acc"]
+BestMetric = Literal["val_loss", "val_task_loss", "val_acc", "val_uar"]
+HIGHEST_IS_BEST = ("val_acc", "val_uar")
 History = dict[str, list[float]]
 
 
@@ -91,8 +92,8 @@ def fit(
     have the same history; the main one writes the checkpoint, and all read it.
 
     After each epoch the history gets, for train and val: loss (task loss plus similarity terms, as
-    published), task_loss, acc (classification), and with similarities feature_loss (their sum) and
-    one entry for each term.
+    published), task_loss, acc and uar (classification), and with similarities feature_loss (their
+    sum) and one entry for each term. Running averages have no uar.
 
     Raises:
         UserError: the processes do not see the same checkpoint.
@@ -171,7 +172,7 @@ def _record(
 ) -> None:
     sets = {"train": train_metrics, "val": val_metrics}
     for name in train_metrics | val_metrics:
-        if name == "acc" or name.endswith("loss"):
+        if name in ("acc", "uar") or name.endswith("loss"):
             for set_name, metrics in sets.items():
                 if name in metrics:
                     history.setdefault(f"{set_name}_{name}_hist", []).append(metrics[name])
@@ -179,7 +180,8 @@ def _record(
 
 def _keep_best(result: FitResult, learner: Learner, metric: BestMetric, epoch: int) -> None:
     value = result.history[f"{metric}_hist"][-1]
-    is_better = value > result.best_value if metric == "val_acc" else value < result.best_value
+    best = result.best_value
+    is_better = value > best if metric in HIGHEST_IS_BEST else value < best
     if result.best_epoch >= 0 and not is_better:
         return
     result.best_epoch, result.best_value = epoch, value

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from config.errors import UserError
+from config.fields import Task
 from config.fingerprints import fingerprint_of
 from config.settings import TrainingDefaults
 from config.text import first_of
@@ -25,13 +26,14 @@ from training.engine.distributed import num_processes
 from training.engine.evaluation import evaluate
 from training.engine.fit import FitOptions, fit
 from training.engine.metrics import (
+    CLIP_METRICS,
     SET_METRICS,
-    Task,
     chance_level,
     collapse,
     collapse_of_values,
     confusion,
     mean_level,
+    prediction_metrics,
 )
 from training.engine.optimizers import build_optimizer
 from training.engine.seeds import RngSeeds
@@ -60,6 +62,7 @@ class Fold:
         fingerprint: changes when an example, its place in the matrices or its normalisation does.
     """
 
+    matrices: Matrices
     sets: dict[str, ExampleSet]
     groups: dict[str, list[str]]
     normalization: Normalization
@@ -104,7 +107,7 @@ def load_fold(
         )
         for name, numbers in rows.items()
     }
-    return Fold(sets, groups, normalization, _fingerprint(matrices, rows, normalization))
+    return Fold(matrices, sets, groups, normalization, _fingerprint(matrices, rows, normalization))
 
 
 def require_classes(fold: Fold, matrices: Matrices) -> str:
@@ -200,7 +203,7 @@ def train_fold(
         for tracker in learner.accelerator.trackers:
             tracker.finish()
         learner.network.load_state_dict(result.best_state)
-        metrics = _final_metrics(learner, sets, options.batch_size, title)
+        metrics = _final_metrics(learner, fold, options.batch_size, title)
     values: dict[str, Any] = {
         **metrics,
         **result.history,
@@ -214,12 +217,7 @@ def train_fold(
     return values, result.best_state
 
 
-def _final_metrics(
-    learner: Learner,
-    sets: Mapping[str, ExampleSet],
-    batch_size: int,
-    title: str,
-) -> dict[str, Any]:
+def _final_metrics(learner: Learner, fold: Fold, batch_size: int, title: str) -> dict[str, Any]:
     """Measure the best weights on each set, under the names of the original.
 
     Chance is what naming the set's most frequent class reaches, and of a regression the error of
@@ -227,26 +225,36 @@ def _final_metrics(
     terminal.
     """
     values: dict[str, Any] = {}
+    task, training_mean = learner.task, float(fold.sets["training"].labels.double().mean())
     for set_name, prefix in SETS.items():
-        evaluation = evaluate(learner, sets[set_name], batch_size)
-        for metric in (*SET_METRICS[learner.task], "task_loss", "feature_loss"):
+        evaluation = evaluate(learner, fold.sets[set_name], batch_size)
+        for metric in (*SET_METRICS[task], "task_loss", "feature_loss"):
             if metric in evaluation.metrics:
                 values[f"{prefix}_{metric}"] = evaluation.metrics[metric]
         labels, predictions = evaluation.labels, evaluation.predictions
-        if learner.task == "classification":
-            values[f"{prefix}_chance"] = chance_level(labels)
-            reason = collapse(labels, predictions)
-            if set_name == "test":
-                values["test_confusion"] = confusion(labels, predictions, evaluation.num_classes)
-        else:
-            training_mean = float(sets["training"].labels.double().mean())
-            values[f"{prefix}_chance"] = mean_level(labels, training_mean)
-            reason = collapse_of_values(labels, predictions, training_mean)
+        of_clips = evaluation.by_clip(fold.matrices.clip_numbers)
+        metrics = prediction_metrics(task, *of_clips)
+        for metric in CLIP_METRICS[task]:
+            values[f"{prefix}_{metric}"] = metrics[metric.removeprefix("clip_")]
+        for level, truth in (("", labels), ("clip_", of_clips[0])):
+            values[f"{prefix}_{level}chance"] = (
+                chance_level(truth)
+                if task == "classification"
+                else mean_level(truth, training_mean)
+            )
+        values[f"{prefix}_examples"], values[f"{prefix}_clips"] = len(labels), len(of_clips[0])
+        if set_name == "test" and task == "classification":
+            num_classes = evaluation.outputs.shape[1]
+            values["test_confusion"] = confusion(labels, predictions, num_classes)
         if set_name == "validation":
+            reason = (
+                collapse(labels, predictions)
+                if task == "classification"
+                else collapse_of_values(labels, predictions, training_mean)
+            )
             values["collapsed"] = bool(reason)
             if reason:
                 print(f"{title}: collapsed: on the validation set {reason}")
-        values[f"{prefix}_examples"] = len(labels)
     return values
 
 

@@ -2,55 +2,108 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
+from config.fields import Task
 from config.text import counted
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-Task = Literal["classification", "regression"]
-
+# In the order of the spreadsheet's columns; of the first ones the released code has the same.
 SET_METRICS: dict[Task, tuple[str, ...]] = {
-    "classification": ("loss", "acc", "f1", "precision", "recall"),
-    "regression": ("loss", "RMSE", "MAE"),
+    "classification": ("loss", "acc", "f1", "precision", "recall", "uar"),
+    "regression": ("loss", "RMSE", "MAE", "CCC"),
 }
+# One decision a clip: the mean of what the network gives for its examples.
+CLIP_METRICS: dict[Task, tuple[str, ...]] = {
+    "classification": ("clip_acc", "clip_uar", "clip_f1"),
+    "regression": ("clip_RMSE", "clip_MAE", "clip_CCC"),
+}
+
+
+def prediction_metrics(
+    task: Task, labels: "npt.NDArray[Any]", predictions: "npt.NDArray[Any]"
+) -> dict[str, float]:
+    """Compute the metrics of SET_METRICS but the loss.
+
+    Args:
+        labels: the truth, class numbers or values, (examples,).
+        predictions: the same of the network, (examples,).
+    """
+    compute = classification_metrics if task == "classification" else regression_metrics
+    return compute(labels, predictions)
 
 
 def classification_metrics(
     labels: "npt.NDArray[np.int64]", predictions: "npt.NDArray[np.int64]"
 ) -> dict[str, float]:
-    """Compute accuracy, and F1, precision and recall as plain means over the classes that occur.
+    """Compute accuracy and plain means over classes of F1, precision and recall.
 
-    Args:
-        labels: the truth, (examples,).
-        predictions: class numbers, (examples,).
+    The unweighted average recall (uar) counts the classes of the truth; F1, precision and recall
+    also those that were only predicted, as in the released code.
     """
     from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        labels, predictions, average="macro", zero_division=0
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, predictions, average=None, zero_division=0
     )
     return {
         "acc": float(accuracy_score(labels, predictions)),
-        "f1": float(f1),
-        "precision": float(precision),
-        "recall": float(recall),
+        "f1": float(f1.mean()),
+        "precision": float(precision.mean()),
+        "recall": float(recall.mean()),
+        "uar": float(recall[support > 0].mean()),
     }
 
 
 def regression_metrics(
     targets: "npt.NDArray[np.float64]", predictions: "npt.NDArray[np.float64]"
 ) -> dict[str, float]:
-    """Compute root mean squared error and mean absolute error, in the target's unit."""
+    """Compute root mean squared and mean absolute error, and the concordance correlation (CCC).
+
+    The errors are in the target's unit. The last is that of Lin (1989) with moments over n:
+    1 only if every value is met, 0 for any constant prediction.
+    """
     import numpy as np
 
     errors = predictions - targets
+    covariance = np.mean((targets - targets.mean()) * (predictions - predictions.mean()))
+    # Of two equal constants it would be 0 / 0.
+    spread = max(targets.var() + predictions.var() + errors.mean() ** 2, np.finfo(float).tiny)
     return {
         "RMSE": float(np.sqrt(np.mean(np.square(errors)))),
         "MAE": float(np.mean(np.abs(errors))),
+        "CCC": float(2 * covariance / spread),
     }
+
+
+def decisions(task: Task, outputs: "npt.NDArray[Any]") -> "npt.NDArray[Any]":
+    """Return the class or the value that a network names for each example, (examples,).
+
+    Args:
+        outputs: logits or probabilities, (examples, classes); of a regression (examples, 1).
+    """
+    import numpy as np
+
+    return outputs.argmax(axis=1) if task == "classification" else outputs[:, 0].astype(np.float64)
+
+
+def by_clip(
+    clips: "npt.NDArray[np.int64]", labels: "npt.NDArray[Any]", outputs: "npt.NDArray[Any]"
+) -> "tuple[npt.NDArray[Any], npt.NDArray[Any]]":
+    """Return each clip's label, (clips,), and the mean of its examples' outputs, (clips, outputs).
+
+    Args:
+        clips: the number of each example's clip, (examples,); clips come back in this order.
+        labels: the same of all examples of a clip, (examples,).
+        outputs: probabilities, (examples, classes); of a regression (examples, 1).
+    """
+    import pandas as pd
+
+    means = pd.DataFrame(outputs).groupby(clips).mean()
+    return pd.Series(labels).groupby(clips).first().to_numpy(), means.to_numpy()
 
 
 def chance_level(labels: "Sequence[int] | npt.NDArray[np.int64]") -> float:

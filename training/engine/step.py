@@ -9,9 +9,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from config.fields import Task
 from training.data.batches import Batch
 from training.engine.distributed import average_gradients
-from training.engine.metrics import Task
 from training.methods import Method
 from training.methods.anti_transfer import AntiTransferLoss
 from training.similarity.taps import unwrap

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from config.fields import Task
 from config.files import write_json, write_text, written_aside
 from config.fingerprints import fingerprint_of
 from config.networks import PUBLISHED_NETWORK, Network
-from training.engine.metrics import SET_METRICS, Task
+from training.engine.metrics import CLIP_METRICS, SET_METRICS
 
 # Parameters that say what a run is called, where it reports or what it keeps, not what it computes.
 NOT_IN_FINGERPRINT = ("comment_1", "comment_2", "kind", "repetition", "tracker", "at_cache")
@@ -150,16 +151,28 @@ def described_network(network: Network) -> dict[str, str]:
 
 
 def summarize(folds: Sequence[Mapping[str, Any]], task: Task) -> dict[str, dict[str, float]]:
-    """Return the mean and standard deviation of each set's metrics over the folds."""
+    """Return the mean and standard deviation of each set's metrics over the folds.
+
+    What the first folds of a run that an older version began do not have is not in it.
+    """
     import numpy as np
 
     summary: dict[str, dict[str, float]] = {name: {} for name in SETS}
     for set_name, prefix in SETS.items():
-        for metric in SET_METRICS[task]:
-            values = [float(fold[f"{prefix}_{metric}"]) for fold in folds]
+        for metric in (*SET_METRICS[task], *CLIP_METRICS[task]):
+            key = f"{prefix}_{metric}"
+            if not all(key in fold for fold in folds):
+                continue
+            values = [float(fold[key]) for fold in folds]
             summary[set_name][f"mean_{metric}"] = float(np.mean(values))
             summary[set_name][f"{metric}_std"] = float(np.std(values))
     return summary
+
+
+def has_segments(fold: Mapping[str, Any]) -> bool:
+    """Tell from a fold's entry whether some clip has several examples; an old one does not say."""
+    counts = ((fold.get(f"{each}_clips"), fold.get(f"{each}_examples")) for each in SETS.values())
+    return any(clips is not None and clips < examples for clips, examples in counts)
 
 
 def write_result(

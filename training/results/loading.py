@@ -16,8 +16,9 @@ from config.errors import UserError
 from config.files import Identity, identity_of, read_json, require_fields
 from config.networks import PUBLISHED_NETWORK
 from config.text import display_path, shorten
+from training.results.dictionary import has_segments
 from training.results.method_names import METHODS
-from training.results.metric import METRICS, Metric
+from training.results.metric import DEFAULT_METRIC, DEFAULTS, Metric, metric_of
 
 RESULT_NAME = re.compile(r"results_.+_exp([0-9]+)_run([0-9]+)\.json")
 REQUIRED_KEYS = ("0", "summary", "parameters", "inputs", "fingerprint", "number")
@@ -136,7 +137,8 @@ class FoldResult(_Stored):
             validation loss.
         collapsed: whether the network names one class only, or is no better than chance.
         test_chance: share of the most frequent class in the test set; of a regression, the error
-            of the training set's mean.
+            of the training set's mean. test_clip_chance: the same of clips.
+        has_segments: whether some clip has several examples; old results do not say.
         test_confusion: counts, (true classes, predicted classes).
     """
 
@@ -145,6 +147,8 @@ class FoldResult(_Stored):
     collapsed: bool = False
     numeric_precision: str = "unknown"
     test_chance: NonNegative | None = None
+    test_clip_chance: NonNegative | None = None
+    has_segments: bool = False
     test_examples: Count | None = None
     test_confusion: list[list[Count]] | None = None
 
@@ -156,6 +160,7 @@ class FoldResult(_Stored):
         keys = [f"{set_name}_{kind}_hist" for kind in CURVES for set_name in CURVE_SETS.values()]
         return {
             **values,
+            "has_segments": has_segments(values),
             "curves": {key: _with_nan(values[key]) for key in keys if values.get(key)},
         }
 
@@ -184,6 +189,21 @@ class FoldResult(_Stored):
             return self.chosen_epoch
         losses = self.curve("validation", "loss")
         return min(range(len(losses)), key=lambda epoch: (math.isnan(losses[epoch]), losses[epoch]))
+
+    def chance(self, key: str) -> float | None:
+        """Return a metric's value on the test set without audio; None: it has none, or is unknown.
+
+        Of unweighted average recall, that of always naming one class; of concordance correlation,
+        that of always naming one value.
+        """
+        match key.removeprefix("clip_"):
+            case "acc" | "RMSE":
+                return self.test_clip_chance if key.startswith("clip_") else self.test_chance
+            case "uar" if self.test_confusion:
+                return 1 / sum(map(any, self.test_confusion))
+            case "CCC":
+                return 0.0
+        return None
 
     def has(self, kind: str) -> bool:
         """Whether both sets have a kind of curve (loss, task_loss, feature_loss, acc)."""
@@ -220,8 +240,9 @@ class Network(_Stored):
 
 
 class Result(_Stored):
-    """A finished instance, checked once."""
+    """A finished instance, checked once; report_metric: by what it is compared, of METRICS."""
 
+    report_metric: str = DEFAULT_METRIC
     experiment: Count
     number: Count
     fingerprint: str
@@ -251,7 +272,13 @@ class Result(_Stored):
         metric = self.metric
         for set_name in SUMMARY_KEYS.values():
             value = self.summary.get(set_name, {}).get(f"mean_{metric.key}")
-            if value is None or not 0 <= metric.scale * value <= metric.largest:
+            if value is None and metric is not DEFAULTS[self.parameters.task]:
+                again = run_again(self.experiment, [self.number], "--overwrite")
+                raise ValueError(
+                    f"has no {metric.key}, for report_metric = {self.report_metric}; run it again: "
+                    f"{again}, or pass --set report_metric={DEFAULT_METRIC}"
+                )
+            if value is None or not metric.smallest <= metric.scale * value <= metric.largest:
                 raise ValueError(f"summary.{set_name}.mean_{metric.key} is {value}")
         if not self.folds:
             raise ValueError("there is no fold")
@@ -262,7 +289,7 @@ class Result(_Stored):
     @property
     def metric(self) -> Metric:
         """Return the metric by which it is compared."""
-        return METRICS[self.parameters.task]
+        return metric_of(self.parameters.task, self.report_metric)
 
     def value(self, set_name: str) -> float:
         """Return the metric of the train, validation or test set: its mean over the folds."""
@@ -278,7 +305,8 @@ class Result(_Stored):
     @property
     def chance(self) -> float | None:
         """Return the metric on the test set of what needs no audio, if it is known."""
-        levels = [fold.test_chance for fold in self.folds if fold.test_chance is not None]
+        found = [fold.chance(self.metric.key) for fold in self.folds]
+        levels = [level for level in found if level is not None]
         if len(levels) < len(self.folds):
             return None
         return self.metric.scale * sum(levels) / len(levels)
@@ -288,6 +316,11 @@ class Result(_Stored):
         """Return the number of test examples over all folds, if it is known."""
         counts = [fold.test_examples for fold in self.folds if fold.test_examples is not None]
         return sum(counts) if len(counts) == len(self.folds) else None
+
+    @property
+    def has_segments(self) -> bool:
+        """Whether some clip has several examples, so that metrics by clip say something else."""
+        return any(fold.has_segments for fold in self.folds)
 
     @property
     def split(self) -> str:
@@ -312,20 +345,27 @@ def _without_parameters(summary: Any) -> Any:
     return {key: value for key, value in summary.items() if key != "parameters"}
 
 
-def load_result(path: Path) -> Result:
+def load_result(path: Path, report_metric: str = DEFAULT_METRIC) -> Result:
     """Read and check the JSON of a result.
 
     Raises:
-        UserError: it cannot be read, or is no result of this project.
+        UserError: it cannot be read, is no result of this project, or lacks the metric.
     """
-    return require_fields(read_result(path), Result, display_path(path))
+    content = {**read_result(path), "report_metric": report_metric}
+    return require_fields(content, Result, display_path(path))
 
 
-def load_results(results_folder: Path, experiment: int) -> list[Result]:
+def load_results(
+    results_folder: Path, experiment: int, report_metric: str = DEFAULT_METRIC
+) -> list[Result]:
     """Read all finished instances of an experiment, by number.
 
+    Args:
+        report_metric: by what they are compared.
+
     Raises:
-        UserError: a result is damaged.
+        UserError: a result is damaged, or lacks the metric.
     """
-    results = [load_result(path) for path in result_paths(results_folder, experiment)]
+    paths = result_paths(results_folder, experiment)
+    results = [load_result(path, report_metric) for path in paths]
     return sorted(results, key=lambda result: result.number)

@@ -10,10 +10,11 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+from config.fields import Task
 from config.files import identity_of, waited_for, written_aside
 from config.networks import PUBLISHED_NETWORK
-from training.engine.metrics import SET_METRICS, Task
-from training.results.dictionary import SETS, InstanceFiles, fingerprinted
+from training.engine.metrics import CLIP_METRICS, SET_METRICS
+from training.results.dictionary import SETS, InstanceFiles, fingerprinted, has_segments
 from training.results.loading import ResultReader
 from training.results.method_names import keys_that_differ, text_of
 
@@ -32,12 +33,20 @@ METRIC_HEADERS = {
     "f1": ("F1", "#00FFFF"),
     "precision": ("PRECISION", "#BFFF00"),
     "recall": ("RECALL", "#FF66FF"),
+    "uar": ("UAR", "#FFCC66"),
     "RMSE": ("RMSE", "#FFA500"),
     "MAE": ("MAE", "#00FFFF"),
+    "CCC": ("CCC", "#BFFF00"),
+    "clip_acc": ("CLIP ACCURACY", "#FFA500"),
+    "clip_uar": ("CLIP UAR", "#FFCC66"),
+    "clip_f1": ("CLIP F1", "#00FFFF"),
+    "clip_RMSE": ("CLIP RMSE", "#FFA500"),
+    "clip_MAE": ("CLIP MAE", "#00FFFF"),
+    "clip_CCC": ("CLIP CCC", "#BFFF00"),
 }
 PARAMETER_COLOUR, TITLE_COLOUR = "#FFFF00", "#D9D9D9"
 BEST_MEAN_COLOUR, BEST_DEVIATION_COLOUR = "#92D050", "#9DC3E6"
-LOWEST_IS_BEST = ("loss", "RMSE", "MAE")
+LOWEST_IS_BEST = ("loss", "RMSE", "MAE", "clip_RMSE", "clip_MAE")
 PARAMETER_HEADERS = ("ID", "parameters", "comment 1", "comment 2")
 DATA_HEADERS = ("ID", "dataset", "split", "chance (test)")
 GROUP_ROW, STATISTIC_ROW, HEADER_ROW, FIRST_ROW = 1, 2, 3, 4
@@ -82,8 +91,9 @@ def write_spreadsheet(path: Path, rows: Rows, task: Task) -> None:
         # With one fold there is no deviation over folds.
         statistics = STATISTICS if any(SECOND_FOLD in result for result, _ in rows) else ["value"]
         width = len(statistics) * len(SETS)
-        _write_means(workbook, sheet, rows, task, width)
-        for metric in SET_METRICS[task]:
+        metrics = _shown_metrics(rows, task)
+        _write_means(workbook, sheet, rows, metrics, width)
+        for metric in metrics:
             _write_metric(workbook, sheet, metric, column, rows, statistics)
             column += width
         title = _header(workbook, TITLE_COLOUR, size=14)
@@ -92,6 +102,15 @@ def write_spreadsheet(path: Path, rows: Rows, task: Task) -> None:
         _write_data_sheet(workbook, rows)
     with written_aside(path) as aside:
         aside.write_bytes(content.getbuffer())
+
+
+def _shown_metrics(rows: Rows, task: Task) -> tuple[str, ...]:
+    """Return the metrics that have columns; those of clips only if some clip has several examples.
+
+    What an older version wrote lacks some, and has empty cells there.
+    """
+    folds = [result[key] for result, _ in rows for key in result if key.isdecimal()]
+    return SET_METRICS[task] + (CLIP_METRICS[task] if any(map(has_segments, folds)) else ())
 
 
 def repetitions(results: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
@@ -157,7 +176,7 @@ def _write_metric(
         for place, (set_name, set_header) in enumerate(SETS.items(), start=first):
             sheet.write_string(HEADER_ROW, place, set_header, header)
             for row, (result, _) in enumerate(rows, start=FIRST_ROW):
-                sheet.write_number(row, place, float(result["summary"][set_name][key]), number)
+                sheet.write(row, place, result["summary"][set_name].get(key), number)
             if rows:
                 condition = {"type": best, "value": 1, "format": mark}
                 last_row = FIRST_ROW + len(rows) - 1
@@ -166,7 +185,7 @@ def _write_metric(
 
 
 def _write_means(
-    workbook: "Workbook", sheet: "Worksheet", rows: Rows, task: Task, width: int
+    workbook: "Workbook", sheet: "Worksheet", rows: Rows, metrics: Sequence[str], width: int
 ) -> None:
     """Write two rows for each group of repetitions: mean and standard deviation over them.
 
@@ -179,11 +198,12 @@ def _write_means(
         numbers = ", ".join(str(result["number"]) for result in group)
         titles = f"mean of {len(group)} repetitions (ID {numbers})", "± standard deviation"
         sheet.write_column(row, 1, titles, bold)
-        for index, metric in enumerate(SET_METRICS[task]):
+        for index, metric in enumerate(metrics):
             first = len(PARAMETER_HEADERS) + index * width
             for place, set_name in enumerate(SETS, start=first):
-                values = [float(result["summary"][set_name][f"mean_{metric}"]) for result in group]
-                sheet.write_column(row, place, [fmean(values), stdev(values)], bold)
+                values = [result["summary"][set_name].get(f"mean_{metric}") for result in group]
+                if None not in values:
+                    sheet.write_column(row, place, [fmean(values), stdev(values)], bold)
         row += len(titles)
 
 

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from config.errors import UserError
+from config.fields import Task
 from training.engine import devices
 from training.engine.devices import build_accelerator, choose_precision
-from training.engine.metrics import Task
 
 if TYPE_CHECKING:
     from tests.conftest import Suite

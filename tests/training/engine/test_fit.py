@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from config.errors import UserError
+from config.fields import Task
 from training.data.batches import ExampleSet, training_statistics
 from training.engine import fit as fitting
 from training.engine.checks import TrainingError
 from training.engine.devices import build_accelerator
 from training.engine.evaluation import Evaluation
 from training.engine.fit import FitOptions, FitResult, fit
-from training.engine.metrics import Task
 from training.engine.optimizers import build_optimizer
 from training.engine.seeds import RngSeeds
 from training.engine.step import Learner
@@ -105,7 +105,7 @@ class Script:
             metrics[self.key] = self.values[len(self.states)]
             state = learner.model.state_dict()
             self.states.append({name: tensor.clone() for name, tensor in state.items()})
-        return Evaluation(metrics, np.zeros(1), np.zeros(1), 1)
+        return Evaluation("classification", metrics, examples.rows, np.zeros(1), torch.zeros(1))
 
 
 def equal_states(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
@@ -147,6 +147,7 @@ def test_stops_after_exactly_patience_epochs_without_improvement_and_keeps_the_b
     ("metric", "key", "values", "best_epoch"),
     [
         ("val_acc", "acc", [0.2, 0.7, 0.7, 0.1], 1),
+        ("val_uar", "uar", [0.2, 0.5, 0.7, 0.1], 2),
         ("val_task_loss", "task_loss", [0.2, 0.7, 0.1, 0.1], 2),
         ("val_loss", "acc", [0.2, 0.7, 0.7, 0.1], 0),
     ],

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from training.engine.metrics import (
     classification_metrics,
@@ -15,27 +16,52 @@ from training.engine.metrics import (
 
 
 def test_three_classes_worked_by_hand() -> None:
-    """Class 0: 2 of its 3 found, 2 of 2 named so; class 1: 1 of 2, 1 of 2; class 2: 1 of 1, 1 of 2.
+    """Class 0: 2 of its 3 found, 2 of 2 named so; class 1: 1 of 2, 1 of 2; class 2 is not there.
 
-    precision 1, 1/2, 1/2; recall 2/3, 1/2, 1; F1 = 2 p r / (p + r): 4/5, 1/2, 2/3.
+    precision 1, 1/2, 0; recall 2/3, 1/2, 0; F1 = 2 p r / (p + r): 4/5, 1/2, 0. Only the unweighted
+    average recall does not count class 2, which one example of class 1 is taken for.
     """
-    labels = np.array([0, 0, 0, 1, 1, 2])
-    predictions = np.array([0, 1, 0, 1, 2, 2])
+    labels = np.array([0, 0, 0, 1, 1])
+    predictions = np.array([0, 1, 0, 1, 2])
     assert classification_metrics(labels, predictions) == {
-        "acc": pytest.approx(4 / 6),
-        "precision": pytest.approx(2 / 3),
-        "recall": pytest.approx(13 / 18),
-        "f1": pytest.approx(59 / 90),
+        "acc": pytest.approx(3 / 5),
+        "precision": pytest.approx(1.5 / 3),
+        "recall": pytest.approx(7 / 18),
+        "f1": pytest.approx(1.3 / 3),
+        "uar": pytest.approx(7 / 12),
     }
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_metrics_of_classes_are_those_of_scikit_learn(seed: int) -> None:
+    labels = np.random.default_rng(seed).choice([0, 2, 5], 40)
+    predictions = np.random.default_rng(seed + 10).integers(0, 7, 40)
+    found = classification_metrics(labels, predictions)
+    with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
+        assert found["uar"] == pytest.approx(balanced_accuracy_score(labels, predictions))
+    assert found["f1"] == pytest.approx(f1_score(labels, predictions, average="macro"))
+
+
 def test_regression_worked_by_hand() -> None:
-    """Errors 3, -1, 0, 0: squares add up to 10, amounts to 4."""
+    """Errors 3, -1, 0, 0: squares add up to 10, amounts to 4.
+
+    Means 2 and 2.5, variances 3.5 and 4.25, covariance 2.75: concordance 5.5 / (7.75 + 0.5 ** 2).
+    """
     targets, predictions = np.array([1.0, 2.0, 5.0, 0.0]), np.array([4.0, 1.0, 5.0, 0.0])
     assert regression_metrics(targets, predictions) == {
         "RMSE": pytest.approx(2.5**0.5),
         "MAE": pytest.approx(1.0),
+        "CCC": pytest.approx(0.6875),
     }
+
+
+def test_concordance_is_one_of_equal_values_and_zero_of_a_constant() -> None:
+    targets = np.array([1.0, 2.0, 5.0])
+    assert regression_metrics(targets, targets)["CCC"] == pytest.approx(1)
+    assert regression_metrics(targets, -targets + 16 / 3)["CCC"] == pytest.approx(-1)
+    for constant in (np.full(3, 2.0), np.zeros(3)):
+        assert regression_metrics(targets, constant)["CCC"] == 0
+        assert regression_metrics(constant, constant)["CCC"] == 0
 
 
 def test_the_highest_accuracy_that_chance_gives() -> None:

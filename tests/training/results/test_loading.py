@@ -1,6 +1,7 @@
 """Results read back: what is checked, and that each error is one line with file and key."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from config.errors import UserError
 from config.files import require_fields
 from tests.synthetic_results import HISTORY, make_result, write_result
-from training.results.loading import Result, load_result
+from training.results.loading import Result, load_result, load_results
 
 
 def test_a_result_is_read_with_its_metric_in_percent(tmp_path: Path) -> None:
@@ -23,6 +24,48 @@ def test_a_result_is_read_with_its_metric_in_percent(tmp_path: Path) -> None:
     assert result.collapsed
     assert result.stem == "gsc_randsplit_spectrum_fast_exp28_run4"
     assert result.parameters.model_dump() == {"network": "vgg16", **content["parameters"]}
+
+
+@pytest.mark.parametrize(
+    ("task", "report_metric", "key", "value", "chance"),
+    [
+        ("classification", "acc", "acc", 50.0, 25.0),
+        # Three of the four classes are in the test set.
+        ("classification", "uar", "uar", 40.0, 100 / 3),
+        ("classification", "clip_uar", "clip_uar", 30.0, 100 / 3),
+        ("classification", "f1", "f1", 35.0, None),
+        ("classification", "ccc", "acc", 50.0, 25.0),
+        ("regression", "ccc", "CCC", -0.2, 0.0),
+        ("regression", "clip_mae", "clip_MAE", 0.7, None),
+        ("regression", "uar", "RMSE", 0.5, 0.9),
+    ],
+)
+def test_the_metric_that_is_asked_for_is_compared_if_it_is_one_of_the_task(
+    tmp_path: Path, task: str, report_metric: str, key: str, value: float, chance: float | None
+) -> None:
+    content = make_result(0.5, 0, 5, task)
+    shares = {"uar": 0.4, "clip_uar": 0.3, "f1": 0.35}
+    for summary in content["summary"].values():
+        others = shares if task == "classification" else {"CCC": -0.2, "clip_MAE": 0.7}
+        summary |= {f"mean_{name}": number for name, number in others.items()}
+    counts = [[1, 2, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0], [3, 0, 0, 0]]
+    content["0"] |= {"test_confusion": counts} if shares is others else {"test_chance": 0.9}
+    (result,) = load_results(write_result(tmp_path, content).parents[2], 5, report_metric)
+    assert result.metric.key == key
+    assert result.value("test") == pytest.approx(value)
+    assert result.chance == (None if chance is None else pytest.approx(chance))
+
+
+def test_a_result_without_the_metric_is_one_line_with_the_cure(tmp_path: Path) -> None:
+    path = write_result(tmp_path, make_result(0.5, 3, 28))
+    with pytest.raises(UserError) as error:
+        load_result(path, "clip_uar")
+    again = r"python experiments_manager\.py \[28\] (0|-1) 4 4 --overwrite"
+    assert re.fullmatch(
+        rf"{re.escape(str(path))}: has no clip_uar, .*; run it again: {again}, or pass "
+        "--set report_metric=acc",
+        str(error.value),
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from training.results.dictionary import (
 from training.results.loading import ResultReader, count_finished, read_result
 
 METRICS = {
-    "classification": ("loss", "acc", "f1", "precision", "recall"),
-    "regression": ("loss", "RMSE", "MAE"),
+    "classification": ("loss", "acc", "f1", "precision", "recall", "uar", "clip_uar"),
+    "regression": ("loss", "RMSE", "MAE", "CCC", "clip_CCC"),
 }
 PARAMETERS: dict[str, Any] = {
     "dataset": "gsc_randsplit",

@@ -7,16 +7,16 @@ import numpy as np
 import openpyxl
 import pytest
 
-from training.engine.metrics import Task
+from config.fields import Task
 from training.results.spreadsheet import write_spreadsheet
 
 METRICS: dict[Task, tuple[str, ...]] = {
-    "classification": ("loss", "acc", "f1", "precision", "recall"),
-    "regression": ("loss", "RMSE", "MAE"),
+    "classification": ("loss", "acc", "f1", "precision", "recall", "uar"),
+    "regression": ("loss", "RMSE", "MAE", "CCC"),
 }
 TITLES: dict[Task, list[str]] = {
-    "classification": ["LOSS", "ACCURACY", "F1", "PRECISION", "RECALL"],
-    "regression": ["LOSS", "RMSE", "MAE"],
+    "classification": ["LOSS", "ACCURACY", "F1", "PRECISION", "RECALL", "UAR"],
+    "regression": ["LOSS", "RMSE", "MAE", "CCC"],
 }
 SETS = ("training", "validation", "test")
 FIRST_ROW, FIRST_METRIC_COLUMN = 5, 5
@@ -170,6 +170,24 @@ def test_one_fold_has_no_columns_of_deviations(tmp_path: Path, task: Task) -> No
                 result_of(2, task)["summary"][set_name][f"mean_{metric}"]
             )
             column += 1
+
+
+def test_clips_of_several_examples_have_columns_and_old_results_empty_cells(tmp_path: Path) -> None:
+    """Of two repetitions the first is by an older version, which knew no UAR and no clips."""
+    old, new = (result_of(number, "regression", num_folds=1, at_layer=3) for number in (1, 2))
+    for summary in old["summary"].values():
+        del summary["mean_CCC"]
+    new["0"] |= {"val_clips": 9, "val_examples": 20}
+    for place, summary in enumerate(new["summary"].values()):
+        summary |= {f"mean_clip_{metric}": place + 0.5 for metric in ("RMSE", "MAE", "CCC")}
+    path = tmp_path / "sheet.xlsx"
+    write_spreadsheet(path, [(result, tmp_path / "x.txt") for result in (old, new)], "regression")
+    sheet = openpyxl.load_workbook(path).worksheets[0]
+    titles = [cell.value for cell in sheet[2] if cell.value]
+    assert titles[-4:] == ["CCC", "CLIP RMSE", "CLIP MAE", "CLIP CCC"]
+    rows = [[cell.value for cell in row] for row in sheet.iter_rows(5, 8, sheet.max_column - 11)]
+    assert rows[0] == rows[2] == rows[3] == [None] * 12
+    assert rows[1] == pytest.approx([2.03, 2.13, 2.23, *[0.5, 1.5, 2.5] * 3])
 
 
 @pytest.mark.parametrize("num_folds", [1, 3])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from sklearn.metrics import precision_recall_fscore_support
+from sklearn.metrics import balanced_accuracy_score, precision_recall_fscore_support
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from tests.conftest import Examples, Suite
 
 SETS = {"train": "training_actors", "val": "validation_actors", "test": "test_actors"}
-METRICS = ("loss", "acc", "f1", "precision", "recall")
+METRICS = (
+    *("loss", "acc", "f1", "precision", "recall", "uar"),
+    *("clip_acc", "clip_uar", "clip_f1"),
+)
 AGAINST_NOISE = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": 13}
 
 
@@ -98,11 +101,12 @@ def test_the_dictionary_has_the_published_keys_and_those_added(trained: "Suite")
     fold = dictionary[0]
     published = {f"{prefix}_{metric}" for prefix in SETS for metric in METRICS}
     published |= {
-        f"{p}_{h}_hist" for p in ("train", "val") for h in ("loss", "acc", "feature_loss")
+        f"{p}_{h}_hist" for p in ("train", "val") for h in ("loss", "acc", "uar", "feature_loss")
     }
     published |= set(SETS.values())
     added = {f"{prefix}_{name}" for prefix in SETS for name in ("task_loss", "feature_loss")}
-    added |= {f"{prefix}_{name}" for prefix in SETS for name in ("chance", "examples")}
+    levels = ("chance", "examples", "clip_chance", "clips")
+    added |= {f"{prefix}_{name}" for prefix in SETS for name in levels}
     terms = ("task_loss", "noisyspeech_layer13_loss")
     added |= {f"{prefix}_{term}_hist" for prefix in ("train", "val") for term in terms}
     added |= {"best_epoch", "numeric_precision", "collapsed", "test_confusion"}
@@ -129,6 +133,7 @@ def test_final_metrics_are_those_of_the_stored_best_weights(
         feature_loss = term_of(model, frozen, inputs, 13)
         predictions = logits.argmax(1).numpy()
         assert fold[f"{prefix}_acc"] == pytest.approx(np.mean(labels == predictions))
+        assert fold[f"{prefix}_uar"] == pytest.approx(balanced_accuracy_score(labels, predictions))
         macro = precision_recall_fscore_support(
             labels, predictions, average="macro", zero_division=0
         )
@@ -138,9 +143,45 @@ def test_final_metrics_are_those_of_the_stored_best_weights(
         assert fold[f"{prefix}_feature_loss"] == pytest.approx(feature_loss, rel=1e-4)
         assert fold[f"{prefix}_loss"] == pytest.approx(task_loss + feature_loss, rel=1e-4)
         assert fold[f"{prefix}_chance"] == max(np.bincount(labels)) / len(labels)
-    for name in ("loss", "task_loss", "feature_loss", "acc"):
+    for name in ("loss", "task_loss", "feature_loss", "acc", "uar"):
         assert fold[f"val_{name}"] == pytest.approx(fold[f"val_{name}_hist"][best], rel=1e-6)
         assert fold[f"train_{name}"] == pytest.approx(fold[f"train_{name}_hist"][best], rel=1e-6)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_a_clip_of_several_examples_is_one_decision_and_an_altered_copy_another_clip(
+    suite: "Suite", bands: "Examples", loudness: "Examples", task: str
+) -> None:
+    """All examples of a label are made two clips in turns; every fourth is an altered copy."""
+    examples, outputs = (bands, 3) if task == "classification" else (loudness, 1)
+    index = suite.write_matrices(examples=examples) / "tiny_spectrum_fast_index.csv"
+    header, *lines = index.read_text().splitlines()
+    clips = [(f"{label}_{row % 2}", int(row % 4 == 0)) for row, label in enumerate(examples.target)]
+    rows = [line.split(",") for line in lines]
+    for cells, (name, copy) in zip(rows, clips, strict=True):
+        cells[0], cells[6] = name, str(copy)
+    index.write_text("\n".join([header, *map(",".join, rows)]) + "\n")
+    suite.write_experiment(40, task=task, output_classes=outputs)
+    fold = suite.run(40, num_epochs=1)["0"]
+    model = stored_model(suite, 40, outputs)
+    # Copies are in the training set alone, so that is the one to look at.
+    with torch.no_grad():
+        given = model(set_inputs(examples, fold, "train"))
+    given = given.softmax(1).numpy() if task == "classification" else given.numpy()
+    members: dict[tuple[str, int], list[int]] = {}
+    for place, row in enumerate(rows_of(fold["training_actors"])):
+        members.setdefault(clips[row], []).append(place)
+    truth = np.array([int(name[0]) for name, _ in members])
+    means = np.array([np.mean(given[places], axis=0) for places in members.values()])
+    assert fold["train_clips"] == len(members) < fold["train_examples"]
+    if task == "classification":
+        assert fold["train_clip_acc"] == np.mean(means.argmax(1) == truth)
+        recall = balanced_accuracy_score(truth, means.argmax(1))
+        assert fold["train_clip_uar"] == pytest.approx(recall)
+        assert fold["train_clip_chance"] == max(np.bincount(truth)) / len(truth)
+    else:
+        error = np.sqrt(np.mean((means[:, 0] - truth) ** 2))
+        assert fold["train_clip_RMSE"] == pytest.approx(error, rel=1e-5)
 
 
 class Watched:
@@ -267,8 +308,8 @@ def test_a_regression(suite: "Suite", loudness: "Examples") -> None:
         chance = np.sqrt(np.mean(from_mean**2))
         assert fold[f"{prefix}_chance"] == pytest.approx(chance, rel=1e-6)
     assert fold["collapsed"] == (fold["val_RMSE"] >= fold["val_chance"])
-    names = {f"mean_{metric}" for metric in ("loss", "RMSE", "MAE")}
-    names |= {f"{metric}_std" for metric in ("loss", "RMSE", "MAE")}
+    metrics = ("loss", "RMSE", "MAE", "CCC", "clip_RMSE", "clip_MAE", "clip_CCC")
+    names = {f"mean_{metric}" for metric in metrics} | {f"{metric}_std" for metric in metrics}
     assert set(result["summary"]["test"]) == names
 
 
