@@ -29,6 +29,7 @@ from config.settings import RANDOM, Results, is_untrained
 from config.text import aligned, counted, display_path
 from training.engine.distributed import is_main, only_main_speaks
 from training.results.loading import count_failed, load_results
+from training.results.runs_table import RUNS_TABLE
 from training.sweep.input_cache import InputCache
 from training.sweep.inputs import find_missing
 from training.sweep.overview import describe_inputs, split_of
@@ -126,6 +127,8 @@ def print_paths(experiments: Sequence[Experiment], results_folder: Path) -> None
         for path in files_in(folder / "results", ".xlsx"):
             if path.stem.endswith("_results_spreadsheet"):
                 print(f"wrote {display_path(path)}")
+    if (results_folder / RUNS_TABLE).exists():
+        print(f"wrote {display_path(results_folder / RUNS_TABLE)} (all runs, for pandas)")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -35,8 +35,9 @@ from plotting.reporting.summary import answer
 from plotting.reporting.table import file_name
 from plotting.reporting.tables import all_tables, describe
 from training.probing.files import Analysis, load_analyses
-from training.results.loading import count_finished, load_results
+from training.results.loading import ResultReader, count_finished, load_results
 from training.results.metric import DEFAULT_METRIC
+from training.results.runs_table import RUNS_TABLE, update_runs_table
 
 FOLDER_NAME = "report"
 PAGE_NAME = "report.html"
@@ -187,9 +188,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = list(experiments.values()) if wanted else with_results(experiments, results_folder)
     with waited_for(results_folder / FOLDER_NAME / ".lock", "report"):
         path, found = write_report(chosen, results_folder, settings.report_metric)
+    lacking = update_runs_table(results_folder, ResultReader())
+    if lacking:
+        print(f"warning: {lacking}")
     print(f"wrote {display_path(path)} (open it in a browser)")
     print(f"wrote {display_path(path.parent / 'tables')}/ (CSV, LaTeX, Markdown)")
     print(f"wrote {display_path(path.parent / 'figures')}/ (PNG, PDF)")
+    print(f"wrote {display_path(results_folder / RUNS_TABLE)} (all runs, for pandas)")
     for findings in found:
         print(answer(findings))
     return 0

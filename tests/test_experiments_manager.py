@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openpyxl
+import pandas as pd
 import pytest
 
 import experiments_manager
@@ -236,6 +237,11 @@ def test_a_run_leaves_what_it_promises(finished: tuple["Suite", str]) -> None:
         text = (folder / "description.txt").read_text()
         assert text == f"description {identifier}\nQuestion {identifier}?\n"
     assert "0 of 5 instances are finished, 5 to run" in said
+    runs = pd.read_csv(suite.results / "runs.csv")
+    assert set(zip(runs.experiment, runs.run, strict=True)) == {
+        *((5, number) for number in (1, 2, 3)),
+        *((28, number) for number in (1, 2)),
+    }
 
 
 def test_the_last_table_is_of_the_dictionaries(finished: tuple["Suite", str]) -> None:

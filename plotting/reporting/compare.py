@@ -21,7 +21,6 @@ from training.results.method_names import (
     networks_of,
     order_of,
     own_parameters,
-    setting_of,
     text_of,
     uses_random_networks,
 )
@@ -256,8 +255,8 @@ class Comparison:
 
 def compare(results: Iterable[Result]) -> list[Comparison]:
     """Put results together that may be compared, in the order in which their data first appears."""
-    parts = list(_by(results, lambda result: repr(sorted(_setting(result).items()))).values())
-    settings = [_setting(members[0]) for members in parts]
+    parts = list(_by(results, lambda result: repr(sorted(result.setting.items()))).values())
+    settings = [members[0].setting for members in parts]
     return [
         _comparison(members, _apart(setting, settings))
         for members, setting in zip(parts, settings, strict=True)
@@ -291,17 +290,6 @@ def _group(results: Sequence[Result]) -> Group:
     for result in sorted(results, key=lambda each: (each.experiment, each.number)):
         by_seed.setdefault(result.parameters.seed, result)
     return Group(tuple(by_seed[seed] for seed in sorted(by_seed)))
-
-
-def _setting(result: Result) -> dict[str, Any]:
-    """Return all that two configurations must have in common to be compared."""
-    return {
-        **setting_of(result.parameters.model_dump()),
-        "data": result.inputs.get("data"),
-        "network": result.inputs.get("network", result.parameters.network),
-        "split": result.split,
-        "numeric_precision": result.folds[0].numeric_precision,
-    }
 
 
 def _configuration(result: Result) -> Hashable:

@@ -17,7 +17,7 @@ from config.files import Identity, identity_of, read_json, require_fields
 from config.networks import PUBLISHED_NETWORK
 from config.text import display_path, shorten
 from training.results.dictionary import has_segments
-from training.results.method_names import METHODS
+from training.results.method_names import METHODS, setting_of
 from training.results.metric import DEFAULT_METRIC, DEFAULTS, Metric, metric_of
 
 RESULT_NAME = re.compile(r"results_.+_exp([0-9]+)_run([0-9]+)\.json")
@@ -326,6 +326,17 @@ class Result(_Stored):
     def split(self) -> str:
         """Return what the split divides, and what its sets share."""
         return shorten(self.network.split)
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """Return all that two configurations must have in common to be compared."""
+        return {
+            **setting_of(self.parameters.model_dump()),
+            "data": self.inputs.get("data"),
+            "network": self.inputs.get("network", self.parameters.network),
+            "split": self.split,
+            "numeric_precision": self.folds[0].numeric_precision,
+        }
 
     @property
     def collapsed(self) -> bool:

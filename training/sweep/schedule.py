@@ -1,4 +1,4 @@
-"""Which run is next, what becomes of its result, and the spreadsheets of all.
+"""Which run is next, what becomes of its result, and the tables of all.
 
 Who executes runs is the launcher's matter; the results folder tells every process what is done.
 """
@@ -20,6 +20,7 @@ from config.text import counted
 from training.engine.distributed import is_distributed, is_main, join_processes, leave_processes
 from training.results.dictionary import InstanceFiles, has_copies, write_copies
 from training.results.loading import ResultReader, read_result
+from training.results.runs_table import RUNS_TABLE, update_runs_table
 from training.results.spreadsheet import is_outdated, update_spreadsheet
 from training.sweep.execute import RunResult, RunTask, attempt, reason_of, tidy
 from training.sweep.input_cache import InputCache
@@ -29,8 +30,8 @@ from training.sweep.runs import Run, dependencies, runs_of
 from training.sweep.status import refuse_unfit, status_of
 
 POLL_SECONDS = 2.0
-# An experiment's spreadsheet is written at most so often, and in the end.
-SPREADSHEET_SECONDS = 20.0
+# Spreadsheets and the table of all runs are written at most so often, and in the end.
+TABLE_SECONDS = 20.0
 
 
 def run_sweep(
@@ -133,7 +134,7 @@ def execute_all(
             sweep.work()
         finally:
             launcher.close()
-            sweep.complete_spreadsheets(runs)
+            sweep.complete_tables(runs)
     if sweep.num_failed:
         print(f"{sweep.num_failed} of {counted(len(runs), 'instance')} failed", file=sys.stderr)
     return EXIT_FAILED_RUNS if sweep.num_failed else 0
@@ -235,12 +236,17 @@ class Sweep:
         took = f"{result.seconds:.0f} s{place}" if result.seconds > 0 else "by another process"
         self._progress.end_run(f"{run.title} ({took})", result.seconds, num_running)
         self._incomplete.add(run.files.spreadsheet)
-        written_at = self._written_at.get(run.files.spreadsheet, -math.inf)
-        if time.monotonic() - written_at >= SPREADSHEET_SECONDS:
+        if self._is_due(run.files.spreadsheet):
             self._write_spreadsheet(run)
+        if self._is_due(run.files.results_folder):
+            self._write_runs_table(run.files.results_folder)
 
-    def complete_spreadsheets(self, runs: Sequence[Run]) -> None:
-        """Write the spreadsheets that lack results, whoever made these."""
+    def _is_due(self, place: Path) -> bool:
+        """Tell whether a spreadsheet, or a folder's table of runs, was not written just now."""
+        return time.monotonic() - self._written_at.get(place, -math.inf) >= TABLE_SECONDS
+
+    def complete_tables(self, runs: Sequence[Run]) -> None:
+        """Write the spreadsheets that lack results, whoever made these, and the table of runs."""
         for run in {run.files.spreadsheet: run for run in runs}.values():
             if (
                 run.files.spreadsheet in self._incomplete
@@ -248,6 +254,18 @@ class Sweep:
                 or (run.files.spreadsheet.exists() and not description_of(run).exists())
             ):
                 self._write_spreadsheet(run)
+        self._write_runs_table(runs[0].files.results_folder, is_last=True)
+
+    def _write_runs_table(self, results_folder: Path, is_last: bool = False) -> None:
+        """Write the table of all runs; say in the end what it lacks."""
+
+        def update() -> None:
+            lacking = update_runs_table(results_folder, self._reader)
+            if lacking and is_last:
+                self._progress.say(f"warning: {lacking}")
+
+        self._written_at[results_folder] = time.monotonic()
+        self._note(RUNS_TABLE, update)
 
     def _write_spreadsheet(self, run: Run) -> None:
         sheet = run.files.spreadsheet
