@@ -117,7 +117,8 @@ def spread_column(
 
 def other_column(key: str, group_of: Callable[[Any], Group], digits: int = 1) -> Column:
     """Return the same column of another metric of the test set."""
-    name = METRICS[key.lower()].heading("test")
+    other = METRICS[key.lower()]
+    name = f"test {other.label or other.name}"
     return Column(name, lambda row: group_of(row).other_spread(key), "spread", digits)
 
 

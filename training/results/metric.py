@@ -97,7 +97,6 @@ MAE = replace(
     name="MAE",
     unit="MAE",
     difference_unit="MAE",
-    chance="smaller is better",
     others=("RMSE", "CCC"),
 )
 CCC = replace(
