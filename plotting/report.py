@@ -19,7 +19,7 @@ from config.selection import MANAGER, add_experiments_option, parse_selection
 from config.text import counted, display_path, printable, shorten
 from plotting.drawing import figures_attempted
 from plotting.published import load_published
-from plotting.reporting.compare import Comparison, compare
+from plotting.reporting.compare import Comparison, compare, undecided_searches
 from plotting.reporting.figures import all_figures
 from plotting.reporting.findings import Findings, find
 from plotting.reporting.invariance import (
@@ -31,7 +31,7 @@ from plotting.reporting.invariance_figures import invariance_figures
 from plotting.reporting.page import Part, page
 from plotting.reporting.published_values import published_table
 from plotting.reporting.sentences import conclusions
-from plotting.reporting.summary import answer
+from plotting.reporting.summary import answer, answer_line
 from plotting.reporting.table import file_name
 from plotting.reporting.tables import all_tables, describe
 from training.probing.files import Analysis, load_analyses
@@ -67,20 +67,23 @@ def write_report(
     analyses, ignored = load_analyses(results_folder, results)
     described = {each.id: each for each in experiments}
     found = [find(comparison) for comparison in compare(results)]
+    problems = [*ignored, *undecided_searches(results)]
     parts: list[Part] = []
     written: list[Path] = []
     for number, findings in enumerate(found, start=1):
         part, paths = _write_part(findings, number, described, analyses, folder)
         parts.append(part)
         written += paths
-    identifiers = sorted({each for one in found for each in one.comparison.experiments})
+    identifiers = sorted({result.experiment for result in results})
     experiments_named = "Experiment" if len(identifiers) == 1 else "Experiments"
+    num_trials = sum(result.is_trial for result in results)
     subtitle = (
         f"{experiments_named} {', '.join(map(str, identifiers))}: "
-        f"{counted(len(results), 'finished run')}."
+        f"{counted(len(results), 'finished run')}"
+        f"{f', of them {num_trials} trials of searches' if num_trials else ''}."
     )
     path = folder / PAGE_NAME
-    write_text(path, page(TITLE, subtitle, parts, ignored, folder / "figures"))
+    write_text(path, page(TITLE, subtitle, parts, problems, folder / "figures"))
     _remove_earlier(folder, written)
     return path, found
 
@@ -116,11 +119,12 @@ def _write_part(
     folded = tuple(file_name(prefix, name) for name in FOLDED_TABLES)
     part = Part(
         anchor=f"comparison-{number}",
-        heading=shorten(comparison.heading),
+        heading=shorten(comparison.title),
+        answer=answer(findings),
         description=_description(comparison),
         findings=sentences,
         experiments=[experiments[identifier] for identifier in comparison.experiments],
-        tables=tables,
+        tables=[table.readable for table in tables],
         folded=frozenset(each.name for each in tables if each.name.startswith(folded)),
         pictures=pictures,
     )
@@ -171,7 +175,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the report; print where it is, and in one line for each comparison what it says."""
+    """Write the report; print where it is, and in one line for each comparison the answer."""
     parsed = build_parser().parse_intermixed_args(arguments)
     wanted = None
     if parsed.words:
@@ -196,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"wrote {display_path(path.parent / 'figures')}/ (PNG, PDF)")
     print(f"wrote {display_path(results_folder / RUNS_TABLE)} (all runs, for pandas)")
     for findings in found:
-        print(answer(findings))
+        print(answer_line(findings))
     return 0
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from config.files import require_fields
 from training.results.loading import Result
 
+# Test accuracies of eight seeds.
+BASELINE = (0.50, 0.70, 0.60, 0.55, 0.65, 0.62, 0.58, 0.66)
 SETS = ("training", "validation", "test")
 AGAINST_NOISE: dict[str, Any] = {
     "kind": "anti_transfer",
@@ -82,6 +84,19 @@ def make_result(
         "experiment": experiment,
         "number": seed + 1,
     }
+
+
+def series(gains: Sequence[float], experiment: int = 28, **parameters: Any) -> list[dict[str, Any]]:
+    """Return runs with given gains, in points, over BASELINE."""
+    return [
+        make_result(BASELINE[seed] + gain / 100, seed, experiment, **parameters)
+        for seed, gain in enumerate(gains)
+    ]
+
+
+def baselines(number: int = len(BASELINE)) -> list[dict[str, Any]]:
+    """Return the baseline's runs."""
+    return series((0.0,) * number, 5)
 
 
 def loaded(results: Sequence[Mapping[str, Any]]) -> list[Result]:

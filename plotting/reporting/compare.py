@@ -3,125 +3,29 @@
 Two results are compared only if all but the method and the seed are equal.
 """
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from statistics import fmean, stdev
 from typing import Any, TypeVar
 
 from config.settings import RANDOM
 from config.text import counted, shorten
-from plotting.reporting.statistics import PairedDifference, paired_difference
+from plotting.reporting.groups import Group
 from training.results.loading import Result
 from training.results.method_names import (
+    SEARCHED,
     keys_that_differ,
     kind_of,
     labels_of,
-    layer_of,
-    networks_of,
     order_of,
     own_parameters,
+    search_of,
     text_of,
-    uses_random_networks,
 )
 from training.results.metric import Metric
 
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class Group:
-    """Repetitions of one configuration: results that differ in their seed alone, by seed."""
-
-    results: tuple[Result, ...]
-
-    @cached_property
-    def parameters(self) -> Mapping[str, Any]:
-        """Return those of its first result; all but seed and names are those of every result."""
-        return self.results[0].parameters.model_dump()
-
-    @property
-    def kind(self) -> str:
-        """Return the kind of its method, a key of METHODS."""
-        return self.results[0].parameters.kind
-
-    @property
-    def metric(self) -> Metric:
-        """Return the metric by which it is compared."""
-        return self.results[0].metric
-
-    @property
-    def layer(self) -> str:
-        """Return where the method acts: '3', '3, 5; 13'; empty for those that act nowhere."""
-        return layer_of(self.parameters)
-
-    @property
-    def networks(self) -> list[str]:
-        """Return the names of the frozen networks that the method uses."""
-        return networks_of(self.parameters)
-
-    @property
-    def against(self) -> str:
-        """Return the same as one text; empty for methods without frozen networks."""
-        return ", ".join(self.networks)
-
-    @property
-    def is_control(self) -> bool:
-        """Whether it uses untrained networks alone."""
-        return uses_random_networks(self.parameters)
-
-    @property
-    def experiments(self) -> list[int]:
-        """Return the IDs, without repetition."""
-        return sorted({result.experiment for result in self.results})
-
-    @property
-    def experiments_text(self) -> str:
-        """Return the same as one text."""
-        return ", ".join(map(str, self.experiments))
-
-    @property
-    def num_collapsed(self) -> int:
-        """Count the runs that name one class only, or are no better than chance."""
-        return sum(result.collapsed for result in self.results)
-
-    def values(self, set_name: str = "test") -> list[float]:
-        """Return the metric of each repetition by seed; set_name: train, validation, test."""
-        return [result.value(set_name) for result in self.results]
-
-    def mean(self, set_name: str = "test") -> float:
-        """Return the mean over the repetitions."""
-        return fmean(self.values(set_name))
-
-    def deviation(self, set_name: str = "test") -> float | None:
-        """Return the standard deviation (n - 1) over the repetitions; None of a single one."""
-        return stdev(self.values(set_name)) if len(self.results) > 1 else None
-
-    def spread(self, set_name: str = "test") -> tuple[float, ...]:
-        """Return mean and standard deviation; the mean alone of a single repetition."""
-        return spread_of(self.values(set_name))
-
-    def other_spread(self, key: str, set_name: str = "test") -> tuple[float, ...] | None:
-        """Return the same of another metric; None: some run has none."""
-        values = [result.other_value(set_name, key) for result in self.results]
-        known = [value for value in values if value is not None]
-        return spread_of(known) if len(known) == len(values) else None
-
-    def minus(self, other: "Group", set_name: str = "test") -> PairedDifference | None:
-        """Return this group's runs minus the other's of the same seeds; None without pairs."""
-        theirs = {each.parameters.seed: each.value(set_name) for each in other.results}
-        return paired_difference(
-            [
-                each.value(set_name) - theirs[each.parameters.seed]
-                for each in self.results
-                if each.parameters.seed in theirs
-            ]
-        )
-
-
-def spread_of(values: Sequence[float]) -> tuple[float, ...]:
-    """Return mean and standard deviation (n - 1); the mean alone of a single value."""
-    return (fmean(values), stdev(values)) if len(values) > 1 else (fmean(values),)
 
 
 @dataclass(frozen=True)
@@ -175,7 +79,9 @@ class Method:
         ]
 
     def at_layer(self, layer: str) -> Group | None:
-        """Return the group of a layer, if there is one."""
+        """Return the group of a layer, if there is one; a searched layer is each method's own."""
+        if kind_of(self.chosen.parameters).layer in self.chosen.searched:
+            return self.chosen
         return next((group for group in self.groups if group.layer == layer), None)
 
     @property
@@ -202,11 +108,13 @@ class Comparison:
         baseline: None if no baseline trained alike is among the results.
         methods: the others, in the order of METHODS.
         apart: settings in which it differs from others on the same dataset and split.
+        tuned_otherwise: methods that had another number of trials, and that number, as text.
     """
 
     baseline: Group | None
     methods: tuple[Method, ...]
     apart: Mapping[str, Any] = field(default_factory=dict)
+    tuned_otherwise: tuple[str, ...] = ()
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -215,9 +123,14 @@ class Comparison:
         return [*own, *(group for method in self.methods for group in method.groups)]
 
     @property
+    def results(self) -> list[Result]:
+        """Return those of all groups."""
+        return [result for group in self.groups for result in group.results]
+
+    @property
     def first(self) -> Result:
         """Return a result that stands for what all share."""
-        return self.groups[0].results[0]
+        return self.results[0]
 
     @property
     def metric(self) -> Metric:
@@ -232,12 +145,21 @@ class Comparison:
     @property
     def apart_texts(self) -> list[str]:
         """Return 'num_epochs 50' for each setting that tells it apart."""
-        return [shorten(f"{key} {text_of(value) or 'none'}") for key, value in self.apart.items()]
+        texts = {key: f"{key} {text_of(value) or 'none'}" for key, value in self.apart.items()}
+        if "search" in texts:
+            texts["search"] = self.tuning
+        return list(map(shorten, texts.values()))
 
     @property
-    def heading(self) -> str:
-        """Return 'gsc: random by clip', and what tells it apart."""
-        return "; ".join([f"{self.dataset}: {self.first.split}", *self.apart_texts])
+    def tuning(self) -> str:
+        """Return 'tuned by random, 20 trials' or 'not tuned'."""
+        budget, _ = search_of(self.groups[0].parameters)
+        return f"tuned by {budget}" if budget else "not tuned"
+
+    @property
+    def title(self) -> str:
+        """Return 'gsc, num_epochs 50': the dataset and what tells it apart."""
+        return ", ".join([self.dataset, *self.apart_texts])
 
     @property
     def experiments(self) -> list[int]:
@@ -255,23 +177,63 @@ class Comparison:
 
 def compare(results: Iterable[Result]) -> list[Comparison]:
     """Put results together that may be compared, in the order in which their data first appears."""
-    parts = list(_by(results, lambda result: repr(sorted(result.setting.items()))).values())
+    everything = list(results)
+    trials = Counter(_search_of(each) for each in everything if each.is_trial)
+    finals = [each for each in everything if not each.is_trial]
+    parts = list(_by(finals, lambda result: repr(sorted(result.setting.items()))).values())
     settings = [members[0].setting for members in parts]
-    return [
-        _comparison(members, _apart(setting, settings))
+    comparisons = [
+        _comparison(members, _apart(setting, settings), trials)
         for members, setting in zip(parts, settings, strict=True)
     ]
+    return [replace(each, tuned_otherwise=_otherwise(each, comparisons)) for each in comparisons]
+
+
+def undecided_searches(results: Sequence[Result]) -> list[str]:
+    """Return a line for each search whose choice has not been run for the test."""
+    trials = Counter(_search_of(each) for each in results if each.is_trial)
+    chosen = {_search_of(each) for each in results if not each.is_trial}
+    return [
+        f"Experiment {experiment}: {counted(number, 'trial')} of a search ({search}); what it "
+        "chose has no test runs yet."
+        for (experiment, search), number in trials.items()
+        if (experiment, search) not in chosen
+    ]
+
+
+def _search_of(result: Result) -> tuple[int, str | None]:
+    return result.experiment, result.parameters.search
 
 
 def _apart(setting: Mapping[str, Any], settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what of a setting is not so in all that share its dataset and split."""
     same = ("dataset", "split")
     alike = [each for each in settings if all(each[key] == setting[key] for key in same)]
-    return {key: setting.get(key) for key in keys_that_differ(alike)}
+    differing = keys_that_differ(alike)
+    if "search" in differing:  # which says enough of what was searched
+        differing = [key for key in differing if all(each.get(key) != SEARCHED for each in alike)]
+    return {key: setting.get(key) for key in differing}
 
 
-def _comparison(results: Sequence[Result], apart: Mapping[str, Any]) -> Comparison:
-    groups = [_group(members) for members in _by(results, _configuration).values()]
+def _otherwise(own: Comparison, comparisons: Sequence[Comparison]) -> tuple[str, ...]:
+    """Name the methods on the same data that had another number of trials."""
+    others = [
+        each
+        for each in comparisons
+        if (each.dataset, each.first.split) == (own.dataset, own.first.split)
+        and each.tuning != own.tuning
+    ]
+    return tuple(
+        f"{label} ({each.tuning})"
+        for each in others
+        for label in [*(["baseline"] if each.baseline else []), *(m.label for m in each.methods)]
+    )
+
+
+def _comparison(
+    results: Sequence[Result], apart: Mapping[str, Any], trials: Mapping[Any, int]
+) -> Comparison:
+    groups = [_group(members, trials) for members in _by(results, _configuration).values()]
     # Sorting keeps the order of equals: that in which the results came.
     groups.sort(key=lambda group: order_of(group.parameters))
     baselines = [group for group in groups if group.kind == "baseline"]
@@ -284,12 +246,15 @@ def _comparison(results: Sequence[Result], apart: Mapping[str, Any]) -> Comparis
     return Comparison(baselines[0] if baselines else None, tuple(methods), apart)
 
 
-def _group(results: Sequence[Result]) -> Group:
+def _group(results: Sequence[Result], trials: Mapping[Any, int]) -> Group:
     """Take one result for each seed, by seed; of two of the same seed, the first experiment's."""
     by_seed: dict[int, Result] = {}
     for result in sorted(results, key=lambda each: (each.experiment, each.number)):
         by_seed.setdefault(result.parameters.seed, result)
-    return Group(tuple(by_seed[seed] for seed in sorted(by_seed)))
+    searches = {_search_of(result) for result in by_seed.values()}
+    return Group(
+        tuple(by_seed[seed] for seed in sorted(by_seed)), sum(trials.get(x, 0) for x in searches)
+    )
 
 
 def _configuration(result: Result) -> Hashable:
@@ -310,19 +275,25 @@ def _all_but_layer(group: Group) -> Hashable:
 
 
 def _method_parameters(group: Group, *others: str | None) -> str:
-    """Return what the method is made of, without the layer it acts at, and other parameters."""
+    """Return what the method is made of, without the layer it acts at, and other parameters.
+
+    What a search found is no part of it: two methods that were tuned alike differ in that.
+    """
     own = own_parameters(group.parameters)
-    left_out = {kind_of(group.parameters).layer, *others}
+    left_out = {kind_of(group.parameters).layer, *others, *group.searched}
     return repr(sorted((key, own[key]) for key in own if key not in left_out))
 
 
 def _labels(families: Sequence[Sequence[Group]]) -> list[str]:
-    """Name methods; those whose frozen networks share a name get their experiment, too."""
+    """Name methods; those whose frozen networks share a name get where they first occur, too."""
     labels = labels_of([family[0].parameters for family in families])
-    return [
-        f"{label}, experiment {family[0].experiments[0]}" if labels.count(label) > 1 else label
-        for family, label in zip(families, labels, strict=True)
-    ]
+    firsts = [family[0].results[0] for family in families]
+    for word in ("experiment", "number"):
+        labels = [
+            f"{label}, {word} {getattr(first, word)}" if labels.count(label) > 1 else label
+            for label, first in zip(labels, firsts, strict=True)
+        ]
+    return labels
 
 
 def layer_order(layer: str) -> tuple[list[int], str]:

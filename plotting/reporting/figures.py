@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from config.text import counted, shorten
 from plotting.drawing import BLACK, GREY, SET_COLOURS, label_epochs, new_figure
-from plotting.reporting.compare import Group
 from plotting.reporting.findings import Findings, MethodFinding
+from plotting.reporting.groups import Group
 from plotting.reporting.layer_figures import layer_figures
 from plotting.reporting.style import ReportFigure, draw_band, legend_below, short
 from plotting.reporting.table import file_name, fixed
@@ -39,17 +39,21 @@ def all_figures(
 ) -> list[ReportFigure]:
     """Draw every figure that the results of a comparison have something for."""
     numbered = list(enumerate(findings.methods, start=1))
+    baseline = findings.comparison.baseline
+    alone = {"baseline": baseline} if baseline else {}
     figures = [
         *layer_figures(findings, prefix, published),
-        *(_confusion_figure(findings, found, prefix, number) for number, found in numbered),
+        *(
+            _confusion_figure(
+                alone | {found.name: found.method.chosen}, file_name(prefix, "confusion", number)
+            )
+            for number, found in numbered
+        ),
         *(_epoch_figure(findings, found, prefix, number) for number, found in numbered),
     ]
+    if not numbered:
+        figures.append(_confusion_figure(alone, file_name(prefix, "confusion")))
     return [figure for figure in figures if figure is not None]
-
-
-def _name_of(found: MethodFinding) -> str:
-    layer = found.method.chosen.layer
-    return f"{found.method.label}, layer {layer}" if layer else found.method.label
 
 
 @dataclass(frozen=True)
@@ -104,10 +108,11 @@ def _epoch_figure(
         panel.set_title(title)
         panel.set_ylabel(label)
     legend_below(figure, panels)
-    figure.suptitle(short(_name_of(found)))
+    figure.suptitle(short(found.name))
+    beside = " beside the baseline" if baseline is not None else ""
     return ReportFigure(
         file_name(prefix, "epochs", number),
-        f"Epoch by epoch: {_name_of(found)}",
+        f"Epoch by epoch: {found.name}{beside}",
         f"Mean curves over {counted(len(group.results), 'repetition')}, for train and validation "
         f"set, of {', '.join(kinds).replace('_', ' ')}; "
         "bands are one standard deviation to either side. Where repetitions stopped early, "
@@ -148,44 +153,41 @@ def confusion_of(group: Group) -> "npt.NDArray[np.float64] | None":
     return percent
 
 
-def _confusion_figure(
-    findings: Findings, found: MethodFinding, prefix: str, number: int
-) -> ReportFigure | None:
-    """Draw the confusion matrices of the baseline and of a method side by side."""
+def _confusion_figure(groups: Mapping[str, Group], name: str) -> ReportFigure | None:
+    """Draw the confusion matrices of groups side by side, those that have one of the same size."""
     import numpy as np
 
-    baseline, group = findings.comparison.baseline, found.method.chosen
-    first = confusion_of(baseline) if baseline else None
-    second = confusion_of(group)
-    if first is None or second is None or first.shape != second.shape:
+    found = {title: confusion_of(group) for title, group in groups.items()}
+    matrices = {title: matrix for title, matrix in found.items() if matrix is not None}
+    sizes = {len(matrix) for matrix in matrices.values()}
+    if len(sizes) != 1 or max(sizes) > MOST_CLASSES:
         return None
-    if len(first) > MOST_CLASSES:
-        return None
-    classes = group.results[0].network.classes or []
-    if len(classes) != len(first):
-        classes = [str(index) for index in range(len(first))]
+    (size,) = sizes
+    classes = groups[next(iter(matrices))].results[0].network.classes or []
+    if len(classes) != size:
+        classes = [str(index) for index in range(size)]
     names = [shorten(name)[:16] for name in classes]
-    figure, panels = new_figure(9.4, 4.8, columns=2)
-    titles = "baseline", fill(short(_name_of(found)), TITLE_CHARACTERS)
-    for panel, matrix, title in zip(panels, (first, second), titles, strict=True):
+    figure, panels = new_figure(0.2 + 4.6 * len(matrices), 4.8, columns=len(matrices))
+    for panel, (title, matrix) in zip(panels, matrices.items(), strict=True):
         image = panel.imshow(matrix, vmin=0, vmax=100, cmap="Blues")
-        panel.set_title(title)
-        panel.set_xticks(range(len(names)), names, rotation=90)
-        panel.set_yticks(range(len(names)), names)
+        panel.set_title(fill(short(title), TITLE_CHARACTERS))
+        panel.set_xticks(range(size), names, rotation=90)
+        panel.set_yticks(range(size), names)
         panel.set_xlabel("predicted class")
         panel.set_ylabel("true class")
         panel.grid(visible=False)
-        if len(names) <= MOST_WRITTEN_CLASSES:
+        if size <= MOST_WRITTEN_CLASSES:
             _write_cells(panel, matrix)
     figure.colorbar(image, ax=panels, label="% of the true class", shrink=0.8)
-    diagonals = [fixed(float(np.nanmean(np.diag(matrix)))) for matrix in (first, second)]
+    diagonals = [
+        f"{fixed(float(np.nanmean(np.diag(matrix))))} % for {title}"
+        for title, matrix in matrices.items()
+    ]
     return ReportFigure(
-        file_name(prefix, "confusion", number),
-        f"Confusion matrices on the test set: baseline and {_name_of(found)}",
-        f"Two matrices of {counted(len(first), 'class')}, all repetitions together, rows are true "
-        "classes. "
-        f"Mean of the diagonal: {diagonals[0]} % for the baseline, {diagonals[1]} % for the "
-        "method.",
+        name,
+        f"Confusion matrices on the test set: {' and '.join(matrices)}",
+        f"Matrices of {counted(size, 'class')}, all repetitions together, rows are true classes. "
+        f"Mean of the diagonal: {', '.join(diagonals)}.",
         figure,
     )
 

@@ -1,10 +1,11 @@
 """What a comparison shows: each method against the baseline, and against its random control."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from plotting.reporting.compare import Comparison, Group, Method, best_of
+from plotting.reporting.compare import Comparison, Method, best_of
+from plotting.reporting.groups import Group
 from plotting.reporting.statistics import ALPHA, PairedDifference, holm, least_p_value
 from training.results.metric import Metric
 
@@ -17,7 +18,7 @@ class Finding:
 
     Attributes:
         difference: this group's runs minus the other's, paired by seed; None: there are no pairs.
-        p_corrected: Holm's, over the layers of the method; equal to the p-value of a single layer.
+        p_corrected: Holm's, over all differences of the table that it stands in.
         num_tests: how many p-values were corrected together.
         least_p: the smallest corrected p-value that so many pairs can give, whatever they are.
     """
@@ -48,15 +49,23 @@ class Finding:
 
 @dataclass(frozen=True)
 class MethodFinding:
-    """A method against the baseline, layer by layer."""
+    """A method against the baseline.
+
+    Attributes:
+        chosen: at the layer that was chosen on validation, corrected over the chosen layers of all
+            methods, which are what the table of methods shows.
+        layers: at each layer, corrected over these.
+    """
 
     method: Method
+    chosen: Finding
     layers: tuple[Finding, ...]
 
     @property
-    def chosen(self) -> Finding:
-        """Return the finding at the layer that was chosen on validation."""
-        return self.of(self.method.chosen)
+    def name(self) -> str:
+        """Return 'anti-transfer against X, layer 3', its chosen layer."""
+        layer = self.chosen.group.layer
+        return f"{self.method.label}, layer {layer}" if layer else self.method.label
 
     @property
     def oracle(self) -> Finding:
@@ -65,7 +74,8 @@ class MethodFinding:
 
     def of(self, group: Group) -> Finding:
         """Return the finding of one of its groups."""
-        return next(each for each in self.layers if each.group is group)
+        findings = (self.chosen, *self.layers)
+        return next(each for each in findings if each.group is group)
 
 
 @dataclass(frozen=True)
@@ -115,20 +125,39 @@ class Findings:
         """Return the metric by which the methods are compared."""
         return self.comparison.metric
 
+    @property
+    def shown(self) -> dict[str, Group]:
+        """Return by name the baseline, and each method at its chosen layer."""
+        baseline = self.comparison.baseline
+        methods = {each.name: each.chosen.group for each in self.methods}
+        return ({"baseline": baseline} if baseline else {}) | methods
+
 
 def find(comparison: Comparison) -> Findings:
     """Compare every method with the baseline and with its controls."""
-    baseline, metric = comparison.baseline, comparison.metric
-    methods = []
-    for method in comparison.methods:
-        differences = [group.minus(baseline) if baseline else None for group in method.groups]
-        findings = corrected_findings(method.groups, differences, metric)
-        methods.append(MethodFinding(method, tuple(findings)))
-    return Findings(comparison, tuple(methods), tuple(_controls(comparison, methods)))
+    baseline, methods = comparison.baseline, comparison.methods
+    differences = {
+        id(group): group.minus(baseline) if baseline else None
+        for method in methods
+        for group in method.groups
+    }
+
+    def corrected(groups: Sequence[Group]) -> list[Finding]:
+        found = [differences[id(group)] for group in groups]
+        return corrected_findings(groups, found, [comparison.metric] * len(groups))
+
+    chosen = corrected([method.chosen for method in methods])
+    findings = tuple(
+        MethodFinding(method, own, tuple(corrected(method.groups)))
+        for method, own in zip(methods, chosen, strict=True)
+    )
+    return Findings(comparison, findings, tuple(_controls(comparison, findings)))
 
 
 def corrected_findings(
-    groups: Sequence[Group], differences: Sequence[PairedDifference | None], metric: Metric
+    groups: Sequence[Group],
+    differences: Sequence[PairedDifference | None],
+    metrics: Sequence[Metric],
 ) -> list[Finding]:
     """Return a finding for each group's difference, the p-values corrected together."""
     p_values = [each.p_value if each else None for each in differences]
@@ -139,14 +168,15 @@ def corrected_findings(
     )
     return [
         Finding(group, difference, metric, p_value, num_tests, 1.0 if best is None else best)
-        for group, difference, p_value, best in zip(
-            groups, differences, holm(p_values), least, strict=True
+        for group, difference, metric, p_value, best in zip(
+            groups, differences, metrics, holm(p_values), least, strict=True
         )
     ]
 
 
-def _controls(comparison: Comparison, methods: Sequence[MethodFinding]) -> list[ControlFinding]:
-    found: list[ControlFinding | None] = []
+def _controls(comparison: Comparison, methods: Sequence[MethodFinding]) -> Iterator[ControlFinding]:
+    """Compare each method with those that differ in their frozen networks alone."""
+    pairs = []
     done: set[int] = set()
     for mine in methods:
         if not mine.method.needs_control:
@@ -157,23 +187,24 @@ def _controls(comparison: Comparison, methods: Sequence[MethodFinding]) -> list[
         others.sort(key=lambda other: not other.is_control)
         for other in others:
             theirs = next(each for each in methods if each.method is other)
-            found.append(_control(mine, theirs))
-    return [each for each in found if each is not None]
+            same_layer = _at_the_same_layer(mine.method, other)
+            if same_layer is not None:
+                pairs.append((mine, theirs, *same_layer))
+    groups = [group for _, _, group, _ in pairs]
+    differences = [group.minus(other) for _, _, group, other in pairs]
+    between = corrected_findings(groups, differences, [comparison.metric] * len(groups))
+    for (mine, theirs, own, control), finding in zip(pairs, between, strict=True):
+        yield ControlFinding(mine.method, mine.of(own), theirs.of(control), finding)
 
 
-def _control(mine: MethodFinding, theirs: MethodFinding) -> ControlFinding | None:
-    """Compare at the layer that is best on validation of those that both have."""
+def _at_the_same_layer(method: Method, other: Method) -> tuple[Group, Group] | None:
+    """Return both at the layer that is best on validation of those that both have."""
     pairs = [
-        (group, other)
-        for group in mine.method.groups
-        if (other := theirs.method.at_layer(group.layer)) is not None
+        (group, theirs)
+        for group in method.groups
+        if (theirs := other.at_layer(group.layer)) is not None
     ]
     if not pairs:
         return None
-    groups = [group for group, _ in pairs]
-    between = corrected_findings(
-        groups, [group.minus(other) for group, other in pairs], groups[0].metric
-    )
-    best = groups.index(best_of(groups, "validation"))
-    group, other = pairs[best]
-    return ControlFinding(mine.method, mine.of(group), theirs.of(other), between[best])
+    best = best_of([group for group, _ in pairs], "validation")
+    return next(pair for pair in pairs if pair[0] is best)

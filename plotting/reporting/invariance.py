@@ -6,8 +6,9 @@ from functools import cached_property
 from typing import NamedTuple
 
 from config.text import counted
-from plotting.reporting.compare import Group, layer_order, spread_of
+from plotting.reporting.compare import layer_order
 from plotting.reporting.findings import Finding, Findings, corrected_findings
+from plotting.reporting.groups import Group, spread_of
 from plotting.reporting.sentences import cannot_show, capital, difference_text
 from plotting.reporting.statistics import paired_difference
 from plotting.reporting.table import Column, Table, file_name, fixed, make_table
@@ -34,7 +35,8 @@ NOTES = (
     "is nothing; chance: share of the most frequent class. An orthogonal label (speaker, noise, "
     "...) is one that the network should not need: a lower probe is a more invariant network.",
     "difference: the method's probe minus the baseline's of the same seeds, at the last features "
-    "before the classification; p (Holm): sign-flip permutation test, corrected over the methods.",
+    "before the classification; p (Holm): sign-flip permutation test, corrected over all "
+    "differences of this table.",
     "kept apart: no value of this column is on both sides of the probe's cross-validation.",
     "A linear probe that fails does not prove that the information is gone.",
 )
@@ -67,6 +69,9 @@ class Entry:
         """Return mean and standard deviation over the repetitions; None without any."""
         values = list(self.values.get((layer, measure), {}).values())
         return spread_of(values) if values else None
+
+
+Differences = dict[str, list[tuple[Entry, Finding]]]
 
 
 @dataclass(frozen=True)
@@ -110,13 +115,8 @@ def find_invariance(
         analyses: by the stem of the result.
     """
     comparison = findings.comparison
-    groups = [("baseline", comparison.baseline)] if comparison.baseline else []
-    for found in findings.methods:
-        chosen = found.method.chosen
-        layer = f", layer {chosen.layer}" if chosen.layer else ""
-        groups.append((f"{found.method.label}{layer}", chosen))
     entries = []
-    for label, group in groups:
+    for label, group in findings.shown.items():
         pairs = [(result, analyses.get(result.stem)) for result in group.results]
         measured = tuple((result, each) for result, each in pairs if each is not None)
         if measured:
@@ -136,27 +136,34 @@ def find_invariance(
     )
 
 
-def probe_differences(found: InvarianceFindings, label: str) -> list[tuple[Entry, Finding]]:
-    """Compare each method's probe on the last features with the baseline's of the same seeds."""
+def probe_differences(found: InvarianceFindings) -> Differences:
+    """Compare by label each method's probe on the last features with the baseline's of its seeds.
+
+    The p-values of all labels and methods are corrected together, as they stand in one table.
+    """
+    by_label: Differences = {name: [] for name in found.labels}
     baseline = found.baseline
     if baseline is None:
-        return []
-    theirs = baseline.last(("probe", label))
+        return by_label
     methods = [entry for entry in found.entries if entry is not baseline]
+    pairs = [(name, entry) for name in found.labels for entry in methods]
     differences = []
-    for entry in methods:
-        mine = entry.last(("probe", label))
+    for name, entry in pairs:
+        mine, theirs = entry.last(("probe", name)), baseline.last(("probe", name))
         differences.append(
             paired_difference([mine[seed] - theirs[seed] for seed in mine if seed in theirs])
         )
-    groups = [entry.group for entry in methods]
-    findings = corrected_findings(groups, differences, PROBES[found.labels[label].role])
-    return list(zip(methods, findings, strict=True))
+    metrics = [PROBES[found.labels[name].role] for name, _ in pairs]
+    findings = corrected_findings([entry.group for _, entry in pairs], differences, metrics)
+    for (name, entry), finding in zip(pairs, findings, strict=True):
+        by_label[name].append((entry, finding))
+    return by_label
 
 
 def invariance_sentences(found: InvarianceFindings) -> list[str]:
     """Return a sentence for each orthogonal label and method, also when nothing was found."""
     sentences = []
+    differences = probe_differences(found)
     for name, label in found.labels.items():
         if label.role != "orthogonal":
             continue
@@ -169,7 +176,7 @@ def invariance_sentences(found: InvarianceFindings) -> list[str]:
             continue
         sentences += [
             _sentence(name, label, found.baseline, entry, finding)
-            for entry, finding in probe_differences(found, name)
+            for entry, finding in differences[name]
         ]
     for name, why in found.left_out.items():
         sentences.append(f"{name}: no probe was possible: {why}.")
@@ -212,7 +219,7 @@ def _sentence(
         "better": "the network is more invariant to it, as far as a linear probe can tell.",
         "worse": "the network is less invariant to it.",
         "not shown": "these runs do not show that the network became more or less invariant"
-        f"{cannot_show(finding, 'methods')}.",
+        f"{cannot_show(finding)}.",
         "one pair": "one pair cannot tell this from training noise.",
     }
     verdict = f"{verdicts[finding.verdict]}{_collapse(entry.group)}"
@@ -250,8 +257,9 @@ def _last_table(found: InvarianceFindings, prefix: str) -> Table:
         return row.entry.spread(PENULTIMATE, (kind, row.name))
 
     rows = []
+    differences = probe_differences(found)
     for name, label in found.labels.items():
-        findings = {id(entry): finding for entry, finding in probe_differences(found, name)}
+        findings = {id(entry): finding for entry, finding in differences[name]}
         rows += [ProbeRow(each, name, label, findings.get(id(each))) for each in found.entries]
     columns = (
         Column("method", lambda row: row.entry.label),
@@ -267,7 +275,7 @@ def _last_table(found: InvarianceFindings, prefix: str) -> Table:
     )
     return make_table(
         file_name(prefix, "invariance"),
-        "Invariance: what a linear probe reads from the last features",
+        "Invariance, method by method: what a linear probe reads from the last features",
         columns,
         rows,
         NOTES,
@@ -296,7 +304,7 @@ def _layer_table(found: InvarianceFindings, prefix: str) -> Table:
     ]
     return make_table(
         file_name(prefix, "invariance_layers"),
-        "Invariance layer by layer",
+        "Invariance, method by method and layer by layer",
         [Column("method", lambda row: row[0].label), Column("layer", lambda row: row[1]), *columns],
         rows,
         (NOTES[0],),

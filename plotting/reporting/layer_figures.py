@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from config.text import counted
 from plotting.drawing import GREY, draw_zero_line, label_layers, new_figure
 from plotting.published import PUBLISHED_LAYERS
-from plotting.reporting.compare import Comparison, Group, Method, layer_order
+from plotting.reporting.compare import Comparison, Method, layer_order
 from plotting.reporting.findings import Findings, MethodFinding
+from plotting.reporting.groups import Group
 from plotting.reporting.published_values import published_curve
 from plotting.reporting.sentences import capital
 from plotting.reporting.style import (

@@ -19,7 +19,7 @@ from plotting.reporting.tables import COLLAPSED
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 # A screen has 96 pixels to the inch of CSS; figures are shown a little larger than printed.
 PIXELS_PER_INCH = 96 * 1.15
-WARNINGS = ("collapsed", "no control")
+WARNINGS = ("collapsed", "no control", "penalty pulls")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Part:
 
     anchor: str
     heading: str
+    answer: str
     description: str
     findings: Mapping[str, Sequence[str]]
     experiments: Sequence[Experiment]

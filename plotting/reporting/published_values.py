@@ -5,8 +5,9 @@ from typing import Any
 
 from config.text import shorten
 from plotting.published import per_layer_improvement
-from plotting.reporting.compare import Group, Method
+from plotting.reporting.compare import Method
 from plotting.reporting.findings import Findings
+from plotting.reporting.groups import Group
 from plotting.reporting.table import Column, Table, file_name, make_table
 from plotting.reporting.tables import describe
 

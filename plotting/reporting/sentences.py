@@ -1,18 +1,27 @@
 """Findings in plain words: one sentence each, and no claim beyond interval and p-value."""
 
-from config.text import counted
-from plotting.reporting.compare import Group, Method
+import math
+import re
+from collections.abc import Iterator
+from statistics import fmean
+
+from config.text import counted, shorten
+from plotting.reporting.compare import Method
 from plotting.reporting.findings import ControlFinding, Finding, Findings, MethodFinding
+from plotting.reporting.groups import Group
 from plotting.reporting.statistics import pairs_needed
 from plotting.reporting.table import fixed, p_text, signed
 
 LEGEND = (
     "±: standard deviation over repetitions (other seeds, same split). difference: test result "
     "minus the baseline's of the same seeds, with its 95 % interval (bootstrap) and the p-value of "
-    "a sign-flip permutation test, Holm-corrected over the layers. Where a method was run at "
-    "several layers, the one that is best on validation is shown. A difference is claimed only if "
-    "its interval excludes zero and p < 0.05."
+    "a sign-flip permutation test, Holm-corrected over all differences of its table. Where a "
+    "method was run at several layers, the one that is best on validation is shown. A difference "
+    "is claimed only if its interval excludes zero and p < 0.05."
 )
+
+# How many times as hard as the task a penalty may pull before that is said.
+MOST_PULL = 10
 
 
 def conclusions(findings: Findings) -> dict[str, list[str]]:
@@ -23,10 +32,65 @@ def conclusions(findings: Findings) -> dict[str, list[str]]:
         collapse = _collapse(baseline, "the baseline")
         methods.append(capital(collapse))
     controls = [control_sentence(each) for each in findings.controls]
+    otherwise = findings.comparison.tuned_otherwise
+    if otherwise:
+        methods.append(f"Tuned otherwise, so not compared with these: {'; '.join(otherwise)}.")
     return {
         "Did it help?": methods,
         "Does it come from the orthogonal task?": controls + missing_controls(findings),
+        "Does the penalty leave the task a say?": list(pull_sentences(findings)),
     }
+
+
+def pull_sentences(findings: Findings) -> Iterator[str]:
+    """Yield one for each method whose penalty pulls much harder than the task at some layer."""
+    for found in findings.methods:
+        pulls = _pulls(found.chosen.group)
+        strong = {place: pull for place, pull in pulls.items() if pull[0] > MOST_PULL * pull[1]}
+        if not strong:
+            continue
+        place, (penalty, task) = max(strong.items(), key=lambda item: _ratio(*item[1]))
+        others = ", ".join(each for each in strong if each != place)
+        how = f"{_times(penalty, task)} as hard as the task ({penalty:.3g} against {task:.2g})"
+        yield (
+            f"{capital(found.method.label)}: at {place} the penalty pulls {how}"
+            f"{f'; too hard as well at {others}' if others else ''}: a smaller at_beta leaves the "
+            "task more."
+        )
+
+
+def _ratio(penalty: float, task: float) -> float:
+    return penalty / task if task else math.inf
+
+
+def _times(penalty: float, task: float) -> str:
+    """Return '2,100 times', with two significant digits."""
+    ratio = _ratio(penalty, task)
+    if math.isinf(ratio):
+        return "infinitely"
+    return f"{round(ratio, 1 - math.floor(math.log10(ratio))):,.0f} times"
+
+
+def _pulls(group: Group) -> dict[str, tuple[float, float]]:
+    """Return by layer the mean gradient norms of penalty and task, over all runs and folds."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for norms in (fold.gradient_norms for result in group.results for fold in result.folds):
+        terms = [key.removeprefix("penalty_") for key in norms if key.startswith("penalty_")]
+        for term in terms:
+            pull = norms[f"penalty_{term}"], norms[f"task_{term}"]
+            found.setdefault(_place_of(term, len(terms) > 1), []).append(pull)
+    return {
+        place: (fmean(penalty for penalty, _ in pulls), fmean(task for _, task in pulls))
+        for place, pulls in found.items()
+    }
+
+
+def _place_of(term: str, several: bool) -> str:
+    """Return 'layer 3' of a term named noisyspeech_layer3; of several with the network's name."""
+    match = re.fullmatch(r"(.+)_layer(\d+)", term)
+    if not match:
+        return shorten(term)
+    return f"layer {match[2]} against {shorten(match[1])}" if several else f"layer {match[2]}"
 
 
 def method_sentence(found: MethodFinding, findings: Findings) -> str:
@@ -44,12 +108,9 @@ def method_sentence(found: MethodFinding, findings: Findings) -> str:
 def _name_of(found: MethodFinding) -> str:
     """Return 'anti-transfer against X, layer 3 chosen on validation (experiment 29)'."""
     group = found.chosen.group
-    layer = ""
-    if group.layer:
-        several = len(found.method.groups) > 1
-        layer = f", layer {group.layer}{' chosen on validation' if several else ''}"
+    how = " chosen on validation" if len(found.method.groups) > 1 else ""
     word = "experiment" if len(group.experiments) == 1 else "experiments"
-    return f"{found.method.label}{layer} ({word} {group.experiments_text})"
+    return f"{found.name}{how} ({word} {group.experiments_text})"
 
 
 def incomplete_text(method: Method) -> str:
@@ -112,18 +173,14 @@ def _one_pair(found: MethodFinding, findings: Findings) -> str:
     return f"{cannot}."
 
 
-def cannot_show(finding: Finding, tests: str = "layers") -> str:
-    """Return ' (3 pairs cannot show any difference: ...)'; empty where they could.
-
-    Args:
-        tests: what the p-values were corrected over.
-    """
+def cannot_show(finding: Finding) -> str:
+    """Return ' (3 pairs cannot show any difference: ...)'; empty where they could."""
     if finding.can_show:
         return ""
     number = finding.difference.num_pairs if finding.difference else 0
     pairs = counted(number, "pair")
     if finding.num_tests > 1:
-        pairs += f", corrected over {finding.num_tests} {tests},"
+        pairs += f", corrected over {finding.num_tests} differences,"
     needed = pairs_needed(finding.num_tests)
     remedy = (
         "fewer must be compared" if needed is None else f"at least {needed} repetitions are needed"
@@ -132,15 +189,12 @@ def cannot_show(finding: Finding, tests: str = "layers") -> str:
 
 
 def _contradiction(finding: Finding) -> str:
-    """Say why an interval without zero is no claim: so few pairs cannot give a small p-value."""
+    """Say why an interval without zero is no claim."""
     difference = finding.difference
-    if finding.verdict != "not shown" or difference is None or not difference.excludes_zero:
+    if finding.verdict != "not shown" or not finding.can_show:
         return ""
-    if not finding.can_show:
-        return (
-            " The interval excludes zero, but the p-value of so few pairs is never below "
-            f"{p_text(finding.least_p)}: no claim is made."
-        )
+    if difference is None or not difference.excludes_zero:
+        return ""
     return " The interval excludes zero, the corrected p-value is above 0.05: no claim is made."
 
 

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,7 +43,8 @@ class Column:
         kind: text; count: a whole number; number; difference: a number with its sign; spread: mean
             and standard deviation (or the mean alone); interval: its two limits; difference
             interval: both with their signs; p: a p-value.
-        in_terminal: whether the terminal's table, which must be narrow, has it.
+        shown_in: terminal: everywhere, also in the terminal's table, which must be narrow; page: on
+            the page and in all files; csv: in the CSV file alone.
         hint: its unit, below the heading of the page's table.
     """
 
@@ -51,7 +52,7 @@ class Column:
     read: Callable[[Any], Cell]
     kind: Kind = "text"
     digits: int = 1
-    in_terminal: bool = True
+    shown_in: Literal["terminal", "page", "csv"] = "terminal"
     hint: str = ""
 
     @property
@@ -69,6 +70,7 @@ class Table:
         title: above it, in words.
         notes: below it: what must be known to read it.
         subtitle: what it is a table of: dataset, split, chance.
+        most_rows: that people read; the CSV file has them all.
     """
 
     name: str
@@ -77,6 +79,23 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
     subtitle: str = ""
+    most_rows: int | None = None
+
+    @property
+    def readable(self) -> "Table":
+        """Return what people read of it, without what stands in the CSV file alone."""
+        kept = [i for i, column in enumerate(self.columns) if column.shown_in != "csv"]
+        rows = self.rows[: self.most_rows]
+        notes = self.notes
+        if len(rows) < len(self.rows):
+            notes += (f"{len(self.rows) - len(rows)} more rows stand in the CSV file.",)
+        return replace(
+            self,
+            columns=tuple(self.columns[index] for index in kept),
+            rows=tuple(tuple(row[index] for index in kept) for row in rows),
+            notes=notes,
+            most_rows=None,
+        )
 
     @property
     def caption(self) -> str:
@@ -107,7 +126,7 @@ class Table:
 
     def terminal(self) -> str:
         """Return the columns of the terminal, aligned, below a ruled heading."""
-        kept = [column.name for column in self.columns if column.in_terminal]
+        kept = [column.name for column in self.columns if column.shown_in == "terminal"]
         header, *lines = aligned([kept, *self.shown()[kept].to_numpy().tolist()])
         return "\n".join([header, "-" * len(header), *lines])
 
@@ -138,8 +157,8 @@ class Table:
         csv, tex, markdown = (folder / f"{self.name}.{suffix}" for suffix in ("csv", "tex", "md"))
         with written_aside(csv) as aside:
             self.numbers().to_csv(aside, index=False)
-        write_text(tex, self.latex())
-        write_text(markdown, self.markdown())
+        write_text(tex, self.readable.latex())
+        write_text(markdown, self.readable.markdown())
         return [csv, tex, markdown]
 
 
@@ -150,6 +169,7 @@ def make_table(
     items: Iterable[Any],
     notes: Iterable[str] = (),
     subtitle: str = "",
+    most_rows: int | None = None,
 ) -> Table:
     """Make a table with a row for each item, without columns in which no row has anything."""
     rows = [[column.read(item) for column in columns] for item in items]
@@ -161,6 +181,7 @@ def make_table(
         tuple(tuple(row[index] for index in kept) for row in rows),
         tuple(notes),
         subtitle,
+        most_rows,
     )
 
 

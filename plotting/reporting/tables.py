@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from config.networks import PUBLISHED_NETWORK
 from config.text import counted, shorten
-from plotting.reporting.compare import Comparison, Group
+from plotting.reporting.compare import Comparison
 from plotting.reporting.findings import ControlFinding, Finding, Findings, MethodFinding
+from plotting.reporting.groups import Group
 from plotting.reporting.sentences import incomplete_text
 from plotting.reporting.statistics import mean_interval
 from plotting.reporting.table import Cell, Column, Table, file_name, fixed, make_table
@@ -21,9 +22,9 @@ DIFFERENCE_NOTES = (
     "its 95 % interval is a bias-corrected and accelerated bootstrap, Student's t of two pairs, "
     "and empty of one pair or where all differences are equal.",
     "p: two-sided permutation test that flips the signs of the differences; n pairs cannot give "
-    "less than 2 / 2^n (0.25 of three). p (Holm): corrected over the layers of the method; nothing "
-    "is corrected over methods or tables. Below ten pairs or so the bootstrap's interval is too "
-    "narrow, so a difference is claimed only if p (Holm) is below 0.05 as well.",
+    "less than 2 / 2^n (0.25 of three). p (Holm): corrected over all differences of this table. "
+    "Below ten pairs or so the bootstrap's interval is too narrow, so a difference is claimed "
+    "only if p (Holm) is below 0.05 as well.",
 )
 CHOICE_NOTE = (
     "layer: of several, the one with the best mean validation result over its repetitions, among "
@@ -33,14 +34,19 @@ INTERVAL_NOTE = "test 95 %: interval of the mean by Student's t over the repetit
 COLLAPSED_NOTE = (
     "collapsed: runs that {}; the figures of such runs are not those of a trained network."
 )
+TRIALS_NOTE = (
+    "trials: runs of a search, each with other values of what is found by the search; the best on "
+    "validation was run again with fresh seeds, and these runs alone stand here."
+)
 ORACLE_NOTE = (
     "Oracle: the layer was chosen on the test set itself, which nobody can do beforehand. These "
     "figures are too good by the luck of the best of several, and are no result."
 )
 CONTROL_NOTE = (
     "A gain that a random untrained network gives as well does not come from the orthogonal task. "
-    "The layer is the one chosen on validation for the network asked for. p (Holm) is of the "
-    "difference between the two networks, corrected over the layers that both were run at."
+    "The layer is the one chosen on validation for the network asked for; if a search chose it, "
+    "each network has its own. p (Holm) is of the difference between the two networks, corrected "
+    "over all of this table."
 )
 
 
@@ -149,14 +155,16 @@ def _method_columns(metric: Metric) -> list[Column]:
         Column("runs", lambda row: len(row.group.results), "count"),
         spread_column(metric.heading("validation"), lambda row: row.group, digits, "validation"),
         spread_column(metric.heading("test"), lambda row: row.group, digits),
-        Column("test 95 %", _test_interval, "interval", digits, in_terminal=False),
+        Column("test 95 %", _test_interval, "interval", digits, shown_in="page"),
         *(other_column(key, lambda row: row.group, digits) for key in metric.others),
-        Column("pairs", lambda row: paired(row, "num_pairs"), "count", in_terminal=False),
+        Column("trials", lambda row: row.group.num_trials or None, "count"),
+        Column("found by the search", lambda row: row.group.found_text, shown_in="page"),
+        Column("pairs", lambda row: paired(row, "num_pairs"), "count", shown_in="page"),
         *difference_columns("difference", "difference 95 %", digits, hint=hint),
-        Column("p", lambda row: paired(row, "p_value"), "p", in_terminal=False),
+        Column("p", lambda row: paired(row, "p_value"), "p", shown_in="page"),
         Column("p (Holm)", lambda row: row.finding.p_corrected, "p"),
-        Column(COLLAPSED, lambda row: collapsed_text(row.group), in_terminal=False),
-        Column("experiments", lambda row: row.group.experiments_text, in_terminal=False),
+        Column(COLLAPSED, lambda row: collapsed_text(row.group), shown_in="page"),
+        Column("experiments", lambda row: row.group.experiments_text, shown_in="page"),
     ]
 
 
@@ -166,10 +174,12 @@ def main_table(findings: Findings, prefix: str = "") -> Table:
     rows = [MethodRow(each.method.label, each.chosen) for each in findings.methods]
     if baseline is not None:
         rows.insert(0, MethodRow("baseline", Finding(baseline, None, findings.metric)))
-    notes = (CHOICE_NOTE, *_incomplete_notes(findings.methods), INTERVAL_NOTE)
+    notes = [CHOICE_NOTE, *_incomplete_notes(findings.methods), INTERVAL_NOTE]
+    if any(row.group.num_trials for row in rows):
+        notes.append(TRIALS_NOTE)
     return make_table(
         file_name(prefix, "methods"),
-        "Methods side by side",
+        "What differs is the method: test results side by side",
         _method_columns(findings.metric),
         rows,
         (*notes, *DIFFERENCE_NOTES, COLLAPSED_NOTE.format(findings.metric.collapse_rule)),
@@ -196,7 +206,7 @@ def layer_table(found: MethodFinding, findings: Findings, prefix: str = "") -> T
     _, layer, *others = _method_columns(findings.metric)
     return make_table(
         file_name(prefix, "layers", found.method.label),
-        f"Layer by layer: {found.method.label}",
+        f"What differs is the layer: {found.method.label}",
         [layer, Column("chosen", mark), *others],
         [MethodRow("", finding) for finding in found.layers if len(found.layers) > 1],
         (*_incomplete_notes([found]), INTERVAL_NOTE, *DIFFERENCE_NOTES),
@@ -219,7 +229,7 @@ def oracle_table(findings: Findings, prefix: str = "") -> Table:
     ]
     return make_table(
         file_name(prefix, "oracle"),
-        "Oracle, not a result: the best layer on the test set",
+        "Oracle, not a result: layers chosen on the test set instead of validation",
         columns,
         several,
         (ORACLE_NOTE, *_incomplete_notes(several)),
@@ -252,7 +262,7 @@ def control_table(findings: Findings, prefix: str = "") -> Table:
     ]
     return make_table(
         file_name(prefix, "controls"),
-        "Is it the orthogonal task? Other frozen networks at the same layer",
+        "What differs is the frozen network: is it the orthogonal task?",
         columns,
         _control_rows(findings.controls),
         (CONTROL_NOTE,),

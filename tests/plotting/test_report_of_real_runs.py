@@ -27,7 +27,7 @@ def test_the_report_reads_what_training_and_invariance_write(
     assert measure(build_parser().parse_intermixed_args(words)) == 0
     assert main(suite.arguments) == 0
     answer = capsys.readouterr().out.splitlines()[-1]
-    assert answer.startswith("tiny, test minus the baseline's: anti-transfer against a random net")
+    assert answer.startswith("tiny: The random control")
     assert answer.count("points (not shown)") == 1
     report = suite.results / "report"
     names = {path.stem.rstrip("_0123456789") for path in (report / "figures").glob("*.png")}

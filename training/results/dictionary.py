@@ -15,7 +15,10 @@ from config.networks import PUBLISHED_NETWORK, Network
 from training.engine.metrics import CLIP_METRICS, SET_METRICS
 
 # Parameters that say what a run is called, where it reports or what it keeps, not what it computes.
-NOT_IN_FINGERPRINT = ("comment_1", "comment_2", "kind", "repetition", "tracker", "at_cache")
+NOT_IN_FINGERPRINT = (
+    *("comment_1", "comment_2", "kind", "repetition", "tracker", "at_cache"),
+    *("search", "search_trial"),
+)
 SETS = {"training": "train", "validation": "val", "test": "test"}
 GROUP_KEYS = {
     "training": "training_actors",

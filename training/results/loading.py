@@ -26,6 +26,9 @@ REQUIRED_KEYS = ("0", "summary", "parameters", "inputs", "fingerprint", "number"
 SUMMARY_KEYS = {"train": "training", "validation": "validation", "test": "test"}
 CURVE_SETS = {"train": "train", "validation": "val"}
 CURVES = ("loss", "task_loss", "feature_loss", "acc")
+TEST_METRICS = tuple(
+    f"{unit}{key}" for unit in ("", "clip_") for key in ("acc", "uar", "f1", "RMSE", "MAE", "CCC")
+)
 
 
 def result_paths(results_folder: Path, experiment: int) -> list[Path]:
@@ -127,6 +130,14 @@ class _Stored(BaseModel):
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
 
+class Alignment(_Stored):
+    """Metrics of the test examples that a confounder helps and misleads; empty without any."""
+
+    label: str
+    aligned: dict[str, float] = {}
+    conflicting: dict[str, float] = {}
+
+
 class FoldResult(_Stored):
     """What is reported and drawn of one fold.
 
@@ -140,6 +151,10 @@ class FoldResult(_Stored):
             of the training set's mean. test_clip_chance: the same of clips.
         has_segments: whether some clip has several examples; old results do not say.
         test_confusion: counts, (true classes, predicted classes).
+        test_groups: by orthogonal label and its value, the metrics of these test examples.
+        test_alignment: the same of examples with and without the confounder's usual value.
+        gradient_norms: how hard penalty and task pull at a tapped layer, by penalty_<term> and
+            task_<term>.
     """
 
     curves: dict[str, list[float]] = {}
@@ -151,6 +166,10 @@ class FoldResult(_Stored):
     has_segments: bool = False
     test_examples: Count | None = None
     test_confusion: list[list[Count]] | None = None
+    test_groups: dict[str, dict[str, dict[str, float]]] = {}
+    test_alignment: Alignment | None = None
+    gradient_norms: dict[str, NonNegative] = {}
+    test_metrics: dict[str, float] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -158,10 +177,12 @@ class FoldResult(_Stored):
         if not isinstance(values, Mapping):
             return values
         keys = [f"{set_name}_{kind}_hist" for kind in CURVES for set_name in CURVE_SETS.values()]
+        test = {key: values.get(f"test_{key}") for key in TEST_METRICS}
         return {
             **values,
             "has_segments": has_segments(values),
             "curves": {key: _with_nan(values[key]) for key in keys if values.get(key)},
+            "test_metrics": {key: value for key, value in test.items() if value is not None},
         }
 
     @model_validator(mode="after")
@@ -230,6 +251,8 @@ class Parameters(_Stored, extra="allow"):
     task: Literal["classification", "regression"]
     kind: Annotated[str, AfterValidator(_known_method)]
     seed: Count
+    search: str | None = None
+    search_trial: Count | None = None
 
 
 class Network(_Stored):
@@ -321,6 +344,11 @@ class Result(_Stored):
     def has_segments(self) -> bool:
         """Whether some clip has several examples, so that metrics by clip say something else."""
         return any(fold.has_segments for fold in self.folds)
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether it only served to choose parameters."""
+        return bool(self.parameters.search_trial)
 
     @property
     def split(self) -> str:

@@ -16,6 +16,7 @@ Parameters = Mapping[str, Any]
 REVERSAL = "gradient_reversal_"
 # Given by the repetition and by the kind of the method; neither a setting nor a choice.
 NOT_IN_SETTING = ("seed", "anti_transfer")
+SEARCHED = "searched"
 # How parameters are called in labels; the values of some say enough.
 PARAMETER_NAMES = {f"{REVERSAL}weight": "weight", "at_aggregation": "", "at_distance": ""}
 
@@ -118,18 +119,31 @@ def order_of(parameters: Parameters) -> tuple[int, bool]:
     return list(METHODS).index(parameters["kind"]), uses_random_networks(parameters)
 
 
+def search_of(parameters: Parameters) -> tuple[str, list[str]]:
+    """Return 'random, 20 trials' and the parameters that they chose; of other runs, nothing."""
+    budget, _, searched = text_of(parameters.get("search")).partition(":")
+    return budget, _names(searched)
+
+
 def setting_of(parameters: Parameters) -> dict[str, Any]:
-    """Return what two runs must share to be compared: all that is no method's own."""
+    """Return what two runs must share to be compared: all that is no method's own.
+
+    Of a tuned method that is how it was tuned, not what was found for it.
+    """
     methods = tuple({start for kind in METHODS.values() for start in kind.own})
-    used = fingerprinted(parameters)
-    return {
+    budget, searched = search_of(parameters)
+    used = fingerprinted(parameters) | dict.fromkeys(searched, SEARCHED)
+    setting = {
         key: used[key] for key in used if key not in NOT_IN_SETTING and not key.startswith(methods)
     }
+    return setting | ({"search": budget} if budget else {})
 
 
 def own_parameters(parameters: Parameters) -> dict[str, Any]:
-    """Return the parameters that a run's method is made of."""
-    return kind_of(parameters).own_parameters(parameters)
+    """Return the parameters that a run's method is made of, those found by a search among them."""
+    _, searched = search_of(parameters)
+    found = {key: parameters[key] for key in searched if key in parameters}
+    return kind_of(parameters).own_parameters(parameters) | found
 
 
 def layer_of(parameters: Parameters) -> str:
@@ -178,7 +192,8 @@ def _differing(methods: Sequence[Parameters]) -> list[str]:
         keys = [key for key in keys_that_differ(owns) if not key.startswith(REVERSAL)]
         keys += [key for key in keys_that_differ(reversing) if key.startswith(REVERSAL)]
         names |= dict.fromkeys(key for key in keys if key not in kind.named)
-    return list(names)
+    # What a search found has a column of its own.
+    return [key for key in names if not any(key in search_of(each)[1] for each in methods)]
 
 
 def keys_that_differ(dictionaries: Sequence[Parameters]) -> list[str]:

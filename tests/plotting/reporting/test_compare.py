@@ -6,9 +6,17 @@ import pytest
 
 from plotting.reporting.compare import Comparison, Method, compare
 from plotting.reporting.findings import find
-from plotting.reporting.summary import answer
+from plotting.reporting.statistics import holm, permutation_p_value
+from plotting.reporting.summary import answer_line
 from plotting.reporting.tables import describe
-from tests.synthetic_results import AGAINST_NOISE, AGAINST_RANDOM, loaded, make_result
+from tests.synthetic_results import (
+    AGAINST_NOISE,
+    AGAINST_RANDOM,
+    baselines,
+    loaded,
+    make_result,
+    series,
+)
 
 
 def control_of(comparison: Comparison, method: Method) -> Method | None:
@@ -59,19 +67,35 @@ def test_pairs_are_runs_of_the_same_seed() -> None:
     assert found.chosen.difference.values == pytest.approx((6.0, 5.0))
 
 
-def test_p_values_are_corrected_over_the_layers() -> None:
-    """Six pairs at two layers: 2 / 64 each, times two."""
-    seeds = range(6)
-    results = [make_result(0.5, seed, 5) for seed in seeds]
-    results += [
-        make_result(0.6 + seed / 100, seed, 28, at_layer=layer, **AGAINST_NOISE)
-        for layer in (1, 2)
-        for seed in seeds
+def test_p_values_are_corrected_over_the_table_that_they_stand_in() -> None:
+    """Eight pairs of equal sign give 2 / 256, with the smallest turned 4 / 256.
+
+    Three methods: 3 x 2, 2 x 2 (no less than the one before) and 1 x 4 (the same) of 256; two
+    layers: twice 2; two controls: the second minus the first.
+    """
+    turned = (-1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
+    gains = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
+    random = [gain / 2 for gain in gains]
+    results = [
+        *baselines(),
+        *series(gains, at_layer=1, **AGAINST_NOISE),
+        *series(gains, at_layer=2, **AGAINST_NOISE),
+        *series(turned, 29, at_layer=1, **{**AGAINST_NOISE, "at_dataset": "iemocap_1sec"}),
+        *series(random, 30, at_layer=1, **AGAINST_RANDOM),
     ]
-    (found,) = find(compared(*results)[0]).methods
-    assert found.chosen.difference is not None
-    assert found.chosen.difference.p_value == pytest.approx(2 / 64)
-    assert found.chosen.p_corrected == pytest.approx(4 / 64)
+    found = find(compared(*results)[0])
+    raw = [each.chosen.difference.p_value for each in found.methods if each.chosen.difference]
+    assert raw == pytest.approx([2 / 256, 4 / 256, 2 / 256])
+    corrected = [each.chosen.p_corrected for each in found.methods]
+    assert corrected == pytest.approx([6 / 256, 6 / 256, 6 / 256])
+    assert [each.p_corrected for each in found.methods[0].layers] == pytest.approx([4 / 256] * 2)
+    differences = [
+        [own - other for own, other in zip(gains, others, strict=True)]
+        for others in (random, turned)
+    ]
+    differences.append([own - other for own, other in zip(turned, random, strict=True)])
+    expected = holm([permutation_p_value(each) for each in differences])
+    assert [each.between.p_corrected for each in found.controls] == pytest.approx(expected)
 
 
 def test_the_least_p_value_is_the_best_that_all_layers_can_do_together() -> None:
@@ -123,9 +147,9 @@ def test_comparisons_on_the_same_data_say_what_tells_them_apart(
 ) -> None:
     comparisons = compared(make_result(0.5, 0, 5), make_result(0.7, 0, 6, **change))
     assert ["; ".join(each.apart_texts) for each in comparisons] == texts
-    assert len({each.heading for each in comparisons}) == 2
+    assert len({each.title for each in comparisons}) == 2
     assert len({describe(each) for each in comparisons}) == 2
-    assert len({answer(find(each)) for each in comparisons}) == 2
+    assert len({answer_line(find(each)) for each in comparisons}) == 2
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from tests.synthetic_results import (
 )
 from training.probing.files import load_analyses
 
-BASELINE = (0.50, 0.55, 0.52, 0.56, 0.54, 0.51)
+BASELINE = (0.50, 0.55, 0.52, 0.56, 0.54, 0.51, 0.53)
 Contents = list[dict[str, Any]]
 
 
@@ -51,20 +51,26 @@ def measured_runs(folder: Path, gains: tuple[float, ...]) -> Contents:
 
 
 def test_a_lower_probe_of_an_orthogonal_label_is_more_invariance(tmp_path: Path) -> None:
-    """Six pairs, -17 points on average: 53.0 % of the baseline, 36.0 % of the method."""
-    gains = (-0.16, -0.18, -0.17, -0.15, -0.19, -0.17)
+    """Seven pairs, -17 points on average: 53.0 % of the baseline, 36.0 % of the method.
+
+    p is 2 / 128 of one label, corrected over two: the target's probes stand in the table, too.
+    """
+    gains = (-0.16, -0.18, -0.17, -0.15, -0.19, -0.17, -0.17)
     found = found_of(measured_runs(tmp_path, gains), tmp_path)
     sentence, left_out = invariance_sentences(found)
     assert "with 36.0 %, of the baseline with 53.0 % (chance 12.0 %): -17.0 points" in sentence
-    assert "p = 0.031 (6 pairs): the network is more invariant to it" in sentence
+    assert "p = 0.031 (7 pairs): the network is more invariant to it" in sentence
     assert left_out == "speaker: no probe was possible: too few clips."
 
 
 @pytest.mark.parametrize(
     ("gains", "verdict"),
     [
-        ((0.16, 0.18, 0.17, 0.15, 0.19, 0.17), "the network is less invariant to it."),
-        ((0.01, -0.02, 0.01, 0.0, -0.01, 0.02), "do not show that the network became more or less"),
+        ((0.16, 0.18, 0.17, 0.15, 0.19, 0.17, 0.17), "the network is less invariant to it."),
+        (
+            (0.01, -0.02, 0.01, 0.0, -0.01, 0.02, 0.01),
+            "do not show that the network became more or less",
+        ),
         ((-0.16,), "one pair cannot tell this from training noise."),
     ],
 )

@@ -5,19 +5,23 @@ from typing import Any
 
 import pytest
 
-from plotting.reporting.compare import compare
-from plotting.reporting.findings import find
-from plotting.reporting.summary import answer, summary_text
-from tests.synthetic_results import AGAINST_NOISE, AGAINST_RANDOM, loaded, make_result
+from plotting.reporting.summary import summary_text
+from tests.synthetic_results import (
+    AGAINST_NOISE,
+    AGAINST_RANDOM,
+    baselines,
+    loaded,
+    make_result,
+    series,
+)
 
-BASELINE = (0.50, 0.70, 0.60, 0.55, 0.65, 0.62)
-# Gains over it of six seeds, in points.
-GAINS = (4.0, 6.0, 5.0, 3.0, 7.0, 5.0)
-AS_MUCH = (5.0, 5.0, 5.5, 4.0, 6.5, 5.2)
-A_LITTLE_LESS = (3.8, 5.2, 5.5, 3.0, 6.2, 5.0)
-NOTHING = (0.5, -0.5, 0.2, -0.1, 0.4, 0.0)
-UNCLEAR = (4.0, -6.0, 5.0, -3.0, 7.0, 2.0)
-LARGE_UNCLEAR = (14.0, -6.0, 10.0, -3.0, 16.0, 5.0)
+# Gains over the baseline of eight seeds, in points.
+GAINS = (4.0, 6.0, 5.0, 3.0, 7.0, 5.0, 4.0, 6.0)
+AS_MUCH = (5.0, 5.0, 5.5, 4.0, 6.5, 5.2, 4.4, 6.0)
+A_LITTLE_LESS = (3.8, 5.2, 5.5, 3.0, 6.2, 5.0, 3.9, 6.2)
+NOTHING = (0.5, -0.5, 0.2, -0.1, 0.4, 0.0, 0.1, -0.3)
+UNCLEAR = (4.0, -6.0, 5.0, -3.0, 7.0, 2.0, -4.0, 3.0)
+LARGE_UNCLEAR = (14.0, -6.0, 10.0, -3.0, 16.0, 5.0, -2.0, 12.0)
 
 
 def said(*results: dict[str, Any]) -> list[str]:
@@ -30,18 +34,6 @@ def sentence_of(lines: list[str], start: str) -> str:
     return sentence
 
 
-def series(gains: Sequence[float], **parameters: Any) -> list[Any]:
-    """Runs with given gains, in points, over BASELINE."""
-    return [
-        make_result(BASELINE[seed] + gain / 100, seed, 28, **parameters)
-        for seed, gain in enumerate(gains)
-    ]
-
-
-def baselines(number: int = 6) -> list[Any]:
-    return series((0.0,) * number, kind="baseline")
-
-
 def test_the_table_has_a_line_for_each_method() -> None:
     """70, 80, 90: mean 80, deviation 10; gains of 4, 6 and 5 points."""
     lines = said(
@@ -52,7 +44,7 @@ def test_the_table_has_a_line_for_each_method() -> None:
         *(make_result(t, s, 28, **AGAINST_NOISE) for s, t in enumerate((0.74, 0.86, 0.95))),
         make_result(0.5, 0, 108, kind="weight_initialization", at_pretraining="noisyspeech"),
     )
-    assert lines[0] == (
+    assert lines[2] == (
         "gsc_randsplit (random by clip: speakers shared); 90 test examples; chance 25.0 %"
     )
     assert "baseline 3 62.0 ± 2.0 80.0 ± 10.0" in lines
@@ -65,7 +57,7 @@ def test_the_table_has_a_line_for_each_method() -> None:
 
 
 def test_a_gain_is_claimed_only_with_interval_and_p_value() -> None:
-    six = said(*baselines(), *series(GAINS, **AGAINST_NOISE))
+    six = said(*baselines(6), *series(GAINS[:6], **AGAINST_NOISE))
     sentence = sentence_of(six, "Anti-transfer")
     assert "minus baseline, same seeds: +5.0 points" in sentence
     assert "p = 0.031 (6 pairs): it helped here." in sentence
@@ -73,13 +65,12 @@ def test_a_gain_is_claimed_only_with_interval_and_p_value() -> None:
     sentence = sentence_of(three, "Anti-transfer")
     assert "do not show a difference" in sentence
     assert "(3 pairs cannot show any difference: at least 6 repetitions are needed)" in sentence
-    assert "the p-value of so few pairs is never below 0.25: no claim is made" in sentence
 
 
 def test_a_loss_and_no_difference_are_said() -> None:
     worse = series([-gain for gain in GAINS], **AGAINST_NOISE)
     assert "it hurt here." in sentence_of(said(*baselines(), *worse), "Anti-transfer")
-    same = series((4.0, -4.0, 1.0, -1.0, 2.0, -1.5), **AGAINST_NOISE)
+    same = series((4.0, -4.0, 1.0, -1.0, 2.0, -1.5, 1.0, -2.0), **AGAINST_NOISE)
     sentence = sentence_of(said(*baselines(), *same), "Anti-transfer")
     assert "do not show a difference" in sentence
     assert "helped" not in sentence
@@ -104,7 +95,7 @@ def test_one_run_for_each_layer_concludes_nothing() -> None:
         make_result(0.7, 0, 28, at_layer=layer, validation=layer / 20, **AGAINST_NOISE)
         for layer in range(1, 14)
     ]
-    sentence = sentence_of(said(*baselines(), *runs), "Anti-transfer")
+    sentence = sentence_of(said(*baselines(6), *runs), "Anti-transfer")
     assert "layer 13 chosen on validation" in sentence
     assert "+20.0 points in one pair; one pair cannot tell a gain from training noise" in sentence
     assert "standard deviation of 7.1 points over its 6 repetitions" in sentence
@@ -124,10 +115,10 @@ def test_one_run_for_each_layer_concludes_nothing() -> None:
         # Both gains are shown, the control's is smaller by a difference that is not.
         (GAINS, A_LITTLE_LESS, "The two cannot be told apart"),
         # The method's gain is shown, the control's is larger.
-        (GAINS, LARGE_UNCLEAR, "A random untrained network gives as much, as far as 6 pairs"),
+        (GAINS, LARGE_UNCLEAR, "A random untrained network gives as much, as far as 8 pairs"),
         (GAINS, LARGE_UNCLEAR, "there is no evidence that the gain comes from the orthogonal"),
         # The method's gain is shown, the control's is smaller.
-        (GAINS, (10.0, -6.0, 8.0, -3.0, 12.0, 1.0), "The two cannot be told apart"),
+        (GAINS, (10.0, -6.0, 8.0, -3.0, 12.0, 1.0, -2.0, 9.0), "The two cannot be told apart"),
         ([-gain for gain in GAINS], NOTHING, "gives more"),
     ],
 )
@@ -150,24 +141,14 @@ def test_the_random_control_decides(
 def test_as_much_of_an_error_is_no_less_of_a_fall(control_is: str, verdict: str) -> None:
     """The control's error is 0.005 smaller, or larger, on average; the difference is not shown."""
     sign = -1 if control_is == "smaller" else 1
-    falls = (0.10, 0.12, 0.11, 0.13, 0.09, 0.10)
-    apart = (0.02, -0.01, 0.02, -0.01, 0.02, -0.01)
-    results = [make_result(0.6, seed, 40, "regression") for seed in range(6)]
-    for parameters, differences in ((AGAINST_NOISE, (0.0,) * 6), (AGAINST_RANDOM, apart)):
+    falls = (0.10, 0.12, 0.11, 0.13, 0.09, 0.10, 0.11, 0.11)
+    apart = (0.02, -0.01, 0.02, -0.01, 0.02, -0.01, 0.02, -0.01)
+    results = [make_result(0.6, seed, 40, "regression") for seed in range(8)]
+    for parameters, differences in ((AGAINST_NOISE, (0.0,) * 8), (AGAINST_RANDOM, apart)):
         results += [
             make_result(0.6 - fall + sign * other, seed, 41, "regression", **parameters)
             for seed, (fall, other) in enumerate(zip(falls, differences, strict=True))
         ]
     lines = said(*results)
     assert verdict in sentence_of(lines, "Control")
-    assert "change -0.108 RMSE against noisyspeech" in sentence_of(lines, "Control")
-
-
-def test_the_answer_is_one_line_with_what_was_shown_and_what_was_not() -> None:
-    """Mean gains: 30 / 6 of GAINS, 9 / 6 of UNCLEAR."""
-    runs = [*series(GAINS, **AGAINST_NOISE), *series(UNCLEAR, **AGAINST_RANDOM)]
-    (comparison,) = compare(loaded([*baselines(), *runs]))
-    assert answer(find(comparison)) == (
-        "gsc_randsplit, test minus the baseline's: anti-transfer against noisyspeech +5.0 points; "
-        "anti-transfer against a random network (control) +1.5 points (not shown)."
-    )
+    assert "change -0.109 RMSE against noisyspeech" in sentence_of(lines, "Control")

@@ -31,7 +31,7 @@ TABLE = make_table(
         Column("difference", lambda row: row[2], "difference"),
         Column("its 95 %", lambda row: row[3], "difference interval"),
         Column("p", lambda row: row[4], "p"),
-        Column("runs", lambda row: row[5], "count", in_terminal=False),
+        Column("runs", lambda row: row[5], "count", shown_in="page"),
         Column("empty", lambda _: ""),
     ),
     (
