@@ -3,7 +3,6 @@
 Who executes runs is the launcher's matter; the results folder tells every process what is done.
 """
 
-import math
 import socket
 import sys
 import time
@@ -30,8 +29,10 @@ from training.sweep.runs import Run, dependencies, runs_of
 from training.sweep.status import refuse_unfit, status_of
 
 POLL_SECONDS = 2.0
-# Spreadsheets and the table of all runs are written at most so often, and in the end.
+# Spreadsheets and the table of all runs are written at most so often, and in the end; of thousands
+# of runs less often, so that they take no more than a fiftieth of the time.
 TABLE_SECONDS = 20.0
+TABLE_SHARE = 1 / 50
 
 
 def run_sweep(
@@ -173,7 +174,8 @@ class Sweep:
         self._launcher = launcher
         self._progress = progress
         self._reader = reader
-        self._written_at: dict[Path, float] = {}
+        # When a spreadsheet, or the table of a results folder, may be written again.
+        self._due_at: dict[Path, float] = {}
         # Spreadsheets without the last results.
         self._incomplete: set[Path] = set()
 
@@ -236,14 +238,10 @@ class Sweep:
         took = f"{result.seconds:.0f} s{place}" if result.seconds > 0 else "by another process"
         self._progress.end_run(f"{run.title} ({took})", result.seconds, num_running)
         self._incomplete.add(run.files.spreadsheet)
-        if self._is_due(run.files.spreadsheet):
+        if time.monotonic() >= self._due_at.get(run.files.spreadsheet, 0.0):
             self._write_spreadsheet(run)
-        if self._is_due(run.files.results_folder):
+        if time.monotonic() >= self._due_at.get(run.files.results_folder, 0.0):
             self._write_runs_table(run.files.results_folder)
-
-    def _is_due(self, place: Path) -> bool:
-        """Tell whether a spreadsheet, or a folder's table of runs, was not written just now."""
-        return time.monotonic() - self._written_at.get(place, -math.inf) >= TABLE_SECONDS
 
     def complete_tables(self, runs: Sequence[Run]) -> None:
         """Write the spreadsheets that lack results, whoever made these, and the table of runs."""
@@ -264,14 +262,18 @@ class Sweep:
             if lacking and is_last:
                 self._progress.say(f"warning: {lacking}")
 
-        self._written_at[results_folder] = time.monotonic()
-        self._note(RUNS_TABLE, update)
+        self._write(results_folder, RUNS_TABLE, update)
 
     def _write_spreadsheet(self, run: Run) -> None:
         sheet = run.files.spreadsheet
-        self._written_at[sheet] = time.monotonic()
         self._incomplete.discard(sheet)
-        self._note(sheet.name, lambda: self._update(run))
+        self._write(sheet, sheet.name, lambda: self._update(run))
+
+    def _write(self, place: Path, name: str, action: Callable[[], object]) -> None:
+        begun = time.monotonic()
+        self._note(name, action)
+        took = time.monotonic() - begun
+        self._due_at[place] = begun + max(TABLE_SECONDS, took / TABLE_SHARE)
 
     def _update(self, run: Run) -> None:
         description = description_of(run)

@@ -107,6 +107,8 @@ def test_five_lines_of_the_readme_make_the_main_table_of_the_report(
             result["number"] = len(results)
             results.append(result)
             write_result(tmp_path / "results", result)
+    trial = {**AGAINST_NOISE, "at_layer": 1, "at_beta": 0.3, "search_trial": 1}
+    write_result(tmp_path / "results", make_result(0.99, 0, 29, task, validation=0.99, **trial))
     table_of(tmp_path / "results")
     (comparison,) = compare(loaded(results))
     path, *_ = main_table(find(comparison)).write(tmp_path)
