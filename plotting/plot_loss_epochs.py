@@ -24,7 +24,8 @@ from plotting.drawing import (
     new_figure,
 )
 from plotting.published import load_published
-from training.results.loading import CURVE_SETS, FoldResult, load_result
+from training.results.loading import load_result
+from training.results.result import CURVE_SETS, FoldResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -38,8 +38,9 @@ from plotting.published import (
     mean_per_layer_improvement,
     per_layer_improvement,
 )
-from training.results.loading import SUMMARY_KEYS, Result, load_results
+from training.results.loading import load_results
 from training.results.metric import Metric
+from training.results.result import SUMMARY_KEYS, Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -341,7 +341,7 @@ def _draw_history(extractor: Extractor, folder: Path) -> None:
     """Draw the curves of a training that is written."""
     from plotting.drawing import figures_attempted, write_figures
     from plotting.plot_loss_epochs import draw_history
-    from training.results.loading import FoldResult
+    from training.results.result import FoldResult
 
     title = f"Pre-training {extractor.name}: {extractor.task}"
     with figures_attempted("the training"):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from config.files import require_fields
-from training.results.loading import Result
+from training.results.result import Result
 
 # Test accuracies of eight seeds.
 BASELINE = (0.50, 0.70, 0.60, 0.55, 0.65, 0.62, 0.58, 0.66)

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from config.settings import RANDOM
 from config.text import counted, shorten
 from plotting.reporting.groups import Group
-from training.results.loading import Result
 from training.results.method_names import (
     SEARCHED,
     keys_that_differ,
@@ -24,6 +23,7 @@ from training.results.method_names import (
     text_of,
 )
 from training.results.metric import Metric
+from training.results.result import Result
 
 Item = TypeVar("Item")
 
@@ -201,8 +201,8 @@ def undecided_searches(results: Sequence[Result]) -> list[str]:
     ]
 
 
-def _search_of(result: Result) -> tuple[int, str | None]:
-    return result.experiment, result.parameters.search
+def _search_of(result: Result) -> tuple[int, str]:
+    return result.experiment, result.search
 
 
 def _apart(setting: Mapping[str, Any], settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 from plotting.reporting.statistics import PairedDifference, paired_difference
-from training.results.loading import Result
 from training.results.method_names import layer_of, networks_of, search_of, uses_random_networks
 from training.results.metric import Metric
+from training.results.result import Result
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from training.probing.files import (
     apart_text,
     probing_command,
 )
-from training.results.loading import Result
 from training.results.metric import Metric
+from training.results.result import Result
 
 # A probe that reads less of an orthogonal label, or more of the target, is better.
 PROBES = {

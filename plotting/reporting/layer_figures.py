@@ -18,7 +18,7 @@ from plotting.reporting.style import (
     short,
 )
 from plotting.reporting.table import file_name, fixed
-from training.results.loading import SUMMARY_KEYS
+from training.results.result import SUMMARY_KEYS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

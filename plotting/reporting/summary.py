@@ -9,8 +9,8 @@ from plotting.reporting.groups import Group
 from plotting.reporting.sentences import LEGEND, capital, conclusions
 from plotting.reporting.table import fixed, signed
 from plotting.reporting.tables import describe, main_table
-from training.results.loading import Result
 from training.results.method_names import METHODS
+from training.results.result import Result
 
 MOST_WORDS = 15
 ORDER = ("better", "not shown", "one pair", "worse", "no pair")

@@ -10,7 +10,7 @@ from config.errors import UserError
 from plotting.plot_loss_epochs import draw_history, main, own_figures
 from plotting.published import load_published
 from tests.synthetic_results import TRANSFER_HISTORY, make_result, write_result
-from training.results.loading import FoldResult
+from training.results.result import FoldResult
 
 CurvesOf = Callable[[Axes], list[tuple[list[float], list[float]]]]
 

@@ -11,7 +11,7 @@ from config.errors import UserError
 from config.files import read_json, require_fields
 from config.text import display_path, shorten
 from training.results.dictionary import InstanceFiles
-from training.results.loading import Result, Share
+from training.results.result import Result, Share
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 

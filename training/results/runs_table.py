@@ -11,7 +11,7 @@ from config.listing import folders_in
 from config.text import counted, display_path
 from preprocessing.pipeline.tables import write_rows
 from training.results.dictionary import SETS
-from training.results.loading import SUMMARY_KEYS, Result, ResultReader, result_paths
+from training.results.loading import ResultReader, result_paths
 from training.results.method_names import (
     keys_that_differ,
     kind_of,
@@ -20,6 +20,7 @@ from training.results.method_names import (
     own_parameters,
     setting_of,
 )
+from training.results.result import SUMMARY_KEYS, Result
 
 RUNS_TABLE = "runs.csv"
 FOLDER_START = "experiment_"

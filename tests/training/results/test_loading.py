@@ -11,7 +11,8 @@ import pytest
 from config.errors import UserError
 from config.files import require_fields
 from tests.synthetic_results import HISTORY, make_result, write_result
-from training.results.loading import Result, load_result, load_results
+from training.results.loading import load_result, load_results
+from training.results.result import Result
 
 
 def test_a_result_is_read_with_its_metric_in_percent(tmp_path: Path) -> None:
