@@ -91,7 +91,7 @@ def _runs(stored: Sequence[Stored]) -> list[Row]:
     comparisons: dict[str, list[int]] = {}
     for place, (_, result) in enumerate(stored):
         # The trials of a search differ in what it tries, which tells no methods apart.
-        key = repr((sorted(result.setting.items()), bool(runs[place]["search_trial"])))
+        key = repr((sorted(result.setting.items()), result.is_trial))
         comparisons.setdefault(key, []).append(place)
     for places in comparisons.values():
         parameters = [stored[place][0]["parameters"] for place in places]

@@ -25,7 +25,11 @@ def table_of(folder: Path, reader: ResultReader | None = None) -> pd.DataFrame:
 
 
 def test_a_row_is_what_the_files_say(tmp_path: Path) -> None:
-    trial = {"search": "random, 2 trials: at_beta", "search_trial": 0, "at_layer": "3, 5"}
+    trial = {
+        "search": "random, 2 trials: at_beta, learning_rate",
+        "search_trial": 0,
+        "at_layer": "3, 5",
+    }
     new = make_result(0.5, 0, 28, **{**AGAINST_NOISE, **trial})
     new["provenance"] = {"suite": "1.2.0", "commit": "abc"}
     new["0"] |= {"test_clips": 30, "test_chance": 0.2}
@@ -50,6 +54,7 @@ def test_a_row_is_what_the_files_say(tmp_path: Path) -> None:
     expected = {
         **{"experiment": 28, "run": 1, "method": "anti-transfer against noisyspeech"},
         **{"layer": "3, 5", "frozen_networks": "noisyspeech", "beta": 1.0, "seed": 0},
+        **{"learning_rate": 0.001, "batch_size": 30},
         **{"search_trial": 0, "suite": "1.2.0", "commit": "abc", "sd_over_folds": 0.125},
         **{"examples": 100, "clips": 60, "collapsed": True, "test_chance": 0.25},
     }
