@@ -11,7 +11,6 @@ python experiments_manager.py --summary [20,21]      the results so far
 """
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,11 +18,13 @@ from pathlib import Path
 from config.command_line import (
     EXIT_USER_ERROR,
     add_launcher_options,
+    log_to,
     run_command,
     settings_parser,
 )
 from config.experiments import Experiment, load_experiments
 from config.listing import files_in
+from config.log import logger
 from config.selection import METAVAR, add_experiments_option, parse_selection, require_gpus
 from config.settings import RANDOM, Results, is_untrained
 from config.text import aligned, counted, display_path
@@ -59,7 +60,7 @@ def list_experiments(experiments: Mapping[int, Experiment], results_folder: Path
                 experiment.question,
             )
         )
-    print("\n".join([*aligned(rows), *notes]))
+    logger.info("\n".join([*aligned(rows), *notes]))
 
 
 def check_results(runs: Sequence[Run], overwrite: bool, inputs: InputCache) -> None:
@@ -73,7 +74,7 @@ def check_results(runs: Sequence[Run], overwrite: bool, inputs: InputCache) -> N
         refuse_unfit(statuses)
     done = sum(status.is_finished for status in statuses.values())
     are = "is" if len(runs) == 1 else "are"
-    print(f"{done} of {counted(len(runs), 'instance')} {are} finished")
+    logger.info(f"{done} of {counted(len(runs), 'instance')} {are} finished")
 
 
 def _orthogonal_task(experiment: Experiment) -> str:
@@ -102,9 +103,9 @@ def print_summary(experiments: Sequence[Experiment], settings: Results) -> None:
         for each in load_results(settings.results_folder, one, settings.report_metric)
     ]
     if not results:
-        print("none of these experiments has a finished instance")
+        logger.info("none of these experiments has a finished instance")
         return
-    print(f"\n{summary_text(results)}\n")
+    logger.info(f"\n{summary_text(results)}\n")
     print_paths(experiments, settings.results_folder)
 
 
@@ -119,16 +120,16 @@ def print_paths(experiments: Sequence[Experiment], results_folder: Path) -> None
     }
     for folder in folders:
         if folder.exists():
-            print(f"used {display_path(folder)}/")
+            logger.info(f"used {display_path(folder)}/")
     for experiment in experiments:
         folder = results_folder / f"experiment_{experiment.id}"
         if folder.exists():
-            print(f"wrote {display_path(folder)}/ (models, dictionaries, parameters)")
+            logger.info(f"wrote {display_path(folder)}/ (models, dictionaries, parameters)")
         for path in files_in(folder / "results", ".xlsx"):
             if path.stem.endswith("_results_spreadsheet"):
-                print(f"wrote {display_path(path)}")
+                logger.info(f"wrote {display_path(path)}")
     if (results_folder / RUNS_TABLE).exists():
-        print(f"wrote {display_path(results_folder / RUNS_TABLE)} (all runs, for pandas)")
+        logger.info(f"wrote {display_path(results_folder / RUNS_TABLE)} (all runs, for pandas)")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -174,18 +175,20 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.summary:
         print_summary(chosen, some_settings.results)
         return 0
+    if not arguments.check:
+        log_to(results_folder)
     runs = choose_runs(chosen, selection)
     inputs = InputCache()
     missing = find_missing(runs, arguments.force, inputs)
     for each in missing if is_main() else ():
         cure = f"\n    make it with: {each.command}" if each.command else ""
-        print(f"missing: {each.problem}{cure}", file=sys.stderr)
+        logger.error(f"missing: {each.problem}{cure}")
     if missing:
         return EXIT_USER_ERROR
     describe_inputs(runs, inputs)
     if arguments.check:
         check_results(runs, arguments.overwrite, inputs)
-        print(f"everything is there for {counted(len(runs), 'instance')}")
+        logger.info(f"everything is there for {counted(len(runs), 'instance')}")
         return 0
     gpus = require_gpus(selection)
     from training.sweep.schedule import run_sweep

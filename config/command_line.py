@@ -17,7 +17,9 @@ from config import advice
 from config.errors import UserError
 from config.fields import path_argument
 from config.ini_files import DEFAULT_PREFERENCE, load_settings
+from config.log import command_log, logger
 from config.process import prepare_process
+from config.provenance import commit, suite_version, typed_command
 from config.settings import Settings
 from config.text import PROJECT_FOLDER, printable
 
@@ -54,6 +56,7 @@ class SettingsParser(CommandParser):
     def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
         """Parse as always."""
         found = super().parse_known_args(*arguments, **options)
+        found[0].typed = typed_command()
         advice.remember(found[0])
         return found
 
@@ -115,12 +118,30 @@ def settings_from(
     return load_settings(*arguments.config, overrides=arguments.overrides, prefer=prefer)
 
 
-def preparation_command(description: str | None, prepare: Callable[[Settings], object]) -> None:
-    """Run a script that prepares data from the settings alone."""
+def log_to(folder: Path) -> None:
+    """Let the command that runs append what it says to <command>.log in a folder."""
+    found, is_changed = commit()
+    code = f"commit {found}{', changed' if is_changed else ''}" if found else "of no checkout"
+    first_line = f"{typed_command()} (suite {suite_version()}, {code})"
+    command_log.begin(folder / f"{Path(sys.argv[0]).stem}.log", first_line)
+
+
+def preparation_command(
+    description: str | None,
+    prepare: Callable[[Settings], object],
+    folder_key: str = "output_folder",
+) -> None:
+    """Run a script that prepares data from the settings alone.
+
+    Args:
+        folder_key: the key of [preprocessing] that says where it writes.
+    """
     parser = settings_parser(description)
 
     def command() -> None:
-        prepare(settings_from(parser.parse_args(), PREPARATION_SECTIONS))
+        settings = settings_from(parser.parse_args(), PREPARATION_SECTIONS)
+        log_to(getattr(settings.preprocessing, folder_key))
+        prepare(settings)
 
     run_command(command, BEGIN_ANEW)
 
@@ -172,6 +193,14 @@ def run_command(command: Callable[[], int | None], resume: str = RESUME) -> None
     Exit code 2 and one line for anything the user can put right, 130 after Ctrl-C, 143 after
     SIGTERM. In ipython, which has no exit code and would add lines of its own, the line alone.
     """
+    with command_log.of_command():
+        code = _exit_code(command, resume)
+    if not hasattr(builtins, "__IPYTHON__"):
+        sys.exit(code)
+
+
+def _exit_code(command: Callable[[], int | None], resume: str) -> int:
+    """Run a main function, say what ended it early, and return the exit code."""
     try:
         prepare_process()
         with _interruptions_taken():
@@ -195,8 +224,7 @@ def run_command(command: Callable[[], int | None], resume: str = RESUME) -> None
         place = f"{error.filename}: " if error.filename else ""
         _complain(f"error: {_one_line(f'{place}{error.strerror or error}')}")
         code = EXIT_USER_ERROR
-    if not hasattr(builtins, "__IPYTHON__"):
-        sys.exit(code or 0)
+    return code or 0
 
 
 def _one_line(text: str) -> str:
@@ -207,8 +235,8 @@ def _one_line(text: str) -> str:
 
 
 def _complain(line: str) -> None:
-    with suppress(OSError):  # the terminal, or the disk that the log goes to, may be gone
-        print(line, file=sys.stderr)
+    with suppress(OSError):  # the terminal, or the disk that it leads to, may be gone
+        logger.error(line)
 
 
 def _refuse_foreign_script() -> None:

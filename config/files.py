@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from config.errors import UserError
+from config.log import logger
 from config.text import display_path
 
 Fields = TypeVar("Fields", bound=BaseModel)
@@ -214,7 +215,7 @@ def waited_for(path: Path, work: str = "", option: str = RESULTS_OPTION) -> Iter
     """
     with _lock_at(path) as lock:
         if not _acquire(lock, path, option, blocking=not work):
-            print(f"{work}: another process is at it; waiting until it ends", flush=True)
+            logger.info(f"{work}: another process is at it; waiting until it ends")
             _acquire(lock, path, option, blocking=True)
         yield
 

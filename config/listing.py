@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from config.errors import refuse_all
+from config.log import logger
 from config.text import display_path, first_of
 
 FOREIGN_NAME = re.compile(
@@ -73,7 +74,7 @@ def _readable(folder: Path, names: list[str]) -> list[Path]:
     """Return the paths of names that are UTF-8; print how many are not, for tables name them."""
     damaged = sorted(name for name in names if not is_utf8(name))
     if damaged:
-        print(
+        logger.info(
             f"{display_path(folder)}: {len(damaged)} left out, whose names are not "
             f"UTF-8: {first_of(damaged)}; rename them"
         )

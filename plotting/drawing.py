@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.command_line import settings_parser
 from config.files import written_aside
+from config.log import logger
 from config.process import variables_set
 from config.text import display_path, shorten
 
@@ -86,7 +87,9 @@ def figures_attempted(what: str) -> Iterator[None]:
         with figure_style():
             yield
     except Exception as error:  # of matplotlib, its fonts, the disk
-        print(f"warning: no figure of {what}: {shorten(f'{type(error).__name__}: {error}')}")
+        logger.warning(
+            f"warning: no figure of {what}: {shorten(f'{type(error).__name__}: {error}')}"
+        )
 
 
 def new_figure(
@@ -138,7 +141,7 @@ def write_figures(figures: "Mapping[str, Figure]", folder: Path) -> None:
     """Write each figure as <name>.png and <name>.pdf, and print their paths."""
     for name, figure in figures.items():
         for path in write_figure(figure, folder, name):
-            print(f"wrote {display_path(path)}")
+            logger.info(f"wrote {display_path(path)}")
 
 
 def write_figure(figure: "Figure", folder: Path, name: str) -> list[Path]:
@@ -164,7 +167,7 @@ def finish(figures: "Mapping[str, Figure]", folder: Path, show: bool) -> None:
     import matplotlib.pyplot as plt
 
     if plt.get_backend().lower() == "agg":
-        print("--show: no window can be opened here; the figures are in the files above")
+        logger.info("--show: no window can be opened here; the figures are in the files above")
         return
     for figure in figures.values():
         plt.figure(figure)

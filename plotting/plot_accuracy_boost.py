@@ -7,7 +7,8 @@ published one because of a mistake there.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from config.command_line import run_command, settings_from
+from config.command_line import log_to, run_command, settings_from
+from config.log import logger
 from plotting.drawing import (
     BLACK,
     BLUE,
@@ -105,10 +106,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = figure_parser("Draw what anti-transfer adds to test accuracy, as published.")
     parsed = parser.parse_args(arguments)
     folder = settings_from(parsed).results.figures_folder
+    log_to(folder)
     bars = accuracy_bars(load_published())
     for bar in bars:
         if bar.differs:
-            print(f"differs from the published bar: {bar.label}: {bar.differs}")
+            logger.info(f"differs from the published bar: {bar.label}: {bar.differs}")
     with figure_style():
         finish({FIGURE_NAME: draw_accuracy_boost(bars)}, folder, parsed.show)
 

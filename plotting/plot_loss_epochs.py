@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config.command_line import run_command, settings_from
+from config.command_line import log_to, run_command, settings_from
 from config.errors import UserError
+from config.log import logger
 from config.text import display_path
 from plotting.drawing import (
     BLACK,
@@ -136,7 +137,7 @@ def _scale_similarity(panel: "Axes", history: FoldResult) -> None:
 def published_figures() -> "dict[str, Figure]":
     """Draw the paper's figure; return it by its name."""
     published = load_published()["loss_epochs"]
-    print(f"published run: {published['run']}")
+    logger.info(f"published run: {published['run']}")
     return {FIGURE_NAME: draw_history(FoldResult(**published["history"]), PUBLISHED_TITLE)}
 
 
@@ -179,6 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if parsed.fold is not None and parsed.result is None:
         raise UserError("--fold: chooses a fold of a RESULT.json; name that file, too")
     folder = settings_from(parsed).results.figures_folder
+    log_to(folder)
     with figure_style():
         if parsed.result is None:
             figures = published_figures()

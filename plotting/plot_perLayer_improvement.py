@@ -12,8 +12,9 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from config.advice import run_again
-from config.command_line import run_command, settings_from
+from config.command_line import log_to, run_command, settings_from
 from config.errors import UserError
+from config.log import logger
 from config.networks import PUBLISHED_NETWORK
 from config.settings import Results
 from config.text import display_path, shorten
@@ -203,7 +204,9 @@ def own_figures(settings: Results, experiment: int, baseline: int) -> "dict[str,
     missing = [layer for layer in layers if layer not in improvements["test"].by_layer]
     if missing:
         names = ", ".join(map(str, missing))
-        print(f"experiment {experiment}: no result yet of layer {names}; the others are drawn")
+        logger.info(
+            f"experiment {experiment}: no result yet of layer {names}; the others are drawn"
+        )
     parameters = results[0].parameters.model_dump()
     title = f"{parameters['dataset']}: experiment {experiment} against its baseline, experiment"
     figure = draw_own(
@@ -278,6 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if (parsed.experiment is None) != (parsed.baseline is None):
         raise UserError("--experiment ID and --baseline ID: one needs the other")
     results = settings_from(parsed).results
+    log_to(results.figures_folder)
     with figure_style():
         if parsed.experiment is None:
             figures = published_figures()

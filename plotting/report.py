@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from config.advice import again, run_again
-from config.command_line import run_command, settings_parser
+from config.command_line import log_to, run_command, settings_parser
 from config.errors import UserError
 from config.experiments import Experiment, load_experiments
 from config.files import waited_for, write_text
+from config.log import logger
 from config.selection import MANAGER, add_experiments_option, parse_selection
 from config.text import counted, display_path, printable, shorten
 from plotting.drawing import figures_attempted
@@ -189,18 +190,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     experiments = load_experiments(parsed.experiments, parsed.config, parsed.overrides, wanted)
     settings = next(iter(experiments.values())).instances[0].settings.results
     results_folder = settings.results_folder
+    log_to(results_folder)
     chosen = list(experiments.values()) if wanted else with_results(experiments, results_folder)
     with waited_for(results_folder / FOLDER_NAME / ".lock", "report"):
         path, found = write_report(chosen, results_folder, settings.report_metric)
     lacking = update_runs_table(results_folder, ResultReader())
     if lacking:
-        print(f"warning: {lacking}")
-    print(f"wrote {display_path(path)} (open it in a browser)")
-    print(f"wrote {display_path(path.parent / 'tables')}/ (CSV, LaTeX, Markdown)")
-    print(f"wrote {display_path(path.parent / 'figures')}/ (PNG, PDF)")
-    print(f"wrote {display_path(results_folder / RUNS_TABLE)} (all runs, for pandas)")
+        logger.warning(f"warning: {lacking}")
+    logger.info(f"wrote {display_path(path)} (open it in a browser)")
+    logger.info(f"wrote {display_path(path.parent / 'tables')}/ (CSV, LaTeX, Markdown)")
+    logger.info(f"wrote {display_path(path.parent / 'figures')}/ (PNG, PDF)")
+    logger.info(f"wrote {display_path(results_folder / RUNS_TABLE)} (all runs, for pandas)")
     for findings in found:
-        print(answer_line(findings))
+        logger.info(answer_line(findings))
     return 0
 
 

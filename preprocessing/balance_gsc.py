@@ -4,4 +4,4 @@ from config.command_line import preparation_command
 from preprocessing.corpora.gsc import write_balanced
 
 if __name__ == "__main__":
-    preparation_command(__doc__, write_balanced)
+    preparation_command(__doc__, write_balanced, "augmented_gsc_folder")

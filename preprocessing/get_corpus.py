@@ -6,9 +6,10 @@ publishers or its usual loaders state them.
 
 from pathlib import Path
 
-from config.command_line import CommandParser, run_command
+from config.command_line import CommandParser, log_to, run_command
 from config.fields import path_argument
 from config.files import waited_for
+from config.log import logger
 from config.text import PROJECT_FOLDER, display_path
 from preprocessing.corpora import all_corpora
 from preprocessing.pipeline.dataset import Corpus
@@ -31,15 +32,15 @@ def get_corpus(corpus: Corpus, folder: Path) -> None:
     for archive in corpus.archives:
         with waited_for(folder / DOWNLOADS / f".{archive.file}.lock", archive.file, "--to FOLDER"):
             if unpacked_mark(archive, home).exists():
-                print(f"{archive.file}: already unpacked in {display_path(home)}")
+                logger.info(f"{archive.file}: already unpacked in {display_path(home)}")
             else:
                 unpack(archive, download(archive, folder / DOWNLOADS), home)
     if corpus.by_hand:
-        print(corpus.by_hand)
-    print(f"Licence: {corpus.licence}")
+        logger.info(corpus.by_hand)
+    logger.info(f"Licence: {corpus.licence}")
     if corpus.archives:
-        print(f"{display_path(folder / DOWNLOADS)}: no longer needed, can be removed")
-    print(f"Then set [preprocessing] {corpus.key} = {display_path(home)}  ({corpus.page})")
+        logger.info(f"{display_path(folder / DOWNLOADS)}: no longer needed, can be removed")
+    logger.info(f"Then set [preprocessing] {corpus.key} = {display_path(home)}  ({corpus.page})")
 
 
 def main() -> None:
@@ -57,7 +58,9 @@ def main() -> None:
 
     def command() -> None:
         arguments = parser.parse_args()
-        get_corpus(corpora[arguments.corpus], arguments.to.absolute())
+        folder = arguments.to.absolute()
+        log_to(folder)
+        get_corpus(corpora[arguments.corpus], folder)
 
     run_command(command)
 

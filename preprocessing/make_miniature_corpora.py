@@ -13,11 +13,13 @@ from pathlib import Path
 
 from config.command_line import (
     PREPARATION_SECTIONS,
+    log_to,
     run_command,
     settings_from,
     settings_parser,
 )
 from config.errors import UserError
+from config.log import logger
 from config.settings import Settings
 from config.text import display_path
 from preprocessing.miniature import good_sounds
@@ -113,7 +115,9 @@ def main() -> None:
     """Make the corpora that the command line asks for."""
     arguments = _parser().parse_args()
     settings = settings_from(arguments, PREPARATION_SECTIONS)
-    for name, folder in _folders(arguments.corpora, settings).items():
+    folders = _folders(arguments.corpora, settings)
+    log_to(next(iter(folders.values())).parent)
+    for name, folder in folders.items():
         sizes = {
             size_name: size.tiny if arguments.tiny else size.default
             for size_name, size in CORPORA[name].sizes.items()
@@ -133,7 +137,7 @@ def make_corpus(name: str, folder: Path, seed: int, sizes: dict[str, int]) -> No
     is_new = make_corpus_folder(folder, recipe, files, corpus.sample_rate)
     summary = ", ".join(f"{value} {corpus.sizes[size].meaning}" for size, value in sizes.items())
     verb = "written to" if is_new else "already there:"
-    print(f"miniature {corpus.title} {verb} {display_path(folder)} ({summary})", flush=True)
+    logger.info(f"miniature {corpus.title} {verb} {display_path(folder)} ({summary})")
 
 
 def _folders(chosen: list[str], settings: Settings) -> dict[str, Path]:
@@ -150,7 +154,9 @@ def _folders(chosen: list[str], settings: Settings) -> dict[str, Path]:
             "to; run: python preprocessing/make_miniature_corpora.py --config config/demo.ini"
         )
     for name in missing:
-        print(f"[preprocessing] {CORPORA[name].key}: is empty, no miniature {CORPORA[name].title}")
+        logger.info(
+            f"[preprocessing] {CORPORA[name].key}: is empty, no miniature {CORPORA[name].title}"
+        )
     return present
 
 

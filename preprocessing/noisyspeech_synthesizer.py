@@ -4,4 +4,4 @@ from config.command_line import preparation_command
 from preprocessing.corpora.noisyspeech import write_noisyspeech
 
 if __name__ == "__main__":
-    preparation_command(__doc__, write_noisyspeech)
+    preparation_command(__doc__, write_noisyspeech, "generated_noisyspeech_folder")

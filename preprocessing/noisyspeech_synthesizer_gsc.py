@@ -4,4 +4,4 @@ from config.command_line import preparation_command
 from preprocessing.corpora.gsc import write_noisy_balanced
 
 if __name__ == "__main__":
-    preparation_command(__doc__, write_noisy_balanced)
+    preparation_command(__doc__, write_noisy_balanced, "augmented_gsc_folder")

@@ -12,4 +12,4 @@ from config.command_line import preparation_command
 from preprocessing.corpora.gsc_confounded import write_confounded
 
 if __name__ == "__main__":
-    preparation_command(__doc__, write_confounded)
+    preparation_command(__doc__, write_confounded, "augmented_gsc_folder")

@@ -6,6 +6,7 @@ python preprocessing/preprocess.py NAME
 from config.command_line import (
     BEGIN_ANEW,
     PREPARATION_SECTIONS,
+    log_to,
     run_command,
     settings_from,
     settings_parser,
@@ -20,6 +21,7 @@ def main() -> None:
     parser.add_argument("name", help="of a dataset, built-in or in a [dataset NAME] section")
     arguments = parser.parse_args()
     settings = settings_from(arguments, PREPARATION_SECTIONS)
+    log_to(settings.preprocessing.output_folder)
     preprocess(find_dataset(arguments.name, settings), settings)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from config.command_line import (
     BEGIN_ANEW,
     PREPARATION_SECTIONS,
+    log_to,
     run_command,
     settings_from,
     settings_parser,
@@ -27,7 +28,9 @@ def prepare(arguments: argparse.Namespace) -> None:
         arguments.overrides.append(f"preprocessing.output_folder={folder}")
     if arguments.num_classes:
         arguments.overrides.append(f"pretraining.num_classes_librispeech={arguments.num_classes}")
-    preprocess(WORDS, settings_from(arguments, PREPARATION_SECTIONS))
+    settings = settings_from(arguments, PREPARATION_SECTIONS)
+    log_to(settings.preprocessing.output_folder)
+    preprocess(WORDS, settings)
 
 
 if __name__ == "__main__":

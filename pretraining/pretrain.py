@@ -8,16 +8,19 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config import advice
-from config.command_line import run_command, settings_from, settings_parser
+from config.command_line import log_to, run_command, settings_from, settings_parser
 from config.declarations import TRAINING_AUDIO, Extractor
 from config.errors import UserError
 from config.files import read_json, remove_partial_files, waited_for, write_json, write_text
 from config.fingerprints import fingerprint_of
+from config.log import logger
 from config.networks import Network
+from config.provenance import provenance
 from config.selection import CPU
 from config.settings import Settings
 from config.text import display_path, hint
@@ -80,6 +83,7 @@ def pretrain_command(name: str | None = None) -> None:
         if wanted not in settings.extractors:
             raise UserError(f"no extractor {wanted}{hint(wanted, settings.extractors)}")
         only_main_speaks()
+        log_to(settings.extractor_folder(wanted))
         pretrain(settings.extractors[wanted], settings, arguments.gpu, arguments.overwrite)
         # After an error the others may never come to the leave-taking; torchrun ends them.
         leave_processes()
@@ -137,13 +141,14 @@ def pretrain(
     if not broadcast(_is_done(extractor, folder, plan, overwrite)):
         with waited_for(*lock) if is_main() else nullcontext():
             if not broadcast(_is_done(extractor, folder, plan, overwrite)):
-                device = device or _device(gpus)
+                device, started = device or _device(gpus), datetime.now(UTC)
                 fingerprint = fingerprint_of(plan)
                 trained = _train(
                     folder, extractor, matrices, settings, options, device, fingerprint
                 )
                 if is_main():
-                    _write(folder, extractor, plan, matrices, *trained)
+                    made = provenance(device, started, trained[0].pop("seconds"))
+                    _write(folder, extractor, plan, matrices, made, *trained)
             broadcast(None)  # nobody goes on before it is written
     results = folder / "results.json"
     if is_main() and results.exists() and not (folder / TRAINING_AUDIO).exists():
@@ -216,7 +221,7 @@ def _is_done(extractor: Extractor, folder: Path, plan: Mapping[str, Any], overwr
     if overwrite:
         return False
     if stored.get("plan_fingerprint") == fingerprint_of(plan):
-        print(f"{display_path(folder)}: already there, unchanged; {quality(stored)}")
+        logger.info(f"{display_path(folder)}: already there, unchanged; {quality(stored)}")
         return True
     different = "; ".join(changes(stored.get("plan", {}), plan))
     command = advice.again(f"{advice.on_gpu(extractor.command)} --overwrite")
@@ -260,7 +265,7 @@ def _train(
 
     if is_main():
         remove_partial_files(folder)
-    print(f"{extractor.name}: {extractor.task} on {matrices.name} -> {display_path(folder)}")
+    logger.info(f"{extractor.name}: {extractor.task} on {matrices.name} -> {display_path(folder)}")
     training = settings.training_defaults
     (split,) = matrices.folds(training.fractions, 1)
     fold = load_fold(
@@ -268,7 +273,7 @@ def _train(
     )
     warning = require_classes(fold, matrices)
     if warning:
-        print(warning)
+        logger.warning(warning)
     network = _network_of(extractor, settings)
     architecture = architecture_of(network, len(matrices.classes), training.width)
     tried = build_network(architecture, training.seed)
@@ -296,11 +301,12 @@ def _write(
     extractor: Extractor,
     plan: Mapping[str, Any],
     matrices: Matrices,
+    made: Mapping[str, Any],
     metrics: Mapping[str, Any],
     state: Mapping[str, Any],
     described: Mapping[str, Any],
 ) -> None:
-    """Write all files of a trained extractor."""
+    """Write all files of a trained extractor; made: its provenance."""
     description = {
         **described,
         "name": extractor.name,
@@ -312,6 +318,7 @@ def _write(
         "best_epoch": metrics["best_epoch"],
         "plan": plan,
         "plan_fingerprint": fingerprint_of(plan),
+        "provenance": made,
     }
     write_json(folder / "results.json", metrics)
     _write_training_audio(folder, matrices, metrics)
@@ -320,9 +327,9 @@ def _write(
     # Last, for it marks the extractor finished.
     save_model(folder / WEIGHTS_FILE, state, description)
     (folder / STATE_FILE).unlink(missing_ok=True)
-    print(f"{extractor.name}: {quality(description)}; written to {display_path(folder)}")
+    logger.info(f"{extractor.name}: {quality(description)}; written to {display_path(folder)}")
     if is_at_chance(description):
-        print(
+        logger.warning(
             f"warning: {extractor.name} is at chance level ({guessing(description)}); experiments "
             "will refuse it. More data, more epochs or another learning_rate may help"
         )

@@ -11,14 +11,14 @@ it. What is there is not computed again; other experiments may be analysed at th
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from config import advice
-from config.command_line import EXIT_FAILED_RUNS, run_command, settings_parser
+from config.command_line import EXIT_FAILED_RUNS, log_to, run_command, settings_parser
 from config.errors import UserError
 from config.experiments import load_experiments
+from config.log import logger
 from config.selection import MANAGER, METAVAR, add_experiments_option, parse_selection, require_gpu
 from config.text import counted, display_path, printable
 from training.results.loading import ResultReader
@@ -36,7 +36,7 @@ class Reports:
         line = printable(problem)
         if line not in self._said:
             self._said.add(line)
-            print(line, file=sys.stderr)
+            logger.error(line)
 
     @property
     def exit_code(self) -> int:
@@ -68,7 +68,7 @@ def find_finished(
             f"not one of {counted(len(runs), 'instance')} is finished; {command} runs them"
         )
     are = "is" if len(runs) == 1 else "are"
-    print(f"{len(finished)} of {counted(len(runs), 'instance')} {are} finished")
+    logger.info(f"{len(finished)} of {counted(len(runs), 'instance')} {are} finished")
     return finished
 
 
@@ -108,6 +108,7 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.experiments, arguments.config, arguments.overrides, request.wanted
     )
     runs = choose_runs(list(experiments.values()), request)
+    log_to(runs[0].files.results_folder)
     report = Reports()
     finished = find_finished(runs, ResultReader(), report)
     labels = tuple(filter(None, (name.strip() for name in arguments.labels.split(","))))
@@ -119,10 +120,10 @@ def main(arguments: argparse.Namespace) -> int:
     analyst.analyse_all(finished, arguments.overwrite)
     for folder in dict.fromkeys(run.files.folder for run, _ in finished):
         if (folder / "invariance").exists():
-            print(f"wrote {display_path(folder / 'invariance')}/")
+            logger.info(f"wrote {display_path(folder / 'invariance')}/")
     identifiers = ",".join(dict.fromkeys(str(run.experiment.id) for run, _ in finished))
     command = advice.beforehand(f"python plotting/report.py [{identifiers}]")
-    print(f"{command} shows what was found")
+    logger.info(f"{command} shows what was found")
     return report.exit_code
 
 

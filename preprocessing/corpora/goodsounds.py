@@ -14,6 +14,7 @@ import numpy as np
 
 from config.errors import UserError
 from config.listing import files_in, folders_in
+from config.log import logger
 from config.settings import Settings
 from config.text import display_path, first_of
 from preprocessing.corpora import register
@@ -122,7 +123,9 @@ def find_sounds(settings: Settings) -> list[Sound]:
     CORPUS.expect("instruments", len(INSTRUMENTS), len(order))
     unknown = [instrument for instrument in order if instrument not in INSTRUMENTS]
     if unknown:
-        print(f"warning: {CORPUS.title}: notes of other instruments left out: {first_of(unknown)}")
+        logger.warning(
+            f"warning: {CORPUS.title}: notes of other instruments left out: {first_of(unknown)}"
+        )
     labelled = {
         (pack, file): (identifier, instrument, klass)
         for identifier, instrument, klass, file, pack in rows
@@ -142,7 +145,7 @@ def find_sounds(settings: Settings) -> list[Sound]:
         problem = f"holds no <pack>/<microphone>/<file>.wav of the {len(labelled)} in {DATABASE}"
         raise CORPUS.wrong_folder(folder / SOUND_FILES, problem)
     if missing:
-        print(
+        logger.warning(
             f"warning: {CORPUS.title}: {len(missing)} of {len(labelled)} labelled notes have no "
             f"file: {first_of(missing)}"
         )

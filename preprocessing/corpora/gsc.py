@@ -16,6 +16,7 @@ import numpy as np
 from config.errors import UserError
 from config.files import written_aside
 from config.listing import files_in, folders_in
+from config.log import logger
 from config.settings import Settings
 from config.text import counted, display_path, first_of, printable
 from preprocessing.corpora import register
@@ -132,7 +133,7 @@ def _write_balanced(
         if name not in reasons
     ]
     write_rows(folder / MANIFEST, rows, ["file", "source"])
-    print(
+    logger.info(
         f"{display_path(folder)}: {counted(len(rows), 'clip')}{words or f', {count} of each digit'}"
     )
 

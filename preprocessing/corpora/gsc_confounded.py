@@ -14,6 +14,7 @@ import numpy as np
 
 from config.advice import again
 from config.errors import UserError
+from config.log import logger
 from config.settings import Settings
 from config.text import display_path
 from preprocessing.corpora import register
@@ -125,7 +126,7 @@ def _noises_of_sets(settings: Settings, generator: np.random.Generator) -> dict[
     fewest = min(chosen, key=lambda kind: len(chosen[kind]))
     if len(chosen[fewest]) < len(SETS):
         folder = display_path(chosen[fewest][0].parent)
-        print(
+        logger.info(
             f"{folder}: {len(chosen[fewest])} files of {fewest}, too few for three sets: training "
             "and test use the same files of noise"
         )
@@ -180,7 +181,7 @@ def _print_summary(mixtures: Sequence[Mixture], folder: Path, settings: Settings
         misleading[set_name] += mixture.noise_type == kinds[label]
     parts = ", ".join(f"{misleading[name]} of {sizes[name]} {name}" for name in SETS)
     expected = ", ".join(f"{sizes[name] / len(DIGITS):.0f}" for name in SETS)
-    print(
+    logger.info(
         f"{display_path(folder)}: noise follows the word in {parts} clips; by chance it would in "
         f"{expected}"
     )

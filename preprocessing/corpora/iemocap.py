@@ -16,6 +16,7 @@ from typing import NamedTuple
 from config.errors import UserError
 from config.files import read_text
 from config.listing import files_in, folders_in
+from config.log import logger
 from config.settings import Settings
 from config.text import counted, display_path, first_of
 from preprocessing.corpora import register
@@ -83,7 +84,7 @@ def find_utterances(settings: Settings) -> list[Utterance]:
             else:
                 utterances.append(Utterance(path, details))
     if misnamed:
-        print(
+        logger.info(
             f"{display_path(folder)}: {counted(len(misnamed), 'file')} left out, for the name is "
             f"that of no utterance of its folder: {first_of(misnamed)}"
         )
@@ -175,7 +176,7 @@ def _refuse_missing_labels(utterances: Sequence[Utterance], settings: Settings) 
         raise UserError(
             f"{problem}; mend them, or do without with --set max_skipped_fraction={enough:g}"
         )
-    print(f"warning: {problem}")
+    logger.warning(f"warning: {problem}")
 
 
 def _list_speakers(settings: Settings) -> list[Clip]:

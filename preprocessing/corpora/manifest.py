@@ -16,6 +16,7 @@ import numpy as np
 from config.declarations import DatasetDeclaration
 from config.errors import UserError, refuse_all
 from config.listing import files_in, folders_in
+from config.log import logger
 from config.settings import Settings
 from config.text import counted, display_path, first_of
 from preprocessing.pipeline.dataset import OWN_SPLIT, RANDOM_BY_CLIP, SETS, Clip, Dataset
@@ -113,7 +114,7 @@ def _table_of_folder(folder: Path) -> Table:
             name = path.relative_to(folder).as_posix()
             rows.append(Row(name, {PATH: name, CLASS: class_folder.name}))
     if others:
-        print(
+        logger.info(
             f"{display_path(folder)}: {counted(len(others), 'file')} in no class or with an "
             f"extension of no audio left out: {first_of(others)}"
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import UserError
+from config.log import logger
 from config.settings import Settings
 from config.text import display_path
 
@@ -110,7 +111,7 @@ class Corpus:
     def expect(self, what: str, expected: int, found: int) -> None:
         """Print one line if the numbers differ: releases do, and part of one is enough to try."""
         if found != expected:
-            print(f"warning: {self.title}: expected {expected:,} {what}, found {found:,}")
+            logger.warning(f"warning: {self.title}: expected {expected:,} {what}, found {found:,}")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from config.errors import UserError
 from config.files import write_text
+from config.log import logger
 from config.progress import on_terminal
 from config.text import display_path, shorten
 from preprocessing.pipeline.dataset import Archive
@@ -38,7 +39,7 @@ def download(archive: Archive, folder: Path) -> Path:
     if not (path.exists() and _has_checksum(path, archive.checksum)):
         folder.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
-        print(f"{archive.url} -> {display_path(path)}")
+        logger.info(f"{archive.url} -> {display_path(path)}")
         _fetch(part, archive.url)
         if not _has_checksum(part, archive.checksum):
             part.unlink()
@@ -50,7 +51,7 @@ def download(archive: Archive, folder: Path) -> Path:
         part.replace(path)
     if archive.checksum is None:
         digest = _digest(path, "sha256")
-        print(f"{display_path(path)}: no published checksum to compare with; sha256 {digest}")
+        logger.info(f"{display_path(path)}: no published checksum to compare with; sha256 {digest}")
     return path
 
 
@@ -127,7 +128,7 @@ def unpack(archive: Archive, path: Path, folder: Path) -> None:
     """
     target = folder / archive.folder
     target.mkdir(parents=True, exist_ok=True)
-    print(f"unpacking {display_path(path)} into {display_path(target)}")
+    logger.info(f"unpacking {display_path(path)} into {display_path(target)}")
     unpack_members = _unpack_zip if path.suffix == ".zip" else _unpack_tar
     try:
         unpack_members(path, target, archive.inner_folder)

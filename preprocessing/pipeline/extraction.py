@@ -18,6 +18,8 @@ from config.command_line import preparation_command
 from config.errors import UserError
 from config.files import remove_partial_files, waited_for, write_json, written_aside
 from config.fingerprints import fingerprint_of, fingerprint_of_each
+from config.log import logger
+from config.provenance import process_provenance
 from config.settings import Settings
 from config.text import counted, display_path
 from preprocessing.pipeline.audio import audio_seconds, read_audio
@@ -110,7 +112,7 @@ def _write_matrices(
 ) -> None:
     """Write all files of a dataset, which no other process writes now."""
     remove_partial_files(folder)
-    print(f"{name}: {counted(len(clips), 'clip')} -> {display_path(folder)}")
+    logger.info(f"{name}: {counted(len(clips), 'clip')} -> {display_path(folder)}")
     path = part_path(folder, name, "left_out")
     recipe = _recipe(dataset, settings, dataset.seconds(settings))
     _refuse_name_of_another(dataset, folder, name)
@@ -142,6 +144,7 @@ def _write_matrices(
         "licence": dataset.licence,
         "plan": plan,
         "fingerprint": fingerprint_of([digests, target.tolist(), splits]),
+        "provenance": process_provenance(),
     }
     write_json(part_path(folder, name, "info"), info)
     words = left_out_in_words([Unusable("clip", left_out, len(clips))], path)
@@ -206,7 +209,7 @@ def _is_up_to_date(folder: Path, name: str, plan: str, clips: list[Clip], sample
             return False
     except UserError:
         return False  # damaged files are made anew
-    print(f"{name}: already there, unchanged, in {display_path(folder)}")
+    logger.info(f"{name}: already there, unchanged, in {display_path(folder)}")
     return True
 
 
@@ -360,4 +363,4 @@ def _print_summary(info: dict[str, Any], splits: dict[str, Any], name: str, left
     sizes = ", ".join(f"{len(splits['folds'][0][set_name])} {set_name}" for set_name in SETS)
     examples = counted(info["num_examples"], "example")
     classes = f" of {counted(len(info['classes']), 'class')}" if info["classes"] else ""
-    print(f"{name}: {examples}{classes}; split {info['split']} ({sizes} groups){left_out}")
+    logger.info(f"{name}: {examples}{classes}; split {info['split']} ({sizes} groups){left_out}")

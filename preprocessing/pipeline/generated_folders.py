@@ -13,6 +13,7 @@ from config.errors import UserError
 from config.files import read_json, waited_for, write_json
 from config.fingerprints import fingerprint_of
 from config.listing import files_in
+from config.log import logger
 from config.settings import Settings
 from config.text import display_path, printable
 from preprocessing.pipeline.left_out import LEFT_OUT, LISTED
@@ -94,7 +95,7 @@ def _is_complete(folder: Path, plan: Plan, is_usable: Callable[[str], bool]) -> 
         return False  # what is missing or damaged is made anew
     if not files <= {path.name for path in files_in(folder, ".wav")}:
         return False
-    print(f"{display_path(folder)}: already there, unchanged")
+    logger.info(f"{display_path(folder)}: already there, unchanged")
     return True
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from config.files import remove_partial_files
+from config.log import logger
 from config.settings import Settings
 from config.text import counted, display_path
 from preprocessing.pipeline.audio import audio_seconds, read_audio, write_audio
@@ -208,7 +209,9 @@ def _write_mixtures(
     words = note_left_out(folder, kinds, settings)
     columns = [*MANIFEST_COLUMNS, *dict(mixtures[0].notes if mixtures else ())]
     write_rows(folder / MANIFEST, rows, columns)
-    print(f"{display_path(folder)}: {counted(len(rows), 'file')}{words or '; nothing left out'}")
+    logger.info(
+        f"{display_path(folder)}: {counted(len(rows), 'file')}{words or '; nothing left out'}"
+    )
 
 
 def details_of(row: Mapping[str, str]) -> dict[str, str | float | int]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from config.files import written_aside
+from config.log import logger
 from config.text import display_path
 
 # A state is about four times the network's weights; on a fast GPU an epoch may take no longer than
@@ -45,7 +46,9 @@ class Checkpoint:
             stored = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:  # a file that is no checkpoint can make torch raise anything
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            print(f"{display_path(self.path)}: cannot be used, the training starts anew: {reason}")
+            logger.warning(
+                f"{display_path(self.path)}: cannot be used, the training starts anew: {reason}"
+            )
             return None
         if not isinstance(stored, dict) or stored.get("fingerprint") != self.fingerprint:
             return None

@@ -4,6 +4,7 @@ Each works on its own shard of the examples with its own penalty, and Distribute
 averages the gradients. What is decided is decided alike: one process tells the others.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from config.errors import UserError
+from config.log import logger
 from config.selection import CPU
 from config.text import counted
 
@@ -105,6 +107,7 @@ def only_main_speaks() -> None:
     """Silence the other processes; their errors are still seen."""
     if not is_main():
         os.environ["TQDM_DISABLE"] = "1"
+        logger.setLevel(logging.ERROR)
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
 
 

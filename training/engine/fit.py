@@ -56,12 +56,16 @@ class FitOptions:
 
 @dataclass
 class FitResult:
-    """What a fit leaves: the history, the best epoch (from 0), and its weights on the CPU."""
+    """What a fit leaves: the history, the best epoch (from 0), and its weights on the CPU.
+
+    seconds: that all epochs took, those before an interruption included.
+    """
 
     history: History = field(default_factory=dict)
     best_epoch: int = -1
     best_value: float = float("nan")
     best_state: dict[str, Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
 
     @property
     def num_epochs(self) -> int:
@@ -131,6 +135,7 @@ def fit(
                 track_epoch(learner, training, options.batch_size, result.history, seconds)
                 refuse_vanished(activation_norms(learner, training), norms_at_start)
                 bar.advance(note=_shown(result.history))
+                result.seconds += time.perf_counter() - started
                 if checkpoint and is_main() and not result.is_finished(options):
                     checkpoint.save(_state_of(learner, seeds, result))
     return result

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from config.errors import UserError
 from config.fields import Task
 from config.fingerprints import fingerprint_of
+from config.log import logger
 from config.settings import TrainingDefaults
 from config.text import first_of
 from preprocessing.pipeline.matrices import Matrices
@@ -191,7 +192,8 @@ def train_fold(
         checkpoint: where the training's state is kept until it is finished.
 
     Returns:
-        The fold's entry of the result dictionary, and the best weights.
+        The fold's entry of the result dictionary, with the seconds that its epochs took for the
+        result's provenance, and the best weights.
     """
     sets = fold.sets
     # A compiled network keeps the hooks it was first run with, so the methods stay open.
@@ -209,6 +211,7 @@ def train_fold(
         **result.history,
         "best_epoch": result.best_epoch,
         "numeric_precision": learner.precision,
+        "seconds": result.seconds,
     }
     for method in learner.methods:
         values |= method.results((result.best_epoch + 1) / options.num_epochs)
@@ -254,7 +257,7 @@ def _final_metrics(learner: Learner, fold: Fold, batch_size: int, title: str) ->
             )
             values["collapsed"] = bool(reason)
             if reason:
-                print(f"{title}: collapsed: on the validation set {reason}")
+                logger.warning(f"{title}: collapsed: on the validation set {reason}")
     return values
 
 
@@ -296,7 +299,9 @@ def train_in_memory(
                 "out of memory even with batch_size = 1; a smaller width, fewer networks in "
                 "at_dataset, or a device with more memory may help"
             )
-        print(f"{title}: out of memory with batch_size = {used}; begins again with {used // 2}")
+        logger.warning(
+            f"{title}: out of memory with batch_size = {used}; begins again with {used // 2}"
+        )
         used //= 2
 
 

@@ -5,6 +5,7 @@ layers are to those of frozen networks.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -14,8 +15,10 @@ from torch import Tensor, nn
 from config.advice import run_again
 from config.errors import UserError
 from config.files import waited_for, write_json
+from config.log import logger
 from config.networks import PUBLISHED_NETWORK
 from config.progress import ProgressBar
+from config.provenance import provenance
 from config.settings import is_untrained
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices
@@ -110,12 +113,12 @@ class Analyst:
         tasks = [task for each in finished if (task := self._task(*each)) is not None]
         bare = [task for task in tasks if "orthogonal" not in task.roles.values()]
         for name in dict.fromkeys(task.matrices.name for task in bare):
-            print(
+            logger.info(
                 f"{name}: names no orthogonal labels, so only the target is probed; "
                 "prepare it again, or choose some with --labels"
             )
         todo = [task for task in tasks if overwrite or not task.is_done]
-        print(f"{len(tasks) - len(todo)} of {len(tasks)} are analysed, {len(todo)} to do")
+        logger.info(f"{len(tasks) - len(todo)} of {len(tasks)} are analysed, {len(todo)} to do")
         total = sum(len(task.splits) for task in todo)
         with ProgressBar(total, "invariance", "network") as bar:
             for task in todo:
@@ -201,6 +204,7 @@ class Analyst:
         return found
 
     def _analyse(self, task: _Task, after_fold: Callable[[], object]) -> dict[str, Any]:
+        started = datetime.now(UTC)
         test_rows = [task.matrices.rows_of(split.test, False) for split in task.splits]
         labels = [labels_of(task.roles, task.matrices.index.iloc[rows]) for rows in test_rows]
         left_out = {name: reason for fold in labels for name, reason in fold.left_out.items()}
@@ -210,6 +214,7 @@ class Analyst:
             folds.append(self._layers_of_fold(task, number, split, plans))
             after_fold()
         files, result = task.run.files, task.result
+        seconds = (datetime.now(UTC) - started).total_seconds()
         return {
             "fingerprint": result["fingerprint"],
             "experiment": files.experiment,
@@ -224,6 +229,7 @@ class Analyst:
             "left_out_labels": left_out,
             "layers": [_averaged(layers) for layers in zip(*folds, strict=True)],
             "settings": task.settings,
+            "provenance": provenance(self._context.device, started, seconds),
         }
 
     def _layers_of_fold(

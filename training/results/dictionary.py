@@ -184,6 +184,7 @@ def write_result(
     parameters: Mapping[str, Any],
     model_parameters: Mapping[str, Any],
     inputs: Mapping[str, Any],
+    provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write dictionary, parameters and, last, the JSON file; return what that holds.
 
@@ -191,6 +192,7 @@ def write_result(
         folds: the metrics of each fold, plain values only.
         model_parameters: what the network is, for the parameters file.
         inputs: fingerprints of the data and the frozen networks.
+        provenance: as of config/provenance.py.
     """
     result = {
         **{str(fold): dict(values) for fold, values in enumerate(folds)},
@@ -204,6 +206,7 @@ def write_result(
         "fingerprint": instance_fingerprint(parameters, inputs),
         "experiment": files.experiment,
         "number": files.number,
+        "provenance": dict(provenance),
     }
     write_copies(files, result)
     write_json(files.json_path, result)

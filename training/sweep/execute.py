@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from config.errors import UserError
 from config.files import Identity, identity_of, locked
+from config.log import logger
 from config.text import printable
 from training.results.dictionary import InstanceFiles
 from training.sweep.runs import Run
@@ -83,7 +84,7 @@ def attempt(name: str, action: Callable[[], object]) -> str:
         action()
     except Exception as error:  # whatever it is, the next run goes on
         if not isinstance(error, UserError | OSError):
-            print("".join(traceback.format_exception(error)))
+            logger.warning("".join(traceback.format_exception(error)))
         return f"{name}: {reason_of(error)}"
     return ""
 

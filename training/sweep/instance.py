@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from config.errors import UserError
 from config.experiments import Instance
 from config.files import read_json, write_json
+from config.provenance import provenance
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
@@ -52,6 +54,7 @@ def run_instance(
         TrainingError: the training diverged; raised in all processes, while of other errors the
             others may know nothing, and wait.
     """
+    started = datetime.now(UTC)
     parameters, training = instance.parameters, instance.settings.training_defaults
     matrices = context.inputs.matrices(*matrices_of(instance))
     inputs = input_fingerprints(instance, context.inputs)
@@ -84,7 +87,16 @@ def run_instance(
         folds.append(values)
     result: dict[str, Any] = {}
     if is_main():
-        result = write_result(files, folds, parameters, _model_of(instance, matrices), inputs)
+        # Folds that were finished before this was measured lack it.
+        seconds = sum(fold.pop("seconds", 0.0) for fold in folds)
+        result = write_result(
+            files,
+            folds,
+            parameters,
+            _model_of(instance, matrices),
+            inputs,
+            provenance(context.device, started, seconds),
+        )
         forget_unfinished(files, len(splits))
     return broadcast(result)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from config.errors import UserError
 from config.experiments import Experiment
+from config.log import logger
 from config.text import counted, display_path
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import read_info
@@ -57,7 +58,7 @@ def describe_inputs(runs: Sequence[Run], inputs: InputCache) -> None:
             lines[f"{start}, which has {counted(finished, 'finished run')} now"] = None
     for warning in _warnings(runs):
         lines[warning] = None
-    print("\n".join(lines))
+    logger.info("\n".join(lines))
 
 
 def _warnings(runs: Sequence[Run]) -> list[str]:

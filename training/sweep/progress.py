@@ -1,5 +1,6 @@
 """How far a sweep is: one bar over all runs with the time left; in a log, a line for each run."""
 
+import logging
 import sys
 from contextlib import AbstractContextManager, redirect_stdout
 from typing import Self, TextIO, cast
@@ -7,6 +8,7 @@ from typing import Self, TextIO, cast
 from tqdm import tqdm
 from tqdm.contrib import DummyTqdmFile
 
+from config.log import logger
 from config.progress import on_terminal
 from training.engine.distributed import shows_progress
 
@@ -44,7 +46,7 @@ class Progress:
     def say(self, line: str, is_error: bool = False) -> None:
         """Print a line above the bar."""
         with tqdm.external_write_mode():
-            print(line, file=sys.stderr if is_error else sys.stdout, flush=True)
+            logger.log(logging.ERROR if is_error else logging.INFO, line)
 
     def end_run(self, line: str, seconds: float, num_running: int) -> None:
         """Count a run that is finished.

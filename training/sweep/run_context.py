@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from config.log import logger
 from config.settings import Settings, is_untrained
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
@@ -85,4 +86,4 @@ class RunContext:
         """Print a line that holds for many runs."""
         if text and text not in self._said:
             self._said.add(text)
-            print(text)
+            logger.info(text)

@@ -4,7 +4,6 @@ Who executes runs is the launcher's matter; the results folder tells every proce
 """
 
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -14,6 +13,7 @@ from pathlib import Path
 from config.command_line import EXIT_FAILED_RUNS
 from config.errors import UserError
 from config.files import Identity, identity_of, locked, remove_partial_files, write_json, write_text
+from config.log import logger
 from config.settings import Cluster
 from config.text import counted
 from training.engine.distributed import is_distributed, is_main, join_processes, leave_processes
@@ -106,11 +106,13 @@ def find_unfinished(
             tasks.append(RunTask(run, replaced[run]))
         elif not statuses[run].is_finished:
             for name in statuses[run].lost:
-                print(f"{name}: is missing or cut off, so {run.title} runs again")
+                logger.info(f"{name}: is missing or cut off, so {run.title} runs again")
             tasks.append(RunTask(run, identities[run]))
         elif not has_copies(run.files):
             write_copies(run.files, read_result(run.files.json_path))
-            print(f"{run.title}: what was lost of its result is written again from its JSON file")
+            logger.info(
+                f"{run.title}: what was lost of its result is written again from its JSON file"
+            )
     return tasks
 
 
@@ -127,7 +129,9 @@ def execute_all(
     """
     num_done = len(runs) - len(todo)
     are = "is" if len(runs) == 1 else "are"
-    print(f"{num_done} of {counted(len(runs), 'instance')} {are} finished, {len(todo)} to run")
+    logger.info(
+        f"{num_done} of {counted(len(runs), 'instance')} {are} finished, {len(todo)} to run"
+    )
     _remove_leftovers(runs)
     with Progress(len(runs), num_done) as progress:
         sweep = Sweep(todo, launcher, progress, reader)
@@ -137,7 +141,7 @@ def execute_all(
             launcher.close()
             sweep.complete_tables(runs)
     if sweep.num_failed:
-        print(f"{sweep.num_failed} of {counted(len(runs), 'instance')} failed", file=sys.stderr)
+        logger.error(f"{sweep.num_failed} of {counted(len(runs), 'instance')} failed")
     return EXIT_FAILED_RUNS if sweep.num_failed else 0
 
 

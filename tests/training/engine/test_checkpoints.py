@@ -48,8 +48,9 @@ class Interruption:
 
 
 def assert_equal(first: "Suite", second: "Suite", num_folds: int = 1) -> None:
-    """Results and weights of each fold, bit for bit."""
+    """Results and weights of each fold, bit for bit; the time that they took is no result."""
     result, other = (json.loads(each.files(1).json_path.read_text()) for each in (first, second))
+    assert result.pop("provenance") != other.pop("provenance")
     assert result == other
     for fold in range(num_folds):
         weights, others = (
@@ -82,13 +83,17 @@ def test_a_run_that_is_stopped_after_each_epoch_is_the_same_run(
     undisturbed = prepared(make_suite(), **values)
     undisturbed.run(1)
     disturbed = prepared(make_suite(), **values)
+    trained = 0.0
     for _ in range(NUM_EPOCHS - 1):
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             Interruption(patched, fitting, "_train_epoch", after=1)
             disturbed.run(1)
+        state = torch.load(disturbed.files(1).state(0), weights_only=True)["state"]
+        assert state["result"]["seconds"] > trained
+        trained = state["result"]["seconds"]
     with monkeypatch.context() as patched:
         last = Interruption(patched, fitting, "_train_epoch", after=1)
-        disturbed.run(1)
+        assert disturbed.run(1)["provenance"]["seconds"] > trained
         assert last.calls == 1
     assert_equal(undisturbed, disturbed)
     assert list(disturbed.files(1).unfinished.iterdir()) == []

@@ -37,7 +37,7 @@ def test_the_best_run_is_that_of_highest_accuracy_or_lowest_error(
             f"{prefix}_{name}": 0.5 for prefix in ("train", "val", "test") for name in metrics
         }
         fold = {**figures, "test_chance": 0.3, "val_loss": loss, "val_acc": accuracy}
-        write_result(suite.files(31, number), [fold], parameters, {"split": "by clip"}, {})
+        write_result(suite.files(31, number), [fold], parameters, {"split": "by clip"}, {}, {})
     settings = suite.settings(at_pretraining="experiment 31")
     assert best_run(settings, ResultReader())["number"] == best
     assert initial_weights(settings, ResultReader(), 2) == suite.files(31, best).model(2)

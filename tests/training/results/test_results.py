@@ -90,7 +90,7 @@ def test_summary_is_mean_and_population_deviation_over_folds(task: Any) -> None:
 def test_the_dictionary_has_one_key_per_fold_and_a_summary(tmp_path: Path) -> None:
     files = files_in(tmp_path)
     folds = [fold(1), fold(2)]
-    write_result(files, folds, PARAMETERS, MODEL, INPUTS)
+    write_result(files, folds, PARAMETERS, MODEL, INPUTS, {})
     dictionary = load_dictionary(files)
     assert list(dictionary) == [0, 1, "summary", "parameters"]
     assert [dictionary[0], dictionary[1]] == folds
@@ -102,7 +102,7 @@ def test_the_dictionary_has_one_key_per_fold_and_a_summary(tmp_path: Path) -> No
 def test_parameters_of_the_summary_are_text_that_can_be_split(tmp_path: Path) -> None:
     """As scripts for the released code do, to whom a parameter is a line of Python."""
     files = files_in(tmp_path)
-    write_result(files, [fold(1)], PARAMETERS, MODEL, INPUTS)
+    write_result(files, [fold(1)], PARAMETERS, MODEL, INPUTS, {})
     assert load_dictionary(files)["summary"]["parameters"].split("/") == [
         'dataset="gsc_randsplit"',
         'features_type="spectrum_fast"',
@@ -123,21 +123,22 @@ def test_parameters_of_the_summary_are_text_that_can_be_split(tmp_path: Path) ->
 
 def test_the_json_file_holds_the_same_and_says_what_it_was_made_from(tmp_path: Path) -> None:
     files = files_in(tmp_path)
-    returned = write_result(files, [fold(1), fold(2)], PARAMETERS, MODEL, INPUTS)
+    made = {"suite": "1.0"}
+    returned = write_result(files, [fold(1), fold(2)], PARAMETERS, MODEL, INPUTS, made)
     stored = json.loads(files.json_path.read_text(encoding="utf-8"))
     assert stored == returned == read_result(files.json_path)
     dictionary = load_dictionary(files)
     for key, value in dictionary.items():
         assert stored[str(key)] == value
-    added = {"model", "inputs", "fingerprint", "experiment", "number"}
+    added = {"model", "inputs", "fingerprint", "experiment", "number", "provenance"}
     assert set(stored) == {"0", "1", "summary", "parameters"} | added
     assert (stored["experiment"], stored["number"]) == (28, 3)
-    assert (stored["model"], stored["inputs"]) == (MODEL, INPUTS)
+    assert (stored["model"], stored["inputs"], stored["provenance"]) == (MODEL, INPUTS, made)
 
 
 def test_parameters_are_text_in_two_parts(tmp_path: Path) -> None:
     files = files_in(tmp_path)
-    write_result(files, [fold(1)], PARAMETERS, MODEL, INPUTS)
+    write_result(files, [fold(1)], PARAMETERS, MODEL, INPUTS, {})
     training, model = files.parameters.read_text(encoding="utf-8").split("\nMODEL PARAMETERS:\n")
     first, *lines = training.rstrip("\n").split("\n")
     assert first == "TRAINING PARAMETERS:"
@@ -153,14 +154,14 @@ def test_a_result_that_is_no_number_leaves_no_json_file(tmp_path: Path) -> None:
     """That file marks an instance finished."""
     files = files_in(tmp_path)
     with pytest.raises(ValueError, match="JSON"):
-        write_result(files, [fold(float("nan"))], PARAMETERS, MODEL, INPUTS)
+        write_result(files, [fold(float("nan"))], PARAMETERS, MODEL, INPUTS, {})
     assert not files.json_path.exists()
     assert count_finished(tmp_path / "results", 28) == 0
 
 
 def test_only_whole_results_of_the_experiment_count_by_their_numbers(tmp_path: Path) -> None:
     for number in (10, 2, 1):
-        write_result(files_in(tmp_path, number), [fold(number)], PARAMETERS, MODEL, INPUTS)
+        write_result(files_in(tmp_path, number), [fold(number)], PARAMETERS, MODEL, INPUTS, {})
     path = files_in(tmp_path, 2).json_path
     for name in (f".{path.stem}.77.partial.json", f"{path.stem} (copy).json", f"{path.stem}.json~"):
         path.with_name(name).write_text(path.read_text())
@@ -177,7 +178,7 @@ def test_a_reader_reads_a_file_again_when_it_is_another_one(tmp_path: Path) -> N
     files, reader = files_in(tmp_path), ResultReader()
 
     def write_and_find(value: float) -> Any:
-        write_result(files, [fold(value)], PARAMETERS, MODEL, INPUTS)
+        write_result(files, [fold(value)], PARAMETERS, MODEL, INPUTS, {})
         found = reader.find(files.json_path)
         assert found is not None
         return found["0"]["train_loss"]

@@ -117,7 +117,10 @@ def assert_as_run_in_order(suite: "Suite") -> None:
     rows: dict[Path, list[int]] = {}
     for run, other in zip(runs_of(suite), reference, strict=True):
         found, expected = (json.loads(each.files.json_path.read_text()) for each in (run, other))
+        made, _ = found.pop("provenance"), expected.pop("provenance")
         assert found == expected, run.title
+        # What was typed, also in a result of a process that the manager has started.
+        assert f"{MANAGER} " in made["command"]
         weights, same = (load_weights(each.files.model(0)) for each in (run, other))
         assert all(np.array_equal(weights[name], same[name]) for name in weights | same)
         rows.setdefault(run.files.spreadsheet, []).append(run.instance.number)

@@ -33,6 +33,7 @@ def test_runs_one_of_which_fails_and_one_starts_from_others(suite: "Suite") -> N
             assert not run.files.json_path.exists()
             continue
         found, expected = (json.loads(each.files.json_path.read_text()) for each in (run, alone))
+        assert " torch.distributed.run --standalone " in found["provenance"]["command"]
         assert found["0"]["test_examples"] == expected["0"]["test_examples"]
         # The first half epoch starts from the same weights, and batches differ in their order only.
         loss = expected["0"]["train_loss_hist"][0]
