@@ -30,7 +30,6 @@ from training.engine.step import Learner, hooks_enabled, training_step
 from training.engine.tracking import track_epoch
 
 BestMetric = Literal["val_loss", "val_task_loss", "val_acc", "val_uar"]
-HIGHEST_IS_BEST = ("val_acc", "val_uar")
 History = dict[str, list[float]]
 
 
@@ -186,7 +185,7 @@ def _record(
 def _keep_best(result: FitResult, learner: Learner, metric: BestMetric, epoch: int) -> None:
     value = result.history[f"{metric}_hist"][-1]
     best = result.best_value
-    is_better = value > best if metric in HIGHEST_IS_BEST else value < best
+    is_better = value < best if metric.endswith("loss") else value > best
     if result.best_epoch >= 0 and not is_better:
         return
     result.best_epoch, result.best_value = epoch, value

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # (what is read of an instance's JSON file, its parameters file) of each instance, by number
 Rows = Sequence[tuple[Mapping[str, Any], Path]]
 
-# Title and colour of each metric's columns.
+# Title and colour of each metric's columns; of clips and of examples they are the same.
 METRIC_HEADERS = {
     "loss": ("LOSS", "#FF5050"),
     "acc": ("ACCURACY", "#FFA500"),
@@ -37,16 +37,10 @@ METRIC_HEADERS = {
     "RMSE": ("RMSE", "#FFA500"),
     "MAE": ("MAE", "#00FFFF"),
     "CCC": ("CCC", "#BFFF00"),
-    "clip_acc": ("CLIP ACCURACY", "#FFA500"),
-    "clip_uar": ("CLIP UAR", "#FFCC66"),
-    "clip_f1": ("CLIP F1", "#00FFFF"),
-    "clip_RMSE": ("CLIP RMSE", "#FFA500"),
-    "clip_MAE": ("CLIP MAE", "#00FFFF"),
-    "clip_CCC": ("CLIP CCC", "#BFFF00"),
 }
 PARAMETER_COLOUR, TITLE_COLOUR = "#FFFF00", "#D9D9D9"
 BEST_MEAN_COLOUR, BEST_DEVIATION_COLOUR = "#92D050", "#9DC3E6"
-LOWEST_IS_BEST = ("loss", "RMSE", "MAE", "clip_RMSE", "clip_MAE")
+LOWEST_IS_BEST = ("loss", "RMSE", "MAE")
 PARAMETER_HEADERS = ("ID", "parameters", "comment 1", "comment 2")
 DATA_HEADERS = ("ID", "dataset", "split", "chance (test)")
 GROUP_ROW, STATISTIC_ROW, HEADER_ROW, FIRST_ROW = 1, 2, 3, 4
@@ -158,13 +152,15 @@ def _write_metric(
     statistics: Sequence[str],
 ) -> None:
     """Write the columns of a metric: for each statistic, one for each set."""
-    title, colour = METRIC_HEADERS[metric]
+    of_examples = metric.removeprefix("clip_")
+    title, colour = METRIC_HEADERS[of_examples]
     header = _header(workbook, colour)
     number = workbook.add_format({"num_format": "0.0000"})
     width = len(SETS)
     last = column + len(statistics) * width - 1
+    title = title if metric == of_examples else f"CLIP {title}"
     sheet.merge_range(GROUP_ROW, column, GROUP_ROW, last, title, header)
-    best_mean = "bottom" if metric in LOWEST_IS_BEST else "top"
+    best_mean = "bottom" if of_examples in LOWEST_IS_BEST else "top"
     means = f"mean_{metric}", best_mean, BEST_MEAN_COLOUR
     deviations = f"{metric}_std", "bottom", BEST_DEVIATION_COLOUR
     # With one statistic the deviations are left over.
