@@ -107,7 +107,7 @@ demo-all: $(SUITE)
 	for extractor in $(EXTRACTORS); do \
 		$(BIN)/python pretraining/pretrain_vgg_$$extractor.py -1 $(DEMO_ALL) || exit; \
 	done
-	$(BIN)/python experiments_manager.py [baseline,anti_transfer,dual_anti_transfer,10,confounded] -1 1 1 \
+	$(BIN)/python experiments_manager.py [baseline,anti_transfer,dual_anti_transfer,10,confounded,searched] -1 1 1 \
 		--force $(DEMO_ALL)
 	for plot in accuracy_boost loss_epochs perLayer_improvement; do \
 		$(BIN)/python plotting/plot_$$plot.py $(DEMO_ALL) || exit; \

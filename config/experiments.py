@@ -3,8 +3,6 @@
 The file name starts with the ID; the first comment line is the question that the experiment asks.
 """
 
-import itertools
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,15 +23,17 @@ from config.ini_files import (
     parse_overrides,
     read_ini,
 )
+from config.instances import COMMENT_KEYS, Plan, plan_instances
 from config.listing import files_in
 from config.networks import PUBLISHED_NETWORK
-from config.released import convolution_of, replacement
+from config.released import replacement
+from config.search import plan_search, refuse_unused
 from config.settings import Settings
 from config.text import display_path, hint, nearest
 
 SETTINGS_SECTIONS = ("feature_extraction", "training_defaults")
-COMMENT_KEYS = ("comment_1", "comment_2")
-MOST_INSTANCES = 10_000
+# Sections of what the instances of an experiment differ in.
+OF_INSTANCES = re.compile("instances|instance .*|search")
 
 
 class Head(Section):
@@ -162,25 +162,19 @@ def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> 
     if not entries:
         raise ConfigError(f"{name}: holds no [experiment] section")
     head = checked(Head, "experiment", entries)
-    sweep = sections.pop("instances", {})
-    own = {key: sections.pop(key) for key in list(sections) if key.startswith("instance ")}
+    own = {key: sections.pop(key) for key in list(sections) if OF_INSTANCES.fullmatch(key)}
     layers = base
     for section, values in sections.items():
         if section not in SETTINGS_SECTIONS:
             if section.partition(" ")[0] in DECLARATIONS:
                 raise ConfigError(f"{name} [{section}]: belongs into a file given with --config")
-            known = ["experiment", "instances", "instance <number>", *SETTINGS_SECTIONS]
+            known = ["experiment", "instances", "instance <number>", "search", *SETTINGS_SECTIONS]
             raise ConfigError(f"{name} [{section}]: no such section{replacement(section, known)}")
         layers = layers.with_section(name, section, values)
-    own_network = layers.with_overrides(overrides).sections["training_defaults"]["network"].text
-    has_indices = own_network == PUBLISHED_NETWORK and "network" not in sweep
-    planned = _expand(name, sweep, has_indices)
-    exceptions = _instance_sections(name, own, len(planned))
     instances = []
-    for number, (values, repetition) in enumerate(planned, start=1):
-        steps = {"instances": values, f"instance {number}": exceptions.get(number, {})}
+    for number, plan in enumerate(_plans(name, own, layers, overrides), start=1):
         try:
-            settings, templates = _resolve(name, layers, steps, overrides, repetition)
+            settings, templates = _resolve(name, layers, plan.steps, overrides, plan.repetition)
         except ConfigError as error:  # of a default that this experiment contradicts
             raise ConfigError(str(error) if name in str(error) else f"{name}: {error}") from None
         if settings.training_defaults.source_experiment == identifier:
@@ -196,8 +190,10 @@ def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> 
                 f"{name}: save_best_model_metric = {metric}: a regression has no classes; allowed: "
                 "val_loss, val_task_loss"
             )
-        parameters = _parameters(name, head, settings, repetition, templates)
+        parameters = _parameters(name, head, settings, plan.repetition, templates) | plan.search
         instances.append(Instance(number, parameters, settings))
+    if "search" in own:
+        refuse_unused(name, list(own["search"]), [each.parameters for each in instances])
     return Experiment(
         id=identifier,
         family=head.family or instances[0].parameters["kind"],
@@ -207,6 +203,21 @@ def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> 
         question=_question(path) or head.description,
         file=path,
     )
+
+
+def _plans(
+    name: str,
+    own: Mapping[str, Mapping[str, str]],
+    layers: Layers,
+    overrides: Mapping[str, Any],
+) -> list[Plan]:
+    """Return what each instance of a file has of its own; own: the sections that say it."""
+    network = layers.with_overrides(overrides).sections["training_defaults"]["network"].text
+    swept = own.get("search") or own.get("instances", {})
+    has_indices = network == PUBLISHED_NETWORK and "network" not in swept
+    if "search" in own:
+        return plan_search(name, own, overrides, has_indices)
+    return plan_instances(name, own, has_indices)
 
 
 def _completed(name: str, head: Head, settings: Settings) -> Head:
@@ -239,71 +250,6 @@ def _question(path: Path) -> str:
             break
         question = f"{question} {line.lstrip('#').strip()}".strip()
     return question
-
-
-def _expand(
-    name: str, sweep: Mapping[str, str], has_indices: bool
-) -> list[tuple[dict[str, str], int]]:
-    """Return the values and the repetition of each instance that [instances] describes.
-
-    Args:
-        has_indices: whether a layer may be an index of the released code, as in its network.
-    """
-    swept = {key: _sweep_values(name, key, text) for key, text in sweep.items()}
-    if has_indices and "at_layer" in swept:
-        _refuse_unclear(f"{name} [instances] at_layer = {sweep['at_layer']}", swept["at_layer"])
-    repeat = swept.pop("repeat", ["1"])[0]
-    if not re.fullmatch(r"[1-9]\d{0,5}", repeat):
-        raise ConfigError(
-            f"{name} [instances] repeat = {sweep['repeat']}: must be a whole number from 1 up"
-        )
-    if math.prod(map(len, swept.values())) * int(repeat) > MOST_INSTANCES:
-        keys = ", ".join(key for key in sweep if key not in COMMENT_KEYS)
-        raise ConfigError(f"{name} [instances] {keys}: gives more than {MOST_INSTANCES} instances")
-    return [
-        (dict(zip(swept, values, strict=True)), repetition)
-        for values in itertools.product(*swept.values())
-        for repetition in range(int(repeat))
-    ]
-
-
-def _sweep_values(name: str, key: str, text: str) -> list[str]:
-    """Return the values a key takes one after the other: '1..13', '3, 5' or '3, 5 | 13'."""
-    if key in ("repeat", *COMMENT_KEYS):
-        return [text]
-    span = re.fullmatch(r"(\d{1,6})\s*\.\.\s*(\d{1,6})", text)
-    if span:
-        values = [str(value) for value in range(int(span[1]), int(span[2]) + 1)]
-    else:
-        values = [part.strip() for part in text.split("|" if "|" in text else ",")]
-    if not values:
-        raise ConfigError(f"{name} [instances] {key} = {text}: a range goes up, a..b")
-    if not all(values):
-        raise ConfigError(f"{name} [instances] {key} = {text}: holds an empty value")
-    return values
-
-
-def _refuse_unclear(place: str, layers: Sequence[str]) -> None:
-    """Refuse layers of which some are an index of the released code and others need be none."""
-    indices = [layer for layer in layers if convolution_of(layer)]
-    if indices and len(indices) < len(layers):
-        unclear = next(layer for layer in layers if layer not in indices)
-        raise ConfigError(
-            f"{place}: {indices[0]} is no convolution, and beside an index of the released code "
-            f"{unclear} is not clear; write convolutions, 1 to 13"
-        )
-
-
-def _instance_sections(
-    name: str, own: Mapping[str, dict[str, str]], num_instances: int
-) -> dict[int, dict[str, str]]:
-    exceptions = {}
-    for section, values in own.items():
-        text = section.removeprefix("instance ")
-        if not re.fullmatch(r"[1-9]\d{0,5}", text) or int(text) > num_instances:
-            raise ConfigError(f"{name} [{section}]: there are instances 1 to {num_instances}")
-        exceptions[int(text)] = values
-    return exceptions
 
 
 def _resolve(

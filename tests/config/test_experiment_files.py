@@ -24,6 +24,8 @@ CONFOUNDED = {
     205: ("anti_transfer", [("noisyspeech", 5)] * 10),
     206: ("anti_transfer", [("random", 5)] * 10 + [("iemocap_1sec", 5)] * 10),
 }
+# Baseline and method, each with as many trials, which meet the same learning rates.
+SEARCHED = {330: "baseline", 331: "anti_transfer"}
 DEMO = {200: "", 201: "noisyspeech", 202: "noisyspeech", 203: "random"}
 
 with (FOLDER / "experiments.csv").open(newline="", encoding="utf-8") as file:
@@ -36,7 +38,7 @@ def experiments() -> dict[int, Experiment]:
 
 
 def test_all_experiments_and_instances_are_there(experiments: dict[int, Experiment]) -> None:
-    assert set(experiments) == set(TABLE) | set(CONFOUNDED)
+    assert set(experiments) == set(TABLE) | set(CONFOUNDED) | set(SEARCHED)
     assert len(TABLE) == NUM_EXPERIMENTS
     assert sum(len(experiments[number].instances) for number in TABLE) == NUM_INSTANCES
 
@@ -66,6 +68,21 @@ def test_the_released_batch_wins_over_every_file() -> None:
     loaded = load_experiments(FOLDER, overrides=["batch_size=8"]).values()
     sizes = {each.parameters["batch_size"] for one in loaded for each in one.instances}
     assert sizes == {8}
+
+
+def test_what_is_searched_had_an_equal_chance(experiments: dict[int, Experiment]) -> None:
+    assert {number: experiments[number].kind for number in SEARCHED} == SEARCHED
+    tried = [
+        [
+            (each.parameters["learning_rate"], each.parameters["regularization_lambda"])
+            for each in experiments[number].instances
+            if each.parameters["search_trial"]
+        ]
+        for number in SEARCHED
+    ]
+    assert tried[0] == tried[1]
+    assert len(set(tried[0])) == 20
+    assert [len(experiments[number].instances) for number in SEARCHED] == [30, 30]
 
 
 @pytest.mark.parametrize("identifier", sorted(CONFOUNDED))

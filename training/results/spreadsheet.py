@@ -108,11 +108,14 @@ def _shown_metrics(rows: Rows, task: Task) -> tuple[str, ...]:
 
 
 def repetitions(results: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Return the results that differ in nothing but their seeds together; single ones are none."""
+    """Return the results that differ in nothing but their seeds together; single ones are none.
+
+    The trial that a search chose is no repetition of the runs that it was chosen for.
+    """
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for result in results:
         setting = fingerprinted(result["parameters"])
-        setting.pop("seed")
+        setting |= {"seed": None, "search_trial": result["parameters"].get("search_trial")}
         groups.setdefault(repr(sorted(setting.items())), []).append(result)
     return [group for group in groups.values() if len(group) > 1]
 

@@ -24,6 +24,7 @@ from training.results.dictionary import described_network
 from training.similarity.aggregations import AGGREGATIONS, CHANNELS, POOL
 from training.sweep.input_cache import InputCache
 from training.sweep.runs import Run, matrices_of
+from training.sweep.search import search_of
 
 # Of VGG16.
 NUM_CONVOLUTIONS = 13
@@ -73,6 +74,7 @@ def find_missing(runs: Sequence[Run], force: bool, inputs: InputCache) -> list[M
             *_missing_experiment(run, inputs, chosen),
         )
     ]
+    found += _missing_trials(runs, inputs)
     if not found:
         _check_networks(runs, inputs)
     return [*dict.fromkeys(found), *_missing_space(runs)]
@@ -306,6 +308,21 @@ def _missing_experiment(run: Run, inputs: InputCache, chosen: Collection[int]) -
         number = int(best["number"])
         again = advice.beforehand(f"{command} {number} {number}")
         yield Missing(f"{start} has lost its model", again)
+
+
+def _missing_trials(runs: Sequence[Run], inputs: InputCache) -> Iterator[Missing]:
+    """Tell which trials must run before those runs that get the settings of the best one."""
+    asked = {(run.experiment.id, run.instance.number) for run in runs}
+    for experiment in {run.experiment.id: run.experiment for run in runs if run.is_chosen}.values():
+        pending = [
+            trial.instance.number
+            for trial in search_of(experiment, inputs.results).pending
+            if (experiment.id, trial.instance.number) not in asked
+        ]
+        if pending:
+            problem = f"experiment {experiment.id}: the best trial of its search is not known"
+            problem += f", {counted(len(pending), 'trial')} must run before"
+            yield Missing(problem, advice.run_again(experiment.id, pending))
 
 
 def _missing_space(runs: Sequence[Run]) -> Iterator[Missing]:

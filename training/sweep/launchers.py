@@ -28,6 +28,7 @@ from config.settings import Cluster
 from training.sweep.execute import RunResult, RunTask, execute
 from training.sweep.progress import above_bars
 from training.sweep.runs import Run
+from training.sweep.search import with_chosen_settings
 
 if TYPE_CHECKING:
     from training.sweep.input_cache import InputCache
@@ -79,6 +80,7 @@ def train_run(run: Run, context: "RunContext") -> None:
     """Train a run's instance and write its result."""
     from training.sweep.instance import run_instance
 
+    run = with_chosen_settings(run, context.inputs.results)
     run_instance(run.instance, run.files, context, run.title)
 
 

@@ -1,6 +1,6 @@
 """What runs will use, for people: their data and split, their extractors, known risks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from config.errors import UserError
@@ -12,7 +12,8 @@ from preprocessing.pipeline.matrices import read_info
 from training.models.description import quality
 from training.similarity.aggregations import POOL
 from training.sweep.input_cache import InputCache
-from training.sweep.runs import Run, matrices_of
+from training.sweep.runs import Run, matrices_of, runs_of
+from training.sweep.search import search_of
 
 # Of the experimental similarity, in a trial on synthetic digits.
 RISKY_POOL_LAYER, RISKY_POOL_BETA = 7, 3.0
@@ -56,9 +57,23 @@ def describe_inputs(runs: Sequence[Run], inputs: InputCache) -> None:
             finished = inputs.num_finished(run.files.results_folder, source)
             start = f"experiment {run.experiment.id} starts from the best of experiment {source}"
             lines[f"{start}, which has {counted(finished, 'finished run')} now"] = None
+    searching = {run.experiment.id: run for run in runs if "search" in run.instance.parameters}
+    for run in searching.values():
+        lines |= dict.fromkeys(_search_lines(run, inputs))
     for warning in _warnings(runs):
         lines[warning] = None
     logger.info("\n".join(lines))
+
+
+def _search_lines(run: Run, inputs: InputCache) -> Iterator[str]:
+    """Say what the search of a run's experiment tries, and what it has chosen, if it has."""
+    number, words = run.experiment.id, run.instance.parameters["search"]
+    chosen = counted(sum(each.is_chosen for each in runs_of(run.experiment)), "run")
+    after = f"then {chosen} with other seeds of the trial that is best on validation"
+    yield f"experiment {number} search: {words}; {after}"
+    search = search_of(run.experiment, inputs.results)
+    if search.values and not search.pending:
+        yield search.describe_best()
 
 
 def _warnings(runs: Sequence[Run]) -> list[str]:

@@ -26,6 +26,16 @@ class Run:
         comment = self.instance.parameters["comment_2"] or self.instance.parameters["comment_1"]
         return f"experiment {self.experiment.id} run {self.instance.number} {comment}"
 
+    @property
+    def is_trial(self) -> bool:
+        """Whether a search tries the run's settings."""
+        return bool(self.instance.parameters.get("search_trial"))
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether the run gets its settings from the best trial of a search."""
+        return self.instance.parameters.get("search_trial") == 0
+
 
 def files_of(experiment: Experiment, instance: Instance) -> InstanceFiles:
     """Return where an instance's results lie."""

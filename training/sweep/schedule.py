@@ -12,13 +12,14 @@ from pathlib import Path
 
 from config.command_line import EXIT_FAILED_RUNS
 from config.errors import UserError
+from config.experiments import Experiment
 from config.files import Identity, identity_of, locked, remove_partial_files, write_json, write_text
 from config.log import logger
 from config.settings import Cluster
 from config.text import counted
 from training.engine.distributed import is_distributed, is_main, join_processes, leave_processes
 from training.results.dictionary import InstanceFiles, has_copies, write_copies
-from training.results.loading import ResultReader, read_result
+from training.results.loading import read_result
 from training.results.runs_table import RUNS_TABLE, update_runs_table
 from training.results.spreadsheet import is_outdated, update_spreadsheet
 from training.sweep.execute import RunResult, RunTask, attempt, reason_of, tidy
@@ -26,6 +27,7 @@ from training.sweep.input_cache import InputCache
 from training.sweep.launchers import LAUNCHERS, Launcher
 from training.sweep.progress import Progress
 from training.sweep.runs import Run, dependencies, runs_of
+from training.sweep.search import search_of
 from training.sweep.status import refuse_unfit, status_of
 
 POLL_SECONDS = 2.0
@@ -57,7 +59,7 @@ def run_sweep(
     if is_distributed():
         return _run_together(runs, todo, gpus, cluster, inputs)
     launcher = LAUNCHERS[cluster.launcher](gpus, cluster, runs, inputs)
-    return execute_all(runs, todo, launcher, inputs.results)
+    return execute_all(runs, todo, launcher, inputs)
 
 
 def _run_together(
@@ -79,7 +81,7 @@ def _run_together(
     context = RunContext(join_processes(gpus), inputs)
     code = 0
     if is_main():
-        code = execute_all(runs, todo, LeadingLauncher(runs, context), inputs.results)
+        code = execute_all(runs, todo, LeadingLauncher(runs, context), inputs)
     else:
         follow(runs, context)
     leave_processes()
@@ -117,7 +119,7 @@ def find_unfinished(
 
 
 def execute_all(
-    runs: Sequence[Run], todo: Sequence[RunTask], launcher: Launcher, reader: ResultReader
+    runs: Sequence[Run], todo: Sequence[RunTask], launcher: Launcher, inputs: InputCache
 ) -> int:
     """Execute tasks with a launcher; return the exit code.
 
@@ -134,7 +136,7 @@ def execute_all(
     )
     _remove_leftovers(runs)
     with Progress(len(runs), num_done) as progress:
-        sweep = Sweep(todo, launcher, progress, reader)
+        sweep = Sweep(todo, launcher, progress, inputs)
         try:
             sweep.work()
         finally:
@@ -150,7 +152,8 @@ class PendingRun:
     """A run on its way.
 
     Attributes:
-        sources: experiments that it starts from; it waits for all runs of them.
+        sources: experiments that it starts from; it waits for all runs of them. One that a search
+            chooses the settings of waits for all trials, too.
         rests_until: when it is tried again, because another process was at it.
     """
 
@@ -169,7 +172,7 @@ class Sweep:
     """Runs that are not finished, and the launcher that executes them."""
 
     def __init__(
-        self, todo: Sequence[RunTask], launcher: Launcher, progress: Progress, reader: ResultReader
+        self, todo: Sequence[RunTask], launcher: Launcher, progress: Progress, inputs: InputCache
     ) -> None:
         sources = {task.run.experiment.id: dependencies(task.run.experiment) for task in todo}
         self.num_failed = 0
@@ -177,7 +180,7 @@ class Sweep:
         self._running: dict[Future[RunResult], PendingRun] = {}
         self._launcher = launcher
         self._progress = progress
-        self._reader = reader
+        self._inputs = inputs
         # When a spreadsheet, or the table of a results folder, may be written again.
         self._due_at: dict[Path, float] = {}
         # Spreadsheets without the last results.
@@ -200,14 +203,20 @@ class Sweep:
             ended, _ = wait(self._running, POLL_SECONDS, FIRST_COMPLETED)
             for future in ended:
                 num_running = len(self._running)
-                self._take(self._running.pop(future), future, num_running)
+                pending = self._running.pop(future)
+                self._take(pending, future, num_running)
+                if pending.task.run.is_trial:
+                    self._end_search(pending.task.run.experiment)
 
     def _next(self) -> PendingRun | None:
         """Return the first that waits for no other, if there is one."""
-        unfinished = {each.experiment for each in (*self._waiting, *self._running.values())}
+        active = (*self._waiting, *self._running.values())
+        unfinished = {each.experiment for each in active}
+        searching = {each.experiment for each in active if each.task.run.is_trial}
         now = time.monotonic()
         for pending in self._waiting:
-            if pending.rests_until <= now and not pending.sources & unfinished:
+            is_early = pending.task.run.is_chosen and pending.experiment in searching
+            if pending.rests_until <= now and not pending.sources & unfinished and not is_early:
                 return pending
         return None
 
@@ -247,6 +256,21 @@ class Sweep:
         if time.monotonic() >= self._due_at.get(run.files.results_folder, 0.0):
             self._write_runs_table(run.files.results_folder)
 
+    def _end_search(self, experiment: Experiment) -> None:
+        """Say which trial is best once the last has ended, and which results are of another one."""
+        active = (*self._waiting, *self._running.values())
+        if any(each.task.run.is_trial and each.experiment == experiment.id for each in active):
+            return
+
+        def say() -> None:
+            search = search_of(experiment, self._inputs.results)
+            if not search.pending:  # those that were not asked for
+                self._progress.say(search.describe_best())
+                chosen = [run for run in runs_of(experiment) if run.is_chosen]
+                refuse_unfit({run: status_of(run, self._inputs) for run in chosen})
+
+        self._note(f"experiment {experiment.id}", say)
+
     def complete_tables(self, runs: Sequence[Run]) -> None:
         """Write the spreadsheets that lack results, whoever made these, and the table of runs."""
         for run in {run.files.spreadsheet: run for run in runs}.values():
@@ -262,7 +286,7 @@ class Sweep:
         """Write the table of all runs; say in the end what it lacks."""
 
         def update() -> None:
-            lacking = update_runs_table(results_folder, self._reader)
+            lacking = update_runs_table(results_folder, self._inputs.results)
             if lacking and is_last:
                 self._progress.say(f"warning: {lacking}")
 
@@ -285,7 +309,7 @@ class Sweep:
             text = f"{run.experiment.description}\n{run.experiment.question}\n"
             write_text(description, text)
         task = run.instance.parameters["task"]
-        update_spreadsheet(run.files.spreadsheet, _files_of_all(run), task, self._reader)
+        update_spreadsheet(run.files.spreadsheet, _files_of_all(run), task, self._inputs.results)
 
     def _note(self, name: str, action: Callable[[], object]) -> None:
         """Do something that is said, and counts as a failure, if it goes wrong."""

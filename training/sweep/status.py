@@ -1,6 +1,7 @@
 """Which runs are finished: with a result that can be read, whole models, and today's settings."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from training.results.dictionary import differences
 from training.sweep.input_cache import InputCache
 from training.sweep.inputs import input_fingerprints
 from training.sweep.runs import Run
+from training.sweep.search import with_chosen_settings
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,14 @@ def status_of(run: Run, inputs: InputCache) -> Status:
         return Status(damage=str(error))
     if result is None:
         return Status()
-    try:
-        found: Mapping[str, Any] = input_fingerprints(run.instance, inputs)
-    except UserError:
-        found = result["inputs"]  # what is missing cannot be compared; runs that need it say so
-    different = "; ".join(differences(result, run.instance.parameters, found))
+    # What is missing cannot be compared; runs that need it say so.
+    wanted: Mapping[str, Any] = result["parameters"]
+    found: Mapping[str, Any] = result["inputs"]
+    with suppress(UserError):
+        instance = with_chosen_settings(run, inputs.results).instance
+        wanted = instance.parameters
+        found = input_fingerprints(instance, inputs)
+    different = "; ".join(differences(result, wanted, found))
     models = [run.files.model(int(key)) for key in result if key.isdecimal()]
     lost = tuple(path.name for path in models if not is_whole(path))
     return Status(result, "", different, lost)

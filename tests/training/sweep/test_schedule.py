@@ -16,9 +16,9 @@ from tests.training.sweep.commands import (
     runs_of,
     write_three,
 )
-from training.results.loading import ResultReader
 from training.sweep import instance as instance_module
 from training.sweep.execute import RunResult, RunTask
+from training.sweep.input_cache import InputCache
 from training.sweep.launchers import Launcher
 from training.sweep.runs import Run
 from training.sweep.schedule import execute_all
@@ -81,7 +81,7 @@ class Fake(Launcher):
 
 
 def swept(runs: list[Run], fake: Fake) -> int:
-    return execute_all(runs, [RunTask(run) for run in runs], fake, ResultReader())
+    return execute_all(runs, [RunTask(run) for run in runs], fake, InputCache())
 
 
 def test_what_starts_from_others_waits_for_all_of_them(runs: list[Run]) -> None:
