@@ -264,7 +264,8 @@ class Sweep:
 
         def say() -> None:
             search = search_of(experiment, self._inputs.results)
-            if not search.pending:  # those that were not asked for
+            # Others were not asked for; if all failed, the runs that wait for the choice say so.
+            if search.values and not search.pending:
                 self._progress.say(search.describe_best())
                 chosen = [run for run in runs_of(experiment) if run.is_chosen]
                 refuse_unfit({run: status_of(run, self._inputs) for run in chosen})

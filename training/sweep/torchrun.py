@@ -14,6 +14,7 @@ from training.engine.distributed import broadcast
 from training.sweep.execute import RunResult, RunTask
 from training.sweep.launchers import Launcher, train_run
 from training.sweep.runs import Run
+from training.sweep.search import with_chosen_settings
 
 if TYPE_CHECKING:
     from training.sweep.run_context import RunContext
@@ -35,6 +36,7 @@ class LeadingLauncher(Launcher):
         return future
 
     def _train(self, run: Run) -> None:
+        with_chosen_settings(run, self._context.inputs.results)  # fails while the others wait
         broadcast(self._runs.index(run))
         self._others_wait = False
         try:

@@ -92,6 +92,17 @@ def test_what_starts_from_others_waits_for_all_of_them(runs: list[Run]) -> None:
         assert fake.most == most
 
 
+def test_what_a_search_chooses_waits_for_all_of_its_trials(suite: "Suite") -> None:
+    path = suite.write_experiment(3)
+    search = "[search]\ntrials = 3\nrepeat = 2\nwidth = 0.03, 0.04\n"
+    path.write_text(path.read_text().replace("[instances]\n", search))
+    for num_slots, most in ((1, 1), (8, 3)):
+        fake = Fake(num_slots)
+        assert swept(runs_of(suite)[::-1], fake) == 0
+        assert fake.begun == ["3.3", "3.2", "3.1", "3.5", "3.4"]
+        assert fake.most == most
+
+
 def test_a_failure_is_said_once_and_the_others_go_on(
     runs: list[Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
