@@ -215,7 +215,8 @@ def refuse_unused(name: str, keys: Sequence[str], trials: Sequence[Mapping[str, 
     # Not at the top: config stands before training.
     from training.results.method_names import own_parameters, setting_of
 
-    used = {key for each in trials for key in (setting_of(each) | own_parameters(each))}
+    plain = [{**each, "search": ""} for each in trials]
+    used = {key for each in plain for key in (setting_of(each) | own_parameters(each))}
     for key in keys:
         if key not in used | Search.model_fields.keys():
             raise ConfigError(

@@ -24,7 +24,7 @@ from training.results.dictionary import described_network
 from training.similarity.aggregations import AGGREGATIONS, CHANNELS, POOL
 from training.sweep.input_cache import InputCache
 from training.sweep.runs import Run, matrices_of
-from training.sweep.search import search_of
+from training.sweep.search import trials_of
 
 # Of VGG16.
 NUM_CONVOLUTIONS = 13
@@ -316,7 +316,7 @@ def _missing_trials(runs: Sequence[Run], inputs: InputCache) -> Iterator[Missing
     for experiment in {run.experiment.id: run.experiment for run in runs if run.is_chosen}.values():
         pending = [
             trial.instance.number
-            for trial in search_of(experiment, inputs.results).pending
+            for trial in trials_of(experiment, inputs.results).pending
             if (experiment.id, trial.instance.number) not in asked
         ]
         if pending:

@@ -13,7 +13,7 @@ from training.models.description import quality
 from training.similarity.aggregations import POOL
 from training.sweep.input_cache import InputCache
 from training.sweep.runs import Run, matrices_of, runs_of
-from training.sweep.search import search_of
+from training.sweep.search import trials_of
 
 # Of the experimental similarity, in a trial on synthetic digits.
 RISKY_POOL_LAYER, RISKY_POOL_BETA = 7, 3.0
@@ -71,9 +71,9 @@ def _search_lines(run: Run, inputs: InputCache) -> Iterator[str]:
     chosen = counted(sum(each.is_chosen for each in runs_of(run.experiment)), "run")
     after = f"then {chosen} with other seeds of the trial that is best on validation"
     yield f"experiment {number} search: {words}; {after}"
-    search = search_of(run.experiment, inputs.results)
-    if search.values and not search.pending:
-        yield search.describe_best()
+    trials = trials_of(run.experiment, inputs.results)
+    if trials.has_best:
+        yield trials.describe_best()
 
 
 def _warnings(runs: Sequence[Run]) -> list[str]:

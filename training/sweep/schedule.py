@@ -27,7 +27,7 @@ from training.sweep.input_cache import InputCache
 from training.sweep.launchers import LAUNCHERS, Launcher
 from training.sweep.progress import Progress
 from training.sweep.runs import Run, dependencies, runs_of
-from training.sweep.search import search_of
+from training.sweep.search import trials_of
 from training.sweep.status import refuse_unfit, status_of
 
 POLL_SECONDS = 2.0
@@ -263,10 +263,10 @@ class Sweep:
             return
 
         def say() -> None:
-            search = search_of(experiment, self._inputs.results)
+            trials = trials_of(experiment, self._inputs.results)
             # Others were not asked for; if all failed, the runs that wait for the choice say so.
-            if search.values and not search.pending:
-                self._progress.say(search.describe_best())
+            if trials.has_best:
+                self._progress.say(trials.describe_best())
                 chosen = [run for run in runs_of(experiment) if run.is_chosen]
                 refuse_unfit({run: status_of(run, self._inputs) for run in chosen})
 

@@ -10,31 +10,36 @@ from typing import Any
 from config.errors import UserError
 from config.experiments import Experiment
 from config.text import counted
-from training.results.dictionary import differences, fingerprinted
+from training.results.dictionary import differences
 from training.results.loading import ResultReader
-from training.results.method_names import keys_that_differ
-from training.results.metric import METRICS, Metric
+from training.results.method_names import search_of
+from training.results.metric import Metric, metric_of
 from training.sweep.runs import Run, runs_of
 
 
 @dataclass(frozen=True)
-class Search:
+class Trials:
     """How far the trials of an experiment are.
 
     Attributes:
-        trials: all of them.
+        runs: all of them.
         values: on validation, of those that have a result which was made with today's settings.
         failed: those without one that failed when they were last tried.
     """
 
-    trials: list[Run]
+    runs: list[Run]
     values: Mapping[Run, float]
     failed: list[Run]
 
     @property
     def pending(self) -> list[Run]:
         """Return the trials that are still to be run."""
-        return [each for each in self.trials if each not in self.values and each not in self.failed]
+        return [each for each in self.runs if each not in self.values and each not in self.failed]
+
+    @property
+    def has_best(self) -> bool:
+        """Whether the best trial is known."""
+        return bool(self.values) and not self.pending
 
     def best(self) -> Run:
         """Return the trial that is best on validation, of equal ones the first.
@@ -42,25 +47,25 @@ class Search:
         Raises:
             UserError: a trial is still to be run, or all have failed.
         """
-        title = f"experiment {self.trials[0].experiment.id}: its search has no best trial"
+        title = f"experiment {self.runs[0].experiment.id}: its search has no best trial"
         if self.pending:
-            number = counted(len(self.trials), "trial")
+            number = counted(len(self.runs), "trial")
             raise UserError(f"{title}: {len(self.pending)} of {number} are still to be run")
         if not self.values:
             raise UserError(f"{title}: all have failed")
-        metric = _metric_of(self.trials[0])
+        metric = _metric_of(self.runs[0])
         return max(self.values, key=lambda trial: metric.goodness(self.values[trial]))
 
     def describe_best(self) -> str:
         """Say which trial is best, how good it is, its settings, and which others failed."""
-        best, metric = self.best(), _metric_of(self.trials[0])
+        best, metric = self.best(), _metric_of(self.runs[0])
         value = f"{metric.name} {self.values[best]:.{metric.digits}f}{metric.suffix}"
-        tried = [fingerprinted(trial.instance.parameters) for trial in self.trials]
         own = best.instance.parameters
-        settings = ", ".join(f"{key} {own[key]}" for key in keys_that_differ(tried))
+        _, searched = search_of(own)
+        settings = ", ".join(f"{key} {own[key]}" for key in searched)
         lines = [
             f"experiment {best.experiment.id} search: trial {best.instance.number} of "
-            f"{len(self.trials)} is best on validation ({value}): {settings}"
+            f"{len(self.runs)} is best on validation ({value}): {settings}"
         ]
         if self.failed:
             numbers = ", ".join(str(trial.instance.number) for trial in self.failed)
@@ -68,11 +73,11 @@ class Search:
         return "; ".join(lines)
 
 
-def search_of(experiment: Experiment, reader: ResultReader) -> Search:
+def trials_of(experiment: Experiment, reader: ResultReader) -> Trials:
     """Look at what there is of an experiment's trials."""
-    trials = [run for run in runs_of(experiment) if run.is_trial]
+    runs = [run for run in runs_of(experiment) if run.is_trial]
     values, failed = {}, []
-    for trial in trials:
+    for trial in runs:
         result = reader.find(trial.files.json_path)
         if result and not differences(result, trial.instance.parameters, result["inputs"]):
             metric = _metric_of(trial)
@@ -80,11 +85,12 @@ def search_of(experiment: Experiment, reader: ResultReader) -> Search:
             values[trial] = metric.scale * float(value)
         elif trial.files.failure.exists():
             failed.append(trial)
-    return Search(trials, values, failed)
+    return Trials(runs, values, failed)
 
 
 def _metric_of(run: Run) -> Metric:
-    return METRICS[run.instance.parameters["task"]]
+    settings = run.instance.settings.results
+    return metric_of(run.instance.parameters["task"], settings.report_metric)
 
 
 def with_chosen_settings(run: Run, reader: ResultReader) -> Run:
@@ -95,7 +101,7 @@ def with_chosen_settings(run: Run, reader: ResultReader) -> Run:
     """
     if not run.is_chosen:
         return run
-    best = search_of(run.experiment, reader).best().instance
+    best = trials_of(run.experiment, reader).best().instance
     repetition = run.instance.parameters["repetition"]
     training = best.settings.training_defaults
     training = training.model_copy(update={"seed": training.seed + repetition})

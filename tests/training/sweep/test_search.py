@@ -15,7 +15,7 @@ from training.results.loading import ResultReader
 from training.sweep import instance as instance_module
 from training.sweep.instance import run_instance
 from training.sweep.runs import runs_of
-from training.sweep.search import search_of, with_chosen_settings
+from training.sweep.search import trials_of, with_chosen_settings
 
 if TYPE_CHECKING:
     from tests.conftest import Suite
@@ -68,7 +68,7 @@ def test_the_best_on_validation_is_chosen_among_those_that_did_not_fail(
     assert problem.endswith("no best trial: 1 of 4 trials are still to be run")
     write_json(suite.files(7, 4).failure, {"failed": "it diverged"})
     trial = experiment.instances[best - 1].parameters
-    said = search_of(experiment, reader).describe_best()
+    said = trials_of(experiment, reader).describe_best()
     value = {"acc": "accuracy 71.2 %", "RMSE": "RMSE 0.300"}[key]
     assert f"trial {best} of 4 is best on validation ({value}): " in said
     assert f"learning_rate {trial['learning_rate']}" in said
@@ -86,10 +86,10 @@ def test_the_best_on_validation_is_chosen_among_those_that_did_not_fail(
 def test_of_a_trial_with_other_settings_nothing_is_known(suite: "Suite") -> None:
     leave_results(write_search(suite), dict.fromkeys(range(1, 5), 0.5), "acc")
     experiment = write_search(suite, SEARCH.replace("1e-2", "1e-1"))
-    assert len(search_of(experiment, ResultReader()).pending) == 4
+    assert len(trials_of(experiment, ResultReader()).pending) == 4
     for number in range(1, 5):
         write_json(suite.files(7, number).failure, {"failed": "it diverged"})
-    problem = message_of(search_of(experiment, ResultReader()).best)
+    problem = message_of(trials_of(experiment, ResultReader()).best)
     assert problem == "experiment 7: its search has no best trial: all have failed"
 
 
