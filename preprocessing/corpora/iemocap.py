@@ -20,7 +20,7 @@ from config.log import logger
 from config.settings import Settings
 from config.text import counted, display_path, first_of
 from preprocessing.corpora import register
-from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Corpus, Dataset
+from preprocessing.pipeline.dataset import OWN_SPLIT, RANDOM_BY_CLIP, Clip, Corpus, Dataset
 
 CORPUS = Corpus(
     name="iemocap",
@@ -40,6 +40,14 @@ CORPUS = Corpus(
 )
 NUM_SESSIONS, NUM_UTTERANCES = 5, 10_039
 EMOTIONS = ("neu", "ang", "hap", "sad")
+# Utterances with one of the four emotions, without and with the excited ones as happy.
+NUM_EMOTIONAL = {False: 4_490, True: 5_531}
+# Both actors of a session: who validates where the other one is the test set.
+OTHER_ACTOR = {
+    f"Ses{session:02}{tested}": f"Ses{session:02}{other}"
+    for session in range(1, NUM_SESSIONS + 1)
+    for tested, other in ("FM", "MF")
+}
 PERFORMANCES = {"impro": "improvised", "script": "scripted"}
 SESSION = re.compile(r"Session\d+")
 # Ses01F_impro01_M003: session 1, the actress wears the markers, the actor speaks
@@ -133,24 +141,31 @@ def _details_of(path: Path, emotions: Mapping[str, str]) -> dict[str, str] | Non
     }
 
 
-def _list_emotions(settings: Settings, by_session: bool) -> list[Clip]:
+def _list_emotions(
+    settings: Settings, group: str = "", as_folds: bool = False, excited_is_happy: bool = False
+) -> list[Clip]:
     """Return the utterances with one of the four emotions; all other labels are left out.
+
+    Args:
+        group: what stays in one set: session or speaker; empty: each utterance by itself.
+        as_folds: whether each group is a fold.
 
     Raises:
         UserError: as find_utterances, or more than max_skipped_fraction have no label at all.
     """
     utterances = find_utterances(settings)
     _refuse_missing_labels(utterances, settings)
-    return [
-        _clip(
-            utterance,
-            EMOTIONS,
-            utterance.details["emotion"],
-            group=utterance.details["session"] if by_session else utterance.path.name,
-        )
-        for utterance in utterances
-        if utterance.details["emotion"] in EMOTIONS
-    ]
+    clips = []
+    for utterance in utterances:
+        emotion = utterance.details["emotion"]
+        if emotion == "exc" and excited_is_happy:
+            emotion = "hap"
+        if emotion in EMOTIONS:
+            kept_together = utterance.details[group] if group else utterance.path.name
+            clip = _clip(utterance, EMOTIONS, emotion, kept_together)
+            clips.append(replace(clip, fixed_set=kept_together) if as_folds else clip)
+    CORPUS.expect("of the four emotions", NUM_EMOTIONAL[excited_is_happy], len(clips))
+    return clips
 
 
 def _refuse_missing_labels(utterances: Sequence[Utterance], settings: Settings) -> None:
@@ -210,7 +225,7 @@ RANDSPLIT = Dataset(
     task="emotion",
     sequence_length=4.0,
     split_type=RANDOM_BY_CLIP,
-    list_clips=partial(_list_emotions, by_session=False),
+    list_clips=_list_emotions,
     classes=EMOTIONS,
     sources=("speaker", "session"),
     orthogonal_labels=("speaker", "session", "gender"),
@@ -222,7 +237,7 @@ ACTORSPLIT = replace(
     script="preprocessing_IEMOCAP_actorsplit",
     task="emotion of unheard speakers",
     split_type="speaker-wise: by session",
-    list_clips=partial(_list_emotions, by_session=True),
+    list_clips=partial(_list_emotions, group="session"),
 )
 ONE_SECOND_ACTORSPLIT = replace(
     ACTORSPLIT,
@@ -242,4 +257,35 @@ SPEAKER_RANDSPLIT = replace(
     orthogonal_labels=("emotion", "performance"),
 )
 
-register(CORPUS, RANDSPLIT, ACTORSPLIT, SPEAKER_RANDSPLIT, ONE_SECOND_ACTORSPLIT)
+FIVE_FOLDS = replace(
+    RANDSPLIT,
+    name="iemocap_5folds",
+    script="",
+    task="emotion of unheard speakers, each session tested once",
+    split_type=OWN_SPLIT,
+    list_clips=partial(_list_emotions, group="session", as_folds=True),
+    leave_out_silence=False,  # papers count every utterance
+)
+EXCITED_FIVE_FOLDS = replace(
+    FIVE_FOLDS,
+    name="iemocap_excited_5folds",
+    list_clips=partial(_list_emotions, group="session", as_folds=True, excited_is_happy=True),
+)
+EXCITED_TEN_FOLDS = replace(
+    EXCITED_FIVE_FOLDS,
+    name="iemocap_excited_10folds",
+    task="emotion of unheard speakers, each speaker tested once",
+    list_clips=partial(_list_emotions, group="speaker", as_folds=True, excited_is_happy=True),
+    validation_folds=OTHER_ACTOR,
+)
+
+register(
+    CORPUS,
+    RANDSPLIT,
+    ACTORSPLIT,
+    SPEAKER_RANDSPLIT,
+    ONE_SECOND_ACTORSPLIT,
+    FIVE_FOLDS,
+    EXCITED_FIVE_FOLDS,
+    EXCITED_TEN_FOLDS,
+)

@@ -130,13 +130,13 @@ class Dataset:
         several sets are reported.
     orthogonal_labels: details of a clip that the task does not need, so that a network should not
         depend on them; training/invariance.py looks for them in its layers.
-    confounder: the detail of a clip whose value follows the class in training, but need not in the
-        test set, so that results say apart who has that of its class; empty: none is known.
     decisive_keys: keys of [preprocessing] that decide what the clips are; matrices and runs that
         have other values do not go together.
     leave_out_silence: whether clips without a sample above 0.05 are left out.
     shuffle_groups: whether groups are shuffled before they are divided; clips always are.
     is_regression: whether labels are values, not classes.
+    validation_folds: of the corpus's own folds, the one that validates where another is the test
+        set; the next one validates where none is named.
     declared: what the user's section says of it; matrices made by another one and runs do not go
         together.
     licence: of its audio, in one line.
@@ -151,11 +151,11 @@ class Dataset:
     classes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     orthogonal_labels: tuple[str, ...] = ()
-    confounder: str = ""
     decisive_keys: tuple[str, ...] = ()
     leave_out_silence: bool = True
     shuffle_groups: bool = False
     is_regression: bool = False
+    validation_folds: Mapping[str, str] = field(default_factory=dict)
     declared: Mapping[str, Any] = field(default_factory=dict)
     licence: str = ""
 

@@ -347,7 +347,9 @@ def _splits(dataset: Dataset, settings: Settings, kept: list[Clip]) -> dict[str,
             )
     else:
         split_type = OWN_FOLDS
-        divided = divide_by_folds({clip.group: str(clip.fixed_set) for clip in kept})
+        divided = divide_by_folds(
+            {clip.group: str(clip.fixed_set) for clip in kept}, dataset.validation_folds
+        )
         folds = [vars(fold) for fold in divided]
     return {
         "type": split_type,

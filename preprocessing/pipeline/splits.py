@@ -70,11 +70,14 @@ def split_groups(
     return folds
 
 
-def divide_by_folds(fold_of: Mapping[Group, str]) -> list[Split[Group]]:
-    """Return a split for each fold: it is the test set, the next one validation, the rest training.
+def divide_by_folds(
+    fold_of: Mapping[Group, str], validation_folds: Mapping[str, str]
+) -> list[Split[Group]]:
+    """Return a split for each fold: it is the test set, another one validation, the rest training.
 
     Args:
         fold_of: the fold of each group; folds follow each other by number, or by name.
+        validation_folds: the fold that validates for a test fold, where that is not the next one.
 
     Raises:
         UserError: there are too few folds for three sets.
@@ -90,5 +93,6 @@ def divide_by_folds(fold_of: Mapping[Group, str]) -> list[Split[Group]]:
             validation=[group for group, fold in fold_of.items() if fold == validation],
             test=[group for group, fold in fold_of.items() if fold == test],
         )
-        for test, validation in zip(names, [*names[1:], names[0]], strict=True)
+        for test, following in zip(names, [*names[1:], names[0]], strict=True)
+        for validation in [validation_folds.get(test, following)]
     ]

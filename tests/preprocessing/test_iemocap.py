@@ -11,11 +11,15 @@ import pytest
 from config.errors import UserError
 from config.settings import Settings
 from preprocessing.corpora.iemocap import (
+    EXCITED_FIVE_FOLDS,
+    EXCITED_TEN_FOLDS,
+    FIVE_FOLDS,
     ONE_SECOND_ACTORSPLIT,
     RANDSPLIT,
     SPEAKER_RANDSPLIT,
     read_emotions,
 )
+from preprocessing.pipeline.dataset import Dataset
 from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import Matrices, open_matrices
 
@@ -189,6 +193,67 @@ def test_whose_name_contradicts_its_folder_is_left_out_and_counted(
     assert len(clips) == 45
     (said,) = [line for line in capsys.readouterr().out.splitlines() if "17 files left out" in line]
     assert r"F\n\x1b[31m.wav" in said
+
+
+class TestFolds:
+    """Of a session's nine turns, neu (F, M), ang (M), hap (F), sad (M) and exc (M) are used."""
+
+    @pytest.mark.parametrize(("dataset", "per_session"), [(FIVE_FOLDS, 5), (EXCITED_FIVE_FOLDS, 6)])
+    def test_each_session_is_tested_once_and_the_next_one_validates(
+        self, settings: Settings, dataset: Dataset, per_session: int
+    ) -> None:
+        matrices = open_matrices(preprocess(dataset, settings), dataset.name)
+        folds = matrices.folds((0.7, 0.2, 0.1), num_folds=5)
+        for number, fold in enumerate(folds):
+            following = [f"Session{(number + step) % 5 + 1}" for step in range(5)]
+            assert (fold.test, fold.validation) == (following[:1], following[1:2])
+            assert sorted(fold.train) == sorted(following[2:])
+            rows = matrices.rows_of(fold.test, with_augmented=False)
+            tested = matrices.index.iloc[rows]
+            assert tested["clip"].nunique() == per_session
+            assert set(tested["session"]) == set(fold.test)
+
+    def test_each_speaker_is_tested_once_and_the_other_of_the_session_validates(
+        self, settings: Settings
+    ) -> None:
+        matrices = open_matrices(preprocess(EXCITED_TEN_FOLDS, settings), EXCITED_TEN_FOLDS.name)
+        folds = matrices.folds((0.7, 0.2, 0.1), num_folds=10)
+        speakers = [f"Ses0{session}{gender}" for session in range(1, 6) for gender in "FM"]
+        assert [fold.test for fold in folds] == [[speaker] for speaker in speakers]
+        for fold in folds:
+            ((tested,), (validating,)) = fold.test, fold.validation
+            assert validating == tested[:5] + {"F": "M", "M": "F"}[tested[5]]
+            assert sorted(fold.train) == sorted(set(speakers) - {tested, validating})
+            rows = matrices.rows_of(fold.train, with_augmented=False)
+            assert not matrices.index["dialog"].iloc[rows].str.startswith(tested[:5]).any()
+
+    def test_excited_is_happy(self, settings: Settings) -> None:
+        (clip,) = [
+            each
+            for each in EXCITED_FIVE_FOLDS.list_clips(settings)
+            if each.name == "Ses03F_impro01_M001.wav"
+        ]
+        assert (clip.class_name, clip.label, clip.details["emotion"]) == ("hap", 2, "exc")
+
+    def test_published_counts(self, corpus: Path, make_settings: MakeSettings) -> None:
+        """The labels of the whole corpus give the 4,490 and 5,531 utterances of the literature."""
+        published = {"neu": 1708, "ang": 1103, "sad": 1084, "hap": 595, "exc": 1041, "fru": 1849}
+        session = corpus / "Session1"
+        shutil.rmtree(corpus)
+        names = [f"Ses01F_impro01_F{number:04}" for number in range(sum(published.values()))]
+        emotions = [emotion for emotion, count in published.items() for _ in range(count)]
+        sentences = session / "sentences" / "wav" / "Ses01F_impro01"
+        evaluations = session / "dialog" / "EmoEvaluation"
+        sentences.mkdir(parents=True)
+        evaluations.mkdir(parents=True)
+        for name in names:
+            (sentences / f"{name}.wav").touch()
+        lines = [f"[1 - 2]\t{name}\t{label}\t" for name, label in zip(names, emotions, strict=True)]
+        (evaluations / "Ses01F_impro01.txt").write_text("\n".join(lines))
+        settings = make_settings(input_iemocap_folder=corpus)
+        merged = Counter(clip.class_name for clip in EXCITED_FIVE_FOLDS.list_clips(settings))
+        assert merged == {"hap": 1636, "ang": 1103, "sad": 1084, "neu": 1708}
+        assert (merged.total(), len(FIVE_FOLDS.list_clips(settings))) == (5531, 4490)
 
 
 class TestMatrices:

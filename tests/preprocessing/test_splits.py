@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocessing.pipeline.splits import split_groups, split_sizes
+from preprocessing.pipeline.splits import Split, divide_by_folds, split_groups, split_sizes
 
 PUBLISHED = (0.7, 0.2, 0.1)
 
@@ -32,6 +32,16 @@ def test_folds_start_at_the_floor_of_i_n_over_k() -> None:
     second = split_groups(range(12), num_folds=5)[1]
     assert second.train == [2, 3, 4, 5, 6, 7, 8, 9]
     assert (second.validation, second.test) == ([10, 11], [0, 1])
+
+
+def test_a_fold_is_validated_by_the_one_that_is_named_or_the_next() -> None:
+    """Folds are numbers, so that 10 comes behind 2."""
+    fold_of = {"a": "1", "b": "2", "c": "10", "d": "2"}
+    assert divide_by_folds(fold_of, {"2": "1"}) == [
+        Split(["c"], ["b", "d"], ["a"]),
+        Split(["c"], ["a"], ["b", "d"]),
+        Split(["b", "d"], ["a"], ["c"]),
+    ]
 
 
 @given(
