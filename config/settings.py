@@ -131,6 +131,7 @@ class Preprocessing(Section):
     input_noisyspeech_repo: OptionalFolder
     generated_noisyspeech_folder: Folder
     input_gsc_raw_folder: OptionalFolder
+    input_gsc_v2_folder: OptionalFolder
     augmented_gsc_folder: Folder
     input_iemocap_folder: OptionalFolder
     input_good_sounds_folder: Annotated[OptionalFolder, Field(alias="input_good-sounds_folder")]
