@@ -26,6 +26,15 @@ CONFOUNDED = {
 }
 # Baseline and method, each with as many trials, which meet the same learning rates.
 SEARCHED = {330: "baseline", 331: "anti_transfer"}
+# Protocols of the literature: dataset, folds, classes, and the frozen network of the next file.
+PROTOCOLS = {
+    300: ("iemocap_excited_5folds", 5, 4, "librispeech"),
+    302: ("iemocap_excited_10folds", 10, 4, "librispeech"),
+    304: ("iemocap_5folds", 5, 4, "librispeech"),
+    320: ("gsc_v2_35", 1, 35, "noisyspeech"),
+    322: ("gsc_v2_10", 1, 10, "noisyspeech"),
+    324: ("gsc_v2_12", 1, 12, "noisyspeech"),
+}
 DEMO = {200: "", 201: "noisyspeech", 202: "noisyspeech", 203: "random"}
 
 with (FOLDER / "experiments.csv").open(newline="", encoding="utf-8") as file:
@@ -38,7 +47,8 @@ def experiments() -> dict[int, Experiment]:
 
 
 def test_all_experiments_and_instances_are_there(experiments: dict[int, Experiment]) -> None:
-    assert set(experiments) == set(TABLE) | set(CONFOUNDED) | set(SEARCHED)
+    protocols = {number + offset for number in PROTOCOLS for offset in (0, 1)}
+    assert set(experiments) == set(TABLE) | set(CONFOUNDED) | set(SEARCHED) | protocols
     assert len(TABLE) == NUM_EXPERIMENTS
     assert sum(len(experiments[number].instances) for number in TABLE) == NUM_INSTANCES
 
@@ -107,6 +117,24 @@ def test_benchmark(identifier: int, experiments: dict[int, Experiment]) -> None:
         assert parameters["gradient_reversal_layer"] == reversal[1]
 
 
+@pytest.mark.parametrize("identifier", sorted(PROTOCOLS))
+def test_protocol(identifier: int, experiments: dict[int, Experiment]) -> None:
+    """A baseline five times, and anti-transfer at each layer, on the same folds."""
+    dataset, num_folds, classes, network = PROTOCOLS[identifier]
+    baseline, anti_transfer = experiments[identifier], experiments[identifier + 1]
+    assert [(each.kind, each.dataset) for each in (baseline, anti_transfer)] == [
+        ("baseline", dataset),
+        ("anti_transfer", dataset),
+    ]
+    seeds = [each.parameters["seed"] for each in baseline.instances]
+    layers = [each.parameters["at_layer"] for each in anti_transfer.instances]
+    assert (seeds, layers) == (list(range(5)), list(range(1, 14)))
+    for instance in (*baseline.instances, *anti_transfer.instances):
+        parameters = instance.parameters
+        assert (parameters["num_folds"], parameters["output_classes"]) == (num_folds, classes)
+        assert parameters["at_dataset"] == (network if parameters["anti_transfer"] else "")
+
+
 def test_families() -> None:
     def chosen(family: int | str) -> list[int]:
         return list(load_experiments(FOLDER, wanted=[family]))
@@ -116,6 +144,7 @@ def test_families() -> None:
     assert chosen(10) == [n for n in TABLE if TABLE[n]["kind"] == "weight_initialization"]
     assert chosen(10) == [n for n in TABLE if TABLE[n]["note"] == "family 10"]
     assert chosen("confounded") == sorted(CONFOUNDED)
+    assert chosen("protocols") == [number + offset for number in PROTOCOLS for offset in (0, 1)]
 
 
 def test_demo_has_the_benchmark_in_miniature(experiments: dict[int, Experiment]) -> None:
