@@ -31,6 +31,7 @@ PREPARATION := noisyspeech_synthesizer preprocessing_NOISYSPEECH_randsplit balan
 	preprocessing_IEMOCAP_randsplit_SPEAKER preprocessing_IEMOCAP_1sec_actorsplit \
 	preprocessing_GOODSOUNDS_randsplit preprocessing_GOODSOUNDS_actorsplit \
 	preprocessing_GOODSOUNDS_randsplit_INSTRUMENT preprocessing_LIBRISPEECH preprocessing_NSYNTH
+PROTOCOLS := iemocap_5folds iemocap_excited_5folds iemocap_excited_10folds gsc_v2_10 gsc_v2_12 gsc_v2_35
 EXTRACTORS := iemocap goodsounds librispeech nsynth noisyspeech iemocap_1sec
 DEMO_EXPERIMENTS := experiments_antitransfer/demo
 
@@ -98,17 +99,20 @@ demo: $(SUITE)
 	$(call stage,9,'write the report')
 	$(BIN)/python plotting/report.py [confounded] $(DEMO) --experiments $(DEMO_EXPERIMENTS)
 
-# Every script, every extractor and one instance of every experiment, in the README's order.
+# Every script, every extractor and one instance of every experiment (one fold of it), in the README's order.
 demo-all: $(SUITE)
 	$(BIN)/python preprocessing/make_miniature_corpora.py $(DEMO_ALL)
 	for script in $(PREPARATION); do \
 		$(BIN)/python preprocessing/$$script.py $(DEMO_ALL) || exit; \
 	done
+	for dataset in $(PROTOCOLS); do \
+		$(BIN)/python preprocessing/preprocess.py $$dataset $(DEMO_ALL) || exit; \
+	done
 	for extractor in $(EXTRACTORS); do \
 		$(BIN)/python pretraining/pretrain_vgg_$$extractor.py -1 $(DEMO_ALL) || exit; \
 	done
-	$(BIN)/python experiments_manager.py [baseline,anti_transfer,dual_anti_transfer,10,confounded,searched] -1 1 1 \
-		--force $(DEMO_ALL)
+	$(BIN)/python experiments_manager.py [baseline,anti_transfer,dual_anti_transfer,10,confounded,searched,protocols] -1 1 1 \
+		--force --set num_folds=1 $(DEMO_ALL)
 	for plot in accuracy_boost loss_epochs perLayer_improvement; do \
 		$(BIN)/python plotting/plot_$$plot.py $(DEMO_ALL) || exit; \
 	done
@@ -134,4 +138,4 @@ tensorboard: $(TESTS)
 	$(BIN)/tensorboard --logdir $(TRACKING)
 
 clean:
-	rm -rf demo demo_all
+	rm -rf demo demo_all demo_protocols

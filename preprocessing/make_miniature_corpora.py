@@ -30,7 +30,7 @@ from preprocessing.miniature.librispeech import make_librispeech
 from preprocessing.miniature.noises import make_ms_snsd
 from preprocessing.miniature.nsynth import make_nsynth
 from preprocessing.miniature.sounds import SAMPLE_RATE
-from preprocessing.miniature.speech_commands import make_speech_commands
+from preprocessing.miniature.speech_commands import make_speech_commands, make_speech_commands_v2
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,12 @@ CORPORA = {
             "num_voices": Size(60, 4, "voices that speak the digits"),
         },
     ),
+    "gsc_v2": MiniatureCorpus(
+        "Google Speech Commands v0.02",
+        "input_gsc_v2_folder",
+        make_speech_commands_v2,
+        {"training_voices": Size(3, 1, "voices to train on that say each of the 35 words")},
+    ),
     "noisyspeech": MiniatureCorpus(
         "MS-SNSD",
         "input_noisyspeech_repo",
@@ -84,7 +90,7 @@ CORPORA = {
         "IEMOCAP",
         "input_iemocap_folder",
         make_iemocap,
-        {"utterances_per_emotion": Size(6, 1, "utterances of each actor and emotion")},
+        {"utterances_per_emotion": Size(5, 1, "utterances of each actor and emotion")},
     ),
     "goodsounds": MiniatureCorpus(
         "Good-Sounds",

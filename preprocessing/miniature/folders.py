@@ -17,7 +17,7 @@ from preprocessing.miniature.sounds import Samples
 
 MARKER = "miniature.json"
 OTHER_FOLDER = "--set KEY=FOLDER"
-VERSION = 2  # raise it when the same recipe gives other files
+VERSION = 3  # raise it when the same recipe gives other files
 
 Content = Samples | str | bytes
 

@@ -15,7 +15,7 @@ from config.errors import UserError
 from config.ini_files import load_settings
 from config.settings import Settings
 from preprocessing import make_miniature_corpora
-from preprocessing.corpora import goodsounds, iemocap, librispeech, nsynth
+from preprocessing.corpora import goodsounds, gsc_v2, iemocap, librispeech, nsynth
 from preprocessing.make_miniature_corpora import CORPORA, make_corpus
 from preprocessing.miniature.folders import MARKER, Content, make_corpus_folder
 from preprocessing.miniature.speech import Voice, speak
@@ -25,6 +25,7 @@ WORDS = ["river", "father", "winter", "garden", "horse"]
 INSTRUMENTS = goodsounds.INSTRUMENTS
 SMALL: dict[str, dict[str, int]] = {
     "gsc": {"clips_per_word": 3, "num_voices": 2},
+    "gsc_v2": {"training_voices": 1},
     "noisyspeech": {"num_sentences": 3, "files_per_noise": 1},
     "iemocap": {"utterances_per_emotion": 1},
     "goodsounds": {"sounds_per_goodness": 2},
@@ -35,7 +36,7 @@ SMALL: dict[str, dict[str, int]] = {
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Small corpora of all six kinds, and settings that name their folders."""
+    """Small corpora of all kinds, and settings that name their folders."""
     folder = tmp_path_factory.mktemp("corpora")
     for name, sizes in SMALL.items():
         make_corpus(name, folder / name, 1, sizes)
@@ -54,7 +55,9 @@ LISTED: list[tuple[Dataset, str, dict[str, int], dict[str, int]]] = [
         dict.fromkeys(iemocap.EMOTIONS, 10),
         dict.fromkeys(SESSIONS, 8),
     ),
-    (iemocap.SPEAKER_RANDSPLIT, "speaker", dict.fromkeys(ACTORS, 5), {}),
+    (iemocap.SPEAKER_RANDSPLIT, "speaker", dict.fromkeys(ACTORS, 6), {}),
+    (gsc_v2.THIRTY_FIVE_WORDS, "word", dict.fromkeys(gsc_v2.WORDS, 3), {}),
+    (gsc_v2.TEN_WORDS, "word", dict.fromkeys(gsc_v2.COMMANDS, 3), {}),
     (goodsounds.RANDSPLIT, "klass", dict.fromkeys(goodsounds.GOODNESS, 24), {}),
     (
         goodsounds.INSTRUMENTSPLIT,
