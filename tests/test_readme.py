@@ -14,6 +14,7 @@ from training.results.loading import ResultReader
 TINY = """
 [preprocessing]
 input_gsc_raw_folder = {folder}/corpora/speech_commands
+input_gsc_v2_folder = {folder}/corpora/speech_commands_v2
 input_noisyspeech_repo = {folder}/corpora/MS-SNSD
 input_iemocap_folder = {folder}/corpora/IEMOCAP
 input_good-sounds_folder = {folder}/corpora/good-sounds
@@ -37,6 +38,12 @@ figures_folder = {folder}/figures
 pretraining_folder = {folder}/pretraining_vgg
 """
 
+ON_THE_CPU = {
+    "[5,28,108]": ["-1", "1", "1"],
+    "[28]": ["-1", "5", "5"],
+    "[300]": ["-1", "1", "1"],
+}
+
 
 def readme_commands() -> list[list[str]]:
     """The words of each `python ...` line in the README's bash blocks."""
@@ -48,12 +55,14 @@ def readme_commands() -> list[list[str]]:
 
 def on_this_machine(words: list[str], folder: Path) -> list[str]:
     """The CPU for GPU 0, one instance for all, extractors at chance level, this test's results."""
+    if words[0] == "preprocessing/make_miniature_corpora.py":
+        return [*words, "--tiny"]
     if words[0].startswith("pretraining/"):
-        return [*words, "-1"]
+        return [words[0], "-1"]
     if words[0] == "training/invariance.py":
         return [*words[:2], "-1"]
     if words[0] == "experiments_manager.py":
-        numbers = {"[5,28,108]": ["-1", "1", "1"], "[28]": ["-1", "5", "5"]}.get(words[1])
+        numbers = ON_THE_CPU.get(words[1])
         return [*words[:2], *numbers, "--force"] if numbers else [*words, "--force"]
     return [word.replace("results/experiment", f"{folder}/results/experiment") for word in words]
 
@@ -78,7 +87,6 @@ def test_every_script_of_the_original_is_in_the_readme() -> None:
     }
     assert scripts - named == {
         "get_corpus.py",
-        "make_miniature_corpora.py",
         "preprocessing_GOODSOUNDS_instrumentsplit.py",
     }
 
@@ -90,7 +98,7 @@ def test_commands_run_in_their_order(tiny: Path) -> None:
             continue
         assert run_script(*on_this_machine(words, tiny)) == 0, words
     matrices = {path.name for path in (tiny / "matrices").glob("*_predictors.npy")}
-    assert len(matrices) == 14
+    assert len(matrices) == 15
     extractors = {path.parent.name for path in tiny.glob("pretraining_vgg/*/model.safetensors")}
     assert extractors == {
         "iemocap",
@@ -100,9 +108,9 @@ def test_commands_run_in_their_order(tiny: Path) -> None:
         "noisyspeech",
         "iemocap_1sec",
     }
-    for experiment in (5, 28, 108):
+    for experiment in (5, 28, 108, 300, 301):
         assert ResultReader().find_all(tiny / "results", experiment)
     assert len(list((tiny / "figures").glob("*.png"))) >= 6
-    assert "gsc_randsplit" in (tiny / "results" / "report" / "report.html").read_text()
+    assert "iemocap_excited_5folds" in (tiny / "results" / "report" / "report.html").read_text()
     for experiment in (5, 28, 108):
         assert list((tiny / "results" / f"experiment_{experiment}" / "invariance").glob("*.json"))
