@@ -37,6 +37,7 @@ class DatasetDeclaration(Section):
     group: the column of what must stay in one set together; empty: each clip is a group.
     split: the column that says the set of each clip, or its fold; empty: groups are divided.
     orthogonal: columns that the network should not depend on.
+    confounder: the column whose value follows the class in training, but need not elsewhere.
     leave_out_silence: whether clips without a sample above 0.05 are left out.
     licence: of its audio, in one line.
     """
@@ -50,14 +51,15 @@ class DatasetDeclaration(Section):
     group: str = ""
     split: str = ""
     orthogonal: Columns = ()
+    confounder: str = ""
     leave_out_silence: bool = True
     licence: str = ""
 
     @property
     def decisive(self) -> dict[str, Any]:
         """What its matrices, wherever the clips lie, must have in common with a run."""
-        where_and_whose = {"name", "manifest", "folder", "orthogonal", "licence"}
-        return self.model_dump(mode="json", exclude=where_and_whose)
+        others = {"name", "manifest", "folder", "orthogonal", "confounder", "licence"}
+        return self.model_dump(mode="json", exclude=others)
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
@@ -67,10 +69,13 @@ class DatasetDeclaration(Section):
             raise ContradictionError("manifest", "must be given, or folder in its place")
         if self.manifest and not self.label:
             raise ContradictionError("label", "must be the name of a column of the manifest")
-        if self.label in self.orthogonal:
-            reason = f"{self.label} is the label, which the network is to tell; leave it out"
-            raise ContradictionError("orthogonal", reason)
-        for key in ("label", "group", "split", "orthogonal", "task"):
+        for key, columns in (("orthogonal", self.orthogonal), ("confounder", [self.confounder])):
+            if self.label and self.label in columns:
+                reason = f"{self.label} is the label, which the network is to tell; leave it out"
+                raise ContradictionError(key, reason)
+        if self.confounder and self.task == "regression":
+            raise ContradictionError("confounder", "needs classes, which a regression has not")
+        for key in ("label", "group", "split", "orthogonal", "confounder", "task"):
             if self.folder and getattr(self, key) not in ("", (), "classification"):
                 reason = "needs a manifest; of a folder, its folders are the classes"
                 raise ContradictionError(key, reason)

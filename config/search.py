@@ -31,6 +31,11 @@ SIGNIFICANT_DIGITS = 4
 NOT_SEARCHED = {
     *("anti_transfer", "num_folds", "train_split", "validation_split", "test_split", "seed"),
 }
+# Settings of which a range holds every number; of others only the whole ones.
+CONTINUOUS = {
+    "at_beta",
+    *(key for key, field in TrainingDefaults.model_fields.items() if field.annotation is float),
+}
 NumTrials = Annotated[int, Field(ge=1, le=MOST_INSTANCES)]
 
 
@@ -133,7 +138,7 @@ def _distribution(place: str, key: str, text: str, has_indices: bool) -> "BaseDi
     if low >= high or (is_log and low <= 0):
         reason = "a range goes up, a .. b, and a logarithmic one starts above 0"
         raise ConfigError(f"{place} {key} = {text}: {reason}")
-    if match[1].isdecimal() and match[2].isdecimal():
+    if key not in CONTINUOUS and match[1].isdecimal() and match[2].isdecimal():
         return IntDistribution(int(low), int(high), log=is_log)
     return FloatDistribution(low, high, log=is_log)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 LONGEST_TEXT = 200
+# A spreadsheet takes a text that begins so for a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def printable(text: str) -> str:
@@ -66,6 +68,19 @@ def display_path(path: Path) -> str:
     resolved = path.resolve()
     inside = resolved.is_relative_to(PROJECT_FOLDER)
     return printable(str(resolved.relative_to(PROJECT_FOLDER) if inside else path))
+
+
+def no_formula(text: str) -> str:
+    """Return a cell for a CSV file, quoted so that no spreadsheet takes it for a formula."""
+    return f"'{text}" if text.startswith(FORMULA_STARTS) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

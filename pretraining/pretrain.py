@@ -289,11 +289,10 @@ def _train(
         own_options = replace(options, batch_size=batch_size)
         return train_fold(learner, fold, own_options, seeds, title, checkpoint)
 
-    metrics, state = train_in_memory(train, options.batch_size, title)
-    described = describe_model(
-        architecture, matrices, fold.normalization, True, metrics["numeric_precision"]
-    )
-    return metrics, state, described
+    trained = train_in_memory(train, options.batch_size, title)
+    precision = trained.values["numeric_precision"]
+    described = describe_model(architecture, matrices, fold.normalization, True, precision)
+    return trained.values, trained.state, described
 
 
 def _write(

@@ -232,6 +232,7 @@ def test_a_run_leaves_what_it_promises(finished: tuple["Suite", str]) -> None:
                 f"results/results_{stem}.npy",
                 f"results/results_{stem}.json",
                 f"results/parameters/parameters_{stem}.txt",
+                f"results/predictions/predictions_{stem}.csv",
             }
         assert names == expected
         text = (folder / "description.txt").read_text()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from config.files import write_text, written_aside
-from config.text import aligned
+from config.text import aligned, no_formula
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,8 +23,6 @@ PARTS = {
     "interval": (" low", " high"),
     "difference interval": (" low", " high"),
 }
-# A spreadsheet takes a text that begins so for a formula.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 LATEX_ESCAPES = {
     "\\": r"\textbackslash{}",
     **{mark: f"\\{mark}" for mark in "&%$#_{}"},
@@ -213,7 +211,7 @@ def _number(cell: Cell, part: int) -> Any:
     if isinstance(cell, tuple):
         return cell[part] if part < len(cell) else None
     if isinstance(cell, str):
-        return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
+        return no_formula(cell)
     return cell if part == 0 else None
 
 

@@ -216,6 +216,7 @@ SPEAKERSPLIT = Dataset(
     classes=DIGITS,
     sources=("speaker", "noise"),
     orthogonal_labels=("noise_type", "speaker"),
+    confounder="noise_type",
     decisive_keys=("confounding",),
     licence=NOISY_RANDSPLIT.licence,
 )

@@ -58,6 +58,7 @@ def declared_dataset(declared: DatasetDeclaration) -> Dataset:
         list_clips=partial(_list_clips, declared),
         sources=tuple(map(_index_column, sources)),
         orthogonal_labels=tuple(map(_index_column, declared.orthogonal)),
+        confounder=_index_column(declared.confounder),
         leave_out_silence=declared.leave_out_silence,
         shuffle_groups=True,
         is_regression=declared.task == "regression",
@@ -136,7 +137,8 @@ def _require_columns(declared: DatasetDeclaration, table: Table) -> None:
     Raises:
         UserError: names those that it has not, with their keys, or that the index cannot have.
     """
-    named = [("label", declared.label), ("group", declared.group), ("split", declared.split)]
+    keys = ("label", "group", "split", "confounder")
+    named = [(key, getattr(declared, key)) for key in keys]
     named += [("orthogonal", column) for column in declared.orthogonal]
     missing = [f"{key} = {name}" for key, name in named if name and name not in table.columns]
     if missing:

@@ -130,6 +130,8 @@ class Dataset:
         several sets are reported.
     orthogonal_labels: details of a clip that the task does not need, so that a network should not
         depend on them; training/invariance.py looks for them in its layers.
+    confounder: the detail of a clip whose value follows the class in training, but need not in the
+        test set, so that results say apart who has that of its class; empty: none is known.
     decisive_keys: keys of [preprocessing] that decide what the clips are; matrices and runs that
         have other values do not go together.
     leave_out_silence: whether clips without a sample above 0.05 are left out.
@@ -151,6 +153,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     orthogonal_labels: tuple[str, ...] = ()
+    confounder: str = ""
     decisive_keys: tuple[str, ...] = ()
     leave_out_silence: bool = True
     shuffle_groups: bool = False

@@ -57,11 +57,11 @@ def suggested(seed: int, key: str, suggest: Callable[[optuna.Trial], Any]) -> li
 def test_random_trials_are_those_that_optuna_suggests(load: Load) -> None:
     experiment = load(
         f"{AGAINST_NOISE}[search]\ntrials = 12\nseed = 4\nlearning_rate = 1e-5 .. 1e-3 log\n"
-        "regularization_lambda = 0..0.5\nbatch_size = 8 .. 64 log\nat_layer = 1..13\n"
+        "regularization_lambda = 0..1\nbatch_size = 8 .. 64 log\nat_layer = 1..13\n"
         "at_beta = 0.1, 1, 10\n"
     )
     rate = suggested(4, "learning_rate", lambda t: t.suggest_float("x", 1e-5, 1e-3, log=True))
-    decay = suggested(4, "regularization_lambda", lambda t: t.suggest_float("x", 0, 0.5))
+    decay = suggested(4, "regularization_lambda", lambda t: t.suggest_float("x", 0, 1))
     batch = suggested(4, "batch_size", lambda t: t.suggest_int("x", 8, 64, log=True))
     layer = suggested(4, "at_layer", lambda t: t.suggest_int("x", 1, 13))
     beta = suggested(4, "at_beta", lambda t: t.suggest_categorical("x", [0.1, 1.0, 10.0]))
@@ -122,6 +122,7 @@ def test_trials_are_instances_with_the_seed_of_the_run_and_others_follow(load: L
         ("[search]\ntrials = 3\nat_beta = 1, 10\n", "at_beta: changes nothing of baseline"),
         ("[search]\ntrials = 3\nat_cache = auto, off\n", "at_cache: changes nothing of"),
         ("[search]\nmethod = grid\nwidth = 0.1 .. 1\n", "width: a grid takes a list"),
+        ("[search]\nmethod = grid\nwidth = 1 .. 2\n", "width: a grid takes a list"),
         (f"{GRID}trials = 7\n", "trials = 7: the grid has 6 points"),
         (f"{GRID}patience = 1 .. 9999\n", "the grid has 59994 points, must be at most 10000"),
         (f"{GRID}[instances]\nrepeat = 3\n", "takes the place of [instances]"),

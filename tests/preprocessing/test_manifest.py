@@ -225,7 +225,11 @@ BAD_INPUT: list[tuple[str | bytes, dict[str, Any], str]] = [
         r"\[dataset rooms\] label = wrod, group = speakers: no such column in \S*rooms\.csv; its "
         "columns: path, word, speaker, room, loudness, set, fold, label$",
     ),
-    (written(ROWS), {"orthogonal": "room, mood"}, "orthogonal = mood: no such column"),
+    (
+        written(ROWS),
+        {"orthogonal": "room, mood", "confounder": "hall"},
+        "confounder = hall, orthogonal = mood: no such column",
+    ),
     (
         written([{**row, "manifest_label": "y"} for row in ROWS]),
         {},
@@ -322,6 +326,8 @@ def test_missing_files_are_listed_and_left_out_if_they_are_few(
         ({"manifest": None, "folder": "audio"}, r"label = word: needs a manifest"),
         ({"sequence_length": None}, r"\[dataset rooms\] sequence_length: must be given"),
         ({"orthogonal": "room, word"}, "orthogonal = room, word: word is the label, which the"),
+        ({"confounder": "word"}, "confounder = word: word is the label, which the"),
+        ({"task": "regression", "confounder": "room"}, "confounder = room: needs classes"),
         ({"task": "regresion"}, "task = regresion: must be 'classification' or 'regression'; did"),
     ],
 )
@@ -375,9 +381,10 @@ def test_other_labels_of_a_table_make_other_matrices(
     declare: Declare, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = prepared(declare(orthogonal="room"))
-    licensed = declare(orthogonal="room", licence="CC0")
-    assert find_dataset("rooms", licensed).licence == "CC0"
-    assert prepared(licensed).fingerprint == first.fingerprint
+    described = declare(orthogonal="room", licence="CC0", confounder="label")
+    assert find_dataset("rooms", described).licence == "CC0"
+    assert find_dataset("rooms", described).confounder == "manifest_label"
+    assert prepared(described).fingerprint == first.fingerprint
     assert "already there, unchanged" in capsys.readouterr().out
     assert prepared(declare(orthogonal="speaker")).orthogonal_labels == ["speaker"]
     assert prepared(declare(label="fold", group="speaker")).classes == ["10", "11", "9"]

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from training.engine.checkpoints import Checkpoint
 from training.engine.checks import TrainingError
 from training.engine.devices import build_accelerator, choose_precision, compiled
 from training.engine.distributed import num_processes
-from training.engine.evaluation import evaluate
+from training.engine.evaluation import Evaluation, evaluate
 from training.engine.fit import FitOptions, fit
 from training.engine.metrics import (
     CLIP_METRICS,
@@ -39,11 +39,10 @@ from training.engine.metrics import (
 from training.engine.optimizers import build_optimizer
 from training.engine.seeds import RngSeeds
 from training.engine.step import Learner, hooks_enabled
-from training.engine.tracking import start_tracking
+from training.engine.tracking import gradient_norms, start_tracking
 from training.methods import Method
 from training.results.dictionary import GROUP_KEYS, SETS
 
-Trained = tuple[dict[str, Any], dict[str, Tensor]]
 # In errors of the CPU's allocator, of C++ and of CUDA's libraries; CUDA itself has a type.
 OUT_OF_MEMORY = (
     "out of memory",
@@ -52,6 +51,20 @@ OUT_OF_MEMORY = (
     "alloc_failed",
     "bad_alloc",
 )
+
+
+class Trained(NamedTuple):
+    """What the training of a fold leaves.
+
+    values: its entry of the result dictionary, with the seconds that its epochs took, which become
+        part of the result's provenance.
+    state: the best weights.
+    evaluations: of these, by set.
+    """
+
+    values: dict[str, Any]
+    state: dict[str, Tensor]
+    evaluations: dict[str, Evaluation]
 
 
 @dataclass(frozen=True)
@@ -181,7 +194,7 @@ def train_fold(
     seeds: RngSeeds,
     title: str,
     checkpoint: Checkpoint | None = None,
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+) -> Trained:
     """Train a network on a fold, and measure its best weights on all three sets.
 
     Processes that have joined train one network together, and return the same.
@@ -190,10 +203,6 @@ def train_fold(
         learner: holds the best weights afterwards.
         title: what the progress bar shows.
         checkpoint: where the training's state is kept until it is finished.
-
-    Returns:
-        The fold's entry of the result dictionary, with the seconds that its epochs took for the
-        result's provenance, and the best weights.
     """
     sets = fold.sets
     # A compiled network keeps the hooks it was first run with, so the methods stay open.
@@ -205,9 +214,10 @@ def train_fold(
         for tracker in learner.accelerator.trackers:
             tracker.finish()
         learner.network.load_state_dict(result.best_state)
-        metrics = _final_metrics(learner, fold, options.batch_size, title)
+        evaluations = {name: evaluate(learner, sets[name], options.batch_size) for name in SETS}
+        norms = gradient_norms(learner, sets["training"], options.batch_size)
     values: dict[str, Any] = {
-        **metrics,
+        **_final_metrics(evaluations, fold, title),
         **result.history,
         "best_epoch": result.best_epoch,
         "numeric_precision": learner.precision,
@@ -215,22 +225,24 @@ def train_fold(
     }
     for method in learner.methods:
         values |= method.results((result.best_epoch + 1) / options.num_epochs)
+    if norms:
+        values["gradient_norms"] = norms
     for set_name, key in GROUP_KEYS.items():
         values[key] = fold.groups[set_name]
-    return values, result.best_state
+    return Trained(values, result.best_state, evaluations)
 
 
-def _final_metrics(learner: Learner, fold: Fold, batch_size: int, title: str) -> dict[str, Any]:
-    """Measure the best weights on each set, under the names of the original.
+def _final_metrics(evaluations: Mapping[str, Evaluation], fold: Fold, title: str) -> dict[str, Any]:
+    """Return the metrics of the best weights on each set, under the names of the original.
 
     Chance is what naming the set's most frequent class reaches, and of a regression the error of
     naming the training set's mean. A training that has collapsed is said to have, here and on the
     terminal.
     """
     values: dict[str, Any] = {}
-    task, training_mean = learner.task, float(fold.sets["training"].labels.double().mean())
+    training_mean = float(fold.sets["training"].labels.double().mean())
     for set_name, prefix in SETS.items():
-        evaluation = evaluate(learner, fold.sets[set_name], batch_size)
+        evaluation, task = evaluations[set_name], evaluations[set_name].task
         for metric in (*SET_METRICS[task], "task_loss", "feature_loss"):
             if metric in evaluation.metrics:
                 values[f"{prefix}_{metric}"] = evaluation.metrics[metric]
@@ -270,12 +282,11 @@ def train_in_memory(
     """Train with a batch size, or from the start with half of it as often as memory runs out.
 
     Args:
-        train: trains a fold from its start with a batch size; returns its entry of the result
-            dictionary and its best weights.
+        train: trains a fold from its start with a batch size.
         forget: gives back what is kept for speed alone.
 
     Returns:
-        What train returned; the entry says batch_size_used if that is another one.
+        What train returned; its values say batch_size_used if that is another one.
 
     Raises:
         TrainingError: there is not even memory for single examples.
@@ -284,12 +295,14 @@ def train_in_memory(
     used = batch_size
     while True:
         try:
-            values, state = train(used)
+            trained = train(used)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
         else:
-            return values | ({} if used == batch_size else {"batch_size_used": used}), state
+            if used != batch_size:
+                trained.values["batch_size_used"] = used
+            return trained
         # Out here nothing of the failed attempt is held by the error any more.
         forget()
         if num_processes() > 1:

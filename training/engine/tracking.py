@@ -94,7 +94,8 @@ def track_epoch(
     metrics = {_tracked_name(name): values[-1] for name, values in history.items()}
     metrics["learning_rate"] = float(learner.optimizer.param_groups[0]["lr"])
     metrics["examples_per_second"] = len(training) / max(seconds, 1e-9)
-    metrics |= gradient_norms(learner, training, batch_size)
+    pulls = gradient_norms(learner, training, batch_size)
+    metrics |= {f"gradient_norm/{name}": value for name, value in pulls.items()}
     num_epochs = max(map(len, history.values()))
     learner.accelerator.log(metrics, step=num_epochs - 1)
 
@@ -143,7 +144,7 @@ def _pulls(learner: "Learner", network: "nn.Module", batch: "Batch") -> dict[str
             for layer, term in terms.items():
                 name = similarity.term_name(layer)
                 for what, value in (("penalty", term), ("task", task_loss)):
-                    pulls[f"gradient_norm/{what}_{name}"] = _pull(value, activations[layer])
+                    pulls[f"{what}_{name}"] = _pull(value, activations[layer])
     return pulls
 
 

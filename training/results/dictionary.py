@@ -63,6 +63,11 @@ class InstanceFiles:
         return self.folder / "results" / "parameters" / f"parameters_{self.stem}.txt"
 
     @property
+    def predictions(self) -> Path:
+        """What the network gave for each example, as CSV."""
+        return self.folder / "results" / "predictions" / f"predictions_{self.stem}.csv"
+
+    @property
     def spreadsheet(self) -> Path:
         """The experiment's spreadsheet."""
         name = f"{self.dataset}_{self.features}_exp{self.experiment}_results_spreadsheet.xlsx"
@@ -94,6 +99,10 @@ class InstanceFiles:
     def fold_record(self, fold: int) -> Path:
         """The metrics of a fold that is finished, while others are not."""
         return self.unfinished / f"fold_{self.stem}_fold{fold}.json"
+
+    def fold_predictions(self, fold: int) -> Path:
+        """The predictions of a fold that is finished, while others are not."""
+        return self.unfinished / f"predictions_{self.stem}_fold{fold}.csv"
 
 
 def instance_fingerprint(parameters: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from config.files import require_fields, waited_for
 from config.listing import folders_in
 from config.text import counted, display_path
 from preprocessing.pipeline.tables import write_rows
+from training.engine.groups import ALIGNED, CONFLICTING, pool_groups, worst_value
 from training.results.dictionary import SETS
 from training.results.loading import ResultReader, result_paths
 from training.results.method_names import (
@@ -20,7 +21,7 @@ from training.results.method_names import (
     own_parameters,
     setting_of,
 )
-from training.results.result import SUMMARY_KEYS, Result
+from training.results.result import SUMMARY_KEYS, FoldResult, Result
 
 RUNS_TABLE = "runs.csv"
 FOLDER_START = "experiment_"
@@ -38,8 +39,9 @@ RUN_COLUMNS = (
     *("experiment", "run", "method", "kind", "dataset", "split", "task", "features", "network"),
     *("width", "layer", "frozen_networks", "pretraining", "beta", "aggregation", "distance"),
     *("learning_rate", "batch_size", "num_folds", "seed", "search", "search_trial"),
-    *("test_chance", "collapsed", "suite", "commit", "fingerprint"),
+    *("test_chance", "collapsed", "seconds", "suite", "commit", "fingerprint"),
 )
+EXAMPLES = "examples"
 VALUE_COLUMNS = ("set", "metric", "value", "sd_over_folds", "examples", "clips")
 
 # What a result's file holds, but lists, and the same as it was checked.
@@ -61,8 +63,8 @@ def update_runs_table(results_folder: Path, reader: ResultReader) -> str:
         columns = (*RUN_COLUMNS, *further)
         rows = [
             {**{key: run.get(key) for key in columns}, **values}
-            for run, (content, _) in zip(runs, stored, strict=True)
-            for values in _values(content)
+            for run, (content, result) in zip(runs, stored, strict=True)
+            for values in (*_values(content), *_values_of_groups(result.folds))
         ]
         write_rows(path, rows, (*columns, *VALUE_COLUMNS))
     if not damaged:
@@ -116,8 +118,7 @@ def _run(content: Mapping[str, Any], result: Result) -> Row:
         "split": result.split,
         "test_chance": fmean(chances) if chances else None,
         "collapsed": result.collapsed,
-        "suite": provenance.get("suite"),
-        "commit": provenance.get("commit"),
+        **{key: provenance.get(key) for key in ("seconds", "suite", "commit")},
         "fingerprint": result.fingerprint,
     }
 
@@ -138,6 +139,27 @@ def _values(content: Mapping[str, Any]) -> Iterator[Row]:
                     "sd_over_folds": summary.get(f"{metric}_std") if len(folds) > 1 else None,
                     **{name: sum(each) for name, each in counts.items() if each},
                 }
+
+
+def _values_of_groups(folds: Sequence[FoldResult]) -> Iterator[Row]:
+    """Yield the metrics of parts of the test set, over all folds.
+
+    The parts are the examples that a confounder helps and misleads, and of each orthogonal label
+    those with the value that is told worst.
+    """
+    alignments = [fold.test_alignment for fold in folds if fold.test_alignment]
+    sides = pool_groups(
+        {ALIGNED: each.aligned, CONFLICTING: each.conflicting} for each in alignments
+    )
+    parts = [(side, metric, metrics) for side, metrics in sides.items() for metric in metrics]
+    for label in dict.fromkeys(label for fold in folds for label in fold.test_groups):
+        groups = pool_groups(fold.test_groups.get(label, {}) for fold in folds)
+        for metric in next(iter(groups.values()), {}):
+            parts.append((f"worst_{label}", metric, groups[worst_value(groups, metric)]))
+    for name, metric, metrics in parts:
+        if metric != EXAMPLES:
+            row = {"set": "test", "metric": f"{name}_{metric}", "value": metrics[metric]}
+            yield row | {EXAMPLES: metrics[EXAMPLES]}
 
 
 def _folds(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from config.fields import Task
 from config.files import identity_of, waited_for, written_aside
 from config.networks import PUBLISHED_NETWORK
+from training.engine.groups import Groups, pool_groups, worst_value
 from training.engine.metrics import CLIP_METRICS, SET_METRICS
 from training.results.dictionary import SETS, InstanceFiles, fingerprinted, has_segments
 from training.results.loading import ResultReader
@@ -39,9 +40,10 @@ METRIC_HEADERS = {
     "CCC": ("CCC", "#BFFF00"),
 }
 PARAMETER_COLOUR, TITLE_COLOUR = "#FFFF00", "#D9D9D9"
-BEST_MEAN_COLOUR, BEST_DEVIATION_COLOUR = "#92D050", "#9DC3E6"
+BEST_MEAN_COLOUR, BEST_DEVIATION_COLOUR, WORST_COLOUR = "#92D050", "#9DC3E6", "#FF9999"
 LOWEST_IS_BEST = ("loss", "RMSE", "MAE")
 PARAMETER_HEADERS = ("ID", "parameters", "comment 1", "comment 2")
+GROUP_HEADERS = ("label", "value", "examples")
 DATA_HEADERS = ("ID", "dataset", "split", "chance (test)")
 GROUP_ROW, STATISTIC_ROW, HEADER_ROW, FIRST_ROW = 1, 2, 3, 4
 STATISTICS = ("mean over folds", "standard deviation over folds")
@@ -94,6 +96,7 @@ def write_spreadsheet(path: Path, rows: Rows, task: Task) -> None:
         sheet.merge_range(0, 0, 0, column - 1, "RESULTS", title)
         sheet.freeze_panes(FIRST_ROW, len(PARAMETER_HEADERS))
         _write_data_sheet(workbook, rows)
+        _write_groups_sheet(workbook, rows, task)
     with written_aside(path) as aside:
         aside.write_bytes(content.getbuffer())
 
@@ -227,6 +230,56 @@ def _write_data_sheet(workbook: "Workbook", rows: Rows) -> None:
         sheet.write_column(0, column, [key, *(text_of(each.get(key)) for each in made_with)])
     sheet.set_column(1, 1, DATASET_WIDTH)
     sheet.set_column(2, 2, SPLIT_WIDTH)
+
+
+def _write_groups_sheet(workbook: "Workbook", rows: Rows, task: Task) -> None:
+    """Write a third sheet, if there is something for it: who is wrong.
+
+    A row for each value of a label that the task does not need, with its accuracy in the test set
+    (of a regression, its error) in a column for each instance; the worst of a label is marked.
+    """
+    metric = "acc" if task == "classification" else "RMSE"
+    runs = [_groups_of(result) for result, _ in rows]
+    if not any(runs):
+        return
+    sheet = workbook.add_worksheet("groups")
+    name = METRIC_HEADERS[metric][0]
+    titles = [f"{name} of {result['number']}" for result, _ in rows]
+    sheet.write_row(0, 0, (*GROUP_HEADERS, *titles), _header(workbook, PARAMETER_COLOUR))
+    plain = workbook.add_format({"num_format": "0.0000"})
+    marked = workbook.add_format({"num_format": "0.0000", "bg_color": WORST_COLOUR})
+    row = 1
+    for label in dict.fromkeys(label for groups_of in runs for label in groups_of):
+        columns = [groups_of.get(label, {}) for groups_of in runs]
+        worst = [worst_value(groups, metric) if groups else "" for groups in columns]
+        for value in sorted({value for groups in columns for value in groups}):
+            counts = [groups[value]["examples"] for groups in columns if value in groups]
+            sheet.write_string(row, 0, label)
+            sheet.write_string(row, 1, value)
+            sheet.write_number(row, 2, max(counts))
+            for column, groups in enumerate(columns):
+                if value in groups:
+                    style = marked if value == worst[column] else plain
+                    place = column + len(GROUP_HEADERS)
+                    sheet.write_number(row, place, groups[value][metric], style)
+            row += 1
+    sheet.set_column(0, 1, DATASET_WIDTH)
+    sheet.set_column(len(GROUP_HEADERS), len(GROUP_HEADERS) + len(rows) - 1, len(titles[0]))
+    sheet.freeze_panes(1, len(GROUP_HEADERS))
+
+
+def _groups_of(result: Mapping[str, Any]) -> dict[str, Groups]:
+    """Return the groups of each label over all folds, and those that a confounder makes."""
+    folds = [result[key] for key in result if key.isdecimal()]
+    groups: dict[str, list[Groups]] = {}
+    for fold in folds:
+        for label, of_label in fold.get("test_groups", {}).items():
+            groups.setdefault(label, []).append(of_label)
+        if "test_alignment" in fold:
+            alignment = dict(fold["test_alignment"])
+            name = f"{alignment.pop('label')} as in training"
+            groups.setdefault(name, []).append(alignment)
+    return {label: pooled for label, parts in groups.items() if (pooled := pool_groups(parts))}
 
 
 def _made_with(result: Mapping[str, Any]) -> dict[str, Any]:

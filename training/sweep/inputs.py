@@ -154,6 +154,13 @@ def preparation_of(run: Run) -> str:
     return advice.beforehand(command, settings) if command else ""
 
 
+def confounder_of(instance: Instance) -> str:
+    """Return the column that follows the class in training; "": none is declared."""
+    known = all_datasets(instance.settings)
+    name = instance.parameters["dataset"]
+    return known[name].confounder if name in known else ""
+
+
 def _check_task(run: Run, matrices: Matrices) -> None:
     """Make sure that an experiment is for its matrices.
 
@@ -170,6 +177,8 @@ def _check_task(run: Run, matrices: Matrices) -> None:
     if training.gradient_reversal_label:
         place = f"{file}: [training_defaults] gradient_reversal_label"
         matrices.require_column(training.gradient_reversal_label, place)
+    if confounder := confounder_of(run.instance):
+        matrices.require_column(confounder, f"[dataset {run.files.dataset}] confounder")
     if matrices.task == "regression" and training.anti_transfer and training.at_aggregation == POOL:
         raise UserError(
             f"{file} [training_defaults] at_distance = {training.at_distance}: needs classes, "

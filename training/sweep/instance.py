@@ -26,6 +26,7 @@ from training.engine.folds import (
     train_fold,
     train_in_memory,
 )
+from training.engine.groups import group_results
 from training.engine.seeds import RngSeeds
 from training.methods import Method, MethodInputs
 from training.methods.registry import build_methods
@@ -35,8 +36,9 @@ from training.models.registry import build_network, num_parameters, trained_arch
 from training.models.weights import FOREIGN_WEIGHTS, is_whole, save_model
 from training.results.best_run import initial_weights
 from training.results.dictionary import InstanceFiles, instance_fingerprint, write_result
+from training.results.predictions import join_predictions, write_predictions
 from training.similarity.aggregations import POOL
-from training.sweep.inputs import input_fingerprints
+from training.sweep.inputs import confounder_of, input_fingerprints
 from training.sweep.run_context import RunContext
 from training.sweep.runs import matrices_of
 
@@ -72,21 +74,17 @@ def run_instance(
             fold_title = f"{title} fold {number}" if len(splits) > 1 else title
             checkpoint = partial(Checkpoint, files.state(number), fingerprint)
             fold_run = _FoldRun(instance, matrices, split, number, fold_title, checkpoint, context)
-            values, state = train_in_memory(
+            trained = train_in_memory(
                 fold_run.train, training.batch_size, fold_title, context.forget
             )
+            values = trained.values
             if is_main():
-                # From here on the files no longer belong to the result of an earlier run.
-                files.json_path.unlink(missing_ok=True)
-                precision = values["numeric_precision"]
-                described = fold_run.describe(files, fingerprint, precision)
-                save_model(files.model(number), state, described)
-                record = {"fingerprint": fingerprint, "values": values}
-                write_json(files.fold_record(number), record)
-                files.state(number).unlink(missing_ok=True)
+                fold_run.save(trained, files, fingerprint)
         folds.append(values)
     result: dict[str, Any] = {}
     if is_main():
+        parts = [files.fold_predictions(number) for number in range(len(splits))]
+        join_predictions(files.predictions, parts)
         # Folds that were finished before this was measured lack it.
         seconds = sum(fold.pop("seconds", 0.0) for fold in folds)
         result = write_result(
@@ -121,12 +119,13 @@ def forget_unfinished(files: InstanceFiles, num_folds: int) -> None:
     for number in range(num_folds):
         files.state(number).unlink(missing_ok=True)
         files.fold_record(number).unlink(missing_ok=True)
+        files.fold_predictions(number).unlink(missing_ok=True)
 
 
 def _finished_fold(files: InstanceFiles, number: int, fingerprint: str) -> dict[str, Any] | None:
     """Read the metrics of a fold that an interrupted run of the same instance finished."""
-    path = files.fold_record(number)
-    if not path.exists() or not is_whole(files.model(number)):
+    path, predictions = files.fold_record(number), files.fold_predictions(number)
+    if not path.exists() or not predictions.exists() or not is_whole(files.model(number)):
         return None
     try:
         record = read_json(path)
@@ -179,7 +178,28 @@ class _FoldRun:
             shuffle=training.shuffle_training_data,
         )
         checkpoint = self.checkpoint(batch_size)
-        return train_fold(learner, fold, options, seeds, self.title, checkpoint)
+        trained = train_fold(learner, fold, options, seeds, self.title, checkpoint)
+        confounder = confounder_of(self.instance)
+        of_groups = group_results(self.matrices, trained.evaluations, confounder)
+        return trained._replace(values=trained.values | of_groups)
+
+    def save(self, trained: Trained, files: InstanceFiles, fingerprint: str) -> None:
+        """Write weights and predictions and, last, the record that marks the fold finished."""
+        # From here on the files no longer belong to the result of an earlier run.
+        files.json_path.unlink(missing_ok=True)
+        files.fold_record(self.number).unlink(missing_ok=True)
+        described = self.describe(files, fingerprint, trained.values["numeric_precision"])
+        save_model(files.model(self.number), trained.state, described)
+        is_one_of_many = self.instance.settings.training_defaults.num_folds > 1
+        write_predictions(
+            files.fold_predictions(self.number),
+            trained.evaluations,
+            self.matrices,
+            self.number if is_one_of_many else None,
+        )
+        record = {"fingerprint": fingerprint, "values": trained.values}
+        write_json(files.fold_record(self.number), record)
+        files.state(self.number).unlink(missing_ok=True)
 
     def describe(self, files: InstanceFiles, fingerprint: str, precision: str) -> dict[str, Any]:
         """Describe the trained network for those who use it elsewhere."""

@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+from config.advice import run_again
 from config.command_line import EXIT_FAILED_RUNS
 from config.errors import UserError
 from config.experiments import Experiment
@@ -28,7 +29,7 @@ from training.sweep.launchers import LAUNCHERS, Launcher
 from training.sweep.progress import Progress
 from training.sweep.runs import Run, dependencies, runs_of
 from training.sweep.search import trials_of
-from training.sweep.status import refuse_unfit, status_of
+from training.sweep.status import Status, refuse_unfit, status_of
 
 POLL_SECONDS = 2.0
 # Spreadsheets and the table of all runs are written at most so often, and in the end; of thousands
@@ -115,7 +116,23 @@ def find_unfinished(
             logger.info(
                 f"{run.title}: what was lost of its result is written again from its JSON file"
             )
+    _tell_lost_predictions(statuses)
     return tasks
+
+
+def _tell_lost_predictions(statuses: Mapping[Run, Status]) -> None:
+    """Say of which finished runs the predictions are lost; older versions wrote none."""
+    lost: dict[int, list[Run]] = {}
+    for run, status in statuses.items():
+        has_them = status.result is not None and "test_groups" in status.result["0"]
+        if status.is_finished and has_them and not run.files.predictions.exists():
+            lost.setdefault(run.experiment.id, []).append(run)
+    for experiment, runs in lost.items():
+        command = run_again(experiment, [run.instance.number for run in runs], "--overwrite")
+        logger.info(
+            f"experiment {experiment}: the predictions of {counted(len(runs), 'finished run')} are "
+            f"lost ({runs[0].files.predictions.name}); only training makes them again: {command}"
+        )
 
 
 def execute_all(

@@ -52,6 +52,8 @@ def assert_equal(first: "Suite", second: "Suite", num_folds: int = 1) -> None:
     result, other = (json.loads(each.files(1).json_path.read_text()) for each in (first, second))
     assert result.pop("provenance") != other.pop("provenance")
     assert result == other
+    predictions, others = (each.files(1).predictions.read_bytes() for each in (first, second))
+    assert predictions == others
     for fold in range(num_folds):
         weights, others = (
             torch.load(each.files(1).model(fold), weights_only=True) for each in (first, second)

@@ -66,9 +66,9 @@ def train_and_note_weights(path: str) -> None:
     """One of the processes."""
 
     def train_fold(*arguments: Any) -> Any:
-        values, state = folds.train_fold(*arguments)
-        torch.save(state, Path(path) / f"weights_{rank()}.pt")
-        return values, state
+        trained = folds.train_fold(*arguments)
+        torch.save(trained.state, Path(path) / f"weights_{rank()}.pt")
+        return trained
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("training.sweep.instance.train_fold", train_fold)

@@ -31,7 +31,7 @@ def test_a_row_is_what_the_files_say(tmp_path: Path) -> None:
         "at_layer": "3, 5",
     }
     new = make_result(0.5, 0, 28, **{**AGAINST_NOISE, **trial})
-    new["provenance"] = {"suite": "1.2.0", "commit": "abc"}
+    new["provenance"] = {"suite": "1.2.0", "commit": "abc", "seconds": 7.5}
     new["0"] |= {"test_clips": 30, "test_chance": 0.2}
     new["1"] = {**new["0"], "test_examples": 10, "collapsed": True, "test_chance": 0.3}
     new["summary"]["test"] = {"mean_acc": 0.5, "acc_std": 0.125, "mean_uar": 0.25, "uar_std": 0.0}
@@ -55,10 +55,46 @@ def test_a_row_is_what_the_files_say(tmp_path: Path) -> None:
         **{"experiment": 28, "run": 1, "method": "anti-transfer against noisyspeech"},
         **{"layer": "3, 5", "frozen_networks": "noisyspeech", "beta": 1.0, "seed": 0},
         **{"learning_rate": 0.001, "batch_size": 30},
-        **{"search_trial": 0, "suite": "1.2.0", "commit": "abc", "sd_over_folds": 0.125},
+        **{
+            "search_trial": 0,
+            "suite": "1.2.0",
+            "commit": "abc",
+            "seconds": 7.5,
+            "sd_over_folds": 0.125,
+        },
         **{"examples": 100, "clips": 60, "collapsed": True, "test_chance": 0.25},
     }
     assert {key: second[key] for key in expected} == expected
+
+
+def test_parts_of_the_test_set_have_rows(tmp_path: Path) -> None:
+    result = make_result(0.5, 0, 28)
+    names = ("acc", "examples")
+    folds = [
+        {"a": (0.5, 40), "b": (0.25, 20), "c": (0.0, 2)},
+        {"b": (0.75, 20), "d": (0.625, 50)},
+    ]
+    for number, (groups, hard) in enumerate(zip(folds, ((0.25, 30), (0.5, 10)), strict=True)):
+        sides = {"aligned": (0.75, 20), "conflicting": hard}
+        result[str(number)] = {
+            **result["0"],
+            "test_groups": {
+                "speaker": {
+                    key: dict(zip(names, each, strict=True)) for key, each in groups.items()
+                }
+            },
+            "test_alignment": {
+                "label": "noise_type",
+                **{key: dict(zip(names, each, strict=True)) for key, each in sides.items()},
+            },
+        }
+    write_result(tmp_path, result)
+    table = table_of(tmp_path).set_index("metric")
+    # (30 x 0.25 + 10 x 0.5) / 40; b is right in (20 x 0.25 + 20 x 0.75) / 40, c has too few.
+    expected = {"aligned_acc": (0.75, 40), "conflicting_acc": (0.3125, 40)}
+    expected["worst_speaker_acc"] = (0.5, 40)
+    found = table.loc[list(expected), ["value", "examples"]].itertuples(name=None)
+    assert {metric: (value, examples) for metric, value, examples in found} == expected
 
 
 def test_parameters_in_which_runs_differ_have_columns(tmp_path: Path) -> None:

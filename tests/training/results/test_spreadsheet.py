@@ -95,6 +95,36 @@ def test_the_second_sheet_says_which_settings_are_not_the_same(tmp_path: Path) -
     ]
 
 
+def test_a_third_sheet_says_who_is_wrong(tmp_path: Path) -> None:
+    """Over two folds, of one of which a value and the confounder's examples are missing."""
+    rows = [(result_of(number, "classification"), tmp_path / "x.txt") for number in (1, 2)]
+
+    def groups(**accuracies: float) -> dict[str, Any]:
+        return {name: {"examples": 10, "acc": each, "uar": 0} for name, each in accuracies.items()}
+
+    first, second = (result for result, _ in rows)
+    of_all = groups(aligned=0.75, conflicting=0.5) | {"label": "noise"}
+    first["0"] = {"test_groups": {"room": groups(hall=1, kitchen=0.5)}, "test_alignment": of_all}
+    first["1"] = {"test_groups": {"room": groups(hall=0.75)}}
+    second["0"] = {"test_groups": {"room": groups(hall=0.25, kitchen=0.5)}}
+    write_spreadsheet(tmp_path / "sheet.xlsx", rows, "classification")
+    sheet = openpyxl.load_workbook(tmp_path / "sheet.xlsx")["groups"]
+    assert [[cell.value for cell in row] for row in sheet.rows] == [
+        ["label", "value", "examples", "ACCURACY of 1", "ACCURACY of 2"],
+        ["room", "hall", 20, 0.875, 0.25],
+        ["room", "kitchen", 10, 0.5, 0.5],
+        ["noise as in training", "aligned", 10, 0.75, None],
+        ["noise as in training", "conflicting", 10, 0.5, None],
+    ]
+    marked = {
+        cell.coordinate
+        for row in sheet.iter_rows(min_row=2, min_col=4)
+        for cell in row
+        if cell.fill.bgColor.rgb != "00000000"
+    }
+    assert marked == {"D3", "E2", "D5"}
+
+
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_every_metric_stands_in_its_column(tmp_path: Path, task: Task) -> None:
     numbers = [1, 2, 10]
