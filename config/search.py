@@ -27,10 +27,8 @@ NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 RANGE = re.compile(rf"({NUMBER})\s*\.\.\s*({NUMBER})(\s+log)?")
 # With more digits than this a value could differ in its last one between machines.
 SIGNIFICANT_DIGITS = 4
-# A file is about one method; trials are compared on the same examples; seeds are not a setting.
-NOT_SEARCHED = {
-    *("anti_transfer", "num_folds", "train_split", "validation_split", "test_split", "seed"),
-}
+# A file is about one method, and its trials are compared on the same examples.
+NOT_SEARCHED = {"anti_transfer", "num_folds", "train_split", "validation_split", "test_split"}
 # Settings of which a range holds every number; of others only the whole ones.
 CONTINUOUS = {
     "at_beta",

@@ -143,8 +143,12 @@ def test_an_interrupted_search_goes_on_and_ends_as_by_hand(
     assert titles == ["mean of 2 repetitions (ID 5, 6)"]
     # Another choice is another result: it is said, and which command runs it again.
     other = (best + 1) % 4
-    results[other]["summary"]["validation"]["mean_acc"] = 1.1
+    results[other]["summary"]["validation"]["mean_acc"] = 1.0
     write_json(suite.files(7, other + 1).json_path, results[other])
-    problem = message_of(suite.manage, "[7]", "-1")
-    assert "was produced with different settings (" in problem
-    assert "[7] -1 5 6 --overwrite" in problem
+    suite.files(7, (best + 2) % 4 + 1).json_path.unlink()
+    assert suite.manage("[7]", "-1") == 1
+    said = capsys.readouterr()
+    assert f"search: trial {other + 1} of 4 is best" in said.out
+    for problem in (said.err, message_of(suite.manage, "[7]", "-1")):
+        assert "was produced with different settings (" in problem
+        assert "[7] -1 5 6 --overwrite" in problem
