@@ -159,7 +159,7 @@ def _values_of_groups(folds: Sequence[FoldResult]) -> Iterator[Row]:
     for name, metric, metrics in parts:
         if metric != EXAMPLES:
             row = {"set": "test", "metric": f"{name}_{metric}", "value": metrics[metric]}
-            yield row | {EXAMPLES: metrics[EXAMPLES]}
+            yield row | {EXAMPLES: int(metrics[EXAMPLES])}
 
 
 def _folds(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
