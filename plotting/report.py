@@ -32,6 +32,7 @@ from plotting.reporting.invariance_figures import invariance_figures
 from plotting.reporting.page import Part, page
 from plotting.reporting.published_values import published_table
 from plotting.reporting.sentences import conclusions
+from plotting.reporting.subsets import subset_tables
 from plotting.reporting.summary import answer, answer_line
 from plotting.reporting.table import file_name
 from plotting.reporting.tables import all_tables, describe
@@ -44,7 +45,6 @@ FOLDER_NAME = "report"
 PAGE_NAME = "report.html"
 WRITTEN_NAME = re.compile(r"[0-9]{2,}_[A-Za-z0-9_]+\.(csv|tex|md|png|pdf)")
 TITLE = "Anti-transfer: what the results show"
-FOLDED_TABLES = ("layers", "invariance_layers")
 SHARED_PARAMETERS = ("features_type", "width", "learning_rate", "batch_size", "num_epochs")
 
 
@@ -99,7 +99,8 @@ def _write_part(
     """Write a comparison's tables and figures; return its part of the page, and their paths."""
     comparison, published = findings.comparison, load_published()
     prefix = file_name(f"{number:02d}", shorten(comparison.dataset)[:60])
-    tables = all_tables(findings, prefix)
+    main, *others = all_tables(findings, prefix)
+    tables = [main, *subset_tables(findings, prefix), *others]
     sentences = conclusions(findings)
     beside = published_table(published, findings, prefix)
     tables += [beside] if beside else []
@@ -117,28 +118,28 @@ def _write_part(
             picture, files = figure.write(folder / "figures")
             pictures.append(picture)
             paths += files
-    folded = tuple(file_name(prefix, name) for name in FOLDED_TABLES)
     part = Part(
         anchor=f"comparison-{number}",
-        heading=shorten(comparison.title),
+        title=shorten(comparison.title),
+        heading=shorten(comparison.heading),
         answer=answer(findings),
         description=_description(comparison),
         findings=sentences,
         experiments=[experiments[identifier] for identifier in comparison.experiments],
-        tables=[table.readable for table in tables],
-        folded=frozenset(each.name for each in tables if each.name.startswith(folded)),
+        tables=sorted((table.readable for table in tables), key=lambda table: table.folded),
         pictures=pictures,
     )
     return part, paths
 
 
 def _description(comparison: Comparison) -> str:
-    """Say what all runs of the comparison share."""
+    """Say what all runs of the comparison share, which what a search chose is not."""
     parameters = comparison.groups[0].parameters
+    searched = {key for group in comparison.groups for key in group.searched}
     trained = ", ".join(
         f"{key} {shorten(parameters[key])}"
         for key in SHARED_PARAMETERS
-        if parameters.get(key) is not None
+        if parameters.get(key) is not None and key not in searched
     )
     return f"{describe(comparison)}. Trained alike: {trained}."
 

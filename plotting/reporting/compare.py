@@ -162,6 +162,12 @@ class Comparison:
         return ", ".join([self.dataset, *self.apart_texts])
 
     @property
+    def heading(self) -> str:
+        """Return the title, and the kinds of methods that it compares."""
+        kinds = dict.fromkeys(kind_of(group.parameters).title for group in self.groups)
+        return f"{self.title}: {', '.join(kinds)}"
+
+    @property
     def experiments(self) -> list[int]:
         """Return the IDs, without repetition."""
         return sorted({identifier for group in self.groups for identifier in group.experiments})

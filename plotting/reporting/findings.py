@@ -126,11 +126,11 @@ class Findings:
         return self.comparison.metric
 
     @property
-    def shown(self) -> dict[str, Group]:
-        """Return by name the baseline, and each method at its chosen layer."""
+    def shown(self) -> list[tuple[str, Group]]:
+        """Return name and runs of the baseline, and of each method at its chosen layer."""
         baseline = self.comparison.baseline
-        methods = {each.name: each.chosen.group for each in self.methods}
-        return ({"baseline": baseline} if baseline else {}) | methods
+        methods = [(each.name, each.chosen.group) for each in self.methods]
+        return [*([("baseline", baseline)] if baseline else []), *methods]
 
 
 def find(comparison: Comparison) -> Findings:

@@ -116,7 +116,7 @@ def find_invariance(
     """
     comparison = findings.comparison
     entries = []
-    for label, group in findings.shown.items():
+    for label, group in findings.shown:
         pairs = [(result, analyses.get(result.stem)) for result in group.results]
         measured = tuple((result, each) for result, each in pairs if each is not None)
         if measured:
@@ -309,4 +309,5 @@ def _layer_table(found: InvarianceFindings, prefix: str) -> Table:
         rows,
         (NOTES[0],),
         found.description,
+        folded=True,
     )

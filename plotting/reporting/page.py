@@ -24,21 +24,16 @@ WARNINGS = ("collapsed", "no control", "penalty pulls")
 
 @dataclass(frozen=True)
 class Part:
-    """One comparison on the page.
-
-    Attributes:
-        findings: sentences by their heading.
-        folded: names of the tables that are folded up at first.
-    """
+    """One comparison on the page; findings: sentences by their heading."""
 
     anchor: str
+    title: str
     heading: str
     answer: str
     description: str
     findings: Mapping[str, Sequence[str]]
     experiments: Sequence[Experiment]
     tables: Sequence[Table]
-    folded: frozenset[str]
     pictures: Sequence[Picture]
 
 

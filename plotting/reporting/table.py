@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 Kind = Literal[
     "text", "count", "number", "difference", "spread", "interval", "difference interval", "p"
 ]
+# terminal: everywhere, also in the terminal's table, which must be narrow; page: on the page and in
+# all files; csv: in the CSV file alone.
+Place = Literal["terminal", "page", "csv"]
 Cell = str | float | tuple[float, ...] | None
 # What a column's numbers are called in the CSV file, for kinds that have two.
 PARTS = {
@@ -41,8 +44,7 @@ class Column:
         kind: text; count: a whole number; number; difference: a number with its sign; spread: mean
             and standard deviation (or the mean alone); interval: its two limits; difference
             interval: both with their signs; p: a p-value.
-        shown_in: terminal: everywhere, also in the terminal's table, which must be narrow; page: on
-            the page and in all files; csv: in the CSV file alone.
+        shown_in: where it is for people.
         hint: its unit, below the heading of the page's table.
     """
 
@@ -50,7 +52,7 @@ class Column:
     read: Callable[[Any], Cell]
     kind: Kind = "text"
     digits: int = 1
-    shown_in: Literal["terminal", "page", "csv"] = "terminal"
+    shown_in: Place = "terminal"
     hint: str = ""
 
     @property
@@ -68,6 +70,7 @@ class Table:
         title: above it, in words.
         notes: below it: what must be known to read it.
         subtitle: what it is a table of: dataset, split, chance.
+        folded: whether the page shows it only on request.
         most_rows: that people read; the CSV file has them all.
     """
 
@@ -77,6 +80,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
     subtitle: str = ""
+    folded: bool = False
     most_rows: int | None = None
 
     @property
@@ -167,6 +171,7 @@ def make_table(
     items: Iterable[Any],
     notes: Iterable[str] = (),
     subtitle: str = "",
+    folded: bool = False,
     most_rows: int | None = None,
 ) -> Table:
     """Make a table with a row for each item, without columns in which no row has anything."""
@@ -179,6 +184,7 @@ def make_table(
         tuple(tuple(row[index] for index in kept) for row in rows),
         tuple(notes),
         subtitle,
+        folded,
         most_rows,
     )
 

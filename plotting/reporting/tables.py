@@ -13,7 +13,7 @@ from plotting.reporting.findings import ControlFinding, Finding, Findings, Metho
 from plotting.reporting.groups import Group
 from plotting.reporting.sentences import incomplete_text
 from plotting.reporting.statistics import mean_interval
-from plotting.reporting.table import Cell, Column, Table, file_name, fixed, make_table
+from plotting.reporting.table import Cell, Column, Place, Table, file_name, fixed, make_table
 from training.results.metric import METRICS, Metric
 
 COLLAPSED = "collapsed"
@@ -121,11 +121,23 @@ def spread_column(
     return Column(name, lambda row: group_of(row).spread(set_name), "spread", digits)
 
 
-def other_column(key: str, group_of: Callable[[Any], Group], digits: int = 1) -> Column:
-    """Return the same column of another metric of the test set."""
-    other = METRICS[key.lower()]
-    name = f"test {other.label or other.name}"
-    return Column(name, lambda row: group_of(row).other_spread(key), "spread", digits)
+def _other_columns(comparison: Comparison) -> list[Column]:
+    """Return columns of further metrics of the test set, by clip where that is something else."""
+    metric = comparison.metric
+    others = [METRICS[key.lower()] for key in metric.others]
+    if any(result.has_segments for result in comparison.results) and "clip" not in metric.key:
+        others += [each.of_clips for each in (metric, *others)]
+
+    def column(other: Metric) -> Column:
+        name = f"test {other.label or (other.name if other.unit == '%' else other.unit)}"
+        shown_in: Place = "page" if "clip" in other.key else "terminal"
+        if other.key.endswith("f1"):
+            shown_in = "csv"
+        return Column(
+            name, lambda row: row.group.other_spread(other.key), "spread", other.digits, shown_in
+        )
+
+    return [column(each) for each in others]
 
 
 def collapsed_text(group: Group) -> str:
@@ -142,28 +154,32 @@ def _test_interval(row: MethodRow) -> Cell:
     return tuple(min(max(limit, metric.smallest), metric.largest) for limit in interval)
 
 
-def _method_columns(metric: Metric) -> list[Column]:
+def _method_columns(comparison: Comparison) -> list[Column]:
+    metric = comparison.metric
     digits, hint = metric.digits, f"{metric.difference_unit}, same seeds"
 
     def paired(row: MethodRow, attribute: str) -> Cell:
         cell: Cell = getattr(row.finding.difference, attribute, None)
         return cell
 
+    others = _other_columns(comparison)
+    by_example, by_clip = others[: len(metric.others)], others[len(metric.others) :]
     return [
         Column("method", lambda row: row.name),
         Column("layer", lambda row: row.group.layer),
         Column("runs", lambda row: len(row.group.results), "count"),
         spread_column(metric.heading("validation"), lambda row: row.group, digits, "validation"),
         spread_column(metric.heading("test"), lambda row: row.group, digits),
-        Column("test 95 %", _test_interval, "interval", digits, shown_in="page"),
-        *(other_column(key, lambda row: row.group, digits) for key in metric.others),
-        Column("trials", lambda row: row.group.num_trials or None, "count"),
-        Column("found by the search", lambda row: row.group.found_text, shown_in="page"),
-        Column("pairs", lambda row: paired(row, "num_pairs"), "count", shown_in="page"),
+        *by_example,
         *difference_columns("difference", "difference 95 %", digits, hint=hint),
-        Column("p", lambda row: paired(row, "p_value"), "p", shown_in="page"),
         Column("p (Holm)", lambda row: row.finding.p_corrected, "p"),
         Column(COLLAPSED, lambda row: collapsed_text(row.group), shown_in="page"),
+        Column("trials", lambda row: row.group.num_trials or None, "count"),
+        Column("found by the search", lambda row: row.group.found_text, shown_in="page"),
+        *by_clip,
+        Column("test 95 %", _test_interval, "interval", digits, shown_in="page"),
+        Column("pairs", lambda row: paired(row, "num_pairs"), "count", shown_in="page"),
+        Column("p", lambda row: paired(row, "p_value"), "p", shown_in="page"),
         Column("experiments", lambda row: row.group.experiments_text, shown_in="page"),
     ]
 
@@ -180,7 +196,7 @@ def main_table(findings: Findings, prefix: str = "") -> Table:
     return make_table(
         file_name(prefix, "methods"),
         "What differs is the method: test results side by side",
-        _method_columns(findings.metric),
+        _method_columns(findings.comparison),
         rows,
         (*notes, *DIFFERENCE_NOTES, COLLAPSED_NOTE.format(findings.metric.collapse_rule)),
         describe(findings.comparison),
@@ -203,7 +219,7 @@ def layer_table(found: MethodFinding, findings: Findings, prefix: str = "") -> T
         marks = {"on validation": found.chosen, "oracle (best on test)": found.oracle}
         return " and ".join(text for text, each in marks.items() if each is row.finding)
 
-    _, layer, *others = _method_columns(findings.metric)
+    _, layer, *others = _method_columns(findings.comparison)
     return make_table(
         file_name(prefix, "layers", found.method.label),
         f"What differs is the layer: {found.method.label}",
@@ -211,6 +227,7 @@ def layer_table(found: MethodFinding, findings: Findings, prefix: str = "") -> T
         [MethodRow("", finding) for finding in found.layers if len(found.layers) > 1],
         (*_incomplete_notes([found]), INTERVAL_NOTE, *DIFFERENCE_NOTES),
         describe(findings.comparison),
+        folded=True,
     )
 
 

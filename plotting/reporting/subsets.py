@@ -1,0 +1,212 @@
+"""Tables of the test set in parts: who is wrong, and fold by fold as papers on IEMOCAP have it."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from statistics import fmean
+
+from config.text import counted, shorten
+from plotting.reporting.findings import Findings
+from plotting.reporting.groups import Group, spread_of
+from plotting.reporting.table import Cell, Column, Table, file_name, make_table
+from plotting.reporting.tables import describe
+from training.engine.groups import ALIGNED, CONFLICTING, FEWEST_EXAMPLES, pool_groups, worst_value
+from training.results.metric import DEFAULTS, METRICS, Metric
+from training.results.result import Result
+
+SPEAKER = "speaker"
+MOST_VALUES = 20
+# What papers on each task give, by metric; accuracy is called weighted there.
+PAPERS = {
+    "classification": {"acc": "WA %", "uar": "UAR %"},
+    "regression": {"RMSE": "RMSE", "MAE": "MAE", "CCC": "CCC"},
+}
+Groups = Mapping[str, Mapping[str, float]]
+# A method's name and its runs.
+Row = tuple[str, Group]
+
+WORST_NOTE = (
+    f"worst: of each run the value with the worst result, of those with at least {FEWEST_EXAMPLES} "
+    "test examples; which it is in most runs stands beside it. The worst of many is partly so by "
+    "chance: the column serves to compare methods."
+)
+ALIGNED_NOTE = (
+    "aligned: test examples whose {} is the commonest of their class in the training set, so that "
+    "whoever listens to it is right; conflicting: all others."
+)
+VALUES_NOTE = (
+    f"Those that the first method does worst on come first, those with fewer than "
+    f"{FEWEST_EXAMPLES} test examples last. ±: standard deviation over repetitions."
+)
+FOLDS_NOTE = (
+    "±: standard deviation (n - 1) over the folds, each the mean over its repetitions. In all "
+    "other tables a run is the mean over its folds, and ± and p are over repetitions. WA: "
+    "accuracy; UAR: unweighted average recall; clip: one decision a clip (utterance), the mean of "
+    "its segments."
+)
+
+
+def subset_tables(findings: Findings, prefix: str) -> Iterator[Table]:
+    """Yield the tables of folds, of parts of the test set, and of each label value by value."""
+    if _num_folds(findings) > 1:
+        yield _folds_table(findings, prefix)
+    folds = [fold for result in findings.comparison.results for fold in result.folds]
+    labels = list(dict.fromkeys(label for fold in folds for label in fold.test_groups))
+    confounders = {fold.test_alignment.label for fold in folds if fold.test_alignment}
+    if labels or confounders:
+        yield _parts_table(findings, labels, sorted(confounders), prefix)
+    for label in labels:
+        yield _values_table(findings, label, prefix)
+
+
+def _num_folds(findings: Findings) -> int:
+    return max(len(result.folds) for result in findings.comparison.results)
+
+
+def _own_metric(findings: Findings) -> Metric:
+    """Return the metric that all parts of a test set have."""
+    return DEFAULTS[findings.comparison.first.parameters.task]
+
+
+def _spread(values: list[float]) -> Cell:
+    return spread_of(values) if values else None
+
+
+def _folds_table(findings: Findings, prefix: str) -> Table:
+    """Return methods by metrics, mean and standard deviation over the folds."""
+    number = _num_folds(findings)
+    has_segments = any(result.has_segments for result in findings.comparison.results)
+    clip, word = ("clip_", "clip ") if has_segments else ("", "")
+
+    def column(key: str, heading: str) -> Column:
+        metric = METRICS[f"{clip}{key}".lower()]
+        return Column(
+            f"{word}{heading}", lambda row: _over_folds(row[1], metric), "spread", metric.digits
+        )
+
+    papers = PAPERS[findings.comparison.first.parameters.task]
+    return make_table(
+        file_name(prefix, "folds"),
+        f"What differs is the method: mean ± standard deviation over {counted(number, 'fold')}",
+        [
+            Column("method", lambda row: row[0]),
+            Column("runs", lambda row: len(row[1].results), "count"),
+            *(column(key, heading) for key, heading in papers.items()),
+        ],
+        findings.shown,
+        (FOLDS_NOTE,),
+        describe(findings.comparison),
+    )
+
+
+def _over_folds(group: Group, metric: Metric) -> Cell:
+    """Return mean and deviation over the folds of a test metric's mean over the repetitions."""
+    folds = list(zip(*(result.folds for result in group.results), strict=True))
+    if not all(metric.key in fold.test_metrics for runs in folds for fold in runs):
+        return None
+    return spread_of(
+        [metric.scale * fmean(fold.test_metrics[metric.key] for fold in runs) for runs in folds]
+    )
+
+
+def _parts_table(
+    findings: Findings, labels: list[str], confounders: list[str], prefix: str
+) -> Table:
+    """Return methods by aligned and conflicting examples, and by the worst value of each label."""
+    metric = _own_metric(findings)
+
+    def part(name: str) -> Column:
+        def read(row: Row) -> Cell:
+            pooled = [_part_of(result, name) for result in row[1].results]
+            return _spread([metric.scale * each[name][metric.key] for each in pooled if each])
+
+        return Column(f"{name} {metric.unit}", read, "spread", metric.digits)
+
+    def worst(label: str) -> list[Column]:
+        def found(row: Row) -> list[tuple[str, float]]:
+            pooled = [_pooled(result, label) for result in row[1].results]
+            values = [(worst_value(groups, metric.key), groups) for groups in pooled if groups]
+            return [(value, metric.scale * groups[value][metric.key]) for value, groups in values]
+
+        def commonest(row: Row) -> Cell:
+            names = Counter(name for name, _ in found(row)).most_common(1)
+            return shorten(names[0][0]) if names else None
+
+        name = f"worst {shorten(label)}"
+        numbers = Column(
+            f"{name} {metric.unit}",
+            lambda row: _spread([value for _, value in found(row)]),
+            "spread",
+            metric.digits,
+        )
+        return [numbers, Column(name, commonest)]
+
+    parts = [f"aligned and conflicting {each}" for each in confounders]
+    return make_table(
+        file_name(prefix, "parts"),
+        f"Who is wrong: {', '.join([*parts, *(f'the worst {shorten(each)}' for each in labels)])}",
+        [
+            Column("method", lambda row: row[0]),
+            Column("runs", lambda row: len(row[1].results), "count"),
+            *(part(name) for name in (ALIGNED, CONFLICTING)),
+            *(column for label in labels for column in worst(label)),
+        ],
+        findings.shown,
+        (*map(ALIGNED_NOTE.format, confounders), *([WORST_NOTE] if labels else [])),
+        describe(findings.comparison),
+    )
+
+
+def _part_of(result: Result, name: str) -> Groups:
+    """Return the aligned or the conflicting examples of all folds' test sets as one group."""
+    found = [fold.test_alignment for fold in result.folds if fold.test_alignment]
+    return pool_groups([{name: getattr(each, name)} for each in found])
+
+
+def _pooled(result: Result, label: str) -> Groups:
+    return pool_groups([fold.test_groups.get(label, {}) for fold in result.folds])
+
+
+def _values_table(findings: Findings, label: str, prefix: str) -> Table:
+    """Return a label's values, a row each, by methods."""
+    metric = _own_metric(findings)
+    papers = PAPERS[metric.task]
+    by_fold = label == SPEAKER and _num_folds(findings) > 1
+    pooled = {
+        name: [_pooled(result, label) for result in group.results] for name, group in findings.shown
+    }
+
+    def read(value: str, name: str, key: str) -> list[float]:
+        return [groups[value][key] for groups in pooled[name] if value in groups]
+
+    def examples(value: str) -> float:
+        return fmean(number for name in pooled for number in read(value, name, "examples"))
+
+    def rank(value: str) -> tuple[bool, float, str]:
+        found = next(found for name in pooled if (found := read(value, name, metric.key)))
+        return examples(value) < FEWEST_EXAMPLES, metric.goodness(fmean(found)), value
+
+    def column(name: str, key: str, heading: str) -> Column:
+        scale, digits = METRICS[key.lower()].scale, METRICS[key.lower()].digits
+        return Column(
+            f"{name} {heading}",
+            lambda value: _spread([scale * each for each in read(value, name, key)]),
+            "spread",
+            digits,
+            "page" if by_fold or key == metric.key else "csv",
+        )
+
+    values = {value for runs in pooled.values() for groups in runs for value in groups}
+    return make_table(
+        file_name(prefix, "values", label),
+        f"Who is wrong, {shorten(label)} by {shorten(label)}",
+        [
+            Column(label, shorten),
+            Column("examples", examples, "count"),
+            *(column(name, key, text) for name in pooled for key, text in papers.items()),
+        ],
+        sorted(values, key=rank),
+        (VALUES_NOTE,),
+        describe(findings.comparison),
+        not by_fold,
+        MOST_VALUES,
+    )
