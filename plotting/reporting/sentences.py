@@ -51,24 +51,20 @@ def pull_sentences(findings: Findings) -> Iterator[str]:
             continue
         place, (penalty, task) = max(strong.items(), key=lambda item: _ratio(*item[1]))
         others = ", ".join(each for each in strong if each != place)
-        how = f"{_times(penalty, task)} as hard as the task ({penalty:.3g} against {task:.2g})"
+        ratio = _ratio(penalty, task)
+        how = ", the task not at all"
+        if math.isfinite(ratio):  # with two significant digits
+            times = round(ratio, 1 - math.floor(math.log10(ratio)))
+            how = f" {times:,.0f} times as hard as the task"
         yield (
-            f"{capital(found.method.label)}: at {place} the penalty pulls {how}"
-            f"{f'; too hard as well at {others}' if others else ''}: a smaller at_beta leaves the "
-            "task more."
+            f"{capital(found.method.label)}: at {place} the penalty pulls{how} ({penalty:.3g} "
+            f"against {task:.2g}){f'; too hard as well at {others}' if others else ''}: a smaller "
+            "at_beta leaves the task more."
         )
 
 
 def _ratio(penalty: float, task: float) -> float:
     return penalty / task if task else math.inf
-
-
-def _times(penalty: float, task: float) -> str:
-    """Return '2,100 times', with two significant digits."""
-    ratio = _ratio(penalty, task)
-    if math.isinf(ratio):
-        return "infinitely"
-    return f"{round(ratio, 1 - math.floor(math.log10(ratio))):,.0f} times"
 
 
 def _pulls(group: Group) -> dict[str, tuple[float, float]]:

@@ -1,14 +1,15 @@
 """What is compared with what, where the layer is chosen, and which control is whose."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from plotting.reporting.compare import Comparison, Method, compare
+from plotting.reporting.compare import Comparison, Method, compare, undecided_searches
 from plotting.reporting.findings import find
 from plotting.reporting.statistics import holm, permutation_p_value
 from plotting.reporting.summary import answer_line
-from plotting.reporting.tables import describe
+from plotting.reporting.tables import describe, main_table
 from tests.synthetic_results import (
     AGAINST_NOISE,
     AGAINST_RANDOM,
@@ -247,3 +248,69 @@ def test_a_random_network_may_be_drawn_anew_for_each_seed() -> None:
         result["inputs"]["extractor noisyspeech"] = str(seed)
     label = "anti-transfer against noisyspeech, experiment"
     assert [each.label for each in compared(*others)[0].methods] == [f"{label} 28", f"{label} 29"]
+
+
+def searched(
+    experiment: int, trials: int, tests: Sequence[float], keys: str, **parameters: Any
+) -> list[dict[str, Any]]:
+    """Return trials and runs of what they chose."""
+    words = f"random, {trials} trials: {keys}"
+    return [
+        make_result(0.99, 100 + n, experiment, **parameters, search=words, search_trial=n)
+        for n in range(1, trials + 1)
+    ] + [
+        make_result(test, seed, experiment, **parameters, search=words, search_trial=0)
+        for seed, test in enumerate(tests)
+    ]
+
+
+def test_methods_meet_only_at_equal_numbers_of_trials() -> None:
+    """Each has its own learning rate, as found; the trials themselves are in no mean."""
+    keys = "learning_rate, at_beta, at_layer"
+    own = {**AGAINST_NOISE, "learning_rate": 0.02, "at_beta": 3.0, "at_layer": 4}
+    control = {**AGAINST_RANDOM, "learning_rate": 0.03, "at_beta": 0.5, "at_layer": 9}
+    tuned, less, plain = compared(
+        *searched(5, 4, (0.5, 0.6), "learning_rate", learning_rate=0.01),
+        *searched(28, 4, (0.6, 0.8), keys, **own),
+        *searched(29, 4, (0.5, 0.7), keys, **control),
+        *searched(30, 2, (0.9, 0.9), keys, **own),
+        make_result(0.5, 0, 6),
+    )
+    found = find(tuned)
+    assert [each.chosen.group.mean() for each in found.methods] == pytest.approx([70.0, 60.0])
+    assert [group.num_trials for group in tuned.groups] == [4, 4, 4]
+    (against_random,) = found.controls
+    assert against_random.between.difference is not None
+    assert against_random.between.difference.values == pytest.approx((10.0, 10.0))
+    main = main_table(found).shown().to_dict("records")
+    assert [row["trials"] for row in main] == ["4", "4", "4"]
+    assert main[1]["found by the search"] == "learning_rate 0.02, at_beta 3, at_layer 4"
+    assert less.baseline is None
+    assert plain.groups[0].num_trials == 0
+    assert [each.title for each in (tuned, less, plain)] == [
+        "gsc_randsplit, tuned by random, 4 trials",
+        "gsc_randsplit, tuned by random, 2 trials",
+        "gsc_randsplit, not tuned",
+    ]
+    assert tuned.tuned_otherwise == (
+        "anti-transfer against noisyspeech (tuned by random, 2 trials)",
+        "baseline (not tuned)",
+    )
+
+
+def test_what_one_searched_and_the_other_did_not_is_not_compared() -> None:
+    """Equal numbers of trials, but the baseline's learning rate was nobody's choice."""
+    comparisons = compared(
+        *searched(5, 4, (0.5,), "regularization_lambda", regularization_lambda=0.1),
+        *searched(28, 4, (0.6,), "learning_rate", learning_rate=0.02, **AGAINST_NOISE),
+    )
+    assert len(comparisons) == 2
+
+
+def test_a_search_without_chosen_runs_is_counted() -> None:
+    results = loaded(searched(28, 3, (), "at_beta", **AGAINST_NOISE))
+    assert compare(results) == []
+    assert undecided_searches(results) == [
+        "Experiment 28: 3 trials of a search (random, 3 trials: at_beta); what it chose has no "
+        "test runs yet."
+    ]

@@ -152,3 +152,31 @@ def test_as_much_of_an_error_is_no_less_of_a_fall(control_is: str, verdict: str)
     lines = said(*results)
     assert verdict in sentence_of(lines, "Control")
     assert "change -0.109 RMSE against noisyspeech" in sentence_of(lines, "Control")
+
+
+@pytest.mark.parametrize(
+    ("penalties", "tasks", "said_of_it"),
+    [
+        (
+            (40.0, 57.6),
+            (0.02, 0.026),
+            "at layer 3 the penalty pulls 2,100 times as hard as the task (48.8 against 0.023): a "
+            "smaller at_beta leaves the task more.",
+        ),
+        ((0.05, 0.07), (0.01, 0.001), "pulls 11 times as hard as the task (0.06 against 0.0055)"),
+        ((0.05, 0.05), (0.01, 0.01), ""),
+        ((0.3, 0.5), (0.0, 0.0), "the penalty pulls, the task not at all (0.4 against 0)"),
+    ],
+)
+def test_a_penalty_that_pulls_much_harder_than_the_task_is_named(
+    penalties: Sequence[float], tasks: Sequence[float], said_of_it: str
+) -> None:
+    """By the means over the runs; results from before this was measured say nothing."""
+    runs = series(GAINS[:2], **AGAINST_NOISE)
+    for run, penalty, task in zip(runs, penalties, tasks, strict=True):
+        norms = {"penalty_noisyspeech_layer3": penalty, "task_noisyspeech_layer3": task}
+        run["0"]["gradient_norms"] = norms
+    lines = [line for line in said(*baselines(2), *runs) if "pulls" in line]
+    assert all(said_of_it in line for line in lines)
+    assert len(lines) == bool(said_of_it)
+    assert not any("pulls" in line for line in said(*baselines(), *series(GAINS, **AGAINST_NOISE)))
