@@ -75,9 +75,11 @@ class CommandLog(logging.Handler):
 
     def _append(self) -> None:
         """Write the lines that wait, if their folder is there; without them the work goes on."""
-        if self._path is None or not self._lines or not self._path.parent.is_dir():
+        if self._path is None or not self._lines:
             return
         try:
+            if not self._path.parent.is_dir():
+                return
             with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write("\n".join(self._lines) + "\n")
         except OSError as error:

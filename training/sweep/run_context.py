@@ -86,4 +86,4 @@ class RunContext:
         """Print a line that holds for many runs."""
         if text and text not in self._said:
             self._said.add(text)
-            logger.info(text)
+            logger.warning(text)
