@@ -66,17 +66,9 @@ class Method:
 
     @property
     def incomplete(self) -> list[str]:
-        """Return 'layer 9 has 1 of 6 repetitions', for layers that the choice leaves out."""
+        """Return the layers that the choice leaves out, run less often than others."""
         most = max(len(group.results) for group in self.groups)
-        layers = _by(self.groups, lambda group: len(group.results))
-        layers.pop(most)
-        return [
-            f"layer {groups[0].layer} has {number} of {counted(most, 'repetition')}"
-            if len(groups) == 1
-            else f"layers {' / '.join(group.layer for group in groups)} have {number} of {most} "
-            "repetitions"
-            for number, groups in layers.items()
-        ]
+        return [group.layer for group in self.groups if len(group.results) < most]
 
     def at_layer(self, layer: str) -> Group | None:
         """Return the group of a layer, if there is one; a searched layer is each method's own."""

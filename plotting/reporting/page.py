@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.experiments import Experiment
-from plotting.reporting.sentences import LEGEND
 from plotting.reporting.style import Picture
 from plotting.reporting.table import Cell, Table, cell_text, sort_value
 from plotting.reporting.tables import COLLAPSED
@@ -58,7 +57,6 @@ def page(
         subtitle=subtitle,
         problems=problems,
         parts=parts,
-        legend=LEGEND,
         pixels_per_inch=PIXELS_PER_INCH,
         cell_text=cell_text,
         sort_value=sort_value,

@@ -29,8 +29,7 @@ def conclusions(findings: Findings) -> dict[str, list[str]]:
     methods = [method_sentence(each, findings) for each in findings.methods]
     baseline = findings.comparison.baseline
     if baseline is not None and baseline.num_collapsed:
-        collapse = _collapse(baseline, "the baseline")
-        methods.append(capital(collapse))
+        methods.append(_collapse(baseline, "the baseline's"))
     controls = [control_sentence(each) for each in findings.controls]
     otherwise = findings.comparison.tuned_otherwise
     if otherwise:
@@ -96,8 +95,7 @@ def method_sentence(found: MethodFinding, findings: Findings) -> str:
     if found.method.incomplete:
         text = f"{text} {incomplete_text(found.method)}"
     if finding.group.num_collapsed:
-        collapse = _collapse(finding.group, "it")
-        text = f"{text} {capital(collapse)}"
+        text = f"{text} {_collapse(finding.group, 'its')}"
     return capital(text)
 
 
@@ -111,7 +109,8 @@ def _name_of(found: MethodFinding) -> str:
 
 def incomplete_text(method: Method) -> str:
     """Say which layers the choice of the layer leaves out."""
-    return f"Not among the layers to choose from: {'; '.join(method.incomplete)}."
+    layers = " / ".join(method.incomplete)
+    return f"Not among the layers to choose from, run less often than others: {layers}."
 
 
 def _method_text(found: MethodFinding, findings: Findings) -> str:
@@ -128,7 +127,7 @@ def _method_text(found: MethodFinding, findings: Findings) -> str:
         "worse": "it hurt here.",
         "not shown": f"these runs do not show a difference{cannot_show(finding)}.",
     }
-    return f"{text}: {verdicts[finding.verdict]}{_contradiction(finding)}"
+    return f"{text}: {verdicts[finding.verdict]}"
 
 
 def difference_text(finding: Finding) -> str:
@@ -149,24 +148,15 @@ def difference_text(finding: Finding) -> str:
 
 
 def _one_pair(found: MethodFinding, findings: Findings) -> str:
-    """Say what one run for each layer cannot show."""
-    cannot = "one pair cannot tell a gain from training noise"
+    """Say what one run, or one for each layer, cannot show."""
+    text = "one pair cannot tell a gain from training noise"
     baseline, metric = findings.comparison.baseline, findings.metric
-    deviation = baseline.deviation() if baseline is not None else None
-    if deviation is not None and baseline is not None:
-        cannot += (
-            f", which alone gives the baseline a standard deviation of "
-            f"{fixed(deviation, metric.digits)} {metric.difference_unit} over its "
-            f"{len(baseline.results)} repetitions"
-        )
-    groups = found.method.groups
-    if len(groups) > 1 and all(len(group.results) == 1 for group in groups):
-        cannot += (
-            f"; with one run for each of {len(groups)} layers neither a gain at any "
-            "of them nor a difference between them can be concluded: the best of many would "
-            "lie above the baseline even if anti-transfer did nothing"
-        )
-    return f"{cannot}."
+    if baseline is not None and (deviation := baseline.deviation()) is not None:
+        spread = f"{fixed(deviation, metric.digits)} {metric.difference_unit}"
+        text += f" (standard deviation of the baseline's runs: {spread})"
+    if len(found.layers) > 1:
+        text += f", and of {len(found.layers)} layers the best lies above the baseline by luck"
+    return f"{text}."
 
 
 def cannot_show(finding: Finding) -> str:
@@ -184,23 +174,11 @@ def cannot_show(finding: Finding) -> str:
     return f" ({pairs} cannot show any difference: {remedy})"
 
 
-def _contradiction(finding: Finding) -> str:
-    """Say why an interval without zero is no claim."""
-    difference = finding.difference
-    if finding.verdict != "not shown" or not finding.can_show:
-        return ""
-    if difference is None or not difference.excludes_zero:
-        return ""
-    return " The interval excludes zero, the corrected p-value is above 0.05: no claim is made."
-
-
-def _collapse(group: Group, what: str) -> str:
-    number, of = group.num_collapsed, len(group.results)
-    runs = "its only run" if of == 1 else f"{number} of its {of} runs"
-    whose = runs if what == "it" else runs.replace("its", f"{what}'s")
+def _collapse(group: Group, whose: str) -> str:
+    of = counted(len(group.results), "run")
     return (
-        f"collapsed: {whose} {group.metric.collapse} on the validation set, so these figures are "
-        "not those of a trained network."
+        f"Collapsed: {group.num_collapsed} of {whose} {of} {group.metric.collapse} on the "
+        "validation set, so these figures are not those of a trained network."
     )
 
 

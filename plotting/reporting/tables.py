@@ -30,7 +30,10 @@ CHOICE_NOTE = (
     "layer: of several, the one with the best mean validation result over its repetitions, among "
     "those with the most repetitions; its test result stands here, once."
 )
-INTERVAL_NOTE = "test 95 %: interval of the mean by Student's t over the repetitions."
+INTERVAL_NOTE = (
+    "±: standard deviation over repetitions (other seeds, same split); test 95 %: interval of the "
+    "mean by Student's t over them."
+)
 COLLAPSED_NOTE = (
     "collapsed: runs that {}; the figures of such runs are not those of a trained network."
 )
@@ -216,8 +219,8 @@ def layer_table(found: MethodFinding, findings: Findings, prefix: str = "") -> T
     """Return a method at each of its layers; without rows if it has one layer only."""
 
     def mark(row: MethodRow) -> str:
-        marks = {"on validation": found.chosen, "oracle (best on test)": found.oracle}
-        return " and ".join(text for text, each in marks.items() if each is row.finding)
+        marks = {"on validation": found.method.chosen, "oracle (best on test)": found.method.oracle}
+        return " and ".join(text for text, each in marks.items() if each is row.group)
 
     _, layer, *others = _method_columns(findings.comparison)
     return make_table(

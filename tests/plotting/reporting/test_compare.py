@@ -9,7 +9,7 @@ from plotting.reporting.compare import Comparison, Method, compare, undecided_se
 from plotting.reporting.findings import find
 from plotting.reporting.statistics import holm, permutation_p_value
 from plotting.reporting.summary import answer_line
-from plotting.reporting.tables import describe, main_table
+from plotting.reporting.tables import describe, layer_table, main_table
 from tests.synthetic_results import (
     AGAINST_NOISE,
     AGAINST_RANDOM,
@@ -44,6 +44,9 @@ def test_the_layer_is_chosen_on_validation_and_the_oracle_on_test() -> None:
     method = comparison.methods[0]
     assert method.chosen.layer == "2"
     assert method.oracle.layer == "3"
+    findings = find(comparison)
+    table = layer_table(findings.methods[0], findings).shown()
+    assert table["chosen"].tolist() == ["", "on validation", "oracle (best on test)"]
 
 
 def test_of_a_regression_the_smallest_error_is_best() -> None:
@@ -232,10 +235,10 @@ def test_a_layer_with_fewer_repetitions_is_never_chosen() -> None:
     method, control = comparison.methods
     assert method.chosen.layer == "2"
     assert method.oracle.layer == "1"
-    assert method.incomplete == ["layers 9 / 11 have 1 of 2 repetitions"]
+    assert method.incomplete == ["9", "11"]
     assert control.incomplete == []
     whole = compared(*results[:5])[0].methods[0]
-    assert whole.incomplete == ["layer 9 has 1 of 2 repetitions"]
+    assert whole.incomplete == ["9"]
 
 
 def test_a_random_network_may_be_drawn_anew_for_each_seed() -> None:
