@@ -64,6 +64,8 @@ def on_this_machine(words: list[str], folder: Path) -> list[str]:
     if words[0] == "experiments_manager.py":
         numbers = ON_THE_CPU.get(words[1])
         return [*words[:2], *numbers, "--force"] if numbers else [*words, "--force"]
+    if words[-1] == "recordings":
+        words = [*words[:-1], str(folder / "corpora" / "speech_commands" / "seven")]
     return [word.replace("results/experiment", f"{folder}/results/experiment") for word in words]
 
 
@@ -112,5 +114,7 @@ def test_commands_run_in_their_order(tiny: Path) -> None:
         assert ResultReader().find_all(tiny / "results", experiment)
     assert len(list((tiny / "figures").glob("*.png"))) >= 6
     assert "iemocap_excited_5folds" in (tiny / "results" / "report" / "report.html").read_text()
+    assert len(list((tiny / "results" / "predictions").glob("*.csv"))) == 1
+    assert len(list((tiny / "results" / "exports").glob("*.pt2"))) == 1
     for experiment in (5, 28, 108):
         assert list((tiny / "results" / f"experiment_{experiment}" / "invariance").glob("*.json"))

@@ -11,8 +11,6 @@ from os.path import normpath
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from config.declarations import DatasetDeclaration
 from config.errors import UserError, refuse_all
 from config.listing import files_in, folders_in
@@ -21,12 +19,19 @@ from config.settings import Settings
 from config.text import counted, display_path, first_of
 from preprocessing.pipeline.dataset import OWN_SPLIT, RANDOM_BY_CLIP, SETS, Clip, Dataset
 from preprocessing.pipeline.matrices import INDEX_COLUMNS
+from preprocessing.pipeline.recordings import (
+    AUDIO_SUFFIXES,
+    PATH,
+    files_below,
+    number_of,
+    problems_of_stretch,
+    stretch_name,
+    stretch_of,
+)
 from preprocessing.pipeline.tables import Row, Table, read_table
 
-PATH, START, END = "path", "start", "end"
 CLASS = "class"  # the column that a folder's table has besides
 LEAST_FOLDS = 3
-LARGEST_VALUE = float(np.finfo(np.float32).max)
 # What the sets of a split are called elsewhere.
 SET_NAMES = {
     "train": "train",
@@ -38,11 +43,6 @@ SET_NAMES = {
     "test": "test",
     "testing": "test",
 }
-# Those that must be converted first are among them: they are listed as left out, with the reason.
-AUDIO_SUFFIXES = frozenset(
-    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"}
-    | {".caf", ".w64", ".rf64", ".sph", ".voc", ".m4a", ".aac", ".wma", ".amr", ".webm", ".mp4"}
-)
 
 
 def declared_dataset(declared: DatasetDeclaration) -> Dataset:
@@ -106,7 +106,7 @@ def _table_of_folder(folder: Path) -> Table:
     others = [path.name for path in files_in(folder)]
     problems = []
     for class_folder in folders_in(folder):
-        files = list(_files_below(class_folder))
+        files = list(files_below(class_folder))
         audio = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
         others += [path.name for path in files if path.suffix.lower() not in AUDIO_SUFFIXES]
         if not audio:
@@ -123,12 +123,6 @@ def _table_of_folder(folder: Path) -> Table:
         problems = ["holds no folder with audio; each of its folders is a class"]
     refuse_all(display_path(folder), problems)
     return Table(folder, folder, (PATH, CLASS), rows)
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    yield from files_in(folder)
-    for each in folders_in(folder):
-        yield from _files_below(each)
 
 
 def _require_columns(declared: DatasetDeclaration, table: Table) -> None:
@@ -154,36 +148,13 @@ def _require_columns(declared: DatasetDeclaration, table: Table) -> None:
 def _problems_of(row: Row, declared: DatasetDeclaration) -> Iterator[str]:
     """Yield what is wrong with a row by itself."""
     label = declared.label
-    for column in filter(None, dict.fromkeys((PATH, label, declared.group, declared.split))):
-        if not row.cells[column]:
+    for column in filter(None, dict.fromkeys((label, declared.group, declared.split))):
+        if column != PATH and not row.cells[column]:
             yield f"{row.place}: {column} is empty"
-    for column in (START, END):
-        if math.isnan(_seconds(row, column, 0.0)):
-            yield f"{row.place}: {column} = {row.cells[column]} is no number of seconds, 0 or more"
-    if _seconds(row, END, math.inf) <= _seconds(row, START, 0.0):
-        end, start = row.cells[END], row.cells.get(START) or "0"
-        yield f"{row.place}: {END} = {end} is not after {START} = {start}"
-    if declared.task == "regression" and math.isnan(_value(row.cells[label])):
+    yield from problems_of_stretch(row)
+    if declared.task == "regression" and math.isnan(number_of(row.cells[label])):
         hint = "; decimals stand behind a point" if "," in row.cells[label] else ""
         yield f"{row.place}: {label} = {row.cells[label]} is no finite number{hint}"
-
-
-def _seconds(row: Row, column: str, default: float) -> float:
-    """Return a time of a row; the default where it has none, NaN where it is no time."""
-    text = row.cells.get(column)
-    if not text:
-        return default
-    value = _value(text)
-    return value if value >= 0 else math.nan
-
-
-def _value(text: str) -> float:
-    """Return the number that a text is; NaN if it is none, or not finite in single precision."""
-    try:
-        value = float(text)
-    except ValueError:
-        return math.nan
-    return value if abs(value) <= LARGEST_VALUE else math.nan
 
 
 def _class_numbers(declared: DatasetDeclaration, table: Table) -> dict[str, int]:
@@ -201,12 +172,10 @@ def _clip(
     sets: Mapping[str, str],
     numbers: Mapping[str, int],
 ) -> Clip:
-    """Return a row's clip; in the index it is called as its file, and what is cut out of that."""
+    """Return a row's clip."""
     cells = row.cells
-    start, end = _seconds(row, START, 0.0), _seconds(row, END, math.inf)
-    name, label = cells[PATH], cells[declared.label]
-    if cells.get(START) or cells.get(END):
-        name = f"{name}#{cells.get(START, '')}-{cells.get(END, '')}"
+    name, label = stretch_name(row), cells[declared.label]
+    start, duration = stretch_of(row)
     return Clip(
         path=Path(normpath(folder / cells[PATH])),
         name=name,
@@ -215,7 +184,7 @@ def _clip(
         group=cells[declared.group] if declared.group else name,
         details={_index_column(column): cell for column, cell in cells.items()},
         start=start,
-        duration=None if math.isinf(end) else end - start,
+        duration=duration,
         fixed_set=sets[cells[declared.split]] if declared.split else None,
     )
 

@@ -6,15 +6,23 @@ model's own name.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from config.errors import UserError
 from config.files import read_json, require_fields
+from config.settings import FeatureExtraction
 from config.text import display_path
 from training.engine.metrics import guessing_text, highest_chance_accuracy
-from training.models.weights import DESCRIPTION_FILE, WEIGHTS_FILE, is_whole, weights_at
+from training.models.weights import (
+    DESCRIPTION_FILE,
+    WEIGHTS_FILE,
+    description_path,
+    is_whole,
+    remedy_for,
+    weights_at,
+)
 
 if TYPE_CHECKING:
     from preprocessing.pipeline.matrices import Matrices
@@ -45,6 +53,37 @@ class ExtractorDescription(BaseModel):
     feature_extraction: dict[str, Any] = {}
 
 
+class StoredExample(BaseModel):
+    """The shape of what the network sees."""
+
+    samples: Count
+    frames: Count
+    bins: Count
+
+
+class StoredNormalization(BaseModel):
+    """What is taken off, and what that is divided by; whether padding is 0 afterwards."""
+
+    mean: float
+    std: Annotated[float, Field(gt=0)]
+    skips_padding: bool
+
+
+class ModelDescription(BaseModel):
+    """What the JSON beside weights must hold for recordings to be classified."""
+
+    name: str
+    architecture: StoredArchitecture
+    is_regression: bool
+    classes: list[str]
+    sample_rate: Count
+    feature_extraction: FeatureExtraction
+    example: StoredExample
+    leave_out_silence: bool
+    normalization: StoredNormalization
+    precision: Literal["fp32", "bf16"]
+
+
 def describe_model(
     architecture: "Architecture",
     matrices: "Matrices",
@@ -61,6 +100,7 @@ def describe_model(
     """
     info = matrices.info
     _, num_frames, num_bins = matrices.predictors.shape
+    num_samples, rate = _num_samples(info, matrices.feature_settings), info.get("sample_rate")
     return {
         "architecture": architecture.described(),
         "factory": str(architecture.network.factory),
@@ -69,10 +109,11 @@ def describe_model(
         "task": info.get("task"),
         "is_regression": matrices.task == "regression",
         "classes": matrices.classes,
-        "sample_rate": info.get("sample_rate"),
+        "sample_rate": rate,
         "feature_extraction": matrices.feature_settings,
         "example": {
-            "samples": _num_samples(info, matrices.feature_settings),
+            "seconds": num_samples / rate if num_samples and rate else None,
+            "samples": num_samples,
             "frames": num_frames,
             "bins": num_bins,
         },
@@ -80,6 +121,24 @@ def describe_model(
         "normalization": {**vars(normalization), "skips_padding": skips_padding},
         "precision": precision,
     }
+
+
+def read_model(weights: Path) -> tuple[ModelDescription, dict[str, Any]]:
+    """Read what stands beside a file of weights: what is needed of it to use them, and all of it.
+
+    Raises:
+        UserError: there is nothing, as beside weights of earlier versions, or not all that is
+            needed; says what trains the network again.
+    """
+    path = description_path(weights)
+    if not path.exists():
+        problem = "there is no such file, which says how to use the model"
+        raise UserError(f"{display_path(path)}: {problem}; {remedy_for(weights)}")
+    content = read_json(path)
+    try:
+        return require_fields(content, ModelDescription, display_path(path)), content
+    except UserError as error:
+        raise UserError(f"{error}; {remedy_for(weights)}") from None
 
 
 def _num_samples(info: Mapping[str, Any], features: Mapping[str, Any]) -> int | None:

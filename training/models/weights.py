@@ -94,7 +94,7 @@ def load_weights(path: Path, remedy: str = "") -> dict[str, "Tensor"]:
     import torch
 
     name, is_foreign = display_path(path), remedy == FOREIGN_WEIGHTS
-    remedy = remedy or _remedy(path)
+    remedy = remedy or remedy_for(path)
     try:
         state = _read_tensors(path)
     except OSError as error:
@@ -163,7 +163,7 @@ def file_fingerprint(path: Path) -> str:
         raise UserError(f"{display_path(path)}: cannot be read: {error.strerror}") from None
 
 
-def _remedy(path: Path) -> str:
+def remedy_for(path: Path) -> str:
     """Say what makes a file of weights anew."""
     if match := MODEL_NAME.fullmatch(path.name):
         return f"run it again: {run_again(int(match[1]), [int(match[2])], '--overwrite')}"
