@@ -13,7 +13,6 @@ several examples is one decision, the mean of their probabilities. A network of 
 
 import argparse
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from config.command_line import EXIT_FAILED_RUNS, run_command, settings_from, settings_parser
+from config.command_line import (
+    EXIT_FAILED_RUNS,
+    log_to,
+    run_command,
+    settings_from,
+    settings_parser,
+)
 from config.errors import UserError
 from config.fields import path_argument
 from config.files import write_json
+from config.log import logger
 from config.selection import CPU
 from config.settings import Settings
 from config.text import counted, display_path, no_formula, printable
@@ -133,7 +139,7 @@ def predict(
     for block in blocks_of(clips):
         examples = extract_block(block, model.recipe)
         for number, reason in examples.left_out:
-            print(printable(f"{clips[number].name}: left out: {reason}"), file=sys.stderr)
+            logger.error(printable(f"{clips[number].name}: left out: {reason}"))
         if examples.rows:
             numbers = np.array([row[0] for row in examples.rows])
             _, means = by_clip(numbers, numbers, model.probabilities(examples, device))
@@ -155,15 +161,18 @@ def write_predictions(model: Model, clips: list[Clip], device: "torch.device", p
         said = f"{mean[0]:.6g}" if model.described.is_regression else classes[best]
         shown = said if model.described.is_regression else f"{said}  {mean[best]:.3f}"
         name = printable(clip.name)
-        print(f"{name}  {shown}")
+        logger.info(f"{name}  {shown}")
         of_classes = {f"p_{each}": f"{p:.6g}" for each, p in zip(classes, mean, strict=False)}
-        rows.append({"clip": no_formula(name), "segments": count, "prediction": no_formula(said)} | of_classes)
+        rows.append(
+            {"clip": no_formula(name), "segments": count, "prediction": no_formula(said)}
+            | of_classes
+        )
     num_left_out = len(clips) - len(rows)
     if not rows:
         raise UserError(f"not one of {counted(len(clips), 'recording')} can be used")
     write_rows(path, rows, list(rows[0]))
     left_out = f"; {counted(num_left_out, 'recording')} left out" if num_left_out else ""
-    print(f"wrote {counted(len(rows), 'recording')} to {display_path(path)}{left_out}")
+    logger.info(f"wrote {counted(len(rows), 'recording')} to {display_path(path)}{left_out}")
     return num_left_out
 
 
@@ -180,7 +189,8 @@ def export(model: Model, form: str, path: Path) -> None:
     example = model.described.example
     write(trace(model.network, model.place, example.frames, example.bins), path, model.content)
     write_json(path.with_suffix(".json"), model.content)
-    print(f"wrote {display_path(path)}, and beside it {path.stem}.json, which says how to use it")
+    beside = f"beside it {path.stem}.json, which says how to use it"
+    logger.info(f"wrote {display_path(path)}, and {beside}")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -211,6 +221,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError("name recordings to classify, or --export torch or --export onnx")
     settings = settings_from(arguments)
     model = load_model(arguments.model, settings)
+    log_to(settings.results.results_folder)
     folder, name = settings.results.results_folder, model.described.name
     if arguments.export:
         suffix, _ = FORMATS[arguments.export]

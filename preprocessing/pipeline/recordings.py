@@ -9,6 +9,7 @@ import numpy as np
 
 from config.errors import UserError, refuse_all
 from config.listing import files_in, folders_in
+from config.log import logger
 from config.text import counted, display_path, first_of
 from preprocessing.pipeline.dataset import Clip
 from preprocessing.pipeline.tables import Row, read_table
@@ -56,7 +57,7 @@ def _audio_below(folder: Path) -> list[Path]:
     files = list(files_below(folder))
     others = [path.name for path in files if path.suffix.lower() not in AUDIO_SUFFIXES]
     if others:
-        print(
+        logger.warning(
             f"{display_path(folder)}: {counted(len(others), 'file')} with an extension of no audio "
             f"left out: {first_of(others)}"
         )
