@@ -18,6 +18,7 @@ import numpy as np
 from config.errors import UserError
 from config.files import read_text
 from config.listing import files_in
+from config.log import logger
 from config.settings import Settings
 from config.text import display_path
 from preprocessing.corpora import register
@@ -65,8 +66,8 @@ NUM_FILES = {"train": 84_843, "validation": 9_981, "test": 11_005}
 NUM_TEST_SET = 4_890
 TEST_FOLDERS = {UNKNOWN: "_unknown_", SILENCE: "_silence_"}
 NOISES = "_background_noise_"
-# So many unknown words, and as many stretches of silence, come to the commands of each set.
-ADDED = 0.1
+# So many unknown words, and as many stretches of silence, in percent of the commands of a set.
+ADDED_PERCENT = 10
 # Which stretch of each noise is for which set, so that no second of it is in two.
 STRETCHES = {"train": (0.0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1.0)}
 # 0c540988_nohash_0.wav, and of the test set backward_0c540988_nohash_0.wav
@@ -115,23 +116,32 @@ def list_twelve_classes(settings: Settings) -> list[Clip]:
     generator = np.random.default_rng(settings.preprocessing.seed)
     words = list_words(settings)
     noises = _noise_lengths(root / NOISES)
-    clips: list[Clip] = []
-    for set_name in SETS:
-        if set_name == "test" and (root / TEST_SET).is_dir():
-            clips += _official_test_set(root / TEST_SET)
-            continue
+    clips = _official_test_set(root / TEST_SET)
+    if not clips:
+        logger.info(
+            f"{display_path(root)}: holds no {TEST_SET}, so the test set is drawn from "
+            f"{LISTS['test']} and {NOISES}"
+        )
+    for set_name in SETS[:2] if clips else SETS:
         of_set = [clip for clip in words if clip.fixed_set == set_name]
-        commands = [clip for clip in of_set if clip.class_name in COMMANDS]
-        others = [clip for clip in of_set if clip.class_name in OTHER_WORDS]
-        count = math.ceil(ADDED * len(commands))
-        drawn = generator.permutation(len(others))[:count]
-        clips += commands
-        clips += [
-            replace(others[number], label=CLASSES.index(UNKNOWN), class_name=UNKNOWN)
-            for number in sorted(drawn.tolist())
-        ]
-        clips += _silences(noises, set_name, count, generator)
+        clips += _drawn(of_set, set_name, noises, generator)
     return clips
+
+
+def _drawn(
+    words: Sequence[Clip],
+    set_name: str,
+    noises: dict[Path, float],
+    generator: np.random.Generator,
+) -> Iterator[Clip]:
+    """Yield the commands among the words of a set, some of the others as unknown, and silences."""
+    commands = [clip for clip in words if clip.class_name in COMMANDS]
+    others = [clip for clip in words if clip.class_name not in COMMANDS]
+    count = math.ceil(len(commands) * ADDED_PERCENT / 100)
+    yield from commands
+    for number in sorted(generator.permutation(len(others))[:count].tolist()):
+        yield replace(others[number], label=CLASSES.index(UNKNOWN), class_name=UNKNOWN)
+    yield from _silences(noises, set_name, count, generator)
 
 
 def _clip(path: Path, class_name: str, label: int, set_name: str) -> Clip:
@@ -151,13 +161,14 @@ def _clip(path: Path, class_name: str, label: int, set_name: str) -> Clip:
 
 
 def _official_test_set(folder: Path) -> list[Clip]:
-    """Return the clips of the archive that was published for the twelve classes."""
+    """Return the clips of the published test set of twelve classes; none if it is not there."""
     clips = [
         _clip(path, class_name, label, "test")
         for label, class_name in enumerate(CLASSES)
         for path in files_in(folder / TEST_FOLDERS.get(class_name, class_name), ".wav")
     ]
-    CORPUS.expect(f"clips in {folder.name}", NUM_TEST_SET, len(clips))
+    if clips:
+        CORPUS.expect(f"clips in {folder.name}", NUM_TEST_SET, len(clips))
     return clips
 
 

@@ -82,8 +82,11 @@ def test_the_official_lists_decide(settings: Settings, dataset: Dataset, words: 
 
 
 class TestTwelveClasses:
-    def test_a_tenth_of_each_set_is_unknown_and_a_tenth_silent(self, settings: Settings) -> None:
+    def test_a_tenth_of_each_set_is_unknown_and_a_tenth_silent(
+        self, settings: Settings, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         clips = TWELVE_CLASSES.list_clips(settings)
+        assert f"holds no {TEST_SET}, so the test set is drawn" in capsys.readouterr().out
         for set_name, speakers in SPEAKERS.items():
             counts = Counter(clip.class_name for clip in of_set(clips, set_name))
             assert counts == dict.fromkeys(COMMANDS, len(speakers)) | {
