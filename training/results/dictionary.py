@@ -163,19 +163,13 @@ def described_network(network: Network) -> dict[str, str]:
 
 
 def summarize(folds: Sequence[Mapping[str, Any]], task: Task) -> dict[str, dict[str, float]]:
-    """Return the mean and standard deviation of each set's metrics over the folds.
-
-    What the first folds of a run that an older version began do not have is not in it.
-    """
+    """Return the mean and standard deviation of each set's metrics over the folds."""
     import numpy as np
 
     summary: dict[str, dict[str, float]] = {name: {} for name in SETS}
     for set_name, prefix in SETS.items():
         for metric in (*SET_METRICS[task], *CLIP_METRICS[task]):
-            key = f"{prefix}_{metric}"
-            if not all(key in fold for fold in folds):
-                continue
-            values = [float(fold[key]) for fold in folds]
+            values = [float(fold[f"{prefix}_{metric}"]) for fold in folds]
             summary[set_name][f"mean_{metric}"] = float(np.mean(values))
             summary[set_name][f"{metric}_std"] = float(np.std(values))
     return summary

@@ -85,8 +85,7 @@ def run_instance(
     if is_main():
         parts = [files.fold_predictions(number) for number in range(len(splits))]
         join_predictions(files.predictions, parts)
-        # Folds that were finished before this was measured lack it.
-        seconds = sum(fold.pop("seconds", 0.0) for fold in folds)
+        seconds = sum(fold.pop("seconds") for fold in folds)
         result = write_result(
             files,
             folds,
@@ -123,7 +122,10 @@ def forget_unfinished(files: InstanceFiles, num_folds: int) -> None:
 
 
 def _finished_fold(files: InstanceFiles, number: int, fingerprint: str) -> dict[str, Any] | None:
-    """Read the metrics of a fold that an interrupted run of the same instance finished."""
+    """Read the metrics of a fold that an interrupted run of the same instance finished.
+
+    One of an older version, without predictions, is trained again.
+    """
     path, predictions = files.fold_record(number), files.fold_predictions(number)
     if not path.exists() or not predictions.exists() or not is_whole(files.model(number)):
         return None

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from config.errors import UserError
-from training.engine.metrics import SET_METRICS
+from config.fields import Task
+from training.engine.metrics import CLIP_METRICS, SET_METRICS
 from training.results.best_run import best_run, initial_weights
 from training.results.dictionary import write_result
 from training.results.loading import ResultReader
@@ -21,9 +22,9 @@ def test_no_best_run_of_an_experiment_without_results(suite: "Suite") -> None:
 
 @pytest.mark.parametrize(("task", "best"), [("classification", 2), ("regression", 3)])
 def test_the_best_run_is_that_of_highest_accuracy_or_lowest_error(
-    suite: "Suite", task: str, best: int
+    suite: "Suite", task: Task, best: int
 ) -> None:
-    metrics = SET_METRICS["classification"] + SET_METRICS["regression"]
+    metrics = [*SET_METRICS[task], *CLIP_METRICS[task]]
     parameters: dict[str, Any] = {
         "task": task,
         "dataset": "tiny",

@@ -17,8 +17,11 @@ from training.results.dictionary import (
 from training.results.loading import ResultReader, count_finished, read_result
 
 METRICS = {
-    "classification": ("loss", "acc", "f1", "precision", "recall", "uar", "clip_uar"),
-    "regression": ("loss", "RMSE", "MAE", "CCC", "clip_CCC"),
+    "classification": (
+        *("loss", "acc", "f1", "precision", "recall", "uar"),
+        *("clip_acc", "clip_uar", "clip_f1"),
+    ),
+    "regression": ("loss", "RMSE", "MAE", "CCC", "clip_RMSE", "clip_MAE", "clip_CCC"),
 }
 PARAMETERS: dict[str, Any] = {
     "dataset": "gsc_randsplit",
