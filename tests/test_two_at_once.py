@@ -5,6 +5,7 @@ import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -137,7 +138,7 @@ def test_one_works_and_the_other_waits(
         assert may_go_on.wait(PATIENCE)
         return real(*arguments, **options)
 
-    def say(text: str, **_: Any) -> None:
+    def say(text: str) -> None:
         assert "another process is at it; waiting until it ends" in text
         is_waiting.set()
 
@@ -150,7 +151,7 @@ def test_one_works_and_the_other_waits(
     monkeypatch.setattr(owner, name, slow)
     # Two processes have a matplotlib each; two threads would share its settings.
     monkeypatch.setattr(pretrain, "_draw_history", lambda *_: None)
-    monkeypatch.setattr(files, "print", say, raising=False)
+    monkeypatch.setattr(files, "logger", SimpleNamespace(info=say))
     threads = [threading.Thread(target=run, daemon=True) for _ in range(2)]
     threads[0].start()
     assert is_at_work.wait(PATIENCE), failures
