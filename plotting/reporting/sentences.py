@@ -44,12 +44,13 @@ def conclusions(findings: Findings) -> dict[str, list[str]]:
 def pull_sentences(findings: Findings) -> Iterator[str]:
     """Yield one for each method whose penalty pulls much harder than the task at some layer."""
     for found in findings.methods:
-        pulls = _pulls(found.chosen.group)
+        pulls = _pulls(found.method)
         strong = {place: pull for place, pull in pulls.items() if pull[0] > MOST_PULL * pull[1]}
         if not strong:
             continue
         place, (penalty, task) = max(strong.items(), key=lambda item: _ratio(*item[1]))
         others = ", ".join(each for each in strong if each != place)
+        also = f"; more than {MOST_PULL} times at {others}" if others else ""
         ratio = _ratio(penalty, task)
         how = ", the task not at all"
         if math.isfinite(ratio):  # with two significant digits
@@ -57,8 +58,7 @@ def pull_sentences(findings: Findings) -> Iterator[str]:
             how = f" {times:,.0f} times as hard as the task"
         yield (
             f"{capital(found.method.label)}: at {place} the penalty pulls{how} ({penalty:.3g} "
-            f"against {task:.2g}){f'; too hard as well at {others}' if others else ''}: a smaller "
-            "at_beta leaves the task more."
+            f"against {task:.2g}){also}: a smaller at_beta leaves the task more."
         )
 
 
@@ -66,10 +66,11 @@ def _ratio(penalty: float, task: float) -> float:
     return penalty / task if task else math.inf
 
 
-def _pulls(group: Group) -> dict[str, tuple[float, float]]:
+def _pulls(method: Method) -> dict[str, tuple[float, float]]:
     """Return by layer the mean gradient norms of penalty and task, over all runs and folds."""
     found: dict[str, list[tuple[float, float]]] = {}
-    for norms in (fold.gradient_norms for result in group.results for fold in result.folds):
+    results = [result for group in method.groups for result in group.results]
+    for norms in (fold.gradient_norms for result in results for fold in result.folds):
         terms = [key.removeprefix("penalty_") for key in norms if key.startswith("penalty_")]
         for term in terms:
             pull = norms[f"penalty_{term}"], norms[f"task_{term}"]

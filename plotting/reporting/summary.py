@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from config.text import counted
-from plotting.reporting.compare import compare
+from plotting.reporting.compare import compare, undecided_searches
 from plotting.reporting.findings import ControlFinding, Finding, Findings, MethodFinding, find
 from plotting.reporting.groups import Group
 from plotting.reporting.sentences import LEGEND, capital, conclusions
@@ -18,13 +18,15 @@ ORDER = ("better", "not shown", "one pair", "worse", "no pair")
 
 def summary_text(results: Iterable[Result]) -> str:
     """Return for each dataset and split the answer, the methods side by side, and the evidence."""
+    everything = list(results)
     parts = []
-    for findings in map(find, compare(results)):
+    for findings in map(find, compare(everything)):
         lines = [answer_line(findings), "", describe(findings.comparison), ""]
         lines += [main_table(findings).terminal(), ""]
         lines += [f"- {each}" for group in conclusions(findings).values() for each in group]
         parts.append("\n".join(lines).rstrip())
-    return "\n\n".join([*parts, LEGEND]) if parts else ""
+    legend = [LEGEND] if parts else []
+    return "\n\n".join([*parts, *legend, *undecided_searches(everything)])
 
 
 def answer_line(findings: Findings) -> str:
