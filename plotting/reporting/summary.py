@@ -43,9 +43,11 @@ def answer(findings: Findings) -> str:
     lead = _lead(findings)
     if lead is None:
         assert baseline is not None
-        return f"Only the baseline was run: {_level(baseline)}"
+        return f"Only the baseline was run: {_level(baseline)}{_collapse(baseline)}"
     if baseline is None:
-        texts = [f"No baseline: {name} has {_level(lead.chosen.group)}" for name in _names(lead)]
+        group = lead.chosen.group
+        level = f"{_level(group)}, no baseline{_collapse(group)}"
+        texts = [f"{name}: {level}" for name in _names(lead)]
     else:
         texts = [f"{name}{_verdict(lead, findings, baseline)}" for name in _names(lead)]
     return capital(next((text for text in texts if _fits(text)), texts[-1]))
@@ -79,12 +81,20 @@ def _names(found: MethodFinding) -> list[str]:
         f"{found.method.label} at {word} {layer}",
         f"{short} at {word} {layer}",
         f"{short}, {word} {layer}",
+        short,
     ]
 
 
 def _level(group: Group) -> str:
     metric = group.metric
-    return f"{fixed(group.mean(), metric.digits)}{metric.suffix} {metric.name}"
+    return f"{fixed(group.mean(), metric.digits)}{metric.suffix} {metric.short}"
+
+
+def _collapse(group: Group, whose: str = "") -> str:
+    """Return '; 2 of 6 runs collapsed'; empty if none did."""
+    if not group.num_collapsed:
+        return ""
+    return f"; {group.num_collapsed} of {whose}{counted(len(group.results), 'run')} collapsed"
 
 
 def _gain(finding: Finding) -> str:
@@ -97,11 +107,10 @@ def _verdict(lead: MethodFinding, findings: Findings, baseline: Group) -> str:
     if finding.difference is None:
         return " shares no seed with the baseline: nothing to compare"
     gain = f": {_gain(finding)} {finding.metric.difference_unit}"
-    for group, whose in ((finding.group, "its"), (baseline, "the baseline's")):
-        if group.num_collapsed:
-            shown = "" if finding.verdict in ("better", "worse") else " (not shown)"
-            of = counted(len(group.results), "run")
-            return f"{gain}{shown}; {group.num_collapsed} of {whose} {of} collapsed"
+    collapse = _collapse(finding.group) or _collapse(baseline, "the baseline's ")
+    if collapse:
+        shown = "" if finding.verdict in ("better", "worse") else " (not shown)"
+        return f"{gain}{shown}{collapse}"
     pairs = counted(finding.difference.num_pairs, "pair")
     verdicts = {
         "one pair": " in one pair, which shows nothing",

@@ -132,7 +132,7 @@ def _other_columns(comparison: Comparison) -> list[Column]:
         others += [each.of_clips for each in (metric, *others)]
 
     def column(other: Metric) -> Column:
-        name = f"test {other.label or (other.name if other.unit == '%' else other.unit)}"
+        name = f"test {other.short}{other.suffix}"
         shown_in: Place = "page" if "clip" in other.key else "terminal"
         if other.key.endswith("f1"):
             shown_in = "csv"

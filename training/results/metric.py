@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 from config.fields import Task
 
+WORDS = {"acc": "accuracy", "uar": "UAR", "f1": "F1"}
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -53,6 +55,11 @@ class Metric:
     def suffix(self) -> str:
         """Return what stands after a value: ' %'; nothing where the name says it."""
         return " %" if self.unit == "%" else ""
+
+    @property
+    def short(self) -> str:
+        """Return 'accuracy', 'clip UAR', 'RMSE': its name in a word or two."""
+        return " ".join(WORDS.get(word, word) for word in self.key.split("_"))
 
     def heading(self, set_name: str) -> str:
         """Return 'test %', 'test UAR %', 'test RMSE'."""
