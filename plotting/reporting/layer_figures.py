@@ -73,14 +73,13 @@ def _layer_figure(
     unit = "percentage points" if metric.unit == "%" else better
     panels[0].set_ylabel(f"{capital(metric.name)} minus the baseline's\n({unit}, same seeds)")
     legend_below(figure, panels)
-    compared = ", ".join([comparison.dataset, *comparison.apart_texts])
-    figure.suptitle(f"{compared}: difference to the baseline by layer")
+    figure.suptitle(f"{comparison.title}: difference to the baseline by layer")
+    labels = [each.method.label for each in family]
     best = family[0].method.chosen
     return ReportFigure(
         name,
-        "Difference to the baseline by layer, with 95 % intervals",
-        f"Curves for {', '.join(each.method.label for each in family)} over "
-        f"{counted(len(layers), 'layer')}, "
+        f"Difference to the baseline by layer: {' and '.join(labels)}",
+        f"Curves with 95 % intervals for {', '.join(labels)} over {counted(len(layers), 'layer')}, "
         f"for train, validation and test set. Chosen on validation: layer {best.layer}, "
         f"test {fixed(best.mean(), metric.digits)} {metric.unit}.",
         figure,

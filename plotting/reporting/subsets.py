@@ -34,8 +34,9 @@ ALIGNED_NOTE = (
     "whoever listens to it is right; conflicting: all others."
 )
 VALUES_NOTE = (
-    f"Those that the first method does worst on come first, those with fewer than "
-    f"{FEWEST_EXAMPLES} test examples last. ±: standard deviation over repetitions."
+    f"Of examples, not of clips. What the first method does worst on comes first, what has fewer "
+    f"than {FEWEST_EXAMPLES} test examples last; the speakers of a cross-validation stand by name. "
+    "±: standard deviation over repetitions."
 )
 FOLDS_NOTE = (
     "±: standard deviation (n - 1) over the folds, each the mean over its repetitions. In all "
@@ -204,7 +205,7 @@ def _values_table(findings: Findings, label: str, prefix: str) -> Table:
             Column("examples", examples, "count"),
             *(column(name, key, text) for name in pooled for key, text in papers.items()),
         ],
-        sorted(values, key=rank),
+        sorted(values, key=None if by_fold else rank),
         (VALUES_NOTE,),
         describe(findings.comparison),
         not by_fold,
