@@ -51,7 +51,7 @@ $(SUITE): requirements.txt requirements.lock pyproject.toml
 	touch $@
 
 $(TESTS): $(SUITE) requirements-dev.txt requirements-cluster.txt requirements-export.txt
-	@echo "Installing what the tests need besides into .venv: 0.7 GB, about a minute."
+	@echo "Installing what the tests need besides into .venv: 0.8 GB, about a minute."
 	$(BIN)/python -m pip install --requirement requirements-dev.txt
 	$(BIN)/python -m pip check
 	touch $@
