@@ -22,7 +22,7 @@ from training.results.method_names import (
     search_of,
     text_of,
 )
-from training.results.metric import Metric
+from training.results.metric import DEFAULTS, Metric
 from training.results.result import Result
 
 Item = TypeVar("Item")
@@ -150,8 +150,11 @@ class Comparison:
 
     @property
     def title(self) -> str:
-        """Return 'gsc, num_epochs 50': the dataset and what tells it apart."""
-        return ", ".join([self.dataset, *self.apart_texts])
+        """Return 'gsc, num_epochs 50, UAR': dataset, what tells it apart, a metric asked for."""
+        is_default = self.metric is DEFAULTS[self.metric.task]
+        return ", ".join(
+            [self.dataset, *self.apart_texts, *([] if is_default else [self.metric.short])]
+        )
 
     @property
     def heading(self) -> str:

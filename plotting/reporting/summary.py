@@ -50,11 +50,8 @@ def answer(findings: Findings) -> str:
         texts = [f"{name}: {level}" for name in _names(lead)]
     else:
         texts = [f"{name}{_verdict(lead, findings, baseline)}" for name in _names(lead)]
-    return capital(next((text for text in texts if _fits(text)), texts[-1]))
-
-
-def _fits(text: str) -> bool:
-    return len(text.split()) <= MOST_WORDS
+    short = (text for text in texts if len(text.split()) <= MOST_WORDS)
+    return capital(next(short, texts[-1]))
 
 
 def _lead(findings: Findings) -> MethodFinding | None:

@@ -6,7 +6,7 @@ import pytest
 
 from plotting.reporting.compare import compare
 from plotting.reporting.findings import find
-from plotting.reporting.summary import answer
+from plotting.reporting.summary import answer, answer_line
 from tests.synthetic_results import (
     AGAINST_NOISE,
     AGAINST_RANDOM,
@@ -173,3 +173,16 @@ def test_the_answer_is_true_and_short(results: Results, expected: str) -> None:
     said = answer(find(comparison))
     assert said == expected
     assert len(said.split()) <= 15
+
+
+def test_a_metric_that_was_asked_for_is_named() -> None:
+    """Of unweighted average recall 40 and 45 %; of accuracy nothing is told."""
+    results = [*baselines(1), *transfer(GAINS[:1])]
+    for result, recall in zip(results, (0.40, 0.45), strict=True):
+        result["report_metric"] = "uar"
+        for values in result["summary"].values():
+            values["mean_uar"] = recall
+    (comparison,) = compare(loaded(results))
+    assert answer_line(find(comparison)) == (
+        f"gsc_randsplit, UAR: {NAME}: +5.0 points in one pair, which shows nothing."
+    )
