@@ -1,6 +1,7 @@
 """Tiny corpora in the layouts of Google Speech Commands and MS-SNSD, made of coloured noise."""
 
-from collections.abc import Callable, Iterable
+import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,21 @@ from config.ini_files import load_settings
 from config.settings import Settings
 from preprocessing.corpora.gsc import DIGITS
 from preprocessing.corpora.noisyspeech import NOISE_TYPES
-from preprocessing.pipeline.dataset import Clip
+from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Dataset
+from preprocessing.pipeline.extraction import preprocess
+from preprocessing.pipeline.matrices import Matrices, open_matrices
 
 RATE = 16000
 CLIPS_PER_WORD = 4
 CLASSES = ("no", "yes", "maybe")
 UNUSED_NOISE_TYPES = ("Bus", "CafeTeria", "Washing", "Traffic")
+# The matrices that `prepare` makes of the twelve `clips`, and how long these are in s.
+TINY = "tiny_spectrum_fast"
+SECONDS = (0.5, 1.0, 2.6, 0.3, 1.0, 0.9, 1.5, 1.0, 0.7, 1.0, 0.8, 1.0)
 
 WriteWav = Callable[..., Path]
 MakeSettings = Callable[..., Settings]
+Prepare = Callable[..., Matrices]
 
 
 def spectrum(samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -31,19 +38,21 @@ def spectrum(samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.asarray(np.abs(values).T)
 
 
-def write_clips(folder: Path, write_wav: WriteWav, lengths: Iterable[float]) -> list[Clip]:
-    """Write clips of three classes, each of a length in s and a group of its own."""
-    return [
-        Clip(
-            path=write_wav(folder / f"c{number:02}.wav", seconds, seed=number),
-            name=f"c{number:02}.wav",
-            label=number % 3,
-            class_name=CLASSES[number % 3],
-            group=f"c{number:02}.wav",
-            details={"speaker": f"{number // 4:03}", "true_snr": number / 2},
-        )
-        for number, seconds in enumerate(lengths)
-    ]
+def reasons_in(path: Path, column: str = "clip") -> dict[str, str]:
+    """Read why each clip or mixture of a list is left out."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row[column]: row["reason"] for row in csv.DictReader(file)}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Read what is in a folder, locks apart."""
+    paths = (path for path in folder.glob("*.*") if path.suffix != ".lock")
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def prepared(dataset: Dataset, settings: Settings) -> Matrices:
+    """Prepare a dataset and open its matrices."""
+    return open_matrices(preprocess(dataset, settings), dataset.name)
 
 
 @pytest.fixture
@@ -102,3 +111,46 @@ def make_settings(tmp_path: Path) -> MakeSettings:
         return load_settings(overrides=overrides | changes, prefer=("preprocessing", "pretraining"))
 
     return make
+
+
+@pytest.fixture
+def clips(tmp_path: Path, write_wav: WriteWav) -> list[Clip]:
+    """Twelve clips of three classes, each a group of its own; tests change the list in place."""
+    return [
+        Clip(
+            path=write_wav(tmp_path / "corpus" / f"c{number:02}.wav", seconds, seed=number),
+            name=f"c{number:02}.wav",
+            label=number % 3,
+            class_name=CLASSES[number % 3],
+            group=f"c{number:02}.wav",
+            details={"speaker": f"{number // 4:03}", "true_snr": number / 2},
+        )
+        for number, seconds in enumerate(SECONDS)
+    ]
+
+
+@pytest.fixture
+def prepare(clips: list[Clip], make_settings: MakeSettings) -> Prepare:
+    """Prepare the clips as examples of 1 s, with changed settings, and open the matrices."""
+
+    def prepare(
+        split_type: str = RANDOM_BY_CLIP, leave_out_silence: bool = True, **changes: Any
+    ) -> Matrices:
+        dataset = Dataset(
+            "tiny",
+            "TINY",
+            "test",
+            1.0,
+            split_type,
+            lambda _: list(clips),
+            leave_out_silence=leave_out_silence,
+        )
+        return prepared(dataset, make_settings(**changes))
+
+    return prepare
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the matrices go."""
+    return tmp_path / "matrices"

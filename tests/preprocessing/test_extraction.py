@@ -1,6 +1,5 @@
 """From clips to matrices: what is written, what is left out, what a second run does."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,64 +10,16 @@ import soundfile
 
 from config.errors import UserError
 from config.ini_files import load_settings
-from config.settings import Settings
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline import examples, extraction
 from preprocessing.pipeline.audio import decode
-from preprocessing.pipeline.dataset import OWN_SPLIT, RANDOM_BY_CLIP, SETS, Clip, Dataset
-from preprocessing.pipeline.extraction import preprocess
-from preprocessing.pipeline.matrices import PARTS, Matrices, open_matrices
-from tests.preprocessing.conftest import spectrum, write_clips
-
-RATE = 16000
-NAME = "tiny_spectrum_fast"
-FILES = {f"{NAME}_{part}.{kind}" for part, kind in PARTS.items()}
-SECONDS = (0.5, 1.0, 2.6, 0.3, 1.0, 0.9, 1.5, 1.0, 0.7, 1.0, 0.8, 1.0)
-
-Prepare = Callable[..., Matrices]
-WriteWav = Callable[..., Path]
+from preprocessing.pipeline.dataset import OWN_SPLIT, SETS, Clip
+from preprocessing.pipeline.matrices import PARTS, open_matrices
+from tests.preprocessing.conftest import RATE, TINY, Prepare, WriteWav, contents, spectrum
 
 
 def samples_of(clip: Clip) -> np.ndarray:
     return np.asarray(soundfile.read(clip.path, dtype="float32")[0])
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    paths = (path for path in folder.glob("*.*") if path.suffix != ".lock")
-    return {path.name: path.read_bytes() for path in paths}
-
-
-@pytest.fixture
-def clips(tmp_path: Path, write_wav: WriteWav) -> list[Clip]:
-    """Twelve clips of three classes, 0.3 to 2.6 s; tests change the list in place."""
-    return write_clips(tmp_path / "corpus", write_wav, SECONDS)
-
-
-@pytest.fixture
-def prepare(clips: list[Clip], make_settings: Callable[..., Settings]) -> Prepare:
-    """Prepare the clips as examples of 1 s, with changed settings, and open the matrices."""
-
-    def prepare(
-        split_type: str = RANDOM_BY_CLIP, leave_out_silence: bool = True, **changes: Any
-    ) -> Matrices:
-        dataset = Dataset(
-            "tiny",
-            "TINY",
-            "test",
-            1.0,
-            split_type,
-            lambda _: list(clips),
-            leave_out_silence=leave_out_silence,
-        )
-        return open_matrices(preprocess(dataset, make_settings(**changes)), "tiny")
-
-    return prepare
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where the matrices go."""
-    return tmp_path / "matrices"
 
 
 class TestMatrices:
@@ -76,7 +27,7 @@ class TestMatrices:
         self, prepare: Prepare, clips: list[Clip], folder: Path
     ) -> None:
         matrices = prepare()
-        assert set(contents(folder)) == FILES
+        assert set(contents(folder)) == {f"{TINY}_{part}.{kind}" for part, kind in PARTS.items()}
         # 2.6 s are 326 frames: two segments from the end and the rest at the beginning; 1.5 s are
         # 189, of which one segment is cut from the end.
         expected = []
@@ -244,7 +195,7 @@ class TestRefusedBeforeTheFirstClipIsRead:
             clip.path.unlink()
         with pytest.raises(UserError, match="5 of 12 clips cannot be used"):
             prepare()
-        assert (folder / f"{NAME}_left_out.csv").read_text().count(",missing\n") == 5
+        assert (folder / f"{TINY}_left_out.csv").read_text().count(",missing\n") == 5
 
     def test_equal_files(self, prepare: Prepare, clips: list[Clip]) -> None:
         """Also those that are equal in size, beginning and middle alone are no duplicates."""
@@ -343,7 +294,7 @@ class TestSecondRun:
             with pytest.raises(ZeroDivisionError):
                 prepare(normalization=True)
         with pytest.raises(UserError, match="holds no complete matrices"):
-            open_matrices(folder, NAME)
+            open_matrices(folder, TINY)
         prepare()
         assert contents(folder) == undisturbed
 
@@ -352,7 +303,7 @@ class TestSecondRun:
     ) -> None:
         prepare()
         before = contents(folder)
-        (folder / f"{NAME}_index.csv").unlink()
+        (folder / f"{TINY}_index.csv").unlink()
         prepare()
         assert contents(folder) == before
         prepare(workers=2, batch_size=5, patience=2)
