@@ -117,16 +117,11 @@ def scale_to_snr(
 
     Args:
         speech: shape (samples,), not 0 throughout.
-        noise: the same, with at least as many samples; the rest is not used.
+        noise: the same, of as many samples.
         snr: requested, in dB.
-
-    Raises:
-        ValueError: the noise is too short.
     """
-    if len(noise) < len(speech):
-        raise ValueError(f"{len(noise)} samples of noise for {len(speech)} of speech")
     clean = _at_level(speech.astype(np.float64))
-    other = _at_level(noise[: len(speech)].astype(np.float64))
+    other = _at_level(noise.astype(np.float64))
     decibels = snr / 2 if convention == "ms_snsd" else snr
     return clean, other * 10 ** (-decibels / 20)
 

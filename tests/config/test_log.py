@@ -4,7 +4,6 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,10 +11,7 @@ from config import provenance
 from config.command_line import log_to, run_command
 from config.errors import UserError
 from config.log import logger
-from tests.conftest import run_script
-
-if TYPE_CHECKING:
-    from tests.conftest import Suite
+from tests.conftest import Suite, run_script
 
 Capture = pytest.CaptureFixture[str]
 LINE = re.compile(
@@ -91,7 +87,7 @@ def test_a_log_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: Captur
 
 
 def test_two_commands_log_what_they_say_and_those_that_only_show_something_nothing(
-    suite: "Suite", capsys: Capture
+    suite: Suite, capsys: Capture
 ) -> None:
     suite.write_matrices()
     suite.write_experiment(1, {"num_epochs": 1})

@@ -9,16 +9,13 @@ import sys
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from config import provenance
 from config.text import PROJECT_FOLDER
-
-if TYPE_CHECKING:
-    from tests.conftest import Suite
+from tests.conftest import Suite
 
 NEEDS_GIT = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 
@@ -30,7 +27,7 @@ def git(folder: Path, *words: str) -> str:
     ).stdout.strip()
 
 
-def test_a_result_says_where_it_comes_from(suite: "Suite") -> None:
+def test_a_result_says_where_it_comes_from(suite: Suite) -> None:
     suite.write_matrices()
     suite.write_experiment(1)
     before = datetime.now().astimezone()

@@ -1,6 +1,5 @@
 """Tiny corpora in the layouts of Google Speech Commands and MS-SNSD, made of coloured noise."""
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,12 +35,6 @@ def spectrum(samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The features of the paper's experiments, straight from scipy."""
     _, _, values = scipy.signal.stft(samples, window="hamming", nperseg=256, noverlap=128)
     return np.asarray(np.abs(values).T)
-
-
-def reasons_in(path: Path, column: str = "clip") -> dict[str, str]:
-    """Read why each clip or mixture of a list is left out."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row[column]: row["reason"] for row in csv.DictReader(file)}
 
 
 def contents(folder: Path) -> dict[str, bytes]:

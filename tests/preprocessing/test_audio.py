@@ -15,8 +15,7 @@ from preprocessing.pipeline.audio import (
 )
 from preprocessing.pipeline.augmentation import altered_copy
 from preprocessing.pipeline.decoding import why_unusable
-
-RATE = 16000
+from tests.preprocessing.conftest import RATE
 
 
 def tone(seconds: float, frequency: float, rate: int = RATE) -> np.ndarray:
@@ -82,53 +81,49 @@ def test_a_stretch_beyond_the_end(
     assert why_unusable(read_audio, tmp_path / "a.wav", RATE, start, duration) == reason
 
 
-class TestWriting:
-    def test_round_trip(self, tmp_path: Path) -> None:
-        samples = tone(0.1, 440)
-        write_audio(tmp_path / "new" / "a.wav", samples, RATE)
-        info = soundfile.info(tmp_path / "new" / "a.wav")
-        assert (info.subtype, info.channels, info.samplerate) == ("PCM_16", 1, RATE)
-        read = read_audio(tmp_path / "new" / "a.wav", RATE)
-        np.testing.assert_allclose(read, samples, atol=1 / 32768)
+def test_round_trip(tmp_path: Path) -> None:
+    samples = tone(0.1, 440)
+    write_audio(tmp_path / "new" / "a.wav", samples, RATE)
+    info = soundfile.info(tmp_path / "new" / "a.wav")
+    assert (info.subtype, info.channels, info.samplerate) == ("PCM_16", 1, RATE)
+    read = read_audio(tmp_path / "new" / "a.wav", RATE)
+    np.testing.assert_allclose(read, samples, atol=1 / 32768)
 
 
 class TestClipping:
     """Of the samples that are heard, half and more at full scale."""
 
-    def driven(self, decibels: float) -> np.ndarray:
+    @pytest.mark.parametrize(
+        ("decibels", "clipped"),
+        [(-6, False), (0, False), (1, False), (2, False), (4, True), (20, True), (60, True)],
+    )
+    def test_half_of_a_sine_at_full_scale(self, decibels: float, clipped: bool) -> None:
+        """A sine that just reaches it is there for 1 - asin(0.98) * 2 / pi = 13 % of the time.
+
+        Half of a sine is there when it is 0.98 * sqrt(2), 2.8 dB, too loud.
+        """
         loud = 2 * tone(1.0, 440) * 10 ** (decibels / 20)
-        return np.asarray(np.clip(loud, -1, 1), dtype=np.float32)
-
-    @pytest.mark.parametrize("decibels", [-6.0, 0.0, 1.0, 2.0])
-    def test_loud_is_not_clipped(self, decibels: float) -> None:
-        """Of a sine that just reaches full scale, 1 - asin(0.98) * 2 / pi = 13 % are there."""
-        assert not is_clipped(self.driven(decibels))
-
-    @pytest.mark.parametrize("decibels", [4.0, 20.0, 60.0])
-    def test_far_too_loud_is_clipped(self, decibels: float) -> None:
-        """Half of a sine is at full scale when it is 0.98 * sqrt(2), 2.8 dB, too loud."""
-        assert is_clipped(self.driven(decibels))
+        assert is_clipped(np.clip(loud, -1, 1).astype(np.float32)) == clipped
 
 
-class TestAlteredCopies:
-    def test_gain_shift_and_noise_are_within_their_bounds(self) -> None:
-        """The copy is undone by the shift and gain that fit best; what is left is the noise."""
-        samples = np.zeros(4000, dtype=np.float32)
-        samples[1000:1400] = np.random.default_rng(0).uniform(-0.2, 0.2, 400)
-        energy = float(np.sum(samples**2.0))
-        shifts, gains = set(), []
-        for seed in range(30):
-            copy = altered_copy(samples, np.random.default_rng(seed))
-            fits = [float(np.dot(np.roll(samples, s), copy)) for s in range(-450, 451)]
-            shift = int(np.argmax(fits)) - 450
-            gain = max(fits) / energy
-            noise = copy - gain * np.roll(samples, shift)
-            snr = 10 * np.log10(gain**2 * energy / float(np.sum(noise**2.0)))
-            assert -400 <= shift <= 400
-            assert 10 ** (-6.2 / 20) < gain < 10 ** (6.2 / 20)
-            assert 19.5 < snr < 40.5
-            shifts.add(shift)
-            gains.append(gain)
-        assert len(shifts) > 20
-        assert min(gains) < 0.75
-        assert max(gains) > 1.4
+def test_gain_shift_and_noise_are_within_their_bounds() -> None:
+    """The copy is undone by the shift and gain that fit best; what is left is the noise."""
+    samples = np.zeros(4000, dtype=np.float32)
+    samples[1000:1400] = np.random.default_rng(0).uniform(-0.2, 0.2, 400)
+    energy = float(np.sum(samples**2.0))
+    shifts, gains = set(), []
+    for seed in range(30):
+        copy = altered_copy(samples, np.random.default_rng(seed))
+        fits = [float(np.dot(np.roll(samples, s), copy)) for s in range(-450, 451)]
+        shift = int(np.argmax(fits)) - 450
+        gain = max(fits) / energy
+        noise = copy - gain * np.roll(samples, shift)
+        snr = 10 * np.log10(gain**2 * energy / float(np.sum(noise**2.0)))
+        assert -400 <= shift <= 400
+        assert 10 ** (-6.2 / 20) < gain < 10 ** (6.2 / 20)
+        assert 19.5 < snr < 40.5
+        shifts.add(shift)
+        gains.append(gain)
+    assert len(shifts) > 20
+    assert min(gains) < 0.75
+    assert max(gains) > 1.4

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from preprocessing.pipeline.audio import audio_seconds, cut, decode, read_audio
 from preprocessing.pipeline.decoding import UnusableAudioError, why_unusable
+from tests.preprocessing.conftest import RATE
 
-RATE = 16000
 SECONDS = 4
 Values = npt.NDArray[np.float64]
 

@@ -197,23 +197,28 @@ class TestRefusedBeforeTheFirstClipIsRead:
             prepare()
         assert (folder / f"{TINY}_left_out.csv").read_text().count(",missing\n") == 5
 
-    def test_equal_files(self, prepare: Prepare, clips: list[Clip]) -> None:
-        """Also those that are equal in size, beginning and middle alone are no duplicates."""
+    @pytest.mark.parametrize("split_type", ["by group", OWN_SPLIT])
+    def test_equal_files(self, prepare: Prepare, clips: list[Clip], split_type: str) -> None:
+        """Those equal in size, beginning and middle alone are no duplicates, nor silent ones."""
+        # 12 groups in their order: 8 train, 2 validate, 2 test.
+        sets = ["train"] * 8 + ["validation"] * 2 + ["test"] * 2
+        clips[:] = [replace(c, fixed_set=name) for c, name in zip(clips, sets, strict=True)]
+        for number in (3, 8):
+            soundfile.write(clips[number].path, np.zeros(RATE), RATE)
         for one, other in ((0, 10), (1, 11), (2, 9)):
             clips[other].path.write_bytes(clips[one].path.read_bytes())
         changed = bytearray(clips[9].path.read_bytes())
         changed[-2:] = b"\0\1"
         clips[9].path.write_bytes(changed)
-        # 12 groups in their order: 8 train, 2 validate, 2 test.
         expected = r"2 problems: c00.wav \(train\) and c10.wav \(test\) hold .*; c01.wav \(train\)"
         with pytest.raises(UserError, match=expected):
-            prepare(split_type="by group")
+            prepare(split_type=split_type)
 
 
 @pytest.mark.parametrize(
     ("leave_out_silence", "left_out"), [(True, {"c01.wav", "c04.wav"}), (False, set())]
 )
-def test_silence_is_left_out_except_where_the_release_has_no_test_for_it(
+def test_silence_is_left_out_except_where_release_or_protocol_count_it(
     prepare: Prepare,
     clips: list[Clip],
     write_wav: WriteWav,
@@ -230,7 +235,9 @@ def test_silence_is_left_out_except_where_the_release_has_no_test_for_it(
         for name, dataset in all_datasets(load_settings()).items()
         if not dataset.leave_out_silence
     }
-    assert kept == {"librispeech", "nsynth"}
+    official = {"gsc_v2_10", "gsc_v2_12", "gsc_v2_35", "iemocap_5folds"}
+    official |= {"iemocap_excited_5folds", "iemocap_excited_10folds"}
+    assert kept == {"librispeech", "nsynth"} | official
 
 
 def test_the_number_of_processes_changes_nothing(
@@ -311,12 +318,7 @@ class TestSecondRun:
         assert contents(folder) == before
 
     @pytest.mark.parametrize(
-        "changes",
-        [
-            {"preprocessing.seed": 1},
-            {"normalization": True},
-            {"num_folds": 3},
-        ],
+        "changes", [{"preprocessing.seed": 1}, {"normalization": True}, {"num_folds": 3}]
     )
     def test_changed_settings_redo_it(
         self, prepare: Prepare, read: list[str], changes: dict[str, Any]

@@ -4,7 +4,6 @@ import os
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from zlib import crc32
@@ -14,7 +13,6 @@ import pytest
 import soundfile
 
 from config.errors import UserError
-from config.settings import Settings
 from config.text import PROJECT_FOLDER
 from preprocessing.corpora.goodsounds import (
     INSTRUMENT_RANDSPLIT,
@@ -24,8 +22,8 @@ from preprocessing.corpora.goodsounds import (
     find_sounds,
     goodness_of,
 )
-from preprocessing.pipeline.extraction import preprocess
-from preprocessing.pipeline.matrices import Matrices, open_matrices
+from preprocessing.pipeline.matrices import Matrices
+from tests.preprocessing.conftest import MakeSettings, prepared
 
 # tags of the sounds of each pack, in order; the file of the number n is <n>.wav
 KLASSES = (
@@ -52,8 +50,6 @@ SCHEMA = """
     CREATE TABLE ratings (id INTEGER PRIMARY KEY, mark REAL, sound_id INTEGER);
 """
 RATE = 48_000
-
-MakeSettings = Callable[..., Settings]
 
 
 def pack_of(instrument: str) -> str:
@@ -168,44 +164,40 @@ class TestSounds:
         assert labels["bass"] == 11
 
 
-class TestLabels:
-    def test_goodness_is_balanced(self, settings_for: MakeSettings) -> None:
-        """Bad pitch, timbre and attack have 12 sounds each, so every class keeps 11."""
-        clips = RANDSPLIT.list_clips(settings_for())
-        assert Counter((clip.class_name, clip.label) for clip in clips) == {
-            ("good-sound", 0): 11,
-            ("bad-dynamics", 1): 11,
-            ("bad-pitch", 2): 11,
-            ("bad-timbre", 3): 11,
-            ("bad-attack", 4): 11,
-        }
-        assert all(clip.group == clip.name for clip in clips)
-        assert len({clip.name for clip in clips}) == 55
+def test_goodness_is_balanced(settings_for: MakeSettings) -> None:
+    """Bad pitch, timbre and attack have 12 sounds each, so every class keeps 11."""
+    clips = RANDSPLIT.list_clips(settings_for())
+    assert Counter((clip.class_name, clip.label) for clip in clips) == {
+        ("good-sound", 0): 11,
+        ("bad-dynamics", 1): 11,
+        ("bad-pitch", 2): 11,
+        ("bad-timbre", 3): 11,
+        ("bad-attack", 4): 11,
+    }
+    assert all(clip.group == clip.name for clip in clips)
+    assert len({clip.name for clip in clips}) == 55
 
 
-class TestExpectations:
-    def test_a_database_that_cannot_be_read(self, settings_for: MakeSettings, corpus: Path) -> None:
-        change(corpus, "DROP TABLE sounds")
-        with pytest.raises(UserError, match=r"database\.sqlite: .*no such table: sounds"):
-            find_sounds(settings_for())
-        (corpus / "database.sqlite").write_bytes(b"no database" * 100)
-        with pytest.raises(UserError, match="file is not a database"):
-            find_sounds(settings_for())
+def test_a_database_that_cannot_be_read(settings_for: MakeSettings, corpus: Path) -> None:
+    change(corpus, "DROP TABLE sounds")
+    with pytest.raises(UserError, match=r"database\.sqlite: .*no such table: sounds"):
+        find_sounds(settings_for())
+    (corpus / "database.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(UserError, match="file is not a database"):
+        find_sounds(settings_for())
 
 
 class TestMatrices:
     def test_by_instrument(self, settings_for: MakeSettings) -> None:
         """Eight, two and two instruments in the database's order."""
-        folder = preprocess(INSTRUMENTSPLIT, settings_for(sequence_length=0.25))
-        matrices = open_matrices(folder, "goodsounds_instrumentsplit")
+        matrices = prepared(INSTRUMENTSPLIT, settings_for(sequence_length=0.25))
         assert instruments_of(matrices, "train") == set(INSTRUMENTS[:8])
         assert instruments_of(matrices, "validation") == {"sax_soprano", "oboe"}
         assert instruments_of(matrices, "test") == {"piccolo", "bass"}
 
     def test_48_khz_stereo_24_bit(self, settings_for: MakeSettings) -> None:
         """Each note at its own frequency, for the 0.3 s that it lasts, in an example of 6 s."""
-        folder = preprocess(INSTRUMENT_RANDSPLIT, settings_for())
-        matrices = open_matrices(folder, "goodsounds_instrument_randsplit")
+        matrices = prepared(INSTRUMENT_RANDSPLIT, settings_for())
         assert matrices.predictors.shape == (55, 751, 129)
         assert matrices.classes == list(INSTRUMENTS)
         rows = {clip[-8:]: row for row, clip in enumerate(matrices.index["clip"])}

@@ -1,17 +1,14 @@
 """Speech Commands from the raw folder to matrices, clean and in noise; the scripts themselves."""
 
-import csv
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from config.errors import UserError
-from config.settings import Settings
 from preprocessing.corpora.gsc import (
     CLEAN_RANDSPLIT,
     DIGITS,
@@ -26,13 +23,8 @@ from preprocessing.corpora.gsc import (
     write_noisy_more_balanced,
 )
 from preprocessing.corpora.gsc_confounded import plan_confounded, write_confounded
-from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.generated_folders import read_manifest
-from preprocessing.pipeline.matrices import open_matrices
-from training.probing.labels import labels_of
-
-WriteWav = Callable[..., Path]
-MakeSettings = Callable[..., Settings]
+from tests.preprocessing.conftest import MakeSettings, WriteWav, prepared
 
 
 def names_in(folder: Path) -> set[str]:
@@ -53,8 +45,7 @@ class TestBalanced:
             for name in chosen:
                 source = speech_commands / digit / name.replace(f"_{digit}.wav", ".wav")
                 assert (folder / name).read_bytes() == source.read_bytes()
-        with (folder / "manifest.csv").open(newline="") as file:
-            assert {row["file"] for row in csv.DictReader(file)} == names
+        assert {row["file"] for row in read_manifest(folder, "")} == names
 
     def test_too_few_clips(self, speech_commands: Path, make_settings: MakeSettings) -> None:
         with pytest.raises(
@@ -67,38 +58,29 @@ class TestBalanced:
             choose_balanced(make_settings())
 
 
-class TestUnreadableClip:
+@pytest.mark.usefixtures("ms_snsd")
+def test_a_broken_clip_is_left_out_and_taken_up_when_repaired(
+    speech_commands: Path, make_settings: MakeSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One of forty clips, of three speakers, is broken when it is balanced, and repaired later."""
-
-    @pytest.fixture(autouse=True)
-    def third_speaker(self, speech_commands: Path) -> None:
-        clip = speech_commands / "nine" / "ef567890_nohash_0.wav"
-        clip.rename(clip.with_name("aaaaaaaa_nohash_0.wav"))
-
-    @pytest.mark.usefixtures("ms_snsd")
-    def test_it_is_left_out_and_taken_up_when_repaired(
-        self,
-        speech_commands: Path,
-        make_settings: MakeSettings,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
-        path = speech_commands / "two" / "abcd1234_nohash_0.wav"
-        whole = path.read_bytes()
-        path.write_bytes(whole[:5000])
-        with pytest.raises(UserError, match=r"1 of 40 clips cannot be used \(1 truncated\)"):
-            write_balanced(make_settings(items_per_class=4))
-        settings = make_settings(items_per_class=4, max_skipped_fraction=0.03)
-        folder = write_balanced(settings)
-        assert "39 clips; left out: 1 clip (1 truncated), listed in" in capsys.readouterr().out
-        assert len(names_in(folder)) == 39
-        writers = (write_noisy_balanced, write_noisy_more_balanced, write_confounded)
-        for write in writers:
-            write(settings)
-        path.write_bytes(whole)
-        assert len(names_in(write_balanced(settings))) == 40
-        for write in writers:
-            write(settings)
-        assert [len(names_in(each)) for each in folder.parent.iterdir()] == [40] * 4
+    clip = speech_commands / "nine" / "ef567890_nohash_0.wav"
+    clip.rename(clip.with_name("aaaaaaaa_nohash_0.wav"))
+    path = speech_commands / "two" / "abcd1234_nohash_0.wav"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:5000])
+    with pytest.raises(UserError, match=r"1 of 40 clips cannot be used \(1 truncated\)"):
+        write_balanced(make_settings(items_per_class=4))
+    settings = make_settings(items_per_class=4, max_skipped_fraction=0.03)
+    folder = write_balanced(settings)
+    assert "39 clips; left out: 1 clip (1 truncated), listed in" in capsys.readouterr().out
+    assert len(names_in(folder)) == 39
+    write_noisy_balanced(settings)
+    write_confounded(settings)
+    path.write_bytes(whole)
+    assert len(names_in(write_balanced(settings))) == 40
+    write_noisy_balanced(settings)
+    write_confounded(settings)
+    assert [len(names_in(each)) for each in folder.parent.iterdir()] == [40] * 3
 
 
 def test_what_was_replaced_is_taken_up(
@@ -155,7 +137,7 @@ class TestInNoise:
             (NOISY_RANDSPLIT, {20, 25, 30, 35, 40}),
             (NOISY_MORE_RANDSPLIT, {0, 2.5, 5, 7.5, 10}),
         ):
-            matrices = open_matrices(preprocess(dataset, settings), dataset.name)
+            matrices = prepared(dataset, settings)
             index = matrices.index
             assert matrices.classes == list(DIGITS)
             requested_snr, true_snr = (
@@ -201,7 +183,7 @@ class TestSpeakers:
             path.rename(path.with_name("mine.WAV"))
         settings = make_settings(items_per_class=4)
         folder = write_balanced(settings)
-        matrices = open_matrices(preprocess(CLEAN_RANDSPLIT, settings), "gsc_randsplit")
+        matrices = prepared(CLEAN_RANDSPLIT, settings)
         assert Counter(matrices.index["speaker"]) == {"abcd1234": 18, "ef567890": 20, "": 2}
         assert matrices.info["sources"] == {"speaker": {"shared": 2, "of": 2, "unknown": 2}}
         split = "random by clip: speakers shared, speaker of 2 clips not known"
@@ -210,19 +192,6 @@ class TestSpeakers:
             plan_confounded(settings)
         assert "mine_one.wav, mine_two.wav" in str(caught.value)
         assert str(folder) in str(caught.value)
-
-    def test_numbers_stay_text(self, speech_commands: Path, make_settings: MakeSettings) -> None:
-        """All the way to the labels that a probe asks for."""
-        names = {"abcd1234": "1e999999", "ef567890": "00000012"}
-        for path in list(speech_commands.glob("*/*.wav")):
-            speaker, _, rest = path.name.partition("_")
-            path.rename(path.with_name(f"{names[speaker]}_{rest}"))
-        settings = make_settings(items_per_class=4)
-        write_balanced(settings)
-        matrices = open_matrices(preprocess(CLEAN_RANDSPLIT, settings), "gsc_randsplit")
-        assert set(matrices.index["speaker"]) == {"1e999999", "00000012"}
-        (plan,) = labels_of(["speaker"], matrices.index).plans.values()
-        assert plan.classes == ("00000012", "1e999999")
 
 
 def test_names_that_are_not_utf_8(
@@ -245,4 +214,4 @@ def test_names_that_are_not_utf_8(
     said = capsys.readouterr().out
     assert r"donn\udce9es/speech_commands/one: 1 left out, whose names are not UTF-8" in said
     assert r"donn\udce9es/speech_commands/two" in (folder / "manifest.csv").read_text()
-    assert len(open_matrices(preprocess(CLEAN_RANDSPLIT, settings), "gsc_randsplit").target) == 30
+    assert len(prepared(CLEAN_RANDSPLIT, settings).target) == 30

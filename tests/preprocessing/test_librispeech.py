@@ -1,7 +1,6 @@
 """LibriSpeech words: labels, sets and positions against a corpus whose every number is known."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from preprocessing.corpora.librispeech import WORDS
 from preprocessing.pipeline.audio import cut, decode
 from preprocessing.pipeline.matrices import open_matrices
 from tests.conftest import message_of, run_script
+from tests.preprocessing.conftest import RATE, MakeSettings
 
-RATE = 16000
 NAME = "librispeech_spectrum_fast"
 SECONDS = 3.0
 # The label of a word is its line, from 0.
@@ -39,8 +38,6 @@ OCCURRENCES = {
         ("19-198-0003", "2.01", "0.97", "NAN"),
     ],
 }
-
-MakeSettings = Callable[..., Settings]
 
 
 def utterance_path(corpus: Path, part: str, utterance: str) -> Path:
@@ -116,37 +113,26 @@ class TestWords:
 
 
 class TestWrongFolders:
-    @pytest.mark.parametrize(
-        ("line", "problem"),
-        [
-            ("84-121123-0001 1 0.29 0.33 THAT", "is not <utterance> <channel>"),
-            ("../../../etc/passwd 1 0.29 0.33 THAT 1", "is not <utterance> <channel>"),
-            ("84-121123-0001 1 soon 0.33 THAT 1.00", "could not convert"),
-            ("84-121123-0001 1 -0.29 0.33 THAT 1.00", "no stretch"),
-            ("84-121123-0001 1 0.29 inf THAT 1.00", "no stretch"),
-            ("84-121123-0001 1 0.29 0.33 THIS 1.00", "THIS is not one of the 3"),
-        ],
-    )
-    def test_damaged_labels(
-        self, corpus: Path, settings: Settings, line: str, problem: str
-    ) -> None:
-        write_labels(corpus, "dev-clean", ["84-121123-0001 1 1 1 that 1", "", line])
-        error = message_of(WORDS.list_clips, settings)
-        assert "dev-clean-selected-3.txt, line 3: " in error
-        assert problem in error
-
     def test_all_lines_are_named_at_once(self, corpus: Path, settings: Settings) -> None:
         """Labels are line numbers, so an empty line would be a class that nobody says."""
         (corpus / "word_labels" / "3-mostfreq").write_text("that\n\nwith\nnan\nThat\n\n")
-        for part in ("dev-clean", "train-clean-100"):
-            lines = ["84-121123-0001 1 1 0 that 1", "84-121123-0001 1 1 1 that 1", "that 1"]
-            write_labels(corpus, part, lines)
+        problems = {
+            "84-121123-0001 1 0.29 0.33 THAT": "is not <utterance> <channel>",
+            "../../../etc/passwd 1 0.29 0.33 THAT 1": "is not <utterance> <channel>",
+            "84-121123-0001 1 soon 0.33 THAT 1.00": "could not convert",
+            "84-121123-0001 1 -0.29 0.33 THAT 1.00": "start -0.29 and duration 0.33 are no stretch",
+            "84-121123-0001 1 0.29 inf THAT 1.00": "start 0.29 and duration inf are no stretch",
+            "84-121123-0001 1 1 0 that 1": "start 1 and duration 0 are no stretch",
+            "84-121123-0001 1 0.29 0.33 THIS 1.00": "THIS is not one of the ",
+        }
+        write_labels(corpus, "dev-clean", ["84-121123-0001 1 1 1 that 1", "", *problems])
+        write_labels(corpus, "train-clean-100", ["that 1"])
         said = message_of(WORDS.list_clips, settings)
-        assert "word_labels: 6 problems: 3-mostfreq, line 2: empty" in said
+        assert "word_labels: 10 problems: 3-mostfreq, line 2: empty" in said
         assert "3-mostfreq, line 5: that again" in said
-        for part in ("dev-clean", "train-clean-100"):
-            assert f"{part}-selected-3.txt, line 1: start 1 and duration 0 are no stretch" in said
-            assert f"{part}-selected-3.txt, line 3: is not <utterance> <channel>" in said
+        for number, problem in enumerate(problems.values(), start=3):
+            assert f"dev-clean-selected-3.txt, line {number}: {problem}" in said
+        assert "train-clean-100-selected-3.txt, line 1: is not <utterance> <channel>" in said
 
     @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
     def test_labels_of_other_editors(self, corpus: Path, settings: Settings, encoding: str) -> None:
@@ -165,13 +151,12 @@ class TestWrongFolders:
         assert "3-mostfreq: is no text file: line 2 is no utf-8" in said
 
 
-class TestScript:
-    def test_positional_arguments_start_where_the_command_is_typed(
-        self, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.chdir(tmp_path)
-        words = [corpus.name, "made", "3", "--set", "seed=3"]
-        options = ["--set", "input_librispeech_folder=/nowhere"]
-        assert run_script("preprocessing/preprocessing_LIBRISPEECH.py", *words, *options) == 0
-        matrices = open_matrices(tmp_path / "made", NAME)
-        assert (len(matrices.target), matrices.splits["seed"]) == (10, 3)
+def test_positional_arguments_start_where_the_command_is_typed(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [corpus.name, "made", "3", "--set", "seed=3"]
+    options = ["--set", "input_librispeech_folder=/nowhere"]
+    assert run_script("preprocessing/preprocessing_LIBRISPEECH.py", *words, *options) == 0
+    matrices = open_matrices(tmp_path / "made", NAME)
+    assert (len(matrices.target), matrices.splits["seed"]) == (10, 3)

@@ -18,9 +18,8 @@ from preprocessing.pipeline.dataset import Clip
 from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import Matrices, open_matrices
 from tests.conftest import FRACTIONS, run_script
-from tests.preprocessing.conftest import spectrum
+from tests.preprocessing.conftest import WriteWav, prepared, spectrum
 
-RATE = 16000
 SECTION = {"manifest": "rooms.csv", "label": "word", "sequence_length": "0.25"}
 # Twelve clips: three words, six speakers of two clips, two rooms; the sets divide speakers.
 WORDS = ("NA", "007", "None")
@@ -39,7 +38,6 @@ ROWS = [
 ]
 
 Declare = Callable[..., Settings]
-WriteWav = Callable[..., Path]
 
 
 def written(rows: list[dict[str, Any]], separator: str = ",") -> str:
@@ -76,8 +74,8 @@ def clips_of(settings: Settings) -> list[Clip]:
     return find_dataset("rooms", settings).list_clips(settings)
 
 
-def prepared(settings: Settings) -> Matrices:
-    return open_matrices(preprocess(find_dataset("rooms", settings), settings), "rooms")
+def rooms(settings: Settings) -> Matrices:
+    return prepared(find_dataset("rooms", settings), settings)
 
 
 def test_a_row_becomes_a_clip(declare: Declare, tmp_path: Path) -> None:
@@ -132,7 +130,7 @@ def test_tables_of_all_programs_are_read_alike(
 
 def test_the_matrices_hold_what_the_table_says(declare: Declare) -> None:
     settings = declare(group="speaker", orthogonal="room, speaker, label")
-    matrices = prepared(settings)
+    matrices = rooms(settings)
     assert matrices.name == "rooms_spectrum_fast"
     assert matrices.classes == ["007", "NA", "None"]
     # Clip 0 lasts 0.375 s: of its 48 frames and one, an example of 33 is cut from the end.
@@ -149,8 +147,8 @@ def test_the_matrices_hold_what_the_table_says(declare: Declare) -> None:
 
 
 def test_a_stretch_is_cut_out_of_its_file(declare: Declare, tmp_path: Path) -> None:
-    rows = [{**row, "start": "0.0625", "end": "0.1875"} for row in ROWS]
-    matrices = prepared(declare(written(rows), sequence_length=0.125))
+    table = changed(None, start="0.0625", end="0.1875")
+    matrices = rooms(declare(table, sequence_length=0.125))
     samples, _ = soundfile.read(tmp_path / "corpus/audio/c07.wav")
     np.testing.assert_allclose(
         matrices.predictors[7], spectrum(samples[1000:3000]), rtol=1e-4, atol=1e-7
@@ -158,7 +156,7 @@ def test_a_stretch_is_cut_out_of_its_file(declare: Declare, tmp_path: Path) -> N
 
 
 def test_the_targets_of_a_regression_are_its_values(declare: Declare) -> None:
-    matrices = prepared(declare(label="loudness", task="regression"))
+    matrices = rooms(declare(label="loudness", task="regression"))
     assert matrices.task == "regression"
     assert matrices.target.dtype == np.float32
     expected = np.array([float(row["loudness"]) for row in ROWS], dtype=np.float32)
@@ -171,7 +169,7 @@ def test_groups_are_shuffled_and_stay_together(declare: Declare) -> None:
     tests = set()
     for seed in range(4):
         settings = declare(group="speaker", overrides={"preprocessing.seed": seed})
-        (fold,) = prepared(settings).folds(FRACTIONS, 1)
+        (fold,) = rooms(settings).folds(FRACTIONS, 1)
         assert sorted((*fold.train, *fold.validation, *fold.test)) == sorted(
             {row["speaker"] for row in ROWS}
         )
@@ -180,7 +178,7 @@ def test_groups_are_shuffled_and_stay_together(declare: Declare) -> None:
 
 
 def test_the_sets_are_those_of_the_column(declare: Declare) -> None:
-    (fold,) = prepared(declare(group="speaker", split="set")).folds(FRACTIONS, 1)
+    (fold,) = rooms(declare(group="speaker", split="set")).folds(FRACTIONS, 1)
     assert (fold.validation, fold.test) == (["004"], ["005"])
     assert sorted(fold.train) == ["000", "001", "002", "003"]
 
@@ -189,7 +187,7 @@ def test_the_sets_are_those_of_the_column(declare: Declare) -> None:
 def test_folds_of_the_column_take_turns(declare: Declare, names: tuple[str, ...]) -> None:
     """The test set of a fold is the fold itself, the next one is for validation."""
     rows = [{**row, "fold": names[int(row["fold"]) - 9]} for row in ROWS]
-    matrices = prepared(declare(written(rows), group="speaker", split="fold"))
+    matrices = rooms(declare(written(rows), group="speaker", split="fold"))
     folds = matrices.folds(FRACTIONS, 3)
     members = [{"000", "003"}, {"001", "004"}, {"002", "005"}]
     for number, fold in enumerate(folds):
@@ -200,8 +198,10 @@ def test_folds_of_the_column_take_turns(declare: Declare, names: tuple[str, ...]
         matrices.folds(FRACTIONS, 2)
 
 
-def changed(number: int, **cells: str) -> str:
-    return written([{**row, **cells} if at == number else row for at, row in enumerate(ROWS)])
+def changed(number: int | None, **cells: str) -> str:
+    """The table with other cells in one row, counted from 0, or in all."""
+    rows = enumerate(ROWS)
+    return written([row | cells if number in (at, None) else row for at, row in rows])
 
 
 LOUD = {"label": "loudness", "task": "regression"}
@@ -231,7 +231,7 @@ BAD_INPUT: list[tuple[str | bytes, dict[str, Any], str]] = [
         "confounder = hall, orthogonal = mood: no such column",
     ),
     (
-        written([{**row, "manifest_label": "y"} for row in ROWS]),
+        changed(None, manifest_label="y"),
         {},
         "rename manifest_label; so is another column called in the index",
     ),
@@ -242,7 +242,7 @@ BAD_INPUT: list[tuple[str | bytes, dict[str, Any], str]] = [
     ),
     (changed(0, path="audio/./c01.wav"), {}, r"line 3: audio/c01\.wav stands in line 2, too"),
     (
-        written([{**row, "word": "a"} for row in ROWS]),
+        changed(None, word="a"),
         {},
         "word is the same in all rows; there is not",
     ),
@@ -255,22 +255,22 @@ BAD_INPUT: list[tuple[str | bytes, dict[str, Any], str]] = [
         LOUD,
         "loudness = 0,5 is no finite number; decimals stand behind a point",
     ),
-    (written([{**row, "end": "-1"} for row in ROWS]), {}, "line 2: end = -1 is no number of sec"),
-    (written([{**row, "start": "1:30"} for row in ROWS]), {}, "start = 1:30 is no number of sec"),
+    (changed(None, end="-1"), {}, "line 2: end = -1 is no number of sec"),
+    (changed(None, start="1:30"), {}, "start = 1:30 is no number of sec"),
     (
-        written([{**row, "start": "0.2", "end": "0.1"} for row in ROWS]),
+        changed(None, start="0.2", end="0.1"),
         {},
         "line 2: end = 0.1 is not after start = 0.2; line 3: .* and 2 more",
     ),
     (STRETCHES, {"group": "speaker"}, "line 3: overlaps line 2 of the same file, but is of an"),
     (changed(0, set="trian"), {"split": "set"}, "line 2: set = trian is none of train, valid"),
     (
-        written([{**row, "set": row["set"].replace("test", "train")} for row in ROWS]),
+        changed(None, set="train"),
         {"split": "set"},
-        "no row has set = test",
+        "no row has set = validation; no row has set = test",
     ),
     (
-        written([{**row, "fold": "1"} for row in ROWS]),
+        changed(None, fold="1"),
         {"split": "fold"},
         "fold has 1 fold; 3 are need",
     ),
@@ -299,22 +299,9 @@ def test_all_that_is_wrong_is_named_before_a_clip_is_read(
     settings = declare(text, **section)
     monkeypatch.setattr(soundfile, "SoundFile", None)
     with pytest.raises(UserError, match=message) as caught:
-        prepared(settings)
+        rooms(settings)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "matrices").exists()
-
-
-def test_missing_files_are_listed_and_left_out_if_they_are_few(
-    declare: Declare, tmp_path: Path
-) -> None:
-    table, listed = changed(4, path="gone.wav"), "matrices/rooms_spectrum_fast_left_out.csv"
-    with pytest.raises(UserError, match=r"1 of 12 clips cannot be used \(1 missing\)"):
-        prepared(declare(table))
-    expected = f"clip,file,reason\ngone.wav,{tmp_path / 'corpus' / 'gone.wav'},missing\n"
-    assert (tmp_path / listed).read_text().replace("\r", "") == expected
-    settings = declare(table, overrides={"max_skipped_fraction": 0.1})
-    assert "gone.wav" not in set(prepared(settings).index["clip"])
-    assert (tmp_path / listed).read_text().replace("\r", "") == expected
 
 
 @pytest.mark.parametrize(
@@ -342,7 +329,7 @@ def test_a_missing_table_and_names_that_are_taken_or_unknown(
     declare: Declare, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"nowhere\.csv: cannot be read: No such file"):
-        prepared(declare(manifest="nowhere.csv"))
+        rooms(declare(manifest="nowhere.csv"))
     with pytest.raises(UserError, match=r"dataset roms: not known; did you mean rooms\?"):
         find_dataset("roms", declare())
     (tmp_path / "taken.ini").write_text(
@@ -380,19 +367,19 @@ def test_a_folder_of_classes(
 def test_other_labels_of_a_table_make_other_matrices(
     declare: Declare, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = prepared(declare(orthogonal="room"))
+    first = rooms(declare(orthogonal="room"))
     described = declare(orthogonal="room", licence="CC0", confounder="label")
     assert find_dataset("rooms", described).licence == "CC0"
     assert find_dataset("rooms", described).confounder == "manifest_label"
-    assert prepared(described).fingerprint == first.fingerprint
+    assert rooms(described).fingerprint == first.fingerprint
     assert "already there, unchanged" in capsys.readouterr().out
-    assert prepared(declare(orthogonal="speaker")).orthogonal_labels == ["speaker"]
-    assert prepared(declare(label="fold", group="speaker")).classes == ["10", "11", "9"]
+    assert rooms(declare(orthogonal="speaker")).orthogonal_labels == ["speaker"]
+    assert rooms(declare(label="fold", group="speaker")).classes == ["10", "11", "9"]
 
 
 def test_matrices_of_another_dataset_are_not_written_over(declare: Declare, tmp_path: Path) -> None:
     """The mel matrices of rooms_log would have the names of the log_mel ones of rooms."""
-    first = prepared(declare(overrides={"features_type": "log_mel"}))
+    first = rooms(declare(overrides={"features_type": "log_mel"}))
     with (tmp_path / "corpus/my.ini").open("a") as file:
         file.write("\n[dataset rooms_log]\nmanifest = rooms.csv\nlabel = room\n")
         file.write("orthogonal = word\nsequence_length = 0.25\n")

@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 
 from preprocessing.pipeline.dataset import OWN_SPLIT
-from preprocessing.pipeline.matrices import (
-    open_matrices,
-    part_path,
-)
+from preprocessing.pipeline.matrices import open_matrices, part_path
 from preprocessing.pipeline.splits import Split
 from tests.conftest import message_of
 
@@ -98,24 +95,23 @@ class TestOpening:
             assert "_info.json" in message_of(lambda: open_matrices(folder, NAME))
 
 
-class TestSplits:
-    @pytest.mark.parametrize(
-        ("changes", "expected"),
-        [
-            ({"folds": []}, "folds: "),
-            ({"folds": [{"train": GROUPS[:7], "validation": GROUPS[7:]}]}, "folds.0.test: missing"),
-            (
-                {"folds": [{"train": GROUPS[:8], "validation": GROUPS[7:9], "test": GROUPS[9:]}]},
-                "folds.0: its sets do not divide the groups",
-            ),
-            ({"num_folds": 2}, "holds 1 folds, not num_folds"),
-            ({"order": GROUPS[:9]}, "folds.0: its sets do not divide the groups"),
-        ],
-    )
-    def test_what_is_no_split(self, folder: Path, changes: dict[str, Any], expected: str) -> None:
-        change_json(folder, "splits", **changes)
-        message = message_of(lambda: open_matrices(folder, NAME).folds((0.7, 0.2, 0.1), 1))
-        assert f"{NAME}_splits.json: {expected}" in message
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"folds": []}, "folds: "),
+        ({"folds": [{"train": GROUPS[:7], "validation": GROUPS[7:]}]}, "folds.0.test: missing"),
+        (
+            {"folds": [{"train": GROUPS[:8], "validation": GROUPS[7:9], "test": GROUPS[9:]}]},
+            "folds.0: its sets do not divide the groups",
+        ),
+        ({"num_folds": 2}, "holds 1 folds, not num_folds"),
+        ({"order": GROUPS[:9]}, "folds.0: its sets do not divide the groups"),
+    ],
+)
+def test_what_is_no_split(folder: Path, changes: dict[str, Any], expected: str) -> None:
+    change_json(folder, "splits", **changes)
+    message = message_of(lambda: open_matrices(folder, NAME).folds((0.7, 0.2, 0.1), 1))
+    assert f"{NAME}_splits.json: {expected}" in message
 
 
 class TestFolds:

@@ -13,8 +13,10 @@ from config.errors import UserError
 from preprocessing.pipeline import noise_mixing
 from preprocessing.pipeline.audio import write_audio
 from preprocessing.pipeline.generated_folders import read_manifest
+from preprocessing.pipeline.left_out import LEFT_OUT, LISTED
 from preprocessing.pipeline.noise_mixing import Mixture, write_mixtures
-from tests.preprocessing.conftest import RATE, MakeSettings, WriteWav, contents, reasons_in
+from preprocessing.pipeline.tables import read_rows
+from tests.preprocessing.conftest import RATE, MakeSettings, WriteWav, contents
 
 LEVEL = 10 ** (-25 / 20)
 
@@ -151,14 +153,14 @@ def test_a_broken_source_leaves_its_mixture_out_until_it_is_repaired(
         write(mixtures, max_skipped_fraction=0.3)
     assert not (tmp_path / "noisy" / "manifest.csv").exists()
     folder = write(mixtures, max_skipped_fraction=0.4)
-    ((files, reason),) = reasons_in(folder / "left_out.csv", "files").items()
-    assert (files, reason.partition(":")[0]) == ("s2.wav;Typing_2.wav", kind)
+    (row,) = read_rows(folder / LEFT_OUT, LISTED)
+    assert (row["files"], row["reason"].partition(":")[0]) == ("s2.wav;Typing_2.wav", kind)
     found = [row["file"] for row in read_manifest(folder, "")]
     assert found == [*mixtures[0].files, *mixtures[1].files]
     path.write_bytes(whole)
     write(mixtures)
     assert len(list(folder.glob("*.wav"))) == 6
-    assert reasons_in(folder / "left_out.csv", "files") == {}
+    assert read_rows(folder / LEFT_OUT, LISTED) == []
 
 
 def test_an_interrupted_run_begins_anew_and_ends_the_same(

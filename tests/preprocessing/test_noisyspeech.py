@@ -17,14 +17,10 @@ from preprocessing.corpora.noisyspeech import (
     plan_mixtures,
     write_noisyspeech,
 )
-from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.generated_folders import read_manifest
-from preprocessing.pipeline.matrices import open_matrices
+from tests.preprocessing.conftest import RATE, MakeSettings, prepared
 
-RATE = 16000
 SNRS = (20.0, 25.0, 30.0, 35.0, 40.0)
-
-MakeSettings = Callable[..., Settings]
 
 
 def seconds_of(path: Path) -> float:
@@ -161,7 +157,7 @@ class TestDataset:
         write_noisyspeech(settings)
         folder = settings.preprocessing.generated_noisyspeech_folder
         rows = read_manifest(folder, "")
-        matrices = open_matrices(preprocess(RANDSPLIT, settings), "noisyspeech_randsplit")
+        matrices = prepared(RANDSPLIT, settings)
         assert matrices.name == "noisyspeech_randsplit_spectrum_fast"
         assert matrices.predictors.shape[1:] == (126, 129)
         assert matrices.classes == list(NOISE_TYPES)

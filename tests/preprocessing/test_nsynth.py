@@ -1,9 +1,6 @@
 """NSynth: families, sets and the draw against a tiny corpus with the real examples.json."""
 
-import codecs
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +12,16 @@ from config.errors import UserError
 from config.settings import Settings
 from preprocessing.corpora import nsynth
 from preprocessing.corpora.nsynth import FAMILIES, NOTES, PARTS
-from preprocessing.pipeline import extraction
 from preprocessing.pipeline.extraction import preprocess
-from preprocessing.pipeline.matrices import open_matrices
 from tests.conftest import message_of
+from tests.preprocessing.conftest import RATE, MakeSettings, prepared
 
-RATE = 16000
 # As in the corpus itself: synth_lead is heard in the training set only.
 NOTES_OF_SETS = {
     "train": [(family, 40 + number) for number, family in enumerate(FAMILIES)],
     "valid": [("bass", 30), ("vocal", 60), ("organ", 61)],
     "test": [("reed", 70), ("flute", 80)],
 }
-
-MakeSettings = Callable[..., Settings]
 
 
 def entry(family: str, pitch: int, number: int) -> dict[str, Any]:
@@ -59,7 +52,7 @@ def corpus(tmp_path: Path) -> Path:
         (folder / "audio").mkdir(parents=True)
         entries = [entry(family, pitch, n) for n, (family, pitch) in enumerate(notes)]
         examples = {values["note_str"]: values for values in entries}
-        (folder / "examples.json").write_text(json.dumps(examples, indent=2))
+        (folder / "examples.json").write_text(json.dumps(examples), encoding="utf-8-sig")
         for number, note in enumerate(examples):
             generator = np.random.default_rng([set_number, number])
             samples = generator.uniform(-0.5, 0.5, 4 * RATE)
@@ -72,60 +65,46 @@ def settings(corpus: Path, make_settings: MakeSettings) -> Settings:
     return make_settings(input_nsynth_folder=corpus)
 
 
-class TestNotes:
-    def test_families_and_sets(self, settings: Settings) -> None:
-        clips = NOTES.list_clips(settings)
-        found = [(clip.fixed_set, clip.class_name, clip.label) for clip in clips]
-        assert sorted(found) == sorted(
-            [
-                *(("train", family, label) for label, family in enumerate(FAMILIES)),
-                ("validation", "bass", 0),
-                ("validation", "vocal", 10),
-                ("validation", "organ", 6),
-                ("test", "reed", 7),
-                ("test", "flute", 2),
-            ]
-        )
-        assert all(clip.path.is_file() for clip in clips)
-
-
-class TestDraw:
-    def names(self, settings: Settings, part: str) -> list[str]:
-        return [clip.name for clip in NOTES.list_clips(settings) if clip.fixed_set == part]
-
-    def test_large_sets_are_drawn_from(
-        self, corpus: Path, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        settings = make_settings(input_nsynth_folder=corpus)
-        every = self.names(settings, "train")
-        assert nsynth.MOST_NOTES == 56_001
-        monkeypatch.setattr(nsynth, "MOST_NOTES", 8)
-        drawn = self.names(settings, "train")
-        assert len(drawn) == len(set(drawn)) == 8
-        assert set(drawn) < set(every)
-        assert len(self.names(settings, "validation")) == 3
-        assert self.names(settings, "train") == drawn
-        others = [
-            self.names(
-                make_settings(**{"input_nsynth_folder": corpus, "preprocessing.seed": seed}),
-                "train",
-            )
-            for seed in range(1, 30)
+def test_families_and_sets(settings: Settings) -> None:
+    clips = NOTES.list_clips(settings)
+    found = [(clip.fixed_set, clip.class_name, clip.label) for clip in clips]
+    assert sorted(found) == sorted(
+        [
+            *(("train", family, label) for label, family in enumerate(FAMILIES)),
+            ("validation", "bass", 0),
+            ("validation", "vocal", 10),
+            ("validation", "organ", 6),
+            ("test", "reed", 7),
+            ("test", "flute", 2),
         ]
-        assert all(len(set(other)) == 8 for other in others)
-        assert any(other != drawn for other in others)
-        assert set(every) == set(drawn).union(*others)
+    )
+    assert all(clip.path.is_file() for clip in clips)
+
+
+def test_large_sets_are_drawn_from(
+    corpus: Path, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def names(part: str, seed: int = 0) -> list[str]:
+        changes = {"input_nsynth_folder": corpus, "preprocessing.seed": seed}
+        clips = NOTES.list_clips(make_settings(**changes))
+        return [clip.name for clip in clips if clip.fixed_set == part]
+
+    every = names("train")
+    assert nsynth.MOST_NOTES == 56_001
+    monkeypatch.setattr(nsynth, "MOST_NOTES", 8)
+    drawn = names("train")
+    assert len(drawn) == len(set(drawn)) == 8
+    assert set(drawn) < set(every)
+    assert len(names("validation")) == 3
+    assert names("train") == drawn
+    others = [names("train", seed) for seed in range(1, 30)]
+    assert all(len(set(other)) == 8 for other in others)
+    assert any(other != drawn for other in others)
+    assert set(every) == set(drawn).union(*others)
 
 
 class TestWrongFolders:
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "",
-            "[]",
-            '{"instrument_family": 3}',
-        ],
-    )
+    @pytest.mark.parametrize("text", ["", "[]", '{"instrument_family": 3}'])
     def test_damaged_lists_are_named_at_once(
         self, corpus: Path, settings: Settings, text: str
     ) -> None:
@@ -140,7 +119,7 @@ class TestWrongFolders:
     ) -> None:
         def change(part: str, **notes: dict[str, Any] | None) -> None:
             path = corpus / f"nsynth-{part}" / "examples.json"
-            path.write_text(json.dumps(json.loads(path.read_text()) | notes))
+            path.write_text(json.dumps(json.loads(path.read_bytes()) | notes))
 
         change("train", a=entry("bass", 1, 1) | {"instrument_family": 11}, b={}, c=None)
         change("valid", d=entry("bass", 1, 1) | {"instrument_str": 12, "pitch": 1e999})
@@ -159,34 +138,11 @@ class TestWrongFolders:
         ):
             assert problem in said
 
-    def test_five_duplicates_over_the_sets_are_named_before_a_clip_is_prepared(
-        self, corpus: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Files of the same bytes under other names; two that are silent alike are none."""
-        monkeypatch.setattr(extraction, "_write_examples", None)
-        files = [sorted((corpus / f"nsynth-{part}" / "audio").iterdir()) for part in PARTS]
-        for number, (one, other) in enumerate(zip(files[0], files[1] + files[2], strict=False)):
-            shutil.copyfile(one, other)
-            if not number:
-                for path in (one, other):
-                    soundfile.write(path, np.zeros(4 * RATE), RATE)
-        with pytest.raises(UserError, match="nsynth: 4 problems: ") as caught:
-            preprocess(NOTES, settings)
-        for one, other in list(zip(files[0], files[1] + files[2], strict=False))[1:]:
-            part = "validation" if other in files[1] else "test"
-            assert f"{one.stem} (train) and {other.stem} ({part}) hold the" in str(caught.value)
-
-    def test_one_note_in_two_sets(self, corpus: Path, settings: Settings) -> None:
-        train, test = (corpus / f"nsynth-{part}" / "examples.json" for part in ("train", "test"))
-        test.write_bytes(codecs.BOM_UTF8 + train.read_bytes())
-        with pytest.raises(UserError, match=r"nsynth: 11 problems: bass_acoustic_\S+ is there 2 "):
-            preprocess(NOTES, settings)
-
     def test_a_family_that_no_list_has(self, corpus: Path, settings: Settings) -> None:
         """Said at once, with the sets that nothing is left for."""
         for part in PARTS:
             path = corpus / f"nsynth-{part}" / "examples.json"
-            notes = json.loads(path.read_text())
+            notes = json.loads(path.read_bytes())
             kept = {name: note for name, note in notes.items() if note["instrument_family"] > 1}
             path.write_text(json.dumps(kept))
         with pytest.raises(UserError, match="no example of 2 of 11 classes: bass, brass"):
@@ -201,7 +157,7 @@ class TestWrongFolders:
 def test_notes_are_padded_to_six_seconds_and_keep_the_corpus_s_own_split(
     settings: Settings,
 ) -> None:
-    matrices = open_matrices(preprocess(NOTES, settings), "nsynth_spectrum_fast")
+    matrices = prepared(NOTES, settings)
     # 6 s at 16 kHz: 96000 / 128 + 1 frames, 4 s: 64000 / 128 + 1.
     assert matrices.predictors.shape == (16, 751, 129)
     assert set(matrices.index["num_frames"]) == {501}

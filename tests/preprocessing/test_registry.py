@@ -1,6 +1,6 @@
 """Corpora and datasets: registered in one place, and what is said of a corpus that is not there."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,10 +10,8 @@ from config.settings import Settings
 from preprocessing import corpora
 from preprocessing.corpora import all_corpora, all_datasets, find_dataset, register
 from preprocessing.pipeline.dataset import RANDOM_BY_CLIP, Clip, Corpus, Dataset
-from preprocessing.pipeline.extraction import preprocess
-from preprocessing.pipeline.matrices import open_matrices
+from tests.preprocessing.conftest import MakeSettings, prepared
 
-MakeSettings = Callable[..., Settings]
 TINY = Corpus(
     name="tiny",
     title="Tiny v1",
@@ -44,8 +42,7 @@ def test_a_corpus_from_elsewhere_is_prepared_like_the_built_in_ones(
         ]
 
     register(TINY, Dataset("tiny", "own", "word", 1.0, RANDOM_BY_CLIP, list_clips))
-    folder = preprocess(find_dataset("tiny", make_settings()), make_settings())
-    matrices = open_matrices(folder, "tiny")
+    matrices = prepared(find_dataset("tiny", make_settings()), make_settings())
     assert matrices.classes == ["one", "two"]
     assert len(matrices.target) == 8
     assert all_corpora()["tiny"] is TINY

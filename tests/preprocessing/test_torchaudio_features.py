@@ -10,8 +10,8 @@ from config.ini_files import load_settings
 from preprocessing.pipeline.decoding import Samples
 from preprocessing.pipeline.features import extract_features
 from preprocessing.pipeline.torchaudio_features import batched_features, check_torchaudio
+from tests.preprocessing.conftest import RATE
 
-RATE = 16000
 # Largest difference as a fraction of the largest value. Essentia places the edges of its mel bands
 # between the bins of the transform a little differently.
 TOLERANCES = {"spectrum_fast": 1e-6, "stft": 1e-6, "mel": 1e-5, "log_mel": 1e-4, "mfcc": 1e-3}

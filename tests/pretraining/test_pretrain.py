@@ -3,7 +3,8 @@
 import json
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from config.errors import UserError
 from config.ini_files import load_settings
 from pretraining import pretrain as pretraining
 from pretraining.pretrain import pretrain, pretrain_command
+from tests.conftest import Examples, Suite
 from training.engine import checkpoints, folds, tracking
 from training.engine import fit as fitting
 from training.models.description import read_description
@@ -21,31 +23,26 @@ from training.models.loading import load_frozen
 from training.models.vgg import VGG16
 from training.models.weights import load_weights
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.conftest import Examples, Suite
-
 EXTRACTORS = load_settings().extractors
 EXTRACTOR = EXTRACTORS["noisyspeech"]
 CPU = -1
 
 
 @pytest.fixture
-def prepared(suite: "Suite") -> "Suite":
+def prepared(suite: Suite) -> Suite:
     """A suite with the extractor's matrices."""
     suite.write_matrices("noisyspeech_randsplit")
     return suite
 
 
 def train(
-    suite: "Suite", overwrite: bool = False, extractor: Extractor = EXTRACTOR, **overrides: Any
-) -> "Path":
+    suite: Suite, overwrite: bool = False, extractor: Extractor = EXTRACTOR, **overrides: Any
+) -> Path:
     settings = suite.settings(**{"extractor_num_epochs": 2, **overrides})
     return pretrain(extractor, settings, [CPU], overwrite)
 
 
-def test_it_writes_a_model_that_experiments_can_use(prepared: "Suite", bands: "Examples") -> None:
+def test_it_writes_a_model_that_experiments_can_use(prepared: Suite, bands: Examples) -> None:
     folder = train(prepared, extractor_num_epochs=20, learning_rate=0.001, extractor_batch_size=10)
     assert folder == prepared.extractors / "noisyspeech"
     assert {path.name for path in folder.iterdir()} >= {"history.png", "history.pdf"}
@@ -76,7 +73,7 @@ def test_it_writes_a_model_that_experiments_can_use(prepared: "Suite", bands: "E
 
 
 def test_what_is_there_is_not_trained_again_and_another_plan_is_refused(
-    prepared: "Suite", capsys: pytest.CaptureFixture[str]
+    prepared: Suite, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = train(prepared)
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -94,12 +91,12 @@ def test_what_is_there_is_not_trained_again_and_another_plan_is_refused(
     assert read_description(folder)["plan"]["learning_rate"] == 0.01
 
 
-def cut(path: "Path") -> None:
+def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "extractor.json"])
-def test_a_damaged_extractor_is_trained_again_and_is_the_same(name: str, prepared: "Suite") -> None:
+def test_a_damaged_extractor_is_trained_again_and_is_the_same(name: str, prepared: Suite) -> None:
     folder = train(prepared, extractor_num_epochs=1)
     before, content = read_description(folder), (folder / name).read_bytes()
     damages: list[Callable[[Path], object]] = [lambda path: path.write_bytes(b""), os.unlink, cut]
@@ -114,7 +111,7 @@ def test_a_damaged_extractor_is_trained_again_and_is_the_same(name: str, prepare
 
 
 def test_what_the_results_of_an_extractor_hold_is_written_again_without_training(
-    prepared: "Suite", monkeypatch: pytest.MonkeyPatch
+    prepared: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = train(prepared, extractor_num_epochs=1)
     heard = (folder / "training_audio.txt").read_text()
@@ -125,7 +122,7 @@ def test_what_the_results_of_an_extractor_hold_is_written_again_without_training
 
 
 def test_an_interrupted_pre_training_goes_on_after_its_last_epoch(
-    prepared: "Suite", make_suite: Callable[[], "Suite"], monkeypatch: pytest.MonkeyPatch
+    prepared: Suite, make_suite: Callable[[], Suite], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = make_suite()
     undisturbed.write_matrices("noisyspeech_randsplit")
@@ -154,7 +151,7 @@ def test_an_interrupted_pre_training_goes_on_after_its_last_epoch(
 
 
 def test_neither_chance_level_nor_a_missing_figure_costs_the_extractor(
-    prepared: "Suite", capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    prepared: Suite, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: Any) -> None:
         raise RuntimeError("no fonts")
@@ -174,7 +171,7 @@ def test_neither_chance_level_nor_a_missing_figure_costs_the_extractor(
 
 
 def test_a_tracker_that_is_not_installed_is_refused_before_the_training(
-    prepared: "Suite", monkeypatch: pytest.MonkeyPatch
+    prepared: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracking, "find_spec", lambda _name: None)
     monkeypatch.setattr(fitting, "_train_epoch", lambda *_: pytest.fail("trained"))
@@ -197,7 +194,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_length_and_batches_are_the_extractors_own_unless_set(
-    prepared: "Suite", fits: list[Any]
+    prepared: Suite, fits: list[Any]
 ) -> None:
     own = {"extractor_num_epochs": "", "num_epochs": 3, "patience": 4, "batch_size": 5}
     set_here = {"extractor_num_epochs": 7, "extractor_patience": 8, "extractor_batch_size": 9}
@@ -216,7 +213,7 @@ def test_only_words_and_notes_are_moved() -> None:
 
 @pytest.mark.parametrize("moved", [False, True])
 def test_training_examples_move_in_their_padding_and_the_others_do_not(
-    prepared: "Suite", fits: list[Any], bands: "Examples", moved: bool
+    prepared: Suite, fits: list[Any], bands: Examples, moved: bool
 ) -> None:
     with pytest.raises(UserError, match="started"):
         train(prepared, extractor=EXTRACTOR.model_copy(update={"random_offset": moved}))
@@ -248,7 +245,7 @@ def test_training_examples_move_in_their_padding_and_the_others_do_not(
     ],
 )
 def test_errors_are_one_line_and_exit_code_two(
-    prepared: "Suite",
+    prepared: Suite,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import openpyxl
@@ -18,13 +18,11 @@ import psutil
 
 import experiments_manager
 from config.experiments import load_experiments
+from tests.conftest import Suite
 from training.models.weights import load_weights
 from training.sweep.input_cache import InputCache
 from training.sweep.runs import Run, files_of
 from training.sweep.schedule import run_sweep
-
-if TYPE_CHECKING:
-    from tests.conftest import Suite
 
 MANAGER = Path(experiments_manager.__file__)
 CPU = -1
@@ -38,7 +36,7 @@ ENDLESS = {"num_epochs": 1_000_000, "early_stopping": False}
 class Command:
     """A command that works in a suite's folder, with its output in a file."""
 
-    def __init__(self, suite: "Suite", *words: str, start: tuple[str, ...] = ()) -> None:
+    def __init__(self, suite: Suite, *words: str, start: tuple[str, ...] = ()) -> None:
         self.log = suite.folder / f"log_{time.monotonic_ns()}.txt"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
@@ -79,7 +77,7 @@ class Command:
 
 
 @contextmanager
-def command(suite: "Suite", *words: str, start: tuple[str, ...] = ()) -> Iterator[Command]:
+def command(suite: Suite, *words: str, start: tuple[str, ...] = ()) -> Iterator[Command]:
     """A command at work, which does not outlive the block."""
     started = Command(suite, *words, start=start)
     try:
@@ -88,7 +86,7 @@ def command(suite: "Suite", *words: str, start: tuple[str, ...] = ()) -> Iterato
         started.kill()
 
 
-def runs_of(suite: "Suite", **overrides: Any) -> list[Run]:
+def runs_of(suite: Suite, **overrides: Any) -> list[Run]:
     experiments = load_experiments(suite.experiments, [suite.config], overrides)
     return [
         Run(experiment, instance, files_of(experiment, instance))
@@ -103,14 +101,14 @@ def run_here(runs: list[Run], overwrite: bool = False) -> int:
     return run_sweep(runs, [CPU], cluster, overwrite, InputCache())
 
 
-def write_three(suite: "Suite", **training: Any) -> None:
+def write_three(suite: Suite, **training: Any) -> None:
     """Two runs of experiment 1, and experiment 2, which starts from the better one."""
     suite.write_matrices()
     suite.write_experiment(1, training, {"repeat": 2})
     suite.write_experiment(2, {"at_pretraining": "experiment 1", **training})
 
 
-def assert_as_run_in_order(suite: "Suite") -> None:
+def assert_as_run_in_order(suite: Suite) -> None:
     """Bit for bit: weights, metrics, histories; a spreadsheet row for each run; nothing else."""
     reference = runs_of(suite, results_folder=suite.folder / "in_order")
     assert run_here(reference) == 0
@@ -132,11 +130,11 @@ def assert_as_run_in_order(suite: "Suite") -> None:
     assert not leftovers(suite)
 
 
-def leftovers(suite: "Suite") -> list[str]:
+def leftovers(suite: Suite) -> list[str]:
     """Files of runs that are not finished."""
     names = [path.name for path in suite.results.rglob("*")]
     return [name for name in names if "partial" in name or name == "unfinished"]
 
 
-def states(suite: "Suite") -> list[Path]:
+def states(suite: Suite) -> list[Path]:
     return list(suite.results.rglob("unfinished/state_*.pt"))

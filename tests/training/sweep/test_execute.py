@@ -1,22 +1,19 @@
 """What a process does with a run that it was given."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from config.experiments import load_experiments
 from config.files import identity_of, locked
+from tests.conftest import Suite
 from training.sweep.execute import RunResult, RunTask, execute
 from training.sweep.launchers import execute_silently
 from training.sweep.runs import Run, files_of
 
-if TYPE_CHECKING:
-    from tests.conftest import Suite
-
 
 @pytest.fixture
-def run(suite: "Suite") -> Run:
+def run(suite: Suite) -> Run:
     suite.write_experiment(1, instances={"repeat": 11})
     experiment = load_experiments(suite.experiments, [suite.config])[1]
     return Run(experiment, experiment.instances[0], files_of(experiment, experiment.instances[0]))

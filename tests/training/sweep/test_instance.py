@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +12,11 @@ from sklearn.metrics import balanced_accuracy_score, precision_recall_fscore_sup
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests.conftest import Examples, Suite
 from training.models.registry import build_network
 from training.models.vgg import CONVOLUTION_INDICES, VGG16
 from training.similarity.layer_loss import aggregate, layer_loss
 from training.sweep import instance as instance_module
-
-if TYPE_CHECKING:
-    from tests.conftest import Examples, Suite
 
 SETS = {"train": "training_actors", "val": "validation_actors", "test": "test_actors"}
 METRICS = (
@@ -28,15 +26,15 @@ METRICS = (
 AGAINST_NOISE = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": 13}
 
 
-def load_dictionary(suite: "Suite", identifier: int, number: int = 1) -> Any:
+def load_dictionary(suite: Suite, identifier: int, number: int = 1) -> Any:
     return np.load(suite.files(identifier, number).dictionary, allow_pickle=True).item()
 
 
-def stored_weights(suite: "Suite", identifier: int, number: int = 1, fold: int = 0) -> Any:
+def stored_weights(suite: Suite, identifier: int, number: int = 1, fold: int = 0) -> Any:
     return torch.load(suite.files(identifier, number).model(fold), weights_only=True)
 
 
-def stored_model(suite: "Suite", identifier: int, outputs: int = 3) -> VGG16:
+def stored_model(suite: Suite, identifier: int, outputs: int = 3) -> VGG16:
     model = VGG16(outputs, width=1 / 32)
     model.load_state_dict(stored_weights(suite, identifier))
     return model.eval()
@@ -52,7 +50,7 @@ def rows_of(groups: list[str]) -> list[int]:
     return sorted(int(group.removeprefix("clip")) for group in groups)
 
 
-def set_inputs(examples: "Examples", fold: dict[str, Any], prefix: str) -> Tensor:
+def set_inputs(examples: Examples, fold: dict[str, Any], prefix: str) -> Tensor:
     """(examples, 1, frames, bins), normalised by numpy's statistics of the training rows."""
     training = examples.predictors[rows_of(fold["training_actors"])].astype(float)
     chosen = examples.predictors[rows_of(fold[SETS[prefix]])].astype(float)
@@ -60,11 +58,11 @@ def set_inputs(examples: "Examples", fold: dict[str, Any], prefix: str) -> Tenso
     return torch.from_numpy(normalised.astype(np.float32))[:, None]
 
 
-def set_labels(examples: "Examples", fold: dict[str, Any], prefix: str) -> Any:
+def set_labels(examples: Examples, fold: dict[str, Any], prefix: str) -> Any:
     return examples.target[rows_of(fold[SETS[prefix]])]
 
 
-def load_frozen(suite: "Suite", name: str) -> VGG16:
+def load_frozen(suite: Suite, name: str) -> VGG16:
     frozen = VGG16(11, width=1 / 32).eval()
     frozen.load_state_dict(load_file(suite.extractors / name / "model.safetensors"))
     return frozen
@@ -81,7 +79,7 @@ def term_of(model: VGG16, frozen: VGG16, inputs: Tensor, layer: int) -> float:
 
 
 @pytest.fixture(scope="module")
-def trained(make_suite: Callable[[], "Suite"]) -> "Suite":
+def trained(make_suite: Callable[[], Suite]) -> Suite:
     """Experiment 28: one anti-transfer training of three epochs."""
     suite = make_suite()
     suite.write_matrices()
@@ -92,7 +90,7 @@ def trained(make_suite: Callable[[], "Suite"]) -> "Suite":
     return suite
 
 
-def test_the_dictionary_has_the_published_keys_and_those_added(trained: "Suite") -> None:
+def test_the_dictionary_has_the_published_keys_and_those_added(trained: Suite) -> None:
     dictionary = load_dictionary(trained, 28)
     assert list(dictionary) == [0, "summary", "parameters"]
     assert dictionary["parameters"]["at_layer"] == 13
@@ -119,7 +117,7 @@ def test_the_dictionary_has_the_published_keys_and_those_added(trained: "Suite")
 
 
 def test_final_metrics_are_those_of_the_stored_best_weights(
-    trained: "Suite", bands: "Examples"
+    trained: Suite, bands: Examples
 ) -> None:
     fold = load_dictionary(trained, 28)[0]
     best = fold["best_epoch"]
@@ -151,7 +149,7 @@ def test_final_metrics_are_those_of_the_stored_best_weights(
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_a_clip_of_several_examples_is_one_decision_and_an_altered_copy_another_clip(
-    suite: "Suite", bands: "Examples", loudness: "Examples", task: str
+    suite: Suite, bands: Examples, loudness: Examples, task: str
 ) -> None:
     """All examples of a label are made two clips in turns; every fourth is an altered copy."""
     examples, outputs = (bands, 3) if task == "classification" else (loudness, 1)
@@ -219,7 +217,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[Watched]:
 
 
 def test_a_repetition_starts_alike_and_sees_the_same_batches_in_every_experiment(
-    suite: "Suite", watched: list[Watched]
+    suite: Suite, watched: list[Watched]
 ) -> None:
     suite.write_matrices()
     folder = suite.write_extractor()
@@ -248,7 +246,7 @@ def test_a_repetition_starts_alike_and_sees_the_same_batches_in_every_experiment
 
 
 def test_several_frozen_networks_each_with_its_layers_and_weight(
-    suite: "Suite", bands: "Examples"
+    suite: Suite, bands: Examples
 ) -> None:
     suite.write_matrices()
     suite.write_extractor("noisyspeech", seed=1)
@@ -270,7 +268,7 @@ def test_several_frozen_networks_each_with_its_layers_and_weight(
     assert fold["val_feature_loss"] == pytest.approx(total, rel=1e-4)
 
 
-def test_folds_are_trained_one_after_the_other_and_summarised(suite: "Suite") -> None:
+def test_folds_are_trained_one_after_the_other_and_summarised(suite: Suite) -> None:
     suite.write_matrices()
     suite.write_experiment(5)
     result = suite.run(5, num_folds=3, num_epochs=1)
@@ -288,7 +286,7 @@ def test_folds_are_trained_one_after_the_other_and_summarised(suite: "Suite") ->
     assert not torch.equal(weights[0][key], weights[1][key])
 
 
-def test_a_regression(suite: "Suite", loudness: "Examples") -> None:
+def test_a_regression(suite: Suite, loudness: Examples) -> None:
     suite.write_matrices(examples=loudness)
     suite.write_experiment(40, task="regression", output_classes=1)
     result = suite.run(40)
@@ -315,7 +313,7 @@ def test_a_regression(suite: "Suite", loudness: "Examples") -> None:
 
 
 def test_dual_anti_transfer_starts_from_the_best_run_of_another_experiment(
-    suite: "Suite", watched: list[Watched]
+    suite: Suite, watched: list[Watched]
 ) -> None:
     suite.write_matrices()
     suite.write_extractor()
@@ -334,25 +332,34 @@ def test_dual_anti_transfer_starts_from_the_best_run_of_another_experiment(
     assert result["inputs"]["experiment 31"] == results[1]["fingerprint"]
 
 
-def test_an_interrupted_second_run_does_not_pass_for_the_first(
-    suite: "Suite", monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """New weights must never lie beside a result file that calls the old ones finished."""
+@pytest.fixture
+def interrupt(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Train experiment 5 for an epoch up to where its result would be written."""
     suite.write_matrices()
     suite.write_experiment(5)
-    suite.run(5, num_epochs=1)
-    assert suite.files(5).json_path.exists()
 
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(instance_module, "write_result", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        suite.run(5, num_epochs=1, seed=9)
+    def interrupt(**overrides: Any) -> None:
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(instance_module, "write_result", interrupted)
+            suite.run(5, num_epochs=1, **overrides)
+
+    return interrupt
+
+
+def test_an_interrupted_second_run_does_not_pass_for_the_first(
+    suite: Suite, interrupt: Callable[..., None]
+) -> None:
+    """New weights must never lie beside a result file that calls the old ones finished."""
+    suite.run(5, num_epochs=1)
+    assert suite.files(5).json_path.exists()
+    interrupt(seed=9)
     assert not suite.files(5).json_path.exists()
 
 
-def test_half_precision(suite: "Suite") -> None:
+def test_half_precision(suite: Suite) -> None:
     suite.write_matrices()
     suite.write_extractor()
     suite.write_experiment(28, AGAINST_NOISE)
@@ -363,17 +370,9 @@ def test_half_precision(suite: "Suite") -> None:
 
 @pytest.mark.parametrize("content", ["", '{"fingerprint": ', "[]", "{}"])
 def test_a_damaged_record_of_a_fold_is_made_again(
-    content: str, suite: "Suite", monkeypatch: pytest.MonkeyPatch
+    content: str, suite: Suite, interrupt: Callable[..., None]
 ) -> None:
-    suite.write_matrices()
-    suite.write_experiment(5)
-
-    def interrupted(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(instance_module, "write_result", interrupted)
-        suite.run(5, num_epochs=1)
+    interrupt()
     record = suite.files(5).fold_record(0)
     values = json.loads(record.read_text())["values"]
     assert values.pop("seconds") > 0
@@ -383,7 +382,7 @@ def test_a_damaged_record_of_a_fold_is_made_again(
 
 
 def test_an_embedding_of_the_frozen_networks_features_stands_for_it(
-    suite: "Suite", bands: "Examples"
+    suite: Suite, bands: Examples
 ) -> None:
     """Features written by hand train the same network as the frozen network that gives them."""
     suite.write_matrices()

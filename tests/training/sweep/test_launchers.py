@@ -2,12 +2,12 @@
 
 import os
 import signal
-from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from config.ini_files import load_settings
+from tests.conftest import Suite
 from tests.training.sweep.commands import (
     ENDLESS,
     LONG,
@@ -19,9 +19,6 @@ from tests.training.sweep.commands import (
     write_three,
 )
 from training.sweep.launchers import slots_of
-
-if TYPE_CHECKING:
-    from tests.conftest import Suite
 
 
 @pytest.mark.parametrize(
@@ -42,7 +39,7 @@ def holds_a_lock(process: psutil.Process) -> bool:
     return any(file.path.endswith(".lock") for file in process.open_files())
 
 
-def test_what_is_killed_goes_on_to_the_same_results(suite: "Suite") -> None:
+def test_what_is_killed_goes_on_to_the_same_results(suite: Suite) -> None:
     """First one of two processes, then the manager; the third time two processes do the rest."""
     write_three(suite, **LONG)
     with command(suite, "[1,2]", "-1,-1") as manager:
@@ -67,7 +64,7 @@ def test_what_is_killed_goes_on_to_the_same_results(suite: "Suite") -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_all_processes_in_order(number: int, code: int, suite: "Suite") -> None:
+def test_a_signal_ends_all_processes_in_order(number: int, code: int, suite: Suite) -> None:
     write_three(suite, **ENDLESS)
     with command(suite, "[1,2]", "-1,-1") as manager:
         manager.wait_until(lambda: len(states(suite)) == 2)

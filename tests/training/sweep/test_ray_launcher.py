@@ -1,11 +1,12 @@
 """Runs on a small Ray cluster of this machine, one node of which dies; a head that is lost."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from config.errors import UserError
+from tests.conftest import Suite
 from tests.training.sweep.commands import (
     CPU,
     LONG,
@@ -16,9 +17,6 @@ from tests.training.sweep.commands import (
     write_three,
 )
 from training.sweep.execute import RunTask
-
-if TYPE_CHECKING:
-    from tests.conftest import Suite
 
 pytest.importorskip("ray")
 STORE_BYTES = 100 * 2**20
@@ -41,7 +39,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_runs_go_on_elsewhere_when_a_node_dies_and_not_without_the_cluster(
-    cluster: Any, suite: "Suite"
+    cluster: Any, suite: Suite
 ) -> None:
     write_three(suite, **LONG)
     options = ("-1", "--launcher", "ray", "--address", str(cluster.address))
@@ -65,7 +63,7 @@ def test_runs_go_on_elsewhere_when_a_node_dies_and_not_without_the_cluster(
         assert "Traceback" not in manager.text
 
 
-def test_a_node_that_does_not_see_the_results_folder_says_so(suite: "Suite") -> None:
+def test_a_node_that_does_not_see_the_results_folder_says_so(suite: Suite) -> None:
     from training.sweep.ray_launcher import _execute_on_node
 
     write_three(suite)

@@ -3,12 +3,13 @@
 import json
 import threading
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 import training.sweep.schedule
 from config.files import locked
+from tests.conftest import Suite
 from tests.training.sweep.commands import (
     assert_as_run_in_order,
     command,
@@ -23,12 +24,9 @@ from training.sweep.launchers import Launcher
 from training.sweep.runs import Run
 from training.sweep.schedule import execute_all
 
-if TYPE_CHECKING:
-    from tests.conftest import Suite
-
 
 @pytest.fixture
-def runs(suite: "Suite", monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+def runs(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """Two runs of experiment 1, and 2, which starts from 1's best; no spreadsheets."""
     monkeypatch.setattr(training.sweep.schedule, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(training.sweep.schedule, "update_spreadsheet", lambda *_: None)
@@ -92,7 +90,7 @@ def test_what_starts_from_others_waits_for_all_of_them(runs: list[Run]) -> None:
         assert fake.most == most
 
 
-def test_what_a_search_chooses_waits_for_all_of_its_trials(suite: "Suite") -> None:
+def test_what_a_search_chooses_waits_for_all_of_its_trials(suite: Suite) -> None:
     path = suite.write_experiment(3)
     search = "[search]\ntrials = 3\nrepeat = 2\nwidth = 0.03, 0.04\n"
     path.write_text(path.read_text().replace("[instances]\n", search))
@@ -129,7 +127,7 @@ def test_what_another_process_gave_up_is_taken_over(runs: list[Run], trained: li
     assert trained[-1] == runs[2].files.stem
 
 
-def test_two_managers_share_a_sweep(suite: "Suite") -> None:
+def test_two_managers_share_a_sweep(suite: Suite) -> None:
     write_three(suite)
     with command(suite, "[1,2]", "-1") as first, command(suite, "[1,2]", "-1") as second:
         assert [first.code(), second.code()] == [0, 0], first.text + second.text

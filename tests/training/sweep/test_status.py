@@ -3,23 +3,21 @@
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 
 from config.errors import UserError
 from config.files import read_json
+from tests.conftest import Suite
 from training.models.weights import load_weights
-
-if TYPE_CHECKING:
-    from tests.conftest import Suite
 
 CPU = "-1"
 
 
 @pytest.fixture
-def finished(suite: "Suite") -> "Suite":
+def finished(suite: Suite) -> Suite:
     """Two finished instances of experiment 5."""
     suite.write_matrices()
     suite.write_experiment(5, {"num_epochs": 1}, {"repeat": 2})
@@ -32,14 +30,14 @@ def texts_below(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in paths}
 
 
-def dictionary(suite: "Suite") -> Any:
+def dictionary(suite: Suite) -> Any:
     return np.load(suite.files(5, 2).dictionary, allow_pickle=True).item()
 
 
 @pytest.mark.parametrize("leave", [Path.unlink, lambda path: path.write_bytes(b"")])
 @pytest.mark.parametrize("name", ["dictionary", "parameters"])
 def test_copies_of_the_json_file_are_written_again_without_training(
-    name: str, leave: Callable[[Path], object], finished: "Suite", monkeypatch: pytest.MonkeyPatch
+    name: str, leave: Callable[[Path], object], finished: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, content = texts_below(finished.results), dictionary(finished)
     leave(getattr(finished.files(5, 2), name))
@@ -51,7 +49,7 @@ def test_copies_of_the_json_file_are_written_again_without_training(
     assert dictionary(finished) == content
 
 
-def test_files_of_the_whole_experiment_are_written_again(finished: "Suite") -> None:
+def test_files_of_the_whole_experiment_are_written_again(finished: Suite) -> None:
     files = finished.files(5)
     for path in (files.folder / "description.txt", files.spreadsheet):
         path.unlink()
@@ -68,7 +66,7 @@ def cut(path: Path) -> None:
 
 @pytest.mark.parametrize("leave", [Path.unlink, cut, lambda path: path.write_bytes(b"")])
 def test_a_lost_model_is_trained_again_and_is_the_same(
-    leave: Callable[[Path], object], finished: "Suite", capsys: pytest.CaptureFixture[str]
+    leave: Callable[[Path], object], finished: Suite, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, json_path = finished.files(5, 2).model(0), finished.files(5, 2).json_path
     weights, result = load_weights(model), read_json(json_path)
@@ -97,7 +95,7 @@ def test_a_lost_model_is_trained_again_and_is_the_same(
     ],
 )
 def test_results_with_other_settings_count_nowhere(
-    setting: str, difference: str, finished: "Suite", capsys: pytest.CaptureFixture[str]
+    setting: str, difference: str, finished: Suite, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
     assert finished.manage("--list", "--set", setting) == 0
@@ -113,7 +111,7 @@ def test_results_with_other_settings_count_nowhere(
 
 
 def test_results_of_other_features_are_none(
-    finished: "Suite", capsys: pytest.CaptureFixture[str]
+    finished: Suite, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
     assert finished.manage("--list", "--set", "features_type=mel") == 0
@@ -122,7 +120,7 @@ def test_results_of_other_features_are_none(
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"0": {}}'])
 def test_a_damaged_result_says_the_cure(
-    content: str, finished: "Suite", capsys: pytest.CaptureFixture[str]
+    content: str, finished: Suite, capsys: pytest.CaptureFixture[str]
 ) -> None:
     finished.files(5, 2).json_path.write_text(content)
     capsys.readouterr()

@@ -1,19 +1,16 @@
 """The manager under torchrun: two processes train each run, one of them decides and writes."""
 
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import Suite
 from tests.training.sweep.commands import command, run_here, runs_of
-
-if TYPE_CHECKING:
-    from tests.conftest import Suite
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
-def test_runs_one_of_which_fails_and_one_starts_from_others(suite: "Suite") -> None:
+def test_runs_one_of_which_fails_and_one_starts_from_others(suite: Suite) -> None:
     """A common failure does not stop the others."""
     suite.write_matrices()
     suite.write_extractor()
