@@ -26,12 +26,12 @@ def blocks(kind: str) -> list[str]:
 
 
 def write_corpus(folder: Path) -> None:
-    """Write 144 clips of six speakers: a word is a tone's pitch, a room is its band of noise."""
+    """Write 96 clips of four speakers: a word is a tone's pitch, a room is its band of noise."""
     generator = np.random.default_rng(0)
     (folder / "wav").mkdir(parents=True)
     seconds = np.arange(RATE) / RATE
     rows = []
-    for number in range(144):
+    for number in range(96):
         word, room, speaker = number % 3, number // 3 % 2, number // 24
         noise = np.fft.rfft(generator.standard_normal(RATE))
         band = slice(3000 * room + 500, 3000 * room + 3500)
@@ -111,7 +111,7 @@ def test_the_page_from_wav_files_to_the_report(
         else:
             assert run_script(*("-1" if word == "0" else word for word in words)) == 0, words
     matrices = folder / "matrices" / "rooms_log_mel_predictors.npy"
-    assert np.load(matrices).shape[0] == 144
+    assert np.load(matrices).shape[0] == 96
     results = folder / "results"
     assert [len(load_results(results, number)) for number in (1, 2, 3, 4)] == [2, 4, 4, 2]
     assert len([*results.glob("experiment_*/invariance/*.json")]) == 12
