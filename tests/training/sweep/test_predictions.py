@@ -23,7 +23,7 @@ PREFIXES = {"train": "train", "validation": "val", "test": "test"}
 CLASSES = ["class0", "class1", "class2"]
 
 
-def write_segments(suite: Suite, examples: "Examples | None" = None) -> None:
+def write_segments(suite: "Suite", examples: "Examples | None" = None) -> None:
     """Matrices with two examples of a clip, the later one first, and what users call columns."""
     suite.write_matrices(examples=examples)
     start = suite.matrices / "tiny_spectrum_fast"
@@ -143,7 +143,7 @@ def test_groups_and_alignment_follow_from_the_predictions(
                 assert found[name]["uar"] == pytest.approx(recalls.mean())
 
 
-def test_predictions_of_a_regression_are_its_values(suite: Suite, loudness: "Examples") -> None:
+def test_predictions_of_a_regression_are_its_values(suite: "Suite", loudness: "Examples") -> None:
     """Without classes, to as many digits as single precision has."""
     write_segments(suite, loudness)
     matrices = open_matrices(suite.matrices, "tiny")
@@ -161,7 +161,7 @@ def test_predictions_of_a_regression_are_its_values(suite: Suite, loudness: "Exa
     assert table["clip_prediction"].tolist() == pytest.approx([float(mean)] * 2 + [2], rel=1e-7)
 
 
-def test_how_hard_task_and_penalty_pull_is_measured_at_the_best_weights(suite: Suite) -> None:
+def test_how_hard_task_and_penalty_pull_is_measured_at_the_best_weights(suite: "Suite") -> None:
     """Against the stored network, differentiated by hand."""
     write_segments(suite)
     suite.write_extractor()
@@ -191,7 +191,7 @@ def test_how_hard_task_and_penalty_pull_is_measured_at_the_best_weights(suite: S
 
 
 def test_lost_predictions_are_named_with_the_command_that_makes_them(
-    suite: Suite, capsys: pytest.CaptureFixture[str]
+    suite: "Suite", capsys: pytest.CaptureFixture[str]
 ) -> None:
     suite.write_matrices()
     suite.write_experiment(1)

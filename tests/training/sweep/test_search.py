@@ -29,7 +29,7 @@ batch_size = 8, 16
 TINY = {"network": "small_cnn", "num_epochs": 1}
 
 
-def write_search(suite: Suite, text: str = SEARCH, **head: Any) -> Experiment:
+def write_search(suite: "Suite", text: str = SEARCH, **head: Any) -> Experiment:
     path = suite.write_experiment(7, TINY, **head)
     path.write_text(path.read_text().replace("[instances]\n", text))
     return suite.experiment(7)
@@ -57,7 +57,7 @@ def leave_results(experiment: Experiment, values: dict[int, float], key: str) ->
     [("classification", 3, "acc", 2), ("regression", 1, "RMSE", 3)],
 )
 def test_the_best_on_validation_is_chosen_among_those_that_did_not_fail(
-    suite: Suite, task: str, classes: int, key: str, best: int
+    suite: "Suite", task: str, classes: int, key: str, best: int
 ) -> None:
     suite.config.write_text(f"{suite.config.read_text()}save_best_model_metric = val_loss\n")
     experiment = write_search(suite, task=task, output_classes=classes)
@@ -83,7 +83,7 @@ def test_the_best_on_validation_is_chosen_among_those_that_did_not_fail(
         assert instance.parameters == trial | own
 
 
-def test_of_a_trial_with_other_settings_nothing_is_known(suite: Suite) -> None:
+def test_of_a_trial_with_other_settings_nothing_is_known(suite: "Suite") -> None:
     leave_results(write_search(suite), dict.fromkeys(range(1, 5), 0.5), "acc")
     experiment = write_search(suite, SEARCH.replace("1e-2", "1e-1"))
     assert len(trials_of(experiment, ResultReader()).pending) == 4
@@ -94,7 +94,7 @@ def test_of_a_trial_with_other_settings_nothing_is_known(suite: Suite) -> None:
 
 
 def test_an_interrupted_search_goes_on_and_ends_as_by_hand(
-    suite: Suite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    suite: "Suite", monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Interrupted in its third trial; the fourth fails once; then all is as it would have been."""
     suite.write_matrices()
