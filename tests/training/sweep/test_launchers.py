@@ -41,9 +41,9 @@ def holds_a_lock(process: psutil.Process) -> bool:
 
 def test_what_is_killed_goes_on_to_the_same_results(suite: Suite) -> None:
     """First one of two processes, then the manager; the third time two processes do the rest."""
-    write_three(suite, **LONG)
+    write_three(suite, **{**LONG, "num_epochs": 20})
     with command(suite, "[1,2]", "-1,-1") as manager:
-        manager.wait_until(lambda: len(states(suite)) == 2)
+        manager.wait_until(lambda: states(suite))
         victim = next(child for child in manager.children if holds_a_lock(child))
         victim.kill()
         assert manager.code() == 2, manager.text
