@@ -27,7 +27,6 @@ from config.instances import COMMENT_KEYS, Plan, plan_instances
 from config.listing import files_in
 from config.networks import PUBLISHED_NETWORK
 from config.released import replacement
-from config.search import plan_search, refuse_unused
 from config.settings import Settings
 from config.text import display_path, hint, nearest
 
@@ -193,6 +192,8 @@ def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> 
         parameters = _parameters(name, head, settings, plan.repetition, templates) | plan.search
         instances.append(Instance(number, parameters, settings))
     if "search" in own:
+        from config.search import refuse_unused
+
         refuse_unused(name, list(own["search"]), [each.parameters for each in instances])
     return Experiment(
         id=identifier,
@@ -216,6 +217,8 @@ def _plans(
     swept = own.get("search") or own.get("instances", {})
     has_indices = network == PUBLISHED_NETWORK and "network" not in swept
     if "search" in own:
+        from config.search import plan_search  # not at the top: it waits for Optuna
+
         return plan_search(name, own, overrides, has_indices)
     return plan_instances(name, own, has_indices)
 

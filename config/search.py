@@ -7,8 +7,16 @@ import math
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, GridSampler, RandomSampler
 from pydantic import Field
 
 from config.errors import ConfigError
@@ -18,10 +26,6 @@ from config.instances import MOST_INSTANCES, Plan, sweep_values
 from config.released import replacement
 from config.settings import TrainingDefaults
 from config.text import counted
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-    from optuna.samplers import BaseSampler
 
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 RANGE = re.compile(rf"({NUMBER})\s*\.\.\s*({NUMBER})(\s+log)?")
@@ -103,28 +107,21 @@ def plan_search(
 
 
 def _check_keys(place: str, ranges: Mapping[str, str], overrides: Mapping[str, Any]) -> None:
-    known = [key for key in TrainingDefaults.model_fields if key not in NOT_SEARCHED]
     if not ranges:
         raise ConfigError(f"{place}: names no setting to search, such as learning_rate")
     for key in ranges:
         if key in NOT_SEARCHED:
             raise ConfigError(f"{place} {key}: cannot be searched; give it in [training_defaults]")
-        if key not in known:
-            near = replacement(key, [*Search.model_fields, *known])
+        if key not in TrainingDefaults.model_fields:
+            near = replacement(key, [*Search.model_fields, *TrainingDefaults.model_fields])
             raise ConfigError(f"{place} {key}: no such key{near}")
     for override in overrides:
         if override.rpartition(".")[2] in ranges:
             raise ConfigError(f"--set {override}: is searched by {place}; leave one of them out")
 
 
-def _distribution(place: str, key: str, text: str, has_indices: bool) -> "BaseDistribution":
+def _distribution(place: str, key: str, text: str, has_indices: bool) -> BaseDistribution:
     """Return what a searched key's value is drawn from: 'a .. b', 'a .. b log' or 'a, b, c'."""
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
-
     match = RANGE.fullmatch(text)
     if not match:
         values = sweep_values(place, key, text, has_indices)
@@ -142,15 +139,13 @@ def _distribution(place: str, key: str, text: str, has_indices: bool) -> "BaseDi
 
 
 def _draw_random(
-    place: str, search: Search, distributions: Mapping[str, "BaseDistribution"]
+    place: str, search: Search, distributions: Mapping[str, BaseDistribution]
 ) -> list[dict[str, str]]:
     """Return the values of each trial.
 
     A key's values depend on its name, its range and the seed alone, so that two methods that
     search the same learning rates meet the same ones, whatever else they search.
     """
-    from optuna.samplers import RandomSampler
-
     if search.trials is None:
         raise ConfigError(f"{place} trials: must be given, as method = random")
     columns = {}
@@ -164,12 +159,9 @@ def _draw_random(
 
 
 def _draw_grid(
-    place: str, search: Search, distributions: Mapping[str, "BaseDistribution"]
+    place: str, search: Search, distributions: Mapping[str, BaseDistribution]
 ) -> list[dict[str, str]]:
     """Return the points of a grid in an order that is drawn, or so many of them as are wanted."""
-    from optuna.distributions import CategoricalDistribution
-    from optuna.samplers import GridSampler
-
     space = {key: _grid_values(place, key, each) for key, each in distributions.items()}
     size = math.prod(map(len, space.values()))
     if size > MOST_INSTANCES:
@@ -181,9 +173,7 @@ def _draw_grid(
     return _ask(GridSampler(space, search.seed), choices, num_trials)
 
 
-def _grid_values(place: str, key: str, distribution: "BaseDistribution") -> Sequence[str]:
-    from optuna.distributions import CategoricalDistribution, IntDistribution
-
+def _grid_values(place: str, key: str, distribution: BaseDistribution) -> Sequence[str]:
     if isinstance(distribution, CategoricalDistribution):
         return [str(choice) for choice in distribution.choices]
     if isinstance(distribution, IntDistribution) and not distribution.log:
@@ -193,11 +183,9 @@ def _grid_values(place: str, key: str, distribution: "BaseDistribution") -> Sequ
 
 
 def _ask(
-    sampler: "BaseSampler", distributions: Mapping[str, "BaseDistribution"], num_trials: int
+    sampler: BaseSampler, distributions: Mapping[str, BaseDistribution], num_trials: int
 ) -> list[dict[str, str]]:
     """Return what Optuna suggests for so many trials, as an experiment file would say it."""
-    import optuna
-
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=sampler)
     trials = [study.ask(dict(distributions)).params for _ in range(num_trials)]

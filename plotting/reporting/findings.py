@@ -67,11 +67,6 @@ class MethodFinding:
         layer = self.chosen.group.layer
         return f"{self.method.label}, layer {layer}" if layer else self.method.label
 
-    @property
-    def oracle(self) -> Finding:
-        """Return the finding at the layer that is best on the test set."""
-        return self.of(self.method.oracle)
-
     def of(self, group: Group) -> Finding:
         """Return the finding of one of its groups."""
         findings = (self.chosen, *self.layers)

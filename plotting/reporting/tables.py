@@ -1,4 +1,4 @@
-"""The report's tables: methods side by side, layers, controls, oracle.
+"""The report's tables: methods side by side, controls, layers.
 
 A table is a list of columns, each with what it reads of a row; a new one is one more list.
 """
@@ -42,7 +42,7 @@ TRIALS_NOTE = (
     "validation was run again with fresh seeds, and these runs alone stand here."
 )
 ORACLE_NOTE = (
-    "Oracle: the layer was chosen on the test set itself, which nobody can do beforehand. These "
+    "oracle: the layer that is best on the test set itself, which nobody can know beforehand. Its "
     "figures are too good by the luck of the best of several, and are no result."
 )
 CONTROL_NOTE = (
@@ -58,7 +58,6 @@ def all_tables(findings: Findings, prefix: str) -> list[Table]:
     tables = [
         main_table(findings, prefix),
         control_table(findings, prefix),
-        oracle_table(findings, prefix),
         *(layer_table(each, findings, prefix) for each in findings.methods),
     ]
     return [table for table in tables if table.rows]
@@ -228,32 +227,9 @@ def layer_table(found: MethodFinding, findings: Findings, prefix: str = "") -> T
         f"What differs is the layer: {found.method.label}",
         [layer, Column("chosen", mark), *others],
         [MethodRow("", finding) for finding in found.layers if len(found.layers) > 1],
-        (*_incomplete_notes([found]), INTERVAL_NOTE, *DIFFERENCE_NOTES),
+        (*_incomplete_notes([found]), ORACLE_NOTE, INTERVAL_NOTE, *DIFFERENCE_NOTES),
         describe(findings.comparison),
         folded=True,
-    )
-
-
-def oracle_table(findings: Findings, prefix: str = "") -> Table:
-    """Return the best layer on the test set, apart from the results."""
-    heading, digits = findings.metric.heading, findings.metric.digits
-    several = [each for each in findings.methods if len(each.layers) > 1]
-    difference, _ = difference_columns("oracle difference", "", digits, lambda row: row.oracle)
-    columns = [
-        Column("method", lambda row: row.method.label),
-        Column("oracle layer", lambda row: row.method.oracle.layer),
-        spread_column(f"oracle {heading('test')}", lambda row: row.method.oracle, digits),
-        difference,
-        Column("layer chosen on validation", lambda row: row.method.chosen.layer),
-        spread_column(heading("its test"), lambda row: row.method.chosen, digits),
-    ]
-    return make_table(
-        file_name(prefix, "oracle"),
-        "Oracle, not a result: layers chosen on the test set instead of validation",
-        columns,
-        several,
-        (ORACLE_NOTE, *_incomplete_notes(several)),
-        describe(findings.comparison),
     )
 
 

@@ -4,7 +4,6 @@ Altered copies of training clips have rows of their own, as they count in the tr
 metrics; the column augmented tells them from the clips.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,12 +87,8 @@ def _table_of(
 
 def join_predictions(path: Path, parts: Sequence[Path]) -> None:
     """Write the tables of all folds as one, whole or not at all."""
-    with written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as joined:
-        writer = csv.writer(joined, lineterminator="\n")
-        for number, part in enumerate(parts):
-            with part.open(newline="", encoding="utf-8") as file:
-                rows = csv.reader(file)
-                header = next(rows)
-                if number == 0:
-                    writer.writerow(header)
-                writer.writerows(rows)
+    import pandas as pd
+
+    tables = [pd.read_csv(part, dtype=str, keep_default_na=False) for part in parts]
+    with written_aside(path) as aside:
+        pd.concat(tables).to_csv(aside, index=False)

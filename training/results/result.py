@@ -80,9 +80,7 @@ class FoldResult(_Stored):
 
     @model_validator(mode="before")
     @classmethod
-    def _collect_curves(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
+    def _collect_curves(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         keys = [f"{set_name}_{kind}_hist" for kind in CURVES for set_name in CURVE_SETS.values()]
         test = {key: values.get(f"test_{key}") for key in TEST_METRICS}
         return {
@@ -91,19 +89,6 @@ class FoldResult(_Stored):
             "curves": {key: _with_nan(values[key]) for key in keys if values.get(key)},
             "test_metrics": {key: value for key, value in test.items() if value is not None},
         }
-
-    @model_validator(mode="after")
-    def _check(self) -> "FoldResult":
-        if len({len(curve) for curve in self.curves.values()}) > 1:
-            raise ValueError("the histories (train_loss_hist, ...) differ in length")
-        if self.curves and not {"train_loss_hist", "val_loss_hist"} <= self.curves.keys():
-            raise ValueError("train_loss_hist or val_loss_hist is missing")
-        if self.curves and (self.chosen_epoch or 0) >= self.num_epochs:
-            raise ValueError(f"best_epoch is {self.chosen_epoch}, must be 0-{self.num_epochs - 1}")
-        matrix = self.test_confusion
-        if matrix is not None and any(len(row) != len(matrix) for row in matrix):
-            raise ValueError("test_confusion is no square matrix")
-        return self
 
     @property
     def num_epochs(self) -> int:
@@ -186,16 +171,15 @@ class Result(_Stored):
 
     @model_validator(mode="before")
     @classmethod
-    def _collect_folds(cls, values: Any) -> Any:
+    def _collect_folds(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """Put the folds, which are keys of the result itself, into one list."""
-        if not isinstance(values, Mapping):
-            return values
         keys = sorted((key for key in values if key.isdecimal()), key=lambda key: (len(key), key))
         return {
-            "experiment": values.get("experiment"),
-            **{key: value for key, value in values.items() if key not in {*keys, "summary"}},
+            **{key: value for key, value in values.items() if key not in keys},
             # A summary names its parameters, too.
-            "summary": _without_parameters(values.get("summary")),
+            "summary": {
+                key: value for key, value in values["summary"].items() if key != "parameters"
+            },
             "folds": [values[key] for key in keys],
         }
 
@@ -210,12 +194,8 @@ class Result(_Stored):
                     f"has no {metric.key}, for report_metric = {self.report_metric}; run it again: "
                     f"{again}, or pass --set report_metric={DEFAULT_METRIC}"
                 )
-            if value is None or not metric.smallest <= metric.scale * value <= metric.largest:
-                raise ValueError(f"summary.{set_name}.mean_{metric.key} is {value}")
-        if not self.folds:
-            raise ValueError("there is no fold")
-        if self.chance is not None and self.chance > metric.largest:
-            raise ValueError(f"test_chance is {self.chance / metric.scale}")
+            if value is None:
+                raise ValueError(f"summary.{set_name}.mean_{metric.key} is missing")
         return self
 
     @property
@@ -290,9 +270,3 @@ class Result(_Stored):
         """Return what the names of its files end in."""
         given = self.parameters
         return f"{given.dataset}_{given.features_type}_exp{self.experiment}_run{self.number}"
-
-
-def _without_parameters(summary: Any) -> Any:
-    if not isinstance(summary, Mapping):
-        return summary
-    return {key: value for key, value in summary.items() if key != "parameters"}
