@@ -141,8 +141,9 @@ def test_families() -> None:
 
     for kind in ("baseline", "anti_transfer", "dual_anti_transfer"):
         assert chosen(kind) == [number for number in TABLE if TABLE[number]["kind"] == kind]
-    assert chosen(10) == [n for n in TABLE if TABLE[n]["kind"] == "weight_initialization"]
-    assert chosen(10) == [n for n in TABLE if TABLE[n]["note"] == "family 10"]
+    initialized = chosen(10)
+    assert initialized == [n for n in TABLE if TABLE[n]["kind"] == "weight_initialization"]
+    assert initialized == [n for n in TABLE if TABLE[n]["note"] == "family 10"]
     assert chosen("confounded") == sorted(CONFOUNDED)
     assert chosen("protocols") == [number + offset for number in PROTOCOLS for offset in (0, 1)]
 
