@@ -26,9 +26,10 @@ from config.experiments import Experiment, load_experiments
 from config.listing import files_in
 from config.log import logger
 from config.selection import METAVAR, add_experiments_option, parse_selection, require_gpus
-from config.settings import RANDOM, Results, is_untrained
+from config.settings import Results
 from config.text import aligned, counted, display_path
 from training.engine.distributed import is_main, only_main_speaks
+from training.models.frozen import sources_of
 from training.results.loading import count_failed, load_results
 from training.results.runs_table import RUNS_TABLE
 from training.sweep.input_cache import InputCache
@@ -79,15 +80,13 @@ def check_results(runs: Sequence[Run], overwrite: bool, inputs: InputCache) -> N
 
 def _orthogonal_task(experiment: Experiment) -> str:
     settings = experiment.instances[0].settings
-    training, declared = settings.training_defaults, settings.extractors
-    names = list(training.extractors)
-    if training.anti_transfer and any(map(is_untrained, training.at_dataset)):
-        names.append(f"{RANDOM} (untrained: a control)")
+    training = settings.training_defaults
+    controls_last = sorted(sources_of(settings), key=lambda source: source.is_untrained)
+    tasks = [*dict.fromkeys(source.words for source in controls_last)]
     if training.gradient_reversal_label:
-        names.append(f"{training.gradient_reversal_label} (gradient reversal)")
+        tasks.append(f"{training.gradient_reversal_label} (gradient reversal)")
     if training.source_experiment is not None:
-        names.append(str(training.at_pretraining))
-    tasks = [f"{declared[name].task} ({name})" if name in declared else name for name in names]
+        tasks.append(str(training.at_pretraining))
     return ", ".join(tasks) or "-"
 
 
@@ -113,10 +112,10 @@ def print_paths(experiments: Sequence[Experiment], results_folder: Path) -> None
     """Print what the experiments were made from, and where their results lie."""
     settings = [instance.settings for each in experiments for instance in each.instances]
     folders = {
-        one.extractor_folder(name): None
+        one.extractor_folder(source.name): None
         for one in settings
-        for name in one.training_defaults.extractors
-        if name in one.extractors
+        for source in sources_of(one)
+        if source.name in one.extractors
     }
     for folder in folders:
         if folder.exists():

@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from config.errors import UserError
@@ -26,6 +27,17 @@ NOTHING = argparse.Namespace(config=[], overrides=[])
 
 # The last is that of this process.
 _command_lines = [NOTHING]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something an experiment needs, why it cannot be used, and the command that makes it.
+
+    command: as it is to be typed; "": the problem says what to do.
+    """
+
+    problem: str
+    command: str = ""
 
 
 def remember(arguments: argparse.Namespace) -> None:

@@ -15,10 +15,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from config.text import PROJECT_FOLDER
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")
-# What stands before an embedding's name where frozen networks are named.
-EMBEDDING = "embedding:"
-# And before the name of a frozen network of which only the kind is meant.
-UNTRAINED = "random:"
 COMMENT = r"(^|\s)[;#].*"
 # What is left in a path after ~ and $VARIABLES are filled in, and why it cannot be one.
 NO_PATHS = {
@@ -137,12 +133,6 @@ def _clean_name(value: str) -> str:
     return value
 
 
-def _frozen_name(value: str) -> str:
-    prefix = next((each for each in (EMBEDDING, UNTRAINED) if value.startswith(each)), "")
-    _clean_name(value.removeprefix(prefix))
-    return value
-
-
 EMPTY_IS_NONE = BeforeValidator(lambda value: None if value == "" else value)
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 OptionalCount = Annotated[Count | None, EMPTY_IS_NONE]
@@ -162,10 +152,6 @@ Name = Annotated[str, AfterValidator(_clean_name)]
 OptionalName = Annotated[Name | None, EMPTY_IS_NONE]
 Columns = Annotated[tuple[str, ...], BeforeValidator(lambda value: split_list(",", value))]
 Task = Literal["classification", "regression"]
-FrozenName = Annotated[str, AfterValidator(_frozen_name)]
-FrozenNames = Annotated[
-    tuple[FrozenName, ...], BeforeValidator(lambda value: split_list(",", value))
-]
 Layer = Annotated[int | str, BeforeValidator(_layer)]
 OptionalLayer = Annotated[
     int | str | None, BeforeValidator(lambda value: _layer(value) if value else None)

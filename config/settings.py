@@ -5,22 +5,19 @@ config.ini holds the defaults and says what each key means; the classes hold nei
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from config.declarations import DatasetDeclaration, Embedding, Extractor
 from config.fields import (
-    EMBEDDING,
     EMPTY_IS_NONE,
     NAME,
-    UNTRAINED,
     Betas,
     ContradictionError,
     Count,
     Folder,
     Fraction,
-    FrozenNames,
     LayerGroups,
     Name,
     NonNegative,
@@ -36,29 +33,32 @@ from config.fields import (
     WindowSize,
     registered,
     split_layers,
+    split_list,
 )
 from config.networks import PUBLISHED_NETWORK, Network
 from config.released import convolutions_of
 from training.similarity.aggregations import AGGREGATIONS, ALIASES, PAIRWISE_COSINE
 from training.similarity.distances import known_pair
 
-# As at_dataset: a frozen network whose weights nothing trained, the control: random is one like the
-# network that is trained, random:NAME one like the frozen network of that name.
-RANDOM = "random"
+if TYPE_CHECKING:
+    from training.models.frozen_source import FrozenSource
+
 SOURCE_EXPERIMENT = re.compile(r"experiment ([0-9]{1,9})")
 
 
 def _pretraining_source(value: str | None) -> str | None:
-    if value == RANDOM:
+    if value == "random":
         raise ValueError("every training starts from random weights; leave it empty")
     if value and not NAME.fullmatch(value) and not SOURCE_EXPERIMENT.fullmatch(value):
         raise ValueError("must be the name of an extractor, or experiment and an ID: experiment 31")
     return value
 
 
-def is_untrained(frozen: str) -> bool:
-    """Tell whether a name of at_dataset is that of an untrained network."""
-    return frozen == RANDOM or frozen.startswith(UNTRAINED)
+def _frozen_kind(name: str) -> "type[FrozenSource]":
+    # Not at the top: what a kind does is done with settings.
+    from training.models.frozen import kind_of
+
+    return kind_of(name)
 
 
 def _cluster_address(value: str) -> str:
@@ -69,6 +69,10 @@ def _cluster_address(value: str) -> str:
 
 # The released code's word for none.
 FALSE_IS_NONE = BeforeValidator(lambda value: None if value in ("", "False") else value)
+FrozenNames = Annotated[
+    tuple[Annotated[str, AfterValidator(lambda name: _frozen_kind(name) and name)], ...],
+    BeforeValidator(lambda value: split_list(",", value)),
+]
 # Where a model lies is no property of a training: it is left out of its parameters.
 ExtractorFolder = Annotated[OptionalFolder, Field(exclude=True)]
 
@@ -237,7 +241,7 @@ class TrainingDefaults(Section):
             return self
         if not self.at_dataset:
             raise ContradictionError("at_dataset", "anti_transfer = True needs an extractor here")
-        trained = [name for name in self.at_dataset if not is_untrained(name)]
+        trained = [name for name in self.at_dataset if not _frozen_kind(name).is_untrained]
         if len(set(trained)) < len(trained):
             raise ContradictionError(
                 "at_dataset", "is given twice; give an extractor several layers"
@@ -251,15 +255,15 @@ class TrainingDefaults(Section):
                 raise ContradictionError(key, f"{reason}(one for each network of at_dataset)")
         groups = self.frozen_layers or ((),) * networks
         for name, layers, frozen in zip(self.at_dataset, self.layers, groups, strict=True):
-            if frozen and name.startswith(EMBEDDING):
+            has_layers = _frozen_kind(name).has_layers
+            if frozen and not has_layers:
                 reason = f"{name} has no layers; leave its place between ; empty"
                 raise ContradictionError("at_frozen_layer", reason)
             if frozen and len(frozen) != len(layers):
                 raise ContradictionError("at_frozen_layer", "must name one for each of at_layer")
-        embedding = next((name for name in self.at_dataset if name.startswith(EMBEDDING)), None)
-        if embedding and not AGGREGATIONS[self.at_aggregation].gives_features:
-            reason = f"{embedding} has no layers; set at_aggregation = pool with at_distance = "
-            raise ContradictionError("at_aggregation", f"{reason}cka_within_class")
+            if not has_layers and not AGGREGATIONS[self.at_aggregation].gives_features:
+                reason = f"{name} has no layers; set at_aggregation = pool with at_distance = "
+                raise ContradictionError("at_aggregation", f"{reason}cka_within_class")
         try:
             known_pair(self.at_aggregation, self.at_distance)
         except ValueError as error:
@@ -302,19 +306,6 @@ class TrainingDefaults(Section):
         """The extractor that at_pretraining names."""
         return self.at_pretraining if self.source_experiment is None else None
 
-    @property
-    def likenesses(self) -> tuple[str, ...]:
-        """The NAMEs of random:NAME: frozen networks of which only the kind is needed."""
-        names = self.at_dataset if self.anti_transfer else ()
-        return tuple(name.removeprefix(UNTRAINED) for name in names if name.startswith(UNTRAINED))
-
-    @property
-    def extractors(self) -> tuple[str, ...]:
-        """What the training reads: the networks it is pushed away from, and that it starts from."""
-        names = self.at_dataset if self.anti_transfer else ()
-        frozen = tuple(name for name in names if not is_untrained(name))
-        return frozen if self.source_extractor is None else (*frozen, self.source_extractor)
-
 
 class Results(Section):
     results_folder: Folder
@@ -355,12 +346,6 @@ class Settings(Section):
     def trained_network(self) -> Network:
         """The network that is trained."""
         return self.networks[self.training_defaults.network]
-
-    def embedding(self, name: str) -> Embedding | None:
-        """Return what at_dataset = embedding:NAME stands for; None of any other name."""
-        if not name.startswith(EMBEDDING):
-            return None
-        return self.embeddings.get(name.removeprefix(EMBEDDING))
 
     def extractor_folder(self, extractor: str) -> Path:
         """Return where an extractor's model lies, or will lie."""

@@ -21,6 +21,7 @@ from config.experiments import load_experiments
 from config.log import logger
 from config.selection import MANAGER, METAVAR, add_experiments_option, parse_selection, require_gpu
 from config.text import counted, display_path, printable
+from training.models.frozen import sources_of
 from training.results.loading import ResultReader
 from training.sweep.runs import Run, choose_runs
 
@@ -76,10 +77,8 @@ def frozen_names(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
     """Return the frozen networks that any of the runs on a dataset uses, by the dataset's name."""
     names: dict[str, dict[str, None]] = {}
     for run in runs:
-        training = run.instance.settings.training_defaults
         used = names.setdefault(run.files.dataset, {})
-        used |= dict.fromkeys(training.at_dataset if training.anti_transfer else ())
-        used |= dict.fromkeys(training.extractors)
+        used |= dict.fromkeys(source.name for source in sources_of(run.instance.settings))
     return {dataset: tuple(used) for dataset, used in names.items()}
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
-from config.settings import RANDOM
 from config.text import counted, shorten
 from plotting.reporting.groups import Group
 from training.results.method_names import (
@@ -268,7 +267,7 @@ def _inputs(result: Result) -> list[tuple[str, Any]]:
 
     Random networks may differ with the repetition, as everything else does that is drawn.
     """
-    return sorted(item for item in result.inputs.items() if item[0] != f"extractor {RANDOM}")
+    return sorted(item for item in result.inputs.items() if item[0] != "extractor random")
 
 
 def _all_but_layer(group: Group) -> Hashable:

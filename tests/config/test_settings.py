@@ -124,7 +124,6 @@ def test_released_names_of_similarities(
 def test_no_pretraining(written: str) -> None:
     training = load_settings(overrides={"at_pretraining": written}).training_defaults
     assert training.at_pretraining is None
-    assert training.extractors == ()
 
 
 def test_layers_by_the_released_codes_indices() -> None:

@@ -19,7 +19,7 @@ from tests.conftest import Examples, Suite
 from training.engine import checkpoints, folds, tracking
 from training.engine import fit as fitting
 from training.models.description import read_description
-from training.models.loading import load_frozen
+from training.models.frozen import pretrained_of
 from training.models.vgg import VGG16
 from training.models.weights import load_weights
 
@@ -53,7 +53,7 @@ def test_it_writes_a_model_that_experiments_can_use(prepared: Suite, bands: Exam
     assert description["test_accuracy"] == results["test_acc"]
     assert description["num_test_examples"] == 6
     assert description["classes"] == ["class0", "class1", "class2"]
-    assert load_frozen(prepared.settings(), "noisyspeech") is not None
+    assert pretrained_of(prepared.settings(), "noisyspeech").load() is not None
     network = VGG16(3, width=prepared.settings().training_defaults.width).eval()
     network.load_state_dict(load_weights(folder / "model.safetensors"))
     rows = {

@@ -10,22 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from config.errors import UserError
-from config.settings import Settings
-from config.text import display_path
-from training.models.description import read_description
-from training.models.registry import (
-    Architecture,
-    architecture_of,
-    build_network,
-    stored_architecture,
-)
-from training.models.weights import (
-    DESCRIPTION_FILE,
-    FOREIGN_WEIGHTS,
-    WEIGHTS_FILE,
-    load_weights,
-    weights_at,
-)
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -38,51 +22,6 @@ def to_device(model: Module, device: torch.device) -> Module:
     if type(model).__module__.startswith("training.models."):
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.to(device)
-
-
-def frozen_architecture(settings: Settings, name: str) -> Architecture:
-    """Return what a pre-trained network is built from.
-
-    Args:
-        name: an extractor, or a network whose declaration names weights.
-
-    Raises:
-        UserError: the extractor is missing, or nothing declares its network.
-    """
-    if name in settings.networks:
-        network = settings.networks[name]
-        assert network.num_classes is not None
-        return architecture_of(network, network.num_classes, width=None)
-    folder = settings.extractor_folder(name)
-    described = read_description(folder)["architecture"]
-    place = display_path(folder / DESCRIPTION_FILE)
-    return stored_architecture(settings.networks, described, place)
-
-
-def untrained_architecture(settings: Settings, name: str, own: Architecture) -> Architecture:
-    """Return what an untrained network is built from; own: the network's that is trained.
-
-    One that is declared without num_classes gets those of the network that is trained.
-    """
-    _, _, alike = name.partition(":")
-    network = settings.networks.get(alike)
-    if network is not None and network.num_classes is None:
-        return architecture_of(network, own.options["num_classes"], width=None)
-    return frozen_architecture(settings, alike) if alike else own
-
-
-def load_frozen(settings: Settings, name: str) -> nn.Module:
-    """Build a pre-trained network with the weights of its file.
-
-    Raises:
-        UserError: it is missing, or its weights do not fit its architecture.
-    """
-    foreign = settings.networks[name].weights if name in settings.networks else None
-    path = foreign or weights_at(settings.extractor_folder(name) / WEIGHTS_FILE)
-    remedy = FOREIGN_WEIGHTS if foreign else ""
-    frozen = build_network(frozen_architecture(settings, name), seed=0)
-    load_whole(frozen, load_weights(path, remedy), display_path(path))
-    return frozen
 
 
 def without_head(network: nn.Module) -> nn.Module:

@@ -19,11 +19,11 @@ from config.log import logger
 from config.networks import PUBLISHED_NETWORK
 from config.progress import ProgressBar
 from config.provenance import provenance
-from config.settings import is_untrained
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
 from training.engine.seeds import RngSeeds
+from training.models.frozen import source_of
 from training.models.loading import load_whole, to_device
 from training.models.registry import Architecture, architecture_of, build_network
 from training.models.weights import load_weights, weights_at
@@ -190,17 +190,18 @@ class Analyst:
         """Identify the frozen networks to compare with; one that is not there is reported."""
         found = {}
         for name in self._frozen_names[run.files.dataset]:
-            if is_untrained(name):
+            source = source_of(run.instance.settings, name)
+            if source.is_untrained:
                 found[name] = f"seed {result['parameters']['seed']}"
                 continue
             try:
-                settings = run.instance.settings
-                found[name] = self._context.inputs.frozen_fingerprint(settings, name)
+                read = source.fingerprints(self._context.inputs)
             except UserError as error:
                 self._report(f"no comparison with {name}: {error}")
                 continue
-            if result["inputs"].get(f"extractor {name}", found[name]) != found[name]:
+            if (result["inputs"] | read).items() != (read | result["inputs"]).items():
                 raise UserError(f"was trained with another network {name}; {_run_again(run)}")
+            found[name] = " ".join(read.values())
         return found
 
     def _analyse(self, task: _Task, after_fold: Callable[[], object]) -> dict[str, Any]:

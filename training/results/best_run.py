@@ -9,7 +9,8 @@ from config.errors import UserError
 from config.networks import PUBLISHED_NETWORK
 from config.selection import MANAGER
 from config.settings import Settings
-from training.models.weights import WEIGHTS_FILE, weights_at
+from training.models.frozen import start_of
+from training.models.weights import weights_at
 from training.results.dictionary import InstanceFiles
 from training.results.loading import ResultReader
 
@@ -24,10 +25,8 @@ def initial_weights(settings: Settings, reader: ResultReader, fold: int) -> Path
     if training.source_experiment is not None:
         best = best_run(settings, reader)
         return weights_at(files_of_result(settings.results.results_folder, best).model(fold))
-    name = training.source_extractor
-    if name in settings.networks:
-        return settings.networks[name].weights
-    return weights_at(settings.extractor_folder(name) / WEIGHTS_FILE) if name else None
+    start = start_of(settings)
+    return start.weights if start else None
 
 
 def files_of_result(results_folder: Path, result: Mapping[str, Any]) -> InstanceFiles:

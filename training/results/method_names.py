@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from config.settings import is_untrained
+from training.models.frozen import is_untrained
 from training.results.dictionary import fingerprinted
 
 Parameters = Mapping[str, Any]

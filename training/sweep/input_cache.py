@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.declarations import TRAINING_AUDIO
-from config.errors import UserError
-from config.fingerprints import fingerprint_of
-from config.settings import Settings
 from preprocessing.pipeline.matrices import Matrices, matrices_ready, open_matrices
 from training.data.embeddings import Vectors, vectors_for
 from training.models.description import read_description
@@ -58,35 +55,6 @@ class InputCache:
             self._weights = None
             self._weights = path, load_weights(path, remedy)
         return self._weights[1]
-
-    def kind_fingerprint(self, settings: Settings, name: str) -> str:
-        """Identify what a frozen network is built from, whatever its weights."""
-        if name in settings.networks:
-            network = settings.networks[name]
-            return fingerprint_of([network.description, network.num_classes])
-        return fingerprint_of(self.description(settings.extractor_folder(name))["architecture"])
-
-    def frozen_fingerprint(self, settings: Settings, name: str) -> str:
-        """Identify a frozen network: an extractor by its weights, another by what builds it, too.
-
-        An embedding is identified by its file.
-
-        Raises:
-            UserError: it is not there.
-        """
-        embedding = settings.embedding(name)
-        if embedding is not None:
-            return self.file_fingerprint(embedding.file)
-        if name not in settings.networks:
-            folder = settings.extractor_folder(name)
-            return str(self.description(folder)["weights_fingerprint"])
-        network = settings.networks[name]
-        if network.weights is None:
-            raise UserError(
-                f"{network.place}: has no weights, so it is no frozen network; set weights = FILE "
-                f"and num_classes in [network {name}]"
-            )
-        return fingerprint_of([network.description, self.file_fingerprint(network.weights)])
 
     def _whole_matrices(self, folder: Path, name: str) -> Matrices:
         matrices = self.matrices(folder, name)

@@ -1,27 +1,24 @@
 """What experiments need (data, extractors, other results, disk), and the commands that make it."""
 
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
 
 from config import advice
-from config.declarations import Embedding
+from config.advice import Missing
 from config.errors import UserError
 from config.experiments import Instance
-from config.fields import EMBEDDING
-from config.networks import Network
 from config.selection import MANAGER
-from config.settings import RANDOM, Settings
+from config.settings import Settings
 from config.text import counted, display_path, nearest
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import Matrices, read_info
 from training.engine.tracking import tracker_problem
-from training.models.description import guessing, is_at_chance, quality
+from training.models.frozen import sources_of
+from training.models.frozen_source import Use
 from training.models.weights import is_whole
 from training.results.best_run import best_run, files_of_result
 from training.results.dictionary import described_network
-from training.similarity.aggregations import AGGREGATIONS, CHANNELS, POOL
+from training.similarity.aggregations import POOL
 from training.sweep.input_cache import InputCache
 from training.sweep.runs import Run, matrices_of
 from training.sweep.search import trials_of
@@ -31,26 +28,13 @@ NUM_CONVOLUTIONS = 13
 FULL_MODEL_BYTES = 134_275_780 * 4
 
 
-@dataclass(frozen=True)
-class Missing:
-    """Something an experiment needs, why it cannot be used, and the command that makes it.
-
-    command: as it is to be typed; "": the problem says what to do.
-    """
-
-    problem: str
-    command: str = ""
-
-
 def input_fingerprints(instance: Instance, inputs: InputCache) -> dict[str, str]:
     """Return the fingerprints of what an instance reads: its data, and other networks' weights."""
     settings, training = instance.settings, instance.settings.training_defaults
     matrices = inputs.matrices(*matrices_of(instance))
     found = {"data": matrices.fingerprint, **described_network(settings.trained_network)}
-    for name in training.extractors:
-        found[f"extractor {name}"] = inputs.frozen_fingerprint(settings, name)
-    for name in training.likenesses:
-        found[f"kind of {name}"] = inputs.kind_fingerprint(settings, name)
+    for source in sources_of(settings):
+        found |= source.fingerprints(inputs)
     if training.source_experiment is not None:
         best = best_run(settings, inputs.results)
         found[str(training.at_pretraining)] = best["fingerprint"]
@@ -64,16 +48,16 @@ def find_missing(runs: Sequence[Run], force: bool, inputs: InputCache) -> list[M
         force: whether extractors at chance level are used.
     """
     chosen = {run.experiment.id for run in runs}
-    found = [
-        missing
-        for run in runs
-        for missing in (
-            *_missing_tracker(run),
-            *_missing_matrices(run, inputs),
-            *_missing_extractors(run, inputs, force),
-            *_missing_experiment(run, inputs, chosen),
-        )
-    ]
+    found: list[Missing] = []
+    for run in runs:
+        found += _missing_tracker(run)
+        of_data = [*_missing_matrices(run, inputs)]
+        found += of_data
+        matrices = None if of_data else inputs.matrices(*matrices_of(run.instance))
+        use = Use(run.experiment, matrices, inputs, force)
+        for source in sources_of(run.instance.settings):
+            found += source.missing(use)
+        found += _missing_experiment(run, inputs, chosen)
     found += _missing_trials(runs, inputs)
     if not found:
         _check_networks(runs, inputs)
@@ -98,21 +82,11 @@ def _is_as_published(settings: Settings, inputs: InputCache) -> bool:
     training = settings.training_defaults
     layers = {layer for group in training.at_layer for layer in group}
     layers |= {training.gradient_reversal_layer or 1}
-    architectures = [
-        inputs.description(settings.extractor_folder(name))["architecture"]
-        for name in training.extractors
-        if name in settings.extractors
-    ]
     return (
         settings.trained_network.is_published
         and not training.at_frozen_layer
-        and not training.likenesses
         and layers <= {*range(1, NUM_CONVOLUTIONS + 1)}
-        and len(architectures) == len(training.extractors)
-        and all(
-            (each["network"], each.get("width")) == (training.network, training.width)
-            for each in architectures
-        )
+        and all(source.is_like_trained(inputs) for source in sources_of(settings))
     )
 
 
@@ -196,101 +170,6 @@ def _check_task(run: Run, matrices: Matrices) -> None:
             f"{name}: {found}, output_classes = {given}; write output_classes = {needed} into "
             f"{file} [experiment]"
         )
-
-
-def _missing_extractors(run: Run, inputs: InputCache, force: bool) -> Iterator[Missing]:
-    settings = run.instance.settings
-    training = settings.training_defaults
-    for name in dict.fromkeys([*training.extractors, *training.likenesses]):
-        if name in settings.networks:
-            if name in training.extractors:
-                yield from _missing_weights(settings.networks[name])
-            continue
-        embedding = settings.embedding(name)
-        if embedding is not None:
-            yield from _missing_vectors(run, embedding, inputs)
-            continue
-        if name not in settings.extractors:
-            is_frozen = name != training.source_extractor
-            known = [*settings.extractors]
-            known += [each.name for each in settings.networks.values() if each.weights]
-            if is_frozen:
-                known += [*(f"{EMBEDDING}{each}" for each in settings.embeddings), RANDOM]
-            meant = f"{EMBEDDING}{name}"
-            near = nearest(meant if meant in known else name, known)
-            raise UserError(
-                f"{display_path(run.experiment.file)}: no extractor {name}{near}; "
-                f"there are {', '.join(known)} "
-                f"(see [training_defaults] {'at_dataset' if is_frozen else 'at_pretraining'})"
-            )
-        command = advice.on_gpu(settings.extractors[name].command)
-        try:
-            description = inputs.description(settings.extractor_folder(name))
-        except UserError as error:
-            yield Missing(str(error), advice.beforehand(command, settings))
-            continue
-        place = display_path(settings.extractor_folder(name))
-        if problem := _other_network(settings, name, description):
-            again = advice.beforehand(f"{command} --overwrite", settings)
-            yield Missing(f"{place}: {problem}", again)
-        elif is_at_chance(description) and not force:
-            problem = f"{place}: is at chance level ({quality(description)}); --force uses it"
-            problem += f"; {guessing(description)}"
-            yield Missing(problem, advice.run_again(run.experiment.id, (), "--force"))
-
-
-def _missing_weights(network: Network) -> Iterator[Missing]:
-    """Tell whether a network that somebody else trained is there."""
-    if network.weights is None:
-        problem = "has no weights, so it is no frozen network; set weights = FILE and num_classes"
-        yield Missing(f"{network.place}: {problem}")
-    elif not network.weights.is_file():
-        problem = f"weights = {display_path(network.weights)}: no such file; write where it lies"
-        yield Missing(f"{network.place} {problem}")
-
-
-def _missing_vectors(run: Run, embedding: Embedding, inputs: InputCache) -> Iterator[Missing]:
-    """Tell whether an embedding has a vector for each clip of a run's data."""
-    place = matrices_of(run.instance)
-    if not inputs.has_matrices(*place):
-        return
-    try:
-        inputs.vectors(*place, embedding.file)
-    except UserError as error:
-        yield Missing(f"[embedding {embedding.name}] {error}")
-
-
-def _other_network(settings: Settings, name: str, description: Mapping[str, Any]) -> str | None:
-    """Say in what an extractor differs from what a run needs."""
-    training, architecture = settings.training_defaults, description["architecture"]
-    is_alike = architecture["network"] == training.network
-    is_start = name == training.source_extractor
-    if is_start and not is_alike:
-        raise UserError(
-            f"at_pretraining = {name}: is a {architecture['network']}, and this run's network is "
-            f"{training.network}; declare an [extractor NAME] with network = {training.network}"
-        )
-    needs_channels = is_start or CHANNELS in AGGREGATIONS[training.at_aggregation].equal
-    width = training.width if is_alike and needs_channels else None
-    features = settings.feature_extraction
-    made_with = description.get("feature_extraction", {})
-    for words, found, wanted in (
-        ("has width {}", architecture.get("width"), width),
-        (
-            "was trained on {}",
-            description.get("plan", {}).get("features_type"),
-            features.features_type,
-        ),
-        (
-            "was trained with compression = {}",
-            made_with.get("compression"),
-            features.compression,
-        ),
-        ("was trained at {} Hz", description.get("sample_rate"), settings.sampling.sr_target),
-    ):
-        if None not in (found, wanted) and found != wanted:
-            return f"{words.format(found)}, this run has {wanted}"
-    return None
 
 
 def _missing_experiment(run: Run, inputs: InputCache, chosen: Collection[int]) -> Iterator[Missing]:

@@ -31,9 +31,10 @@ from training.engine.seeds import RngSeeds
 from training.methods import Method, MethodInputs
 from training.methods.registry import build_methods
 from training.models.description import describe_model
+from training.models.frozen import start_of
 from training.models.loading import load_trunk, to_device
 from training.models.registry import build_network, num_parameters, trained_architecture
-from training.models.weights import FOREIGN_WEIGHTS, is_whole, save_model
+from training.models.weights import is_whole, save_model
 from training.results.best_run import initial_weights
 from training.results.dictionary import InstanceFiles, instance_fingerprint, write_result
 from training.results.predictions import join_predictions, write_predictions
@@ -229,8 +230,8 @@ class _FoldRun:
         model = build_network(trained_architecture(self.instance), seeds.initialization)
         source = initial_weights(settings, inputs.results, self.number)
         if source is not None:
-            is_foreign = settings.training_defaults.source_extractor in settings.networks
-            state = inputs.weights(source, FOREIGN_WEIGHTS if is_foreign else "")
+            start = start_of(settings)
+            state = inputs.weights(source, start.remedy if start else "")
             load_trunk(model, state, display_path(source))
         return to_device(model, self.context.device)
 

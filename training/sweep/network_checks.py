@@ -9,16 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from config.errors import UserError
-from config.settings import Settings, is_untrained
+from config.settings import Settings
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices
 from training.methods import MethodInputs, anti_transfer
-from training.models.loading import (
-    frozen_architecture,
-    load_frozen,
-    load_trunk,
-    untrained_architecture,
-)
+from training.models.frozen import start_of
+from training.models.loading import load_trunk
 from training.models.registry import (
     Architecture,
     build_network,
@@ -29,6 +25,7 @@ from training.models.registry import (
 from training.similarity.aggregations import AGGREGATIONS
 from training.similarity.taps import activations_until
 from training.sweep.input_cache import InputCache
+from training.sweep.run_context import RunContext
 from training.sweep.runs import Run, matrices_of
 
 # Of [training_defaults], what decides which layers of which networks are compared, and how.
@@ -46,7 +43,7 @@ def check_networks(runs: Iterable[Run], inputs: InputCache) -> None:
             layer is unknown, weights do not fit, or layers cannot be compared; names the
             experiment. What the code of a network raises is not caught.
     """
-    build = cache(build_network)
+    build, context = cache(build_network), RunContext(torch.device("cpu"), inputs)
     known: set[Any] = set()
     for run in runs:
         settings = run.instance.settings
@@ -57,7 +54,7 @@ def check_networks(runs: Iterable[Run], inputs: InputCache) -> None:
         if way not in known:
             known.add(way)
             try:
-                _check_way(settings, architecture, matrices, build)
+                _check_way(settings, architecture, matrices, build, context)
             except UserError as error:
                 place = f"{display_path(run.experiment.file)} (instance {run.instance.number})"
                 raise UserError(f"{place}: {error}") from error
@@ -68,6 +65,7 @@ def _check_way(
     architecture: Architecture,
     matrices: Matrices,
     build: Callable[[Architecture, int], nn.Module],
+    context: RunContext,
 ) -> None:
     """Check one way; build: makes a network of an architecture and a seed, each once."""
     training = settings.training_defaults
@@ -77,14 +75,8 @@ def _check_way(
     if training.gradient_reversal_layer is not None:
         activations_until(model, example, training.gradient_reversal_layer)
 
-    def frozen(name: str, _: int) -> nn.Module | Tensor:
-        if settings.embedding(name) is not None:
-            return torch.zeros(len(example), 1)
-        if name in settings.networks:
-            return load_frozen(settings, name)  # what it holds must fit
-        if is_untrained(name):
-            return build(untrained_architecture(settings, name, architecture), 1)
-        return build(frozen_architecture(settings, name), 1)
+    def frozen(name: str, number: int) -> nn.Module | Tensor:
+        return context.frozen(settings, name, matrices, architecture, number)
 
     rows = np.array([], dtype=np.int64)
     draws = torch.Generator()
@@ -95,6 +87,5 @@ def _check_way(
             aggregates = {} if loss.kept else loss.frozen_aggregates(example)
             if not AGGREGATIONS[loss.aggregation].gives_features:
                 loss.penalty(aggregates)
-    source = training.source_extractor
-    if source in settings.networks:
-        load_trunk(model, load_frozen(settings, source).state_dict(), f"[network {source}]")
+    if start := start_of(settings):
+        load_trunk(model, start.load().state_dict(), display_path(start.weights))

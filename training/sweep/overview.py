@@ -1,15 +1,14 @@
 """What runs will use, for people: their data and split, their extractors, known risks."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from config.errors import UserError
 from config.experiments import Experiment
 from config.log import logger
-from config.text import counted, display_path
+from config.text import counted
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import read_info
-from training.models.description import quality
+from training.models.frozen import sources_of
 from training.similarity.aggregations import POOL
 from training.sweep.input_cache import InputCache
 from training.sweep.runs import Run, matrices_of, runs_of
@@ -41,21 +40,12 @@ def describe_inputs(runs: Sequence[Run], inputs: InputCache) -> None:
         matrices = inputs.matrices(*matrices_of(run.instance))
         examples = counted(matrices.info["num_examples"], "example")
         lines[f"data {matrices.name}: {examples}, split {matrices.info['split']}"] = None
-        for extractor in training.extractors:
-            if embedding := settings.embedding(extractor):
-                line = f"{extractor}: {display_path(embedding.file)}"
-            elif extractor in settings.networks:
-                weights = display_path(settings.networks[extractor].weights or Path())
-                line = f"network {extractor}: {weights}, trained elsewhere"
-            else:
-                folder = settings.extractor_folder(extractor)
-                accuracy = quality(inputs.description(folder))
-                line = f"extractor {extractor}: {accuracy}; {_overlap(folder, run, inputs)}"
-            lines[line] = None
-        if training.source_experiment is not None:
-            source = training.source_experiment
-            finished = inputs.num_finished(run.files.results_folder, source)
-            start = f"experiment {run.experiment.id} starts from the best of experiment {source}"
+        for source in sources_of(settings):
+            if line := source.describe(matrices, inputs):
+                lines[line] = None
+        if (best_of := training.source_experiment) is not None:
+            finished = inputs.num_finished(run.files.results_folder, best_of)
+            start = f"experiment {run.experiment.id} starts from the best of experiment {best_of}"
             lines[f"{start}, which has {counted(finished, 'finished run')} now"] = None
     searching = {run.experiment.id: run for run in runs if "search" in run.instance.parameters}
     for run in searching.values():
@@ -92,14 +82,3 @@ def _warnings(runs: Sequence[Run]) -> list[str]:
                 "that does is reported as collapsed"
             ]
     return []
-
-
-def _overlap(extractor_folder: Path, run: Run, inputs: InputCache) -> str:
-    """Say how many clips of the target's test set the extractor was trained on."""
-    trained_on = inputs.training_audio(extractor_folder)
-    if trained_on is None:
-        return "what it was trained on is not known"
-    training = run.instance.settings.training_defaults
-    folder, name = matrices_of(run.instance)
-    test = inputs.test_audio(folder, name, training.fractions, training.num_folds)
-    return f"trained on {len(test & trained_on)} of the {counted(len(test), 'test clip')} of {name}"

@@ -1,23 +1,17 @@
 """What the runs of one process share: the device, opened data, frozen networks."""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
 from config.log import logger
-from config.settings import Settings, is_untrained
+from config.settings import Settings
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
 from training.data.frozen_cache import FrozenCache
 from training.engine.folds import Fold, load_fold
-from training.models.loading import (
-    load_frozen,
-    to_device,
-    untrained_architecture,
-    without_head,
-)
-from training.models.registry import Architecture, build_network
+from training.models.frozen import source_of
+from training.models.loading import to_device, without_head
+from training.models.registry import Architecture
 from training.sweep.input_cache import InputCache
 
 
@@ -35,7 +29,7 @@ class RunContext:
         self.inputs = inputs or InputCache()
         self.frozen_cache = FrozenCache(device)
         self._fold: tuple[Matrices, Split[str], Fold] | None = None
-        self._frozen: dict[tuple[str, Path, bool], nn.Module] = {}
+        self._frozen: dict[tuple[object, ...], nn.Module] = {}
         self._said: set[str] = set()
 
     def fold(self, matrices: Matrices, split: Split[str]) -> Fold:
@@ -62,18 +56,17 @@ class RunContext:
         Args:
             own: the architecture of the network that is compared.
         """
-        if embedding := settings.embedding(name):
-            vectors = self.inputs.vectors(matrices.folder, matrices.name, embedding.file)
-            return torch.from_numpy(vectors).to(self.device)
-        if is_untrained(name):
-            network = build_network(untrained_architecture(settings, name, own), seed)
-            return to_device(network if keeps_head else without_head(network), self.device)
-        key = name, settings.extractor_folder(name), keeps_head
-        if key not in self._frozen:
-            network = load_frozen(settings, name)
-            network = network if keeps_head else without_head(network)
-            self._frozen[key] = to_device(network, self.device)
-        return self._frozen[key]
+        source = source_of(settings, name)
+        key = name, *source.fingerprints(self.inputs).values(), keeps_head
+        if key in self._frozen:
+            return self._frozen[key]
+        loaded = source.load(matrices, self.inputs, own, seed)
+        if isinstance(loaded, Tensor):
+            return loaded.to(self.device)
+        network = to_device(loaded if keeps_head else without_head(loaded), self.device)
+        if not source.is_untrained:
+            self._frozen[key] = network
+        return network
 
     def forget(self) -> None:
         """Give back the memory of what is kept for speed alone; it is made again when needed."""

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from config.errors import UserError
 from config.ini_files import load_settings
+from training.models.frozen import pretrained_of
 from training.models.loading import (
     head_of,
-    load_frozen,
     load_trunk,
     load_whole,
     to_device,
@@ -102,7 +102,7 @@ def test_a_frozen_network_has_the_weights_of_its_file(suite: "Suite") -> None:
     folder = suite.write_extractor("elsewhere", seed=4)
     random_state = torch.get_rng_state()
     settings = suite.settings(at_noisyspeech_model_path=folder)
-    frozen = load_frozen(settings, "noisyspeech")
+    frozen = pretrained_of(settings, "noisyspeech").load()
     assert torch.equal(torch.get_rng_state(), random_state)
     stored = load_file(folder / "model.safetensors")
     assert frozen.state_dict().keys() == stored.keys()
@@ -125,7 +125,7 @@ def test_an_extractor_whose_description_does_not_fit_is_refused(
     architecture = architecture_of(NETWORKS["vgg16"], 11, 1 / 32).described()
     suite.write_extractor(architecture=architecture | {key: value})
     with pytest.raises(UserError, match=message):
-        load_frozen(suite.settings(), "noisyspeech")
+        pretrained_of(suite.settings(), "noisyspeech").load()
 
 
 def test_other_weights_than_described_are_refused_by_both_ways_to_use_them(suite: "Suite") -> None:
@@ -135,7 +135,7 @@ def test_other_weights_than_described_are_refused_by_both_ways_to_use_them(suite
     source = initial_weights(suite.settings(at_pretraining="noisyspeech"), ResultReader(), 0)
     assert source == folder / "model.safetensors"
     for read in (
-        lambda: load_frozen(suite.settings(), "noisyspeech"),
+        lambda: pretrained_of(suite.settings(), "noisyspeech").load(),
         lambda: load_weights(source),
     ):
         with pytest.raises(UserError, match=r"is not the network that extractor\.json describes"):
