@@ -202,7 +202,7 @@ def undecided_searches(results: Sequence[Result]) -> list[str]:
 
 
 def _search_of(result: Result) -> tuple[int, str]:
-    return result.experiment, result.search
+    return result.experiment, result.parameters.search
 
 
 def _apart(setting: Mapping[str, Any], settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

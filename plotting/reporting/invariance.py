@@ -26,8 +26,8 @@ from training.results.result import Result
 
 # A probe that reads less of an orthogonal label, or more of the target, is better.
 PROBES = {
-    "orthogonal": Metric("probe", "probe accuracy", "%", "points", 100.0, False, 100.0, 1),
-    "target": Metric("probe", "probe accuracy", "%", "points", 100.0, True, 100.0, 1),
+    "orthogonal": Metric("probe", "probe accuracy", "%", 100.0, False, 100.0, 1),
+    "target": Metric("probe", "probe accuracy", "%", 100.0, True, 100.0, 1),
 }
 NOTES = (
     "probe: accuracy on the test set of a linear classifier that reads a label from a layer's "

@@ -1,6 +1,5 @@
 """Findings in plain words: one sentence each, and no claim beyond interval and p-value."""
 
-import math
 import re
 from collections.abc import Iterator
 from statistics import fmean
@@ -45,25 +44,16 @@ def pull_sentences(findings: Findings) -> Iterator[str]:
     """Yield one for each method whose penalty pulls much harder than the task at some layer."""
     for found in findings.methods:
         pulls = _pulls(found.method)
-        strong = {place: pull for place, pull in pulls.items() if pull[0] > MOST_PULL * pull[1]}
-        if not strong:
-            continue
-        place, (penalty, task) = max(strong.items(), key=lambda item: _ratio(*item[1]))
-        others = ", ".join(each for each in strong if each != place)
-        also = f"; more than {MOST_PULL} times at {others}" if others else ""
-        ratio = _ratio(penalty, task)
-        how = ", the task not at all"
-        if math.isfinite(ratio):  # with two significant digits
-            times = round(ratio, 1 - math.floor(math.log10(ratio)))
-            how = f" {times:,.0f} times as hard as the task"
-        yield (
-            f"{capital(found.method.label)}: at {place} the penalty pulls{how} ({penalty:.3g} "
-            f"against {task:.2g}){also}: a smaller at_beta leaves the task more."
-        )
-
-
-def _ratio(penalty: float, task: float) -> float:
-    return penalty / task if task else math.inf
+        strong = [
+            f"at {place} ({penalty:.3g} against {task:.2g})"
+            for place, (penalty, task) in pulls.items()
+            if penalty > MOST_PULL * task
+        ]
+        if strong:
+            yield (
+                f"{capital(found.method.label)}: the penalty pulls more than {MOST_PULL} times as "
+                f"hard as the task {', '.join(strong)}: a smaller at_beta leaves the task more."
+            )
 
 
 def _pulls(method: Method) -> dict[str, tuple[float, float]]:

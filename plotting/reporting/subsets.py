@@ -1,7 +1,7 @@
 """Tables of the test set in parts: who is wrong, and fold by fold as papers on IEMOCAP have it."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from statistics import fmean
 
 from config.text import counted, shorten
@@ -9,9 +9,8 @@ from plotting.reporting.findings import Findings
 from plotting.reporting.groups import Group, spread_of
 from plotting.reporting.table import Cell, Column, Table, file_name, make_table
 from plotting.reporting.tables import describe
-from training.engine.groups import ALIGNED, CONFLICTING, FEWEST_EXAMPLES, pool_groups, worst_value
+from training.engine.groups import ALIGNED, CONFLICTING, FEWEST_EXAMPLES, worst_value
 from training.results.metric import DEFAULTS, METRICS, Metric
-from training.results.result import Result
 
 SPEAKER = "speaker"
 MOST_VALUES = 20
@@ -20,7 +19,6 @@ PAPERS = {
     "classification": {"acc": "WA %", "uar": "UAR %"},
     "regression": {"RMSE": "RMSE", "MAE": "MAE", "CCC": "CCC"},
 }
-Groups = Mapping[str, Mapping[str, float]]
 # A method's name and its runs.
 Row = tuple[str, Group]
 
@@ -117,14 +115,16 @@ def _parts_table(
 
     def part(name: str) -> Column:
         def read(row: Row) -> Cell:
-            pooled = [_part_of(result, name) for result in row[1].results]
-            return _spread([metric.scale * each[name][metric.key] for each in pooled if each])
+            found = [each.alignment for each in row[1].results]
+            return _spread(
+                [metric.scale * each[name][metric.key] for each in found if name in each]
+            )
 
         return Column(f"{name} {metric.unit}", read, "spread", metric.digits)
 
     def worst(label: str) -> list[Column]:
         def found(row: Row) -> list[tuple[str, float]]:
-            pooled = [_pooled(result, label) for result in row[1].results]
+            pooled = [result.groups_of(label) for result in row[1].results]
             values = [(worst_value(groups, metric.key), groups) for groups in pooled if groups]
             return [(value, metric.scale * groups[value][metric.key]) for value, groups in values]
 
@@ -157,23 +157,14 @@ def _parts_table(
     )
 
 
-def _part_of(result: Result, name: str) -> Groups:
-    """Return the aligned or the conflicting examples of all folds' test sets as one group."""
-    found = [fold.test_alignment for fold in result.folds if fold.test_alignment]
-    return pool_groups([{name: getattr(each, name)} for each in found])
-
-
-def _pooled(result: Result, label: str) -> Groups:
-    return pool_groups([fold.test_groups.get(label, {}) for fold in result.folds])
-
-
 def _values_table(findings: Findings, label: str, prefix: str) -> Table:
     """Return a label's values, a row each, by methods."""
     metric = _own_metric(findings)
     papers = PAPERS[metric.task]
     by_fold = label == SPEAKER and _num_folds(findings) > 1
     pooled = {
-        name: [_pooled(result, label) for result in group.results] for name, group in findings.shown
+        name: [result.groups_of(label) for result in group.results]
+        for name, group in findings.shown
     }
 
     def read(value: str, name: str, key: str) -> list[float]:

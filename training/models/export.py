@@ -3,8 +3,7 @@
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +42,7 @@ def write_torch(program: "ExportedProgram", path: Path, _description: Mapping[st
     """Write a program for torch.export.load, whole or not at all."""
     import torch
 
-    with written_aside(path) as aside, _without_warnings():
+    with written_aside(path) as aside, warnings.catch_warnings(action="ignore"):
         torch.export.save(program, aside)
 
 
@@ -63,8 +62,10 @@ def write_onnx(program: "ExportedProgram", path: Path, description: Mapping[str,
     except ImportError as error:
         needed = "pip install -r requirements-export.txt"
         raise UserError(f"--export onnx: {error.name} is not installed; {needed}") from None
+    # It says that it is young, and that torchvision is not there.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        with _without_warnings():
+        with warnings.catch_warnings(action="ignore"):
             written = torch.onnx.export(
                 program,
                 dynamo=True,
@@ -79,20 +80,6 @@ def write_onnx(program: "ExportedProgram", path: Path, description: Mapping[str,
     written.model.metadata_props.update(properties)
     with written_aside(path) as aside:
         written.save(aside, external_data=False)
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Leave out what torch says about itself and about torchvision while it exports."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 # By the word of the command line: the extension of the file, and what writes it.

@@ -15,7 +15,6 @@ class Metric:
         key: its name in a result.
         name: its name for people.
         unit: of its values here.
-        difference_unit: of differences between its values; of shares, percentage points.
         scale: from the result's values to those here.
         largest: possible value.
         digits: decimals that it is given with.
@@ -30,7 +29,6 @@ class Metric:
     key: str
     name: str
     unit: str
-    difference_unit: str
     scale: float
     higher_is_better: bool
     largest: float
@@ -52,6 +50,11 @@ class Metric:
         return value if self.higher_is_better else -value
 
     @property
+    def difference_unit(self) -> str:
+        """Return the unit of differences between its values; of shares, percentage points."""
+        return "points" if self.unit == "%" else self.unit
+
+    @property
     def suffix(self) -> str:
         """Return what stands after a value: ' %'; nothing where the name says it."""
         return " %" if self.unit == "%" else ""
@@ -68,19 +71,17 @@ class Metric:
     @property
     def of_clips(self) -> "Metric":
         """Return the same metric of one decision a clip."""
-        unit = "%" if self.unit == "%" else f"clip {self.unit}"
         return replace(
             self,
             key=f"clip_{self.key}",
             name=f"{self.name} by clip",
-            unit=unit,
-            difference_unit=self.difference_unit if unit == "%" else unit,
+            unit="%" if self.unit == "%" else f"clip {self.unit}",
             label=f"clip {self.label or self.unit}",
             others=tuple(f"clip_{key}" for key in self.others),
         )
 
 
-ACCURACY = Metric("acc", "accuracy", "%", "points", 100.0, True, 100.0, 1, others=("uar", "f1"))
+ACCURACY = Metric("acc", "accuracy", "%", 100.0, True, 100.0, 1, others=("uar", "f1"))
 UAR = replace(
     ACCURACY,
     key="uar",
@@ -90,7 +91,7 @@ UAR = replace(
 )
 F1 = replace(ACCURACY, key="f1", name="macro F1", label="F1 %", others=("acc", "uar"))
 RMSE = Metric(
-    *("RMSE", "RMSE", "RMSE", "RMSE", 1.0, False, 1e9, 3),
+    *("RMSE", "RMSE", "RMSE", 1.0, False, 1e9, 3),
     task="regression",
     chance="smaller is better; RMSE of the training mean",
     change="change",
@@ -103,7 +104,6 @@ MAE = replace(
     key="MAE",
     name="MAE",
     unit="MAE",
-    difference_unit="MAE",
     others=("RMSE", "CCC"),
 )
 CCC = replace(
@@ -111,7 +111,6 @@ CCC = replace(
     key="CCC",
     name="concordance correlation",
     unit="CCC",
-    difference_unit="CCC",
     higher_is_better=True,
     smallest=-1.0,
     largest=1.0,

@@ -78,10 +78,7 @@ def _table_of(
         **({} if fold is None else {"fold": fold}),
     }
     for name in index.columns.drop(["clip", *SAID]):
-        free_name = name
-        while free_name in table:
-            free_name = f"index_{free_name}"
-        table[free_name] = index[name]
+        table[f"index_{name}" if name in table else name] = index[name]
     return pd.DataFrame(table)
 
 

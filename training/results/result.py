@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from config.advice import run_again
 from config.networks import PUBLISHED_NETWORK
 from config.text import shorten
+from training.engine.groups import ALIGNED, CONFLICTING, pool_groups
 from training.results.dictionary import has_segments
 from training.results.method_names import METHODS, setting_of
 from training.results.metric import DEFAULT_METRIC, DEFAULTS, Metric, metric_of
@@ -38,11 +39,11 @@ class _Stored(BaseModel):
 
 
 class Alignment(_Stored):
-    """Metrics of the test examples that a confounder helps and misleads; empty without any."""
+    """Metrics of the test examples that a confounder helps and misleads."""
 
     label: str
-    aligned: dict[str, float] = {}
-    conflicting: dict[str, float] = {}
+    aligned: dict[str, float]
+    conflicting: dict[str, float]
 
 
 class FoldResult(_Stored):
@@ -135,7 +136,10 @@ def _with_nan(values: Any) -> Any:
 
 
 class Parameters(_Stored, extra="allow"):
-    """An instance's parameters; those that decide the comparison are checked."""
+    """An instance's parameters; those that decide the comparison are checked.
+
+    search: 'random, 20 trials: learning_rate', the search that it belongs to; or "".
+    """
 
     dataset: str
     features_type: str
@@ -143,10 +147,8 @@ class Parameters(_Stored, extra="allow"):
     task: Literal["classification", "regression"]
     kind: Annotated[str, AfterValidator(_known_method)]
     seed: Count
-
-    def of_search(self, key: str) -> Any:
-        """Return a parameter that only the runs of a search have; None: it has not."""
-        return (self.model_extra or {}).get(key)
+    search: str = ""
+    search_trial: Count | None = None
 
 
 class Network(_Stored):
@@ -234,15 +236,20 @@ class Result(_Stored):
         """Whether some clip has several examples, so that metrics by clip say something else."""
         return any(fold.has_segments for fold in self.folds)
 
+    def groups_of(self, label: str) -> dict[str, dict[str, float]]:
+        """Return the metrics of each value of an orthogonal label, over the folds' test sets."""
+        return pool_groups(fold.test_groups.get(label, {}) for fold in self.folds)
+
+    @property
+    def alignment(self) -> dict[str, dict[str, float]]:
+        """Return those of the aligned and of the conflicting examples, if there is a confounder."""
+        found = [fold.test_alignment for fold in self.folds if fold.test_alignment]
+        return pool_groups({ALIGNED: each.aligned, CONFLICTING: each.conflicting} for each in found)
+
     @property
     def is_trial(self) -> bool:
         """Whether it only served to choose parameters in a search."""
-        return bool(self.parameters.of_search("search_trial"))
-
-    @property
-    def search(self) -> str:
-        """Return 'random, 20 trials: learning_rate', the search that it belongs to; or ""."""
-        return str(self.parameters.of_search("search") or "")
+        return bool(self.parameters.search_trial)
 
     @property
     def split(self) -> str:

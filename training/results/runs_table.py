@@ -10,7 +10,7 @@ from config.files import require_fields, waited_for
 from config.listing import folders_in
 from config.text import counted, display_path
 from preprocessing.pipeline.tables import write_rows
-from training.engine.groups import ALIGNED, CONFLICTING, pool_groups, worst_value
+from training.engine.groups import worst_value
 from training.results.dictionary import SETS
 from training.results.loading import ResultReader, result_paths
 from training.results.method_names import (
@@ -21,7 +21,7 @@ from training.results.method_names import (
     own_parameters,
     setting_of,
 )
-from training.results.result import SUMMARY_KEYS, FoldResult, Result
+from training.results.result import SUMMARY_KEYS, Result
 
 RUNS_TABLE = "runs.csv"
 FOLDER_START = "experiment_"
@@ -64,7 +64,7 @@ def update_runs_table(results_folder: Path, reader: ResultReader) -> str:
         rows = [
             {**{key: run.get(key) for key in columns}, **values}
             for run, (content, result) in zip(runs, stored, strict=True)
-            for values in (*_values(content), *_values_of_groups(result.folds))
+            for values in (*_values(content), *_values_of_groups(result))
         ]
         write_rows(path, rows, (*columns, *VALUE_COLUMNS))
     if not damaged:
@@ -141,19 +141,17 @@ def _values(content: Mapping[str, Any]) -> Iterator[Row]:
                 }
 
 
-def _values_of_groups(folds: Sequence[FoldResult]) -> Iterator[Row]:
+def _values_of_groups(result: Result) -> Iterator[Row]:
     """Yield the metrics of parts of the test set, over all folds.
 
     The parts are the examples that a confounder helps and misleads, and of each orthogonal label
     those with the value that is told worst.
     """
-    alignments = [fold.test_alignment for fold in folds if fold.test_alignment]
-    sides = pool_groups(
-        {ALIGNED: each.aligned, CONFLICTING: each.conflicting} for each in alignments
-    )
-    parts = [(side, metric, metrics) for side, metrics in sides.items() for metric in metrics]
-    for label in dict.fromkeys(label for fold in folds for label in fold.test_groups):
-        groups = pool_groups(fold.test_groups.get(label, {}) for fold in folds)
+    parts = [
+        (side, metric, metrics) for side, metrics in result.alignment.items() for metric in metrics
+    ]
+    for label in dict.fromkeys(label for fold in result.folds for label in fold.test_groups):
+        groups = result.groups_of(label)
         for metric in next(iter(groups.values()), {}):
             parts.append((f"worst_{label}", metric, groups[worst_value(groups, metric)]))
     for name, metric, metrics in parts:

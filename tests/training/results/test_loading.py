@@ -23,7 +23,10 @@ def test_a_result_is_read_with_its_metric_in_percent(tmp_path: Path) -> None:
     assert result.num_test == 90 + 10
     assert result.collapsed
     assert result.stem == "gsc_randsplit_spectrum_fast_exp28_run4"
-    assert result.parameters.model_dump() == {"network": "vgg16", **content["parameters"]}
+    assert result.parameters.model_dump() == {
+        **{"network": "vgg16", "search": "", "search_trial": None},
+        **content["parameters"],
+    }
 
 
 @pytest.mark.parametrize(
