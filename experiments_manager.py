@@ -123,12 +123,12 @@ def print_paths(experiments: Sequence[Experiment], results_folder: Path) -> None
     for experiment in experiments:
         folder = results_folder / f"experiment_{experiment.id}"
         if folder.exists():
-            logger.info(f"wrote {display_path(folder)}/ (models, dictionaries, parameters)")
+            logger.info(f"see {display_path(folder)}/ (models, dictionaries, parameters)")
         for path in files_in(folder / "results", ".xlsx"):
             if path.stem.endswith("_results_spreadsheet"):
-                logger.info(f"wrote {display_path(path)}")
+                logger.info(f"see {display_path(path)}")
     if (results_folder / RUNS_TABLE).exists():
-        logger.info(f"wrote {display_path(results_folder / RUNS_TABLE)} (all runs, for pandas)")
+        logger.info(f"see {display_path(results_folder / RUNS_TABLE)} (all runs, for pandas)")
 
 
 def build_parser() -> argparse.ArgumentParser:

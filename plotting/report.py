@@ -201,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger.info(f"wrote {display_path(path)} (open it in a browser)")
     logger.info(f"wrote {display_path(path.parent / 'tables')}/ (CSV, LaTeX, Markdown)")
     logger.info(f"wrote {display_path(path.parent / 'figures')}/ (PNG, PDF)")
-    logger.info(f"wrote {display_path(results_folder / RUNS_TABLE)} (all runs, for pandas)")
+    logger.info(f"see {display_path(results_folder / RUNS_TABLE)} (all runs, for pandas)")
     for findings in found:
         logger.info(answer_line(findings))
     return 0

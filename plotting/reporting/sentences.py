@@ -36,7 +36,7 @@ def conclusions(findings: Findings) -> dict[str, list[str]]:
     return {
         "Did it help?": methods,
         "Does it come from the orthogonal task?": controls + missing_controls(findings),
-        "Does the penalty leave the task a say?": list(pull_sentences(findings)),
+        "Is the penalty too strong?": list(pull_sentences(findings)),
     }
 
 

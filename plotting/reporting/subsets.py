@@ -31,10 +31,10 @@ ALIGNED_NOTE = (
     "aligned: test examples whose {} is the commonest of their class in the training set, so that "
     "whoever listens to it is right; conflicting: all others."
 )
-VALUES_NOTE = (
-    f"Of examples, not of clips. What the first method does worst on comes first, what has fewer "
-    f"than {FEWEST_EXAMPLES} test examples last; the speakers of a cross-validation stand by name. "
-    "±: standard deviation over repetitions."
+VALUES_NOTE = "Of examples, not of clips. ±: standard deviation over repetitions."
+ORDER_NOTE = (
+    "What the first method does worst on comes first, what has fewer than "
+    f"{FEWEST_EXAMPLES} test examples last."
 )
 FOLDS_NOTE = (
     "±: standard deviation (n - 1) over the folds, each the mean over its repetitions. In all "
@@ -197,7 +197,7 @@ def _values_table(findings: Findings, label: str, prefix: str) -> Table:
             *(column(name, key, text) for name in pooled for key, text in papers.items()),
         ],
         sorted(values, key=None if by_fold else rank),
-        (VALUES_NOTE,),
+        (VALUES_NOTE,) if by_fold else (VALUES_NOTE, ORDER_NOTE),
         describe(findings.comparison),
         not by_fold,
         MOST_VALUES,

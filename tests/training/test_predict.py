@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from config.command_line import EXIT_FAILED_RUNS
+from config.files import read_json, write_json
 from config.text import PROJECT_FOLDER
 from preprocessing.corpora import find_dataset
 from preprocessing.pipeline.extraction import preprocess
@@ -30,6 +31,7 @@ from tests.conftest import WIDTH, message_of
 from training import predict
 from training.models.export import trace
 from training.models.small_cnn import SmallCNN
+from training.models.weights import description_path
 
 if TYPE_CHECKING:
     from tests.conftest import Suite
@@ -209,6 +211,7 @@ def test_onnx_gives_what_the_network_gives(trained: "Suite", exported: Path) -> 
     path = exported / f"{trained.files(1).stem}_fold0.onnx"
     onnx.checker.check_model(path)
     session = onnxruntime.InferenceSession(path)
+    assert session.get_inputs()[0].shape == ["batch", 1, 64, 129]
     described = session.get_modelmeta().custom_metadata_map
     assert json.loads(described["classes"]) == ["maybe", "no", "yes"]
     network = network_of(trained, "experiment")
@@ -249,6 +252,19 @@ def test_a_model_of_an_earlier_version_says_what_trains_it_again(
     torch.save(load_file(trained.files(1).model(0)), earlier)
     message = message_of(predict.load_model, earlier, trained.settings())
     assert "[1] 0 1 1 --overwrite" in message or "[1] -1 1 1 --overwrite" in message
+
+
+def test_a_model_of_matrices_without_a_length_says_what_prepares_them(
+    trained: "Suite", tmp_path: Path
+) -> None:
+    model = tmp_path / MODEL
+    model.write_bytes(trained.files(1).model(0).read_bytes())
+    content = read_json(description_path(trained.files(1).model(0)))
+    content["example"]["samples"] = None
+    write_json(description_path(model), content)
+    message = message_of(predict.load_model, model, trained.settings())
+    assert f"preprocessing/preprocess.py {content['dataset']}" in message
+    assert "1 1 --overwrite" in message
 
 
 class Undecided(nn.Module):

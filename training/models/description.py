@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from config.advice import beforehand
 from config.errors import UserError
 from config.files import read_json, require_fields
 from config.settings import FeatureExtraction
@@ -135,6 +136,15 @@ def read_model(weights: Path) -> tuple[ModelDescription, dict[str, Any]]:
         problem = "there is no such file, which says how to use the model"
         raise UserError(f"{display_path(path)}: {problem}; {remedy_for(weights)}")
     content = read_json(path)
+    example = content.get("example")
+    if isinstance(example, dict) and example.get("samples", 0) is None:
+        dataset, features = content["dataset"], content["feature_extraction"]["features_type"]
+        prepare = beforehand(f"python preprocessing/preprocess.py {dataset}")
+        raise UserError(
+            f"{display_path(path)}: example.samples: the matrices, of an earlier version, do not "
+            f"say how long an example is; remove {dataset}_{features}_* from output_folder, "
+            f"prepare them anew: {prepare}; then {remedy_for(weights)}"
+        )
     try:
         return require_fields(content, ModelDescription, display_path(path)), content
     except UserError as error:

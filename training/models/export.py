@@ -71,6 +71,7 @@ def write_onnx(program: "ExportedProgram", path: Path, description: Mapping[str,
                 dynamo=True,
                 input_names=["inputs"],
                 output_names=["outputs"],
+                dynamic_shapes=({0: "batch"},),
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:

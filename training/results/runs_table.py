@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from config.errors import UserError
 from config.files import require_fields, waited_for
 from config.listing import folders_in
 from config.text import counted, display_path
-from preprocessing.pipeline.tables import write_rows
+from preprocessing.pipeline.tables import rows_text, write_rows
 from training.engine.groups import worst_value
 from training.results.dictionary import SETS
 from training.results.loading import ResultReader, result_paths
@@ -50,26 +50,38 @@ Row = dict[str, Any]
 
 
 def update_runs_table(results_folder: Path, reader: ResultReader) -> str:
-    """Write the table anew with all results that there are now; one process at a time.
+    """Bring the table up to date with all results that there are now; one process at a time.
+
+    A table that is up to date is not touched, so that its folder may be read-only.
 
     Returns:
         how many results it lacks because they are damaged, and why; empty if none are.
     """
     path = results_folder / RUNS_TABLE
-    with waited_for(results_folder / f".{path.stem}.lock"):
-        stored, damaged = _read_all(results_folder, reader)
-        runs = _runs(stored)
-        further = [key for key in keys_that_differ(runs) if key not in RUN_COLUMNS]
-        columns = (*RUN_COLUMNS, *further)
-        rows = [
-            {**{key: run.get(key) for key in columns}, **values}
-            for run, (content, result) in zip(runs, stored, strict=True)
-            for values in (*_values(content), *_values_of_groups(result))
-        ]
-        write_rows(path, rows, (*columns, *VALUE_COLUMNS))
+    rows, columns, damaged = _table(results_folder, reader)
+    if not path.exists() or path.read_bytes() != rows_text(rows, columns).encode():
+        with waited_for(results_folder / f".{path.stem}.lock"):
+            rows, columns, damaged = _table(results_folder, reader)
+            write_rows(path, rows, columns)
     if not damaged:
         return ""
     return f"{display_path(path)}: lacks {counted(len(damaged), 'damaged result')}: {damaged[0]}"
+
+
+def _table(
+    results_folder: Path, reader: ResultReader
+) -> tuple[list[Row], Sequence[str], list[str]]:
+    """Return the rows and columns of the table, and why it lacks damaged results."""
+    stored, damaged = _read_all(results_folder, reader)
+    runs = _runs(stored)
+    further = [key for key in keys_that_differ(runs) if key not in RUN_COLUMNS]
+    columns = (*RUN_COLUMNS, *further)
+    rows = [
+        {**{key: run.get(key) for key in columns}, **values}
+        for run, (content, result) in zip(runs, stored, strict=True)
+        for values in (*_values(content), *_values_of_groups(result))
+    ]
+    return rows, (*columns, *VALUE_COLUMNS), damaged
 
 
 def _read_all(results_folder: Path, reader: ResultReader) -> tuple[list[Stored], list[str]]:
@@ -132,11 +144,12 @@ def _values(content: Mapping[str, Any]) -> Iterator[Row]:
         for name, value in summary.items():
             if name.startswith("mean_"):
                 metric = name.removeprefix("mean_")
+                values = _in_all(folds, f"{SETS[key]}_{metric}")
                 yield {
                     "set": set_name,
                     "metric": metric,
                     "value": value,
-                    "sd_over_folds": summary.get(f"{metric}_std") if len(folds) > 1 else None,
+                    "sd_over_folds": stdev(values) if len(values) > 1 else None,
                     **{name: sum(each) for name, each in counts.items() if each},
                 }
 

@@ -220,8 +220,9 @@ def _write_data_sheet(workbook: "Workbook", rows: Rows) -> None:
         sheet.write_number(row, 0, int(result["number"]))
         sheet.write_string(row, 1, str(result["parameters"]["dataset"]))
         sheet.write_string(row, 2, str(result["model"]["split"]))
-        if "test_chance" in result["0"]:
-            sheet.write_number(row, 3, float(result["0"]["test_chance"]))
+        chances = [result[key].get("test_chance") for key in result if key.isdecimal()]
+        if None not in chances:
+            sheet.write_number(row, 3, fmean(chances))
     made_with = [_made_with(result) for result, _ in rows]
     keys = dict.fromkeys(keys_that_differ(made_with))
     if {each["network"] for each in made_with} - {PUBLISHED_NETWORK}:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from config.files import identity_of
 from config.text import PROJECT_FOLDER
 from plotting.reporting.compare import compare
 from plotting.reporting.findings import find
@@ -33,8 +34,10 @@ def test_a_row_is_what_the_files_say(tmp_path: Path) -> None:
     new = make_result(0.5, 0, 28, **{**AGAINST_NOISE, **trial})
     new["provenance"] = {"suite": "1.2.0", "commit": "abc", "seconds": 7.5}
     new["0"] |= {"test_clips": 30, "test_chance": 0.2}
+    new["0"] |= {"test_acc": 0.4, "test_uar": 0.25}
     new["1"] = {**new["0"], "test_examples": 10, "collapsed": True, "test_chance": 0.3}
-    new["summary"]["test"] = {"mean_acc": 0.5, "acc_std": 0.125, "mean_uar": 0.25, "uar_std": 0.0}
+    new["1"] |= {"test_acc": 0.6}
+    new["summary"]["test"] = {"mean_acc": 0.5, "acc_std": 0.1, "mean_uar": 0.25, "uar_std": 0.0}
     old = make_result(0.75, 4, 5, learning_rate=0.01)
     write_result(tmp_path, new)
     write_result(tmp_path, old)
@@ -60,11 +63,20 @@ def test_a_row_is_what_the_files_say(tmp_path: Path) -> None:
             "suite": "1.2.0",
             "commit": "abc",
             "seconds": 7.5,
-            "sd_over_folds": 0.125,
+            "sd_over_folds": pytest.approx(np.std([0.4, 0.6], ddof=1)),
         },
         **{"examples": 100, "clips": 60, "collapsed": True, "test_chance": 0.25},
     }
     assert {key: second[key] for key in expected} == expected
+
+
+def test_a_table_is_written_only_when_it_changes(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_result(tmp_path, make_result(number / 4, number, 5))
+        table_of(tmp_path)
+        identity = identity_of(tmp_path / "runs.csv")
+        assert sorted(set(table_of(tmp_path).seed)) == list(range(1, number + 1))
+        assert identity_of(tmp_path / "runs.csv") == identity
 
 
 def test_parts_of_the_test_set_have_rows(tmp_path: Path) -> None:
@@ -159,7 +171,8 @@ def test_five_lines_of_the_readme_make_the_main_table_of_the_report(
     for old, new in changes.items():
         assert old in code
         code = code.replace(old, new)
-    code = re.sub(r"print\((.*)\)\n$", r"(\1).stack('set').to_csv('made.csv')", code)
+    shown = r"print\((.*)\.round\(1\)\.to_string\(\)\)\n$"
+    code = re.sub(shown, r"\1.stack('set').to_csv('made.csv')", code)
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
     made = pd.read_csv(tmp_path / "made.csv", dtype={"layer": str}).fillna({"layer": ""})
     for set_name in ("validation", "test"):

@@ -39,9 +39,12 @@ def result_of(number: int, task: Task, num_folds: int = 2, **parameters: Any) ->
         "at_layer": number,
         "seed": 1,
     } | parameters
-    fold = {"test_chance": 0.25} if task == "classification" else {}
+    is_classified = task == "classification"
     return {
-        **{str(index): fold for index in range(num_folds)},
+        **{
+            str(index): {"test_chance": 0.25 + index / 8} if is_classified else {}
+            for index in range(num_folds)
+        },
         "number": number,
         "summary": summary,
         "parameters": parameters,
@@ -76,8 +79,8 @@ def test_a_second_sheet_says_how_the_data_were_split(tmp_path: Path) -> None:
     data = openpyxl.load_workbook(tmp_path / "sheet.xlsx", data_only=True)["data"]
     assert [[cell.value for cell in row] for row in data.rows] == [
         ["ID", "dataset", "split", "chance (test)", "at_layer"],
-        [1, "tiny", "by session: no speaker shared", 0.25, "1"],
-        [2, "tiny", "by session: no speaker shared", 0.25, "2"],
+        [1, "tiny", "by session: no speaker shared", (0.25 + 0.375) / 2, "1"],
+        [2, "tiny", "by session: no speaker shared", (0.25 + 0.375) / 2, "2"],
     ]
 
 
