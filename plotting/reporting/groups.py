@@ -97,7 +97,7 @@ class Group:
         """Return the standard deviation (n - 1) over the repetitions; None of a single one."""
         return stdev(self.values(set_name)) if len(self.results) > 1 else None
 
-    def spread(self, set_name: str = "test") -> tuple[float, ...]:
+    def spread(self, set_name: str = "test") -> tuple[float, ...] | None:
         """Return mean and standard deviation; the mean alone of a single repetition."""
         return spread_of(self.values(set_name))
 
@@ -119,6 +119,8 @@ class Group:
         )
 
 
-def spread_of(values: Sequence[float]) -> tuple[float, ...]:
-    """Return mean and standard deviation (n - 1); the mean alone of a single value."""
+def spread_of(values: Sequence[float]) -> tuple[float, ...] | None:
+    """Return mean and standard deviation (n - 1), of one value itself alone, of none None."""
+    if not values:
+        return None
     return (fmean(values), stdev(values)) if len(values) > 1 else (fmean(values),)

@@ -67,8 +67,7 @@ class Entry:
 
     def spread(self, layer: str, measure: Measure) -> tuple[float, ...] | None:
         """Return mean and standard deviation over the repetitions; None without any."""
-        values = list(self.values.get((layer, measure), {}).values())
-        return spread_of(values) if values else None
+        return spread_of(list(self.values.get((layer, measure), {}).values()))
 
 
 Differences = dict[str, list[tuple[Entry, Finding]]]

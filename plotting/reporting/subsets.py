@@ -66,10 +66,6 @@ def _own_metric(findings: Findings) -> Metric:
     return DEFAULTS[findings.comparison.first.parameters.task]
 
 
-def _spread(values: list[float]) -> Cell:
-    return spread_of(values) if values else None
-
-
 def _folds_table(findings: Findings, prefix: str) -> Table:
     """Return methods by metrics, mean and standard deviation over the folds."""
     number = _num_folds(findings)
@@ -116,7 +112,7 @@ def _parts_table(
     def part(name: str) -> Column:
         def read(row: Row) -> Cell:
             found = [each.alignment for each in row[1].results]
-            return _spread(
+            return spread_of(
                 [metric.scale * each[name][metric.key] for each in found if name in each]
             )
 
@@ -135,7 +131,7 @@ def _parts_table(
         name = f"worst {shorten(label)}"
         numbers = Column(
             f"{name} {metric.unit}",
-            lambda row: _spread([value for _, value in found(row)]),
+            lambda row: spread_of([value for _, value in found(row)]),
             "spread",
             metric.digits,
         )
@@ -181,7 +177,7 @@ def _values_table(findings: Findings, label: str, prefix: str) -> Table:
         scale, digits = METRICS[key.lower()].scale, METRICS[key.lower()].digits
         return Column(
             f"{name} {heading}",
-            lambda value: _spread([scale * each for each in read(value, name, key)]),
+            lambda value: spread_of([scale * each for each in read(value, name, key)]),
             "spread",
             digits,
             "page" if by_fold or key == metric.key else "csv",
