@@ -11,12 +11,12 @@ from plotting.reporting.groups import Group
 from plotting.reporting.statistics import pairs_needed
 from plotting.reporting.table import fixed, p_text, signed
 
-LEGEND = (
-    "±: standard deviation over repetitions (other seeds, same split). difference: test result "
-    "minus the baseline's of the same seeds, with its 95 % interval (bootstrap) and the p-value of "
-    "a sign-flip permutation test, Holm-corrected over all differences of its table. Where a "
-    "method was run at several layers, the one that is best on validation is shown. A difference "
-    "is claimed only if its interval excludes zero and p < 0.05."
+SPREAD_LEGEND = "±: standard deviation over repetitions (other seeds, same split)."
+DIFFERENCE_LEGEND = (
+    "difference: test result minus the baseline's of the same seeds, with its 95 % interval "
+    "(bootstrap) and the p-value of a sign-flip permutation test, Holm-corrected over all "
+    "differences of its table. Where a method was run at several layers, the one that is best on "
+    "validation is shown. A difference is claimed only if its interval excludes zero and p < 0.05."
 )
 
 # How many times as hard as the task a penalty may pull before that is said.

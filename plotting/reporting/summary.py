@@ -6,7 +6,7 @@ from config.text import counted
 from plotting.reporting.compare import compare, undecided_searches
 from plotting.reporting.findings import ControlFinding, Finding, Findings, MethodFinding, find
 from plotting.reporting.groups import Group
-from plotting.reporting.sentences import LEGEND, capital, conclusions
+from plotting.reporting.sentences import DIFFERENCE_LEGEND, SPREAD_LEGEND, capital, conclusions
 from plotting.reporting.table import fixed, signed
 from plotting.reporting.tables import describe, main_table
 from training.results.method_names import METHODS
@@ -20,12 +20,16 @@ def summary_text(results: Iterable[Result]) -> str:
     """Return for each dataset and split the answer, the methods side by side, and the evidence."""
     everything = list(results)
     parts = []
+    has_differences = False
     for findings in map(find, compare(everything)):
         lines = [answer_line(findings), "", describe(findings.comparison), ""]
         lines += [main_table(findings).terminal(), ""]
         lines += [f"- {each}" for group in conclusions(findings).values() for each in group]
         parts.append("\n".join(lines).rstrip())
-    legend = [LEGEND] if parts else []
+        has_differences |= any(each.chosen.difference for each in findings.methods)
+    legend = [SPREAD_LEGEND] if parts else []
+    if has_differences:
+        legend = [f"{SPREAD_LEGEND} {DIFFERENCE_LEGEND}"]
     return "\n\n".join([*parts, *legend, *undecided_searches(everything)])
 
 
