@@ -70,12 +70,13 @@ def regression_metrics(
 
     errors = predictions - targets
     covariance = np.mean((targets - targets.mean()) * (predictions - predictions.mean()))
-    # Of two equal constants it would be 0 / 0.
-    spread = max(targets.var() + predictions.var() + errors.mean() ** 2, np.finfo(float).tiny)
+    spread = targets.var() + predictions.var() + errors.mean() ** 2
+    # Of two equal constants it would be 0 / 0, or what rounding makes of that.
+    is_constant = np.ptp(predictions) == 0
     return {
         "RMSE": float(np.sqrt(np.mean(np.square(errors)))),
         "MAE": float(np.mean(np.abs(errors))),
-        "CCC": float(2 * covariance / spread),
+        "CCC": 0.0 if is_constant else float(2 * covariance / spread),
     }
 
 

@@ -59,7 +59,8 @@ def test_concordance_is_one_of_equal_values_and_zero_of_a_constant() -> None:
     targets = np.array([1.0, 2.0, 5.0])
     assert regression_metrics(targets, targets)["CCC"] == pytest.approx(1)
     assert regression_metrics(targets, -targets + 16 / 3)["CCC"] == pytest.approx(-1)
-    for constant in (np.full(3, 2.0), np.zeros(3)):
+    # The mean of three times 0.1 is not 0.1.
+    for constant in (np.full(3, 2.0), np.zeros(3), np.full(3, 0.1)):
         assert regression_metrics(targets, constant)["CCC"] == 0
         assert regression_metrics(constant, constant)["CCC"] == 0
 
