@@ -84,14 +84,6 @@ def test_a_second_sheet_says_how_the_data_were_split(tmp_path: Path) -> None:
     ]
 
 
-def test_chance_on_the_second_sheet_is_that_of_all_folds(tmp_path: Path) -> None:
-    result = result_of(1, "classification", num_folds=2)
-    result["0"], result["1"] = {"test_chance": 0.3}, {"test_chance": 0.5}
-    write_spreadsheet(tmp_path / "sheet.xlsx", [(result, tmp_path / "x.txt")], "classification")
-    data = openpyxl.load_workbook(tmp_path / "sheet.xlsx")["data"]
-    assert data["D2"].value == pytest.approx(0.4)
-
-
 def test_the_second_sheet_says_which_settings_are_not_the_same(tmp_path: Path) -> None:
     rows = [(result_of(number, "classification"), tmp_path / "x.txt") for number in (1, 2)]
     for (result, _), epochs, data in zip(rows, (50, 4), ("old", "new"), strict=True):
