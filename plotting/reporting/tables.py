@@ -258,7 +258,7 @@ def control_table(findings: Findings, prefix: str = "") -> Table:
     ]
     return make_table(
         file_name(prefix, "controls"),
-        "What differs is the frozen network: is it the orthogonal task?",
+        "What differs is the frozen network: whether it is the orthogonal task",
         columns,
         _control_rows(findings.controls),
         (CONTROL_NOTE,),
