@@ -26,6 +26,8 @@ output_folder = {folder}/matrices
 items_per_class = 3
 total_hours = 0.25
 workers = 1
+[sampling]
+sr_target = 8000
 [pretraining]
 num_classes_librispeech = 20
 extractor_num_epochs = 1
