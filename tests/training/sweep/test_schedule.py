@@ -26,10 +26,15 @@ from training.sweep.schedule import execute_all
 
 
 @pytest.fixture
-def runs(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
-    """Two runs of experiment 1, and 2, which starts from 1's best; no spreadsheets."""
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks that are looked after often, and leave no spreadsheet."""
     monkeypatch.setattr(training.sweep.schedule, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(training.sweep.schedule, "update_spreadsheet", lambda *_: None)
+
+
+@pytest.fixture
+def runs(suite: Suite, quickly: None) -> list[Run]:
+    """Two runs of experiment 1, and 2, which starts from 1's best; no spreadsheets."""
     write_three(suite)
     return runs_of(suite)
 
@@ -90,7 +95,7 @@ def test_what_starts_from_others_waits_for_all_of_them(runs: list[Run]) -> None:
         assert fake.most == most
 
 
-def test_what_a_search_chooses_waits_for_all_of_its_trials(suite: Suite) -> None:
+def test_what_a_search_chooses_waits_for_all_of_its_trials(suite: Suite, quickly: None) -> None:
     path = suite.write_experiment(3)
     search = "[search]\ntrials = 3\nrepeat = 2\nwidth = 0.03, 0.04\n"
     path.write_text(path.read_text().replace("[instances]\n", search))
