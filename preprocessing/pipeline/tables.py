@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from config.errors import UserError, refuse_all
 from config.files import read_text, written_aside
@@ -95,21 +95,17 @@ def _header(text: str, mark: str) -> list[str]:
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     """Write rows as CSV, whole or not at all."""
-    with written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
-        _write(file, rows, columns)
+    with written_aside(path) as aside:
+        aside.write_bytes(rows_text(rows, columns).encode())
 
 
 def rows_text(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
     """Return what write_rows would write."""
     text = io.StringIO(newline="")
-    _write(text, rows, columns)
-    return text.getvalue()
-
-
-def _write(file: TextIO, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    writer = csv.DictWriter(file, fieldnames=columns)
+    writer = csv.DictWriter(text, fieldnames=columns)
     writer.writeheader()
     writer.writerows(rows)
+    return text.getvalue()
 
 
 def read_rows(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
