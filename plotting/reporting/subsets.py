@@ -9,7 +9,7 @@ from plotting.reporting.findings import Findings
 from plotting.reporting.groups import Group, spread_of
 from plotting.reporting.table import Cell, Column, Table, file_name, make_table
 from plotting.reporting.tables import describe
-from training.engine.groups import ALIGNED, CONFLICTING, FEWEST_EXAMPLES, worst_value
+from training.engine.subsets import ALIGNED, CONFLICTING, FEWEST_EXAMPLES, worst_value
 from training.results.metric import DEFAULTS, METRICS, Metric
 
 SPEAKER = "speaker"

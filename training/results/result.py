@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from config.advice import run_again
 from config.networks import PUBLISHED_NETWORK
 from config.text import shorten
-from training.engine.groups import ALIGNED, CONFLICTING, pool_groups
+from training.engine.subsets import ALIGNED, CONFLICTING, pool_groups
 from training.results.dictionary import has_segments
 from training.results.method_names import METHODS, setting_of
 from training.results.metric import DEFAULT_METRIC, DEFAULTS, Metric, metric_of

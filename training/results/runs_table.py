@@ -10,7 +10,7 @@ from config.files import require_fields, waited_for
 from config.listing import folders_in
 from config.text import counted, display_path
 from preprocessing.pipeline.tables import rows_text, write_rows
-from training.engine.groups import worst_value
+from training.engine.subsets import worst_value
 from training.results.dictionary import SETS
 from training.results.loading import ResultReader, result_paths
 from training.results.method_names import (

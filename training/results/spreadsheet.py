@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from config.fields import Task
 from config.files import identity_of, waited_for, written_aside
 from config.networks import PUBLISHED_NETWORK
-from training.engine.groups import Groups, pool_groups, worst_value
 from training.engine.metrics import CLIP_METRICS, SET_METRICS
+from training.engine.subsets import Groups, pool_groups, worst_value
 from training.results.dictionary import SETS, InstanceFiles, fingerprinted, has_segments
 from training.results.loading import ResultReader
 from training.results.method_names import keys_that_differ, text_of

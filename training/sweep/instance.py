@@ -26,8 +26,8 @@ from training.engine.folds import (
     train_fold,
     train_in_memory,
 )
-from training.engine.groups import group_results
 from training.engine.seeds import RngSeeds
+from training.engine.subsets import group_results
 from training.methods import Method, MethodInputs
 from training.methods.registry import build_methods
 from training.models.description import describe_model

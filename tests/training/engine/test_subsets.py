@@ -6,7 +6,7 @@ import pytest
 
 from config.fields import Task
 from training.engine.evaluation import Evaluation
-from training.engine.groups import (
+from training.engine.subsets import (
     alignment_of,
     metrics_by_value,
     pool_groups,
