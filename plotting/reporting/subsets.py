@@ -21,6 +21,10 @@ PAPERS = {
 }
 # A method's name and its runs.
 Row = tuple[str, Group]
+METHOD_COLUMNS = (
+    Column("method", lambda row: row[0]),
+    Column("runs", lambda row: len(row[1].results), "count"),
+)
 
 WORST_NOTE = (
     f"worst: of each run the value with the worst result, of those with at least {FEWEST_EXAMPLES} "
@@ -83,8 +87,7 @@ def _folds_table(findings: Findings, prefix: str) -> Table:
         file_name(prefix, "folds"),
         f"What differs is the method: mean ± standard deviation over {counted(number, 'fold')}",
         [
-            Column("method", lambda row: row[0]),
-            Column("runs", lambda row: len(row[1].results), "count"),
+            *METHOD_COLUMNS,
             *(column(key, heading) for key, heading in papers.items()),
         ],
         findings.shown,
@@ -142,8 +145,7 @@ def _parts_table(
         file_name(prefix, "parts"),
         f"Who is wrong: {', '.join([*parts, *(f'the worst {shorten(each)}' for each in labels)])}",
         [
-            Column("method", lambda row: row[0]),
-            Column("runs", lambda row: len(row[1].results), "count"),
+            *METHOD_COLUMNS,
             *(part(name) for name in (ALIGNED, CONFLICTING)),
             *(column for label in labels for column in worst(label)),
         ],
