@@ -148,7 +148,7 @@ def predict(
                 yield clips[number], int(count), mean
 
 
-def write_predictions(model: Model, clips: list[Clip], device: "torch.device", path: Path) -> int:
+def classify(model: Model, clips: list[Clip], device: "torch.device", path: Path) -> int:
     """Print and write what a network says of clips; return how many were left out.
 
     Raises:
@@ -231,7 +231,7 @@ def main(arguments: argparse.Namespace) -> int:
     from training.engine.devices import choose_device
 
     path = arguments.output or folder / "predictions" / f"{name}.csv"
-    num_left_out = write_predictions(model, clips, choose_device(gpu), path)
+    num_left_out = classify(model, clips, choose_device(gpu), path)
     return EXIT_FAILED_RUNS if num_left_out else 0
 
 
