@@ -29,6 +29,7 @@ from config.networks import PUBLISHED_NETWORK
 from config.released import replacement
 from config.settings import Settings
 from config.text import display_path, hint, nearest
+from training.methods.kinds import SIMILARITY
 
 SETTINGS_SECTIONS = ("feature_extraction", "training_defaults")
 # Sections of what the instances of an experiment differ in.
@@ -81,7 +82,7 @@ class Experiment:
 
     @property
     def kind(self) -> str:
-        """baseline, weight_initialization, [dual_]anti_transfer or gradient_reversal."""
+        """baseline, weight_initialization, [dual_]anti_transfer, gradient_reversal or at_method."""
         return str(self.instances[0].parameters["kind"])
 
 
@@ -298,6 +299,8 @@ def _parameters(
 
 def _kind(settings: Settings) -> str:
     training = settings.training_defaults
+    if training.anti_transfer and training.at_method != SIMILARITY:
+        return training.at_method
     if training.anti_transfer:
         return "dual_anti_transfer" if training.at_pretraining else "anti_transfer"
     if training.gradient_reversal_label:

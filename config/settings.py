@@ -37,6 +37,7 @@ from config.fields import (
 )
 from config.networks import PUBLISHED_NETWORK, Network
 from config.released import convolutions_of
+from training.methods.kinds import AT_METHODS, SIMILARITY
 from training.similarity.aggregations import AGGREGATIONS, ALIASES, PAIRWISE_COSINE
 from training.similarity.distances import known_pair
 
@@ -172,6 +173,7 @@ class TrainingDefaults(Section):
     precision: Literal["auto", "fp32", "bf16"]
     train_metrics: Literal["full", "running"]
     anti_transfer: bool
+    at_method: Annotated[str, registered("training.methods.kinds", "AT_METHODS")]
     at_dataset: FrozenNames
     at_beta: Betas
     at_layer: LayerGroups
@@ -239,15 +241,33 @@ class TrainingDefaults(Section):
     def _check_anti_transfer(self) -> Self:
         if not self.anti_transfer:
             return self
-        if not self.at_dataset:
+        method = AT_METHODS[self.at_method]
+        if method.needs_knowledge and not self.at_dataset:
             raise ContradictionError("at_dataset", "anti_transfer = True needs an extractor here")
+        if self.at_dataset and not method.needs_knowledge:
+            reason = f"at_method = {self.at_method} uses no frozen network; leave it empty"
+            raise ContradictionError("at_dataset", reason)
         trained = [name for name in self.at_dataset if not _frozen_kind(name).is_untrained]
         if len(set(trained)) < len(trained):
             raise ContradictionError(
                 "at_dataset", "is given twice; give an extractor several layers"
             )
-        if not self.at_layer or not all(self.at_layer):
-            raise ContradictionError("at_layer", "anti_transfer = True needs a layer here")
+        for key in ("at_layer", "at_frozen_layer"):
+            if getattr(self, key) and not method.reads(key):
+                reason = f"at_method = {self.at_method} does not use it; leave it empty"
+                raise ContradictionError(key, reason)
+        for key in method.required:
+            if not getattr(self, key) or not all(getattr(self, key)):
+                raise ContradictionError(key, "anti_transfer = True needs a layer here")
+        if self.at_method != SIMILARITY:
+            if len(self.at_beta) > 1:
+                reason = f"at_method = {self.at_method} has one weight for all of at_dataset"
+                raise ContradictionError("at_beta", reason)
+            return self
+        return self._check_similarity()
+
+    def _check_similarity(self) -> Self:
+        """Check what the similarity reads; called by the validator, which has checked the rest."""
         networks = len(self.at_dataset)
         for key in ("at_layer", "at_frozen_layer", "at_beta"):
             if len(getattr(self, key)) not in (1, networks) and getattr(self, key):

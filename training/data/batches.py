@@ -174,6 +174,7 @@ class ExampleSet:
         rank: int = 0,
         num_processes: int = 1,
         none_alone: bool = False,
+        weights: Tensor | None = None,
     ) -> Iterator[Batch]:
         """Yield one epoch, in a new order if shuffled, at new offsets if they are random.
 
@@ -181,9 +182,14 @@ class ExampleSet:
             batch_size: of all processes together.
             generator: in the same state in all processes, which then get shards of one order.
             none_alone: a last batch of one example is joined to the one before.
+            weights: (examples,), by which as many examples are drawn, with replacement; None: each
+                comes once.
         """
-        in_order = torch.arange(len(self))
-        order = torch.randperm(len(self), generator=generator) if shuffle else in_order
+        order = torch.arange(len(self))
+        if weights is not None:
+            order = torch.multinomial(weights, len(self), replacement=True, generator=generator)
+        elif shuffle:
+            order = torch.randperm(len(self), generator=generator)
         shard_of_order = shard(order, rank, num_processes)
         batches = [*torch.split(shard_of_order, batch_size // num_processes)]
         if none_alone and len(batches) > 1 and len(batches[-1]) == 1:

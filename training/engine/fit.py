@@ -153,6 +153,7 @@ def _train_epoch(
         rank(),
         num_processes(),
         none_alone=_normalises_batches(learner.network),
+        weights=_sampling(learner),
     )
     num_batches = -(-len(training) // options.batch_size)
     is_shown = shows_progress() and on_terminal()
@@ -164,6 +165,12 @@ def _train_epoch(
             metrics["acc"] = (outputs.argmax(dim=1) == batch.labels).float().mean()
         sums.add(len(batch.rows), metrics)
     return sums.means()
+
+
+def _sampling(learner: Learner) -> Tensor | None:
+    """Return the weights by which a method has training examples drawn, if one does."""
+    weights = (method.sampling() for method in learner.methods)
+    return next((each for each in weights if each is not None), None)
 
 
 def _normalises_batches(network: nn.Module) -> bool:
@@ -219,9 +226,7 @@ def _state_of(learner: Learner, seeds: RngSeeds, result: FitResult) -> dict[str,
         "result": vars(result),
         "model": learner.network.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
-        "methods": [
-            [parameter.detach() for parameter in method.parameters()] for method in learner.methods
-        ],
+        "methods": [method.state() for method in learner.methods],
         "shuffling": seeds.shuffling.get_state(),
         "similarity": seeds.similarity.get_state(),
         "random": random_state(learner.accelerator.device),
@@ -233,8 +238,8 @@ def _restore(state: dict[str, Any], learner: Learner, seeds: RngSeeds) -> FitRes
     learner.network.load_state_dict(state["model"])
     learner.optimizer.load_state_dict(state["optimizer"])
     for method, stored in zip(learner.methods, state["methods"], strict=True):
-        for parameter, values in zip(method.parameters(), stored, strict=True):
-            parameter.data.copy_(values)
+        for own, values in zip(method.state(), stored, strict=True):
+            own.copy_(values)
     seeds.shuffling.set_state(state["shuffling"])
     seeds.similarity.set_state(state["similarity"])
     if is_main():  # the others' states are not kept; they go on with new draws

@@ -214,6 +214,10 @@ def train_fold(
         for tracker in learner.accelerator.trackers:
             tracker.finish()
         learner.network.load_state_dict(result.best_state)
+        for method in learner.methods:
+            method.finish(learner.network, sets)
+        state = learner.network.state_dict()
+        best = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
         evaluations = {name: evaluate(learner, sets[name], options.batch_size) for name in SETS}
         norms = gradient_norms(learner, sets["training"], options.batch_size)
     values: dict[str, Any] = {
@@ -229,7 +233,7 @@ def train_fold(
         values["gradient_norms"] = norms
     for set_name, key in GROUP_KEYS.items():
         values[key] = fold.groups[set_name]
-    return Trained(values, result.best_state, evaluations)
+    return Trained(values, best, evaluations)
 
 
 def _final_metrics(evaluations: Mapping[str, Evaluation], fold: Fold, title: str) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """A network in training with all that acts on it, and one step of its training."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -56,20 +57,36 @@ class Learner:
         """In which the training computes: fp32 or bf16."""
         return "bf16" if self.accelerator.mixed_precision == "bf16" else "fp32"
 
-    def losses(self, batch: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Return outputs, task loss and each method's loss for a batch, from one forward pass."""
+    def losses(self, batch: Batch) -> tuple[Tensor, Tensor, dict[Method, Tensor]]:
+        """Return outputs, task loss and the methods' losses for a batch, from one forward pass."""
         with self.accelerator.autocast():
             outputs = self.model(batch.inputs)
-            task_loss = task_loss_of(outputs.float(), batch.labels, self.task)
-            method_losses = [method.loss(batch, self.progress) for method in self.methods]
+            task_loss = self.task_loss(outputs.float(), batch)
+            method_losses = {
+                method: loss
+                for method in self.methods
+                if (loss := method.loss(batch, outputs.float(), self.progress)) is not None
+            }
         return outputs, task_loss, method_losses
 
-    def metrics_of(self, task_loss: Tensor, method_losses: Sequence[Tensor]) -> dict[str, Tensor]:
+    def task_loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Return the task loss of a batch's outputs, as the methods would have it."""
+        for method in self.methods:
+            outputs = method.adjust(outputs, batch)
+        weighing = [each for each in self.methods if type(each).weigh is not Method.weigh]
+        if not weighing:
+            return task_loss_of(outputs, batch.labels, self.task)
+        losses = task_loss_of(outputs, batch.labels, self.task, "none")
+        for method in weighing:
+            losses = method.weigh(losses, batch)
+        return losses.mean()
+
+    def metrics_of(
+        self, task_loss: Tensor, method_losses: Mapping[Method, Tensor]
+    ) -> dict[str, Tensor]:
         """Return the loss, its parts, and each method's terms, for a batch."""
         metrics = {"loss": task_loss.detach(), "task_loss": task_loss.detach()}
-        reported = [
-            loss for loss, method in zip(method_losses, self.methods, strict=True) if method.in_loss
-        ]
+        reported = [loss for method, loss in method_losses.items() if method.in_loss]
         if reported:
             metrics["feature_loss"] = torch.stack(reported).sum().detach()
             metrics["loss"] = metrics["loss"] + metrics["feature_loss"]
@@ -88,11 +105,13 @@ def hooks_enabled(methods: Iterable[Method]) -> Iterator[None]:
         yield
 
 
-def task_loss_of(outputs: Tensor, labels: Tensor, task: Task) -> Tensor:
+def task_loss_of(
+    outputs: Tensor, labels: Tensor, task: Task, reduction: Literal["mean", "none"] = "mean"
+) -> Tensor:
     """Return the cross-entropy of logits (batch, classes), or the MSE of values (batch, 1)."""
     if task == "classification":
-        return functional.cross_entropy(outputs, labels)
-    return functional.mse_loss(outputs.squeeze(1), labels.to(outputs.dtype))
+        return functional.cross_entropy(outputs, labels, reduction=reduction)
+    return functional.mse_loss(outputs.squeeze(1), labels.to(outputs.dtype), reduction=reduction)
 
 
 def training_step(learner: Learner, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -101,7 +120,7 @@ def training_step(learner: Learner, batch: Batch) -> tuple[Tensor, dict[str, Ten
     outputs, task_loss, method_losses = learner.losses(batch)
     weighed = [
         learner.ramp_weight * loss if method.in_loss else loss
-        for loss, method in zip(method_losses, learner.methods, strict=True)
+        for method, loss in method_losses.items()
     ]
     learner.accelerator.backward(torch.stack([task_loss, *weighed]).sum())
     average_gradients(each for method in learner.methods for each in method.parameters())

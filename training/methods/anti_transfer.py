@@ -32,6 +32,7 @@ from training.similarity.taps import (
 )
 
 if TYPE_CHECKING:
+    from config.settings import TrainingDefaults
     from training.data.batches import Batch
 
 
@@ -78,6 +79,8 @@ class AntiTransferLoss(Method):
             parameters.
         TypeError: a value of another type.
     """
+
+    taps: Taps
 
     def __init__(
         self,
@@ -170,7 +173,7 @@ class AntiTransferLoss(Method):
         """
         return self.penalty(self.frozen_aggregates(inputs), classes)
 
-    def loss(self, batch: "Batch", progress: float) -> Tensor:  # noqa: ARG002
+    def loss(self, batch: "Batch", _outputs: Tensor, _progress: float) -> Tensor:
         """Compute the penalty for a batch."""
         return self.penalty(self.aggregates_of(batch), batch.labels)
 
@@ -333,10 +336,21 @@ def _ordinary(values: Tensor) -> Tensor:
 
 
 def build(inputs: MethodInputs) -> list[AntiTransferLoss]:
-    """Build one loss for each network of at_dataset, each with its own layers and beta."""
-    training = inputs.training
-    if not training.anti_transfer:
-        return []
+    """Build the losses of a run."""
+    return similarities(inputs.model, inputs.training, inputs.frozen, inputs.generator)
+
+
+def similarities(
+    model: nn.Module,
+    training: "TrainingDefaults",
+    frozen: Callable[[str, int], nn.Module | Tensor],
+    generator: torch.Generator,
+) -> list[AntiTransferLoss]:
+    """Build one loss for each network of at_dataset, each with its own layers and beta.
+
+    Args:
+        frozen, generator: as in `MethodInputs`.
+    """
     names = training.at_dataset
     betas = training.at_beta * (len(names) if len(training.at_beta) == 1 else 1)
     groups = training.frozen_layers or ((),) * len(names)
@@ -344,8 +358,8 @@ def build(inputs: MethodInputs) -> list[AntiTransferLoss]:
     for number, name in enumerate(names):
         earlier = names[:number].count(name)  # only of random ones there are several
         loss = AntiTransferLoss(
-            inputs.model,
-            inputs.frozen(name, earlier),
+            model,
+            frozen(name, earlier),
             layers=training.layers[number],
             aggregation=training.at_aggregation,
             distance=training.at_distance,
@@ -353,7 +367,7 @@ def build(inputs: MethodInputs) -> list[AntiTransferLoss]:
             frozen_layers=groups[number] or None,
             tap=training.at_tap,
             name=name.rpartition(":")[2] + (str(earlier + 1) if earlier else ""),
-            generator=inputs.generator,
+            generator=generator,
         )
         losses.append(loss)
     return losses

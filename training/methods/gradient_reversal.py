@@ -6,24 +6,19 @@ Source: Ganin et al., "Domain-adversarial training of neural networks", JMLR 17 
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from config.errors import UserError
-from config.text import first_of
 from training.methods import Method, MethodInputs
+from training.methods.labels import UNKNOWN, column_labels
 from training.similarity.taps import Layer, Taps, activations_until
 
 if TYPE_CHECKING:
-    from preprocessing.pipeline.matrices import Matrices
     from training.data.batches import Batch
 
 HIDDEN_UNITS = 100  # of the adversary, as in the source's smaller networks
 STEEPNESS = 10.0  # of the schedule, gamma in the source
-UNKNOWN = -1
 
 
 class GradientReversal(Method):
@@ -51,6 +46,7 @@ class GradientReversal(Method):
     """
 
     in_loss = False
+    taps: Taps
 
     def __init__(
         self,
@@ -77,7 +73,7 @@ class GradientReversal(Method):
         self.weight = weight
         self.terms = {}
 
-    def loss(self, batch: "Batch", progress: float) -> Tensor:
+    def loss(self, batch: "Batch", _outputs: Tensor, progress: float) -> Tensor:
         """Compute the adversary's cross-entropy; 0 if no example's label is known.
 
         Its gradient trains the adversary; what arrives at the layer is reversed, and weighed by
@@ -112,12 +108,12 @@ class GradientReversal(Method):
 
 
 def build(inputs: MethodInputs) -> list[GradientReversal]:
-    """Build the adversary of gradient_reversal_label, if there is one."""
+    """Build the adversary of gradient_reversal_label."""
     training = inputs.training
     label, layer = training.gradient_reversal_label, training.gradient_reversal_layer
-    if label is None or layer is None:
-        return []
-    domains = domain_labels(inputs.matrices, inputs.rows, label)
+    assert label is not None and layer is not None  # the settings have both or none
+    place = "[training_defaults] gradient_reversal_label"
+    domains = column_labels(inputs.matrices, inputs.sets["training"].rows, label, place)
     weight = training.gradient_reversal_weight
     device = next(inputs.model.parameters()).device
     example = torch.zeros(1, 1, *inputs.matrices.predictors.shape[1:], device=device)
@@ -148,35 +144,3 @@ class _Reversal(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return -ctx.weight * gradient, None
-
-
-def domain_labels(matrices: "Matrices", rows: npt.NDArray[np.int64], column: str) -> Tensor:
-    """A number for each value of a column that the training set has.
-
-    Args:
-        rows: of the training set.
-        column: that the matrices' index has, such as noise_type.
-
-    Returns:
-        `(examples of the matrices,)`, int64; UNKNOWN where it is empty or the training set has no
-        such value.
-
-    Raises:
-        UserError: nothing in it could be learnt.
-    """
-    index = matrices.index
-    values = index[column].astype(str).to_numpy()
-    known = values[rows][values[rows] != ""]
-    names, counts = np.unique(known, return_counts=True)
-    if len(names) < 2 or counts.max() < 2:
-        few = {0: "no value", 1: "one value only"}
-        found = few.get(len(names), "another value for each example")
-        without = index["clip"].to_numpy()[rows][values[rows] == ""].tolist()
-        if without:
-            found += f" (none for {len(without)} of {len(rows)} examples: {first_of(without, 3)})"
-        raise UserError(
-            f"[training_defaults] gradient_reversal_label = {column}: the training set of "
-            f"{matrices.name} has {found}, so there is nothing to learn from it"
-        )
-    numbers = {name: number for number, name in enumerate(names.tolist())}
-    return torch.tensor([numbers.get(value, UNKNOWN) for value in values.tolist()])

@@ -7,6 +7,7 @@ knows which kinds there are. Torch is imported where a network is built.
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
     from training.models.registry import Architecture
     from training.sweep.input_cache import InputCache
+
+COLUMN = "column:"
 
 
 class Untrained(FrozenSource):
@@ -106,6 +109,46 @@ class Embedding(FrozenSource):
         import torch
 
         return torch.from_numpy(inputs.vectors(matrices.folder, matrices.name, self._file))
+
+
+class Column(FrozenSource):
+    """column:NAME: the true values of a column of the matrices' index, in place of a guess."""
+
+    pattern = rf"{COLUMN}{NAME.pattern}"
+    has_layers = False
+
+    @staticmethod
+    def known(settings: Settings) -> list[str]:
+        columns = (each.orthogonal for each in settings.datasets.values())
+        return [f"{COLUMN}{name}" for name in dict.fromkeys(chain(*columns))]
+
+    @property
+    def column(self) -> str:
+        """Its name in the index."""
+        return self.name.removeprefix(COLUMN)
+
+    @property
+    def words(self) -> str:
+        return f"the true {self.column} (an oracle)"
+
+    def missing(self, use: Use) -> Iterator[Missing]:
+        try:
+            if use.matrices is not None:
+                place = f"{display_path(use.experiment.file)}: [training_defaults] at_dataset"
+                use.matrices.require_column(self.column, place)
+        except UserError as error:
+            yield Missing(str(error))
+
+    def fingerprints(self, _inputs: "InputCache") -> dict[str, str]:
+        return {}  # the data's own says it
+
+    def load(self, matrices: Matrices, *_: object) -> "Tensor":
+        """Return a feature for each value, (examples, values): 1 where the example has it."""
+        import torch
+
+        values = matrices.index[self.column].to_numpy(dtype=str)
+        names = sorted({*values.tolist()} - {""})
+        return torch.tensor(values[:, None] == names, dtype=torch.float32)
 
 
 class Pretrained(FrozenSource):
@@ -291,7 +334,7 @@ class Extractor(Pretrained):
 
 
 # A name is of the first kind whose pattern it has.
-KINDS: tuple[type[FrozenSource], ...] = (Untrained, Embedding, Pretrained)
+KINDS: tuple[type[FrozenSource], ...] = (Untrained, Embedding, Column, Pretrained)
 
 
 def kind_of(name: str) -> type[FrozenSource]:

@@ -97,7 +97,7 @@ def plan_probe(
             continue
         rows: Numbers = known[np.isin(labels[known], usable)]
         codes: Numbers = np.searchsorted(usable, labels[rows]).astype(np.int64)
-        folds = _folds(codes, groups[rows], seed)
+        folds = grouped_folds(codes, groups[rows], seed)
         if folds is None:
             continue
         shuffled: Numbers = np.random.default_rng(seed).permutation(codes)
@@ -129,7 +129,9 @@ def joined_recordings(values: Sequence[str]) -> list[str]:
     return [root(value.split(";")[0]) for value in values]
 
 
-def _folds(codes: Numbers, groups: Texts, seed: int) -> tuple[tuple[Numbers, Numbers], ...] | None:
+def grouped_folds(
+    codes: Numbers, groups: Texts, seed: int
+) -> tuple[tuple[Numbers, Numbers], ...] | None:
     """Divide into folds in which every class is trained on; None if none were found."""
     from sklearn.model_selection import StratifiedGroupKFold
 

@@ -13,6 +13,7 @@ from config.files import write_json, write_text, written_aside
 from config.fingerprints import fingerprint_of
 from config.networks import PUBLISHED_NETWORK, Network
 from training.engine.metrics import CLIP_METRICS, SET_METRICS
+from training.methods.kinds import AT_METHODS, SIMILARITY
 
 # Parameters that say what a run is called, where it reports or what it keeps, not what it computes.
 NOT_IN_FINGERPRINT = (
@@ -146,6 +147,11 @@ def fingerprinted(parameters: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("at_ramp", "at_frozen_layer"):
         if not parameters.get("anti_transfer") or not parameters.get(key):
             idle.add(key)
+    at_method = parameters.get("at_method", SIMILARITY)
+    if not parameters.get("anti_transfer") or at_method == SIMILARITY:
+        idle.add("at_method")
+    else:
+        idle |= {key for key in parameters if not AT_METHODS[at_method].reads(key)}
     if parameters.get("network") == PUBLISHED_NETWORK:
         idle.add("network")
     return {key: parameters[key] for key in parameters if key not in idle}

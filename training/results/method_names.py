@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from training.models.frozen import is_untrained
+from training.methods.kinds import AT_METHODS, SIMILARITY
+from training.models.frozen import COLUMN, is_untrained
 from training.results.dictionary import fingerprinted
 
 Parameters = Mapping[str, Any]
@@ -33,7 +34,10 @@ def starts_from(own: Parameters) -> str:
 
 def pushes_away(own: Parameters) -> str:
     """Return 'against X', the frozen networks; several untrained ones are counted."""
-    names = _names(own.get("at_dataset"))
+    names = [
+        f"the true {name.removeprefix(COLUMN)}" if name.startswith(COLUMN) else name
+        for name in _names(own.get("at_dataset"))
+    ]
     if names and all(map(is_untrained, names)):
         what = "a random network" if len(names) == 1 else f"{len(names)} random networks"
         kinds = [name.partition(":")[2] for name in names if ":" in name]
@@ -86,7 +90,14 @@ _TRANSFER = MethodKind(
     layer="at_layer",
     networks="at_dataset",
     words=(starts_from, pushes_away, reverses_too),
-    named=("at_layer", "at_dataset", "at_pretraining", f"{REVERSAL}layer", f"{REVERSAL}label"),
+    named=(
+        "at_method",
+        "at_layer",
+        "at_dataset",
+        "at_pretraining",
+        f"{REVERSAL}layer",
+        f"{REVERSAL}label",
+    ),
 )
 # By the parameter `kind`, in the order of tables.
 METHODS: dict[str, MethodKind] = {
@@ -99,6 +110,11 @@ METHODS: dict[str, MethodKind] = {
     ),
     "anti_transfer": _TRANSFER,
     "dual_anti_transfer": replace(_TRANSFER, title="dual anti-transfer"),
+    **{
+        name: replace(_TRANSFER, title=method.title)
+        for name, method in AT_METHODS.items()
+        if name != SIMILARITY
+    },
     "gradient_reversal": MethodKind(
         "gradient reversal",
         own=(REVERSAL, "at_pretraining"),

@@ -13,6 +13,7 @@ from config.text import counted, display_path, nearest
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import Matrices, read_info
 from training.engine.tracking import tracker_problem
+from training.methods.kinds import SIMILARITY
 from training.models.frozen import sources_of
 from training.models.frozen_source import Use
 from training.models.weights import is_whole
@@ -153,7 +154,8 @@ def _check_task(run: Run, matrices: Matrices) -> None:
         matrices.require_column(training.gradient_reversal_label, place)
     if confounder := confounder_of(run.instance):
         matrices.require_column(confounder, f"[dataset {run.files.dataset}] confounder")
-    if matrices.task == "regression" and training.anti_transfer and training.at_aggregation == POOL:
+    is_similarity = training.anti_transfer and training.at_method == SIMILARITY
+    if matrices.task == "regression" and is_similarity and training.at_aggregation == POOL:
         raise UserError(
             f"{file} [training_defaults] at_distance = {training.at_distance}: needs classes, "
             f"{name} holds values"

@@ -29,7 +29,7 @@ from training.engine.folds import (
 from training.engine.seeds import RngSeeds
 from training.engine.subsets import group_results
 from training.methods import Method, MethodInputs
-from training.methods.registry import build_methods
+from training.methods.kinds import build_methods
 from training.models.description import describe_model
 from training.models.frozen import start_of
 from training.models.loading import load_trunk, to_device
@@ -239,6 +239,8 @@ class _FoldRun:
         """Build what trains the network away from what it should not use."""
         settings, own = self.instance.settings, trained_architecture(self.instance)
         keeps_head = settings.training_defaults.at_aggregation == POOL
+        knowledge = partial(self.context.knowledge, settings, fold, own, seeds.random_network)
+        expert = partial(self.context.expert, settings, fold, own, seeds.random_network)
 
         def frozen(name: str, number: int) -> nn.Module | Tensor:
             seed = seeds.random_network + number
@@ -248,9 +250,11 @@ class _FoldRun:
             model,
             settings.training_defaults,
             self.matrices,
-            fold.sets["training"].rows,
+            fold.sets,
             frozen,
             seeds.similarity,
             seeds.adversary,
+            knowledge,
+            expert,
         )
         return build_methods(inputs)

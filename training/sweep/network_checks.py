@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +11,8 @@ from config.errors import UserError
 from config.settings import Settings
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices
-from training.methods import MethodInputs, anti_transfer
+from training.methods.anti_transfer import similarities
+from training.methods.kinds import SIMILARITY
 from training.models.frozen import start_of
 from training.models.loading import load_trunk
 from training.models.registry import (
@@ -22,6 +22,7 @@ from training.models.registry import (
     example_batch,
     trained_architecture,
 )
+from training.probing.representations import penultimate_features
 from training.similarity.aggregations import AGGREGATIONS
 from training.similarity.taps import activations_until
 from training.sweep.input_cache import InputCache
@@ -30,7 +31,15 @@ from training.sweep.runs import Run, matrices_of
 
 # Of [training_defaults], what decides which layers of which networks are compared, and how.
 DECIDING = {
-    *("anti_transfer", "at_dataset", "at_layer", "at_frozen_layer", "at_tap", "at_aggregation"),
+    *(
+        "anti_transfer",
+        "at_method",
+        "at_dataset",
+        "at_layer",
+        "at_frozen_layer",
+        "at_tap",
+        "at_aggregation",
+    ),
     *("at_distance", "at_pretraining", "gradient_reversal_layer"),
 }
 
@@ -78,10 +87,15 @@ def _check_way(
     def frozen(name: str, number: int) -> nn.Module | Tensor:
         return context.frozen(settings, name, matrices, architecture, number)
 
-    rows = np.array([], dtype=np.int64)
-    draws = torch.Generator()
-    methods = MethodInputs(model, training, matrices, rows, frozen, draws, 0)
-    for loss in anti_transfer.build(methods):
+    is_similarity = training.anti_transfer and training.at_method == SIMILARITY
+    if training.anti_transfer and not is_similarity:
+        if layers := [layer for group in training.at_layer for layer in group]:
+            activations_until(model, example, layers)
+        for name in training.at_dataset:
+            if isinstance(network := frozen(name, 0), nn.Module):
+                penultimate_features(network, name, [(torch.zeros(1, dtype=torch.long), example)])
+    losses = similarities(model, training, frozen, torch.Generator()) if is_similarity else []
+    for loss in losses:
         with loss, torch.no_grad():
             model(example)
             aggregates = {} if loss.kept else loss.frozen_aggregates(example)

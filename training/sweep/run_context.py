@@ -1,5 +1,7 @@
 """What the runs of one process share: the device, opened data, frozen networks."""
 
+from itertools import chain
+
 import torch
 from torch import Tensor, nn
 
@@ -9,10 +11,14 @@ from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
 from training.data.frozen_cache import FrozenCache
 from training.engine.folds import Fold, load_fold
-from training.models.frozen import source_of
+from training.models.frozen import is_untrained, source_of
 from training.models.loading import to_device, without_head
 from training.models.registry import Architecture
+from training.probing.expert import Expert, fit_expert
+from training.probing.representations import penultimate_features
 from training.sweep.input_cache import InputCache
+
+EXAMPLES = 64  # in a batch of which features are taken
 
 
 class RunContext:
@@ -30,6 +36,7 @@ class RunContext:
         self.frozen_cache = FrozenCache(device)
         self._fold: tuple[Matrices, Split[str], Fold] | None = None
         self._frozen: dict[tuple[object, ...], nn.Module] = {}
+        self._experts: dict[tuple[object, ...], Expert] = {}
         self._said: set[str] = set()
 
     def fold(self, matrices: Matrices, split: Split[str]) -> Fold:
@@ -67,6 +74,45 @@ class RunContext:
         if not source.is_untrained:
             self._frozen[key] = network
         return network
+
+    def knowledge(
+        self, settings: Settings, fold: Fold, own: Architecture, random_seed: int
+    ) -> Tensor:
+        """Return the features of all that at_dataset names, (examples, features), on the CPU.
+
+        Of networks these are the penultimate ones, in float32; examples in no set have zeros.
+
+        Args:
+            own: the architecture of the network that is trained.
+            random_seed: of the first untrained network; the next ones have the next seeds.
+        """
+        matrices, names = fold.matrices, settings.training_defaults.at_dataset
+        parts = []
+        for number, name in enumerate(names):
+            seed = random_seed + names[:number].count(name)
+            frozen = self.frozen(settings, name, matrices, own, seed)
+            if isinstance(frozen, nn.Module):
+                batches = chain(*(each.batches(EXAMPLES) for each in fold.sets.values()))
+                pairs = ((batch.rows, batch.inputs) for batch in batches)
+                frozen = penultimate_features(frozen, name, pairs, len(matrices.target))
+            parts.append(frozen.float().cpu())
+        return torch.cat(parts, dim=1)
+
+    def expert(self, settings: Settings, fold: Fold, own: Architecture, random_seed: int) -> Expert:
+        """Return what the knowledge tells of the target; each expert is fitted once.
+
+        Raises:
+            UserError: the training set has too few groups.
+        """
+        names = settings.training_defaults.at_dataset
+        prints = [source_of(settings, name).fingerprints(self.inputs) for name in names]
+        of_random = (own, random_seed) if any(map(is_untrained, names)) else ()
+        key = fold.fingerprint, names, repr(prints), of_random
+        if key not in self._experts:
+            features = self.knowledge(settings, fold, own, random_seed).numpy()
+            sets = {name: each.rows for name, each in fold.sets.items()}
+            self._experts[key] = fit_expert(features, fold.matrices, sets, fold.matrices.task)
+        return self._experts[key]
 
     def forget(self) -> None:
         """Give back the memory of what is kept for speed alone; it is made again when needed."""

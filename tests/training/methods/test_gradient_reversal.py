@@ -2,21 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas
 import pytest
 import torch
 from torch import Tensor, nn
 
-from config.errors import UserError
-from preprocessing.pipeline.matrices import open_matrices
 from training.data.batches import Batch
-from training.methods.gradient_reversal import (
-    UNKNOWN,
-    GradientReversal,
-    domain_labels,
-    reversal_weight,
-)
+from training.methods.gradient_reversal import GradientReversal, reversal_weight
+from training.methods.labels import UNKNOWN
 from training.models.vgg import VGG16
 
 if TYPE_CHECKING:
@@ -57,7 +49,7 @@ def test_the_adversary_learns_and_the_layer_gets_the_reverse_of_its_gradient() -
     with reversal(model, weight) as adversary:
         model(inputs())
         activation = adversary.taps[3]
-        loss = adversary.loss(batch(ROWS), progress)
+        loss = adversary.loss(batch(ROWS), torch.empty(0), progress)
     found = torch.autograd.grad(loss, [activation, *adversary.head.parameters()])
     plain = activation.detach().requires_grad_()
     logits = adversary.head(plain.mean((2, 3)))
@@ -78,46 +70,12 @@ def test_labels_that_training_does_not_have_do_not_count() -> None:
 
     def loss_of(rows: Tensor) -> float:
         model(inputs()[rows])
-        return float(adversary.loss(batch(rows), 1.0).detach())
+        return float(adversary.loss(batch(rows), torch.empty(0), 1.0).detach())
 
     with reversal(model, domains=domains) as adversary:
         assert loss_of(ROWS[known]) == pytest.approx(loss_of(ROWS), rel=1e-5)
         assert loss_of(ROWS[~known]) == 0
         assert adversary.terms == {}
-
-
-@pytest.fixture
-def noisy(suite: "Suite") -> "Suite":
-    """Matrices whose index says a noise type, which follows the class in half of the examples."""
-    folder = suite.write_matrices()
-    path = folder / "tiny_spectrum_fast_index.csv"
-    table = pandas.read_csv(path)
-    table["noise_type"] = np.where(table.index % 2, table["label"], table.index % 3)
-    table["noise_type"] = "noise" + table["noise_type"].astype(str)
-    table["nobody"] = ""
-    table.to_csv(path, index=False)
-    return suite
-
-
-def test_domain_labels_are_numbered_by_what_the_training_set_has(noisy: "Suite") -> None:
-    matrices = open_matrices(noisy.matrices, "tiny")
-    rows = np.flatnonzero(matrices.index["noise_type"].to_numpy() != "noise1")
-    labels = domain_labels(matrices, rows, "noise_type")
-    expected = {"noise0": 0, "noise1": UNKNOWN, "noise2": 1}
-    assert labels.tolist() == [expected[value] for value in matrices.index["noise_type"]]
-
-
-@pytest.mark.parametrize(
-    ("column", "problem"),
-    [
-        ("clip", "another value for each example"),
-        ("nobody", "no value .none for 40 of 40 examples: clip"),
-    ],
-)
-def test_a_label_that_cannot_be_learnt_is_named(noisy: "Suite", column: str, problem: str) -> None:
-    matrices = open_matrices(noisy.matrices, "tiny")
-    with pytest.raises(UserError, match=problem):
-        domain_labels(matrices, np.arange(40), column)
 
 
 REVERSAL: dict[str, Any] = {"gradient_reversal_label": "noise_type", "gradient_reversal_layer": 13}
