@@ -32,7 +32,10 @@ RANGE = re.compile(rf"({NUMBER})\s*\.\.\s*({NUMBER})(\s+log)?")
 # With more digits than this a value could differ in its last one between machines.
 SIGNIFICANT_DIGITS = 4
 # A file is about one method, and its trials are compared on the same examples.
-NOT_SEARCHED = {"anti_transfer", "num_folds", "train_split", "validation_split", "test_split"}
+NOT_SEARCHED = {
+    *("anti_transfer", "num_folds", "train_split", "validation_split", "test_split"),
+    *("confounder", "confounder_strength"),
+}
 # Settings of which a range holds every number; of others only the whole ones.
 CONTINUOUS = {
     "at_beta",

@@ -158,6 +158,8 @@ class TrainingDefaults(Section):
     validation_split: Fraction
     test_split: Fraction
     num_folds: Annotated[int, Field(ge=1, le=1000)]
+    confounder: OptionalName
+    confounder_strength: Annotated[Fraction | None, EMPTY_IS_NONE]
     shuffle_training_data: bool
     save_best_model_metric: Literal["val_loss", "val_task_loss", "val_acc", "val_uar"]
     early_stopping: bool
@@ -235,6 +237,13 @@ class TrainingDefaults(Section):
             raise ContradictionError("train_split", f"{reason}{sum(self.fractions):g}")
         if min(self.fractions) <= 0:
             raise ContradictionError("train_split", "no split may be 0")
+        return self
+
+    @model_validator(mode="after")
+    def _check_confounder(self) -> Self:
+        if (self.confounder is None) != (self.confounder_strength is None):
+            empty = "confounder" if self.confounder is None else "confounder_strength"
+            raise ContradictionError(empty, "confounder and confounder_strength belong together")
         return self
 
     @model_validator(mode="after")

@@ -20,6 +20,7 @@ from config.text import first_of
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
 from training.data.batches import ExampleSet, Normalization, training_statistics
+from training.data.shortcut import Shortcut, rows_of_sets
 from training.engine.checkpoints import Checkpoint
 from training.engine.checks import TrainingError
 from training.engine.devices import build_accelerator, choose_precision, compiled
@@ -89,21 +90,20 @@ def load_fold(
     device: torch.device,
     skip_padding: bool = False,
     random_offset: bool = False,
+    shortcut: Shortcut | None = None,
 ) -> Fold:
     """Load the sets of a split, normalised by the training set's statistics.
 
     Args:
         skip_padding: padding counts in no statistics, and is 0 after normalisation.
         random_offset: training examples shorter than the others move in their padding.
+        shortcut: by which the examples of each set are chosen; None: all are used.
 
     Raises:
-        UserError: a set is empty, or the training set cannot be normalised.
+        UserError: a set is empty or too small, or the training set cannot be normalised.
     """
     groups = {"training": split.train, "validation": split.validation, "test": split.test}
-    rows = {name: matrices.rows_of(members, name == "training") for name, members in groups.items()}
-    for name, numbers in rows.items():
-        if len(numbers) == 0:
-            raise UserError(f"{matrices.name}: the {name} set is empty")
+    rows = rows_of_sets(matrices, split, shortcut)
     num_frames = matrices.index["num_frames"].to_numpy(dtype=np.int64) if skip_padding else None
     try:
         normalization = training_statistics(matrices.predictors, rows["training"], num_frames)

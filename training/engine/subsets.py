@@ -27,13 +27,17 @@ FEWEST_EXAMPLES = 10
 
 
 def group_results(
-    matrices: "Matrices", evaluations: "Mapping[str, Evaluation]", confounder: str
+    matrices: "Matrices",
+    evaluations: "Mapping[str, Evaluation]",
+    confounder: str,
+    usual: Mapping[int, set[str]] | None = None,
 ) -> dict[str, Any]:
     """Return a fold's test_groups, and its test_alignment if there is a confounder.
 
     Args:
         evaluations: of the training and the test set.
         confounder: a column of the index; "": there is none.
+        usual: its values that are usual for each class; None: the commonest of the training set.
     """
     test, training = evaluations["test"], evaluations["training"]
 
@@ -46,8 +50,11 @@ def group_results(
         "test_groups": {label: metrics_by_value(values_of(label, test), test) for label in labels}
     }
     if confounder:
-        usual = usual_values(values_of(confounder, training), training.labels)
-        alignment = alignment_of(values_of(confounder, test), test.labels, usual)
+        known, values = values_of(confounder, training), values_of(confounder, test)
+        # What no training example has can neither help nor mislead.
+        values = np.where(np.isin(values, known), values, "")
+        usual = usual or usual_values(known, training.labels)
+        alignment = alignment_of(values, test.labels, usual)
         none: dict[str, Any] = {kind: {"examples": 0} for kind in (ALIGNED, CONFLICTING)}
         found["test_alignment"] = {"label": confounder} | none | metrics_by_value(alignment, test)
     return found
@@ -75,23 +82,26 @@ def _accuracies(
     return {"acc": float(right.mean()), "uar": float(recalls.mean())}
 
 
-def usual_values(values: Values, labels: npt.NDArray[np.int64]) -> dict[int, str]:
+def usual_values(values: Values, labels: npt.NDArray[np.int64]) -> dict[int, set[str]]:
     """Return the commonest value of each class; of equally common ones the first in order."""
     usual = {}
     for label in np.unique(labels).tolist():
         names, counts = np.unique(values[(labels == label) & (values != "")], return_counts=True)
         if len(names):
-            usual[label] = str(names[counts.argmax()])
+            usual[label] = {str(names[counts.argmax()])}
     return usual
 
 
-def alignment_of(values: Values, labels: npt.NDArray[np.int64], usual: Mapping[int, str]) -> Values:
-    """Return "aligned" for an example with the value that is usual for its class.
+def alignment_of(
+    values: Values, labels: npt.NDArray[np.int64], usual: Mapping[int, set[str]]
+) -> Values:
+    """Return "aligned" for an example with a value that is usual for its class.
 
     "conflicting" for one with another value, "" for one without.
     """
-    expected = np.array([usual.get(label) for label in labels.tolist()])
-    kinds = np.where(values == expected, ALIGNED, CONFLICTING)
+    pairs = zip(values.tolist(), labels.tolist(), strict=True)
+    is_usual = [value in usual.get(label, ()) for value, label in pairs]
+    kinds = np.where(is_usual, ALIGNED, CONFLICTING)
     return np.where(values == "", "", kinds)
 
 

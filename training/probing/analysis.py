@@ -22,6 +22,7 @@ from config.provenance import provenance
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
+from training.data.shortcut import rows_of_sets, shortcut_of
 from training.engine.seeds import RngSeeds
 from training.models.frozen import source_of
 from training.models.loading import load_whole, to_device
@@ -206,7 +207,8 @@ class Analyst:
 
     def _analyse(self, task: _Task, after_fold: Callable[[], object]) -> dict[str, Any]:
         started = datetime.now(UTC)
-        test_rows = [task.matrices.rows_of(split.test, False) for split in task.splits]
+        shortcut = shortcut_of(task.result["parameters"])
+        test_rows = [rows_of_sets(task.matrices, each, shortcut)["test"] for each in task.splits]
         labels = [labels_of(task.roles, task.matrices.index.iloc[rows]) for rows in test_rows]
         left_out = {name: reason for fold in labels for name, reason in fold.left_out.items()}
         folds = []
@@ -238,7 +240,8 @@ class Analyst:
     ) -> list[dict[str, Any]]:
         """Make the entry of each layer, for the network that was trained on one fold."""
         model = self._trained_network(task, number)
-        examples = self._context.fold(task.matrices, split).sets["test"]
+        shortcut = shortcut_of(task.result["parameters"])
+        examples = self._context.fold(task.matrices, split, shortcut).sets["test"]
         seed = RngSeeds.from_seed(task.result["parameters"]["seed"], number).random_network
         settings, frozen = task.run.instance.settings, {}
         for name in task.settings["frozen"]:

@@ -144,6 +144,8 @@ def fingerprinted(parameters: Mapping[str, Any]) -> dict[str, Any]:
     idle = set(NOT_IN_FINGERPRINT)
     if not parameters.get("gradient_reversal_label"):
         idle |= {f"gradient_reversal_{each}" for each in ("label", "layer", "weight")}
+    if not parameters.get("confounder"):
+        idle |= {"confounder", "confounder_strength"}
     for key in ("at_ramp", "at_frozen_layer"):
         if not parameters.get("anti_transfer") or not parameters.get(key):
             idle.add(key)

@@ -12,6 +12,7 @@ from config.settings import Settings
 from config.text import counted, display_path, nearest
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import Matrices, read_info
+from training.data.shortcut import rows_of_sets, shortcut_of
 from training.engine.tracking import tracker_problem
 from training.methods.kinds import SIMILARITY
 from training.models.frozen import sources_of
@@ -130,7 +131,12 @@ def preparation_of(run: Run) -> str:
 
 
 def confounder_of(instance: Instance) -> str:
-    """Return the column that follows the class in training; "": none is declared."""
+    """Return the column that follows the class in training; "": none is declared.
+
+    One by which examples are chosen so goes before that of the dataset.
+    """
+    if chosen := instance.settings.training_defaults.confounder:
+        return chosen
     known = all_datasets(instance.settings)
     name = instance.parameters["dataset"]
     return known[name].confounder if name in known else ""
@@ -148,12 +154,21 @@ def _check_task(run: Run, matrices: Matrices) -> None:
     training, name = run.instance.settings.training_defaults, matrices.name
     task, given = run.instance.parameters["task"], run.instance.parameters["output_classes"]
     file = display_path(run.experiment.file)
-    matrices.folds(training.fractions, training.num_folds)
+    splits = matrices.folds(training.fractions, training.num_folds)
     if training.gradient_reversal_label:
         place = f"{file}: [training_defaults] gradient_reversal_label"
         matrices.require_column(training.gradient_reversal_label, place)
     if confounder := confounder_of(run.instance):
-        matrices.require_column(confounder, f"[dataset {run.files.dataset}] confounder")
+        section = "training_defaults" if training.confounder else f"dataset {run.files.dataset}"
+        matrices.require_column(confounder, f"[{section}] confounder")
+    if shortcut := shortcut_of(run.instance.parameters):
+        if matrices.task == "regression":
+            raise UserError(
+                f"{file} [training_defaults] confounder = {confounder}: needs classes, "
+                f"{name} holds values"
+            )
+        for split in splits:
+            rows_of_sets(matrices, split, shortcut)
     is_similarity = training.anti_transfer and training.at_method == SIMILARITY
     if matrices.task == "regression" and is_similarity and training.at_aggregation == POOL:
         raise UserError(

@@ -15,6 +15,7 @@ from config.provenance import provenance
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
+from training.data.shortcut import own_values, shortcut_of
 from training.engine.checkpoints import Checkpoint
 from training.engine.distributed import broadcast, is_main
 from training.engine.fit import FitOptions
@@ -155,7 +156,7 @@ class _FoldRun:
         """Train from the start, or from where a run with this batch size was interrupted."""
         settings, training = self.instance.settings, self.instance.settings.training_defaults
         task = self.instance.parameters["task"]
-        fold = self.context.fold(self.matrices, self.split)
+        fold = self._fold()
         if task == "classification":
             self.context.say_once(require_classes(fold, self.matrices))
         seeds = RngSeeds.from_seed(training.seed, self.number)
@@ -182,9 +183,15 @@ class _FoldRun:
         )
         checkpoint = self.checkpoint(batch_size)
         trained = train_fold(learner, fold, options, seeds, self.title, checkpoint)
-        confounder = confounder_of(self.instance)
-        of_groups = group_results(self.matrices, trained.evaluations, confounder)
+        confounder, usual = confounder_of(self.instance), None
+        if training.confounder:
+            usual = own_values(self.matrices, self.split, confounder)
+        of_groups = group_results(self.matrices, trained.evaluations, confounder, usual)
         return trained._replace(values=trained.values | of_groups)
+
+    def _fold(self) -> Fold:
+        shortcut = shortcut_of(self.instance.parameters)
+        return self.context.fold(self.matrices, self.split, shortcut)
 
     def save(self, trained: Trained, files: InstanceFiles, fingerprint: str) -> None:
         """Write weights and predictions and, last, the record that marks the fold finished."""
@@ -208,7 +215,7 @@ class _FoldRun:
         """Describe the trained network for those who use it elsewhere."""
         training = self.instance.settings.training_defaults
         frozen = training.at_dataset if training.anti_transfer else ()
-        normalization = self.context.fold(self.matrices, self.split).normalization
+        normalization = self._fold().normalization
         return {
             "name": f"{files.stem}_fold{self.number}",
             **describe_model(

@@ -8,6 +8,7 @@ from config.log import logger
 from config.text import counted
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import read_info
+from training.data.shortcut import rows_of_sets, shortcut_of
 from training.models.frozen import sources_of
 from training.similarity.aggregations import POOL
 from training.sweep.input_cache import InputCache
@@ -40,6 +41,12 @@ def describe_inputs(runs: Sequence[Run], inputs: InputCache) -> None:
         matrices = inputs.matrices(*matrices_of(run.instance))
         examples = counted(matrices.info["num_examples"], "example")
         lines[f"data {matrices.name}: {examples}, split {matrices.info['split']}"] = None
+        if shortcut := shortcut_of(run.instance.parameters):
+            split = matrices.folds(training.fractions, training.num_folds)[0]
+            rows = rows_of_sets(matrices, split, shortcut)
+            sizes = ", ".join(f"{len(numbers)} {name}" for name, numbers in rows.items())
+            follows = f"the class follows {shortcut.column} (strength {shortcut.strength:g})"
+            lines[f"sample {matrices.name}: {follows}: {sizes} examples"] = None
         for source in sources_of(settings):
             if line := source.describe(matrices, inputs):
                 lines[line] = None

@@ -10,6 +10,7 @@ from config.settings import Settings
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
 from training.data.frozen_cache import FrozenCache
+from training.data.shortcut import Shortcut
 from training.engine.folds import Fold, load_fold
 from training.models.frozen import is_untrained, source_of
 from training.models.loading import to_device, without_head
@@ -34,17 +35,19 @@ class RunContext:
         self.device = device
         self.inputs = inputs or InputCache()
         self.frozen_cache = FrozenCache(device)
-        self._fold: tuple[Matrices, Split[str], Fold] | None = None
+        self._fold: tuple[Matrices, Split[str], Shortcut | None, Fold] | None = None
         self._frozen: dict[tuple[object, ...], nn.Module] = {}
         self._experts: dict[tuple[object, ...], Expert] = {}
         self._said: set[str] = set()
 
-    def fold(self, matrices: Matrices, split: Split[str]) -> Fold:
+    def fold(self, matrices: Matrices, split: Split[str], shortcut: Shortcut | None) -> Fold:
         """Load the sets of a fold; those of the last fold only are kept."""
-        if self._fold is None or self._fold[0] is not matrices or self._fold[1] != split:
-            self._fold = None  # before the next one takes its memory
-            self._fold = matrices, split, load_fold(matrices, split, self.device)
-        return self._fold[2]
+        kept = self._fold
+        if kept is None or kept[0] is not matrices or kept[1:3] != (split, shortcut):
+            self._fold = kept = None  # before the next one takes its memory
+            fold = load_fold(matrices, split, self.device, shortcut=shortcut)
+            self._fold = kept = matrices, split, shortcut, fold
+        return kept[3]
 
     def frozen(
         self,

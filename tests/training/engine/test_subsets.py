@@ -21,7 +21,7 @@ NOISES = np.array(["car", "car", "rain", "", "rain", "car", "", ""])
 def test_the_usual_value_is_the_commonest_of_the_class_that_is_known() -> None:
     """Of car and rain, each once in class 1, the first in order; class 2 has none."""
     usual = usual_values(NOISES, LABELS)
-    assert usual == {0: "car", 1: "car"}
+    assert usual == {0: {"car"}, 1: {"car"}}
     kinds = alignment_of(NOISES, LABELS, usual).tolist()
     ends = ["aligned", "aligned", "conflicting", "", "conflicting", "aligned", "", ""]
     assert kinds == ends
