@@ -26,7 +26,6 @@ class AtMethod:
         uses: settings that it reads, beside OF_ALL; not the others that begin with at_.
         required: those of them that may not be empty.
         needs_knowledge: whether it needs at_dataset, else it may have none.
-        has_controls: whether knowledge that nothing trained makes a control of it.
     """
 
     title: str
@@ -34,7 +33,6 @@ class AtMethod:
     uses: tuple[str, ...] = ("at_beta",)
     required: tuple[str, ...] = ()
     needs_knowledge: bool = True
-    has_controls: bool = True
 
     def reads(self, key: str) -> bool:
         """Tell whether a setting means anything to it."""
