@@ -125,7 +125,7 @@ def layer_contents(
 
 
 def penultimate_features(
-    network: nn.Module, name: str, batches: Iterable[tuple[Tensor, Tensor]], num_rows: int = 1
+    network: nn.Module, name: str, batches: Iterable[tuple[Tensor, Tensor]], num_rows: int
 ) -> Tensor:
     """Return what enters a network's last linear layer, (num_rows, features), on the CPU.
 

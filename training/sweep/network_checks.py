@@ -93,7 +93,9 @@ def _check_way(
             activations_until(model, example, layers)
         for name in training.at_dataset:
             if isinstance(network := frozen(name, 0), nn.Module):
-                penultimate_features(network, name, [(torch.zeros(1, dtype=torch.long), example)])
+                penultimate_features(
+                    network, name, [(torch.arange(len(example)), example)], len(example)
+                )
     losses = similarities(model, training, frozen, torch.Generator()) if is_similarity else []
     for loss in losses:
         with loss, torch.no_grad():
