@@ -32,10 +32,10 @@ def group_results(
     confounder: str,
     usual: Mapping[int, set[str]] | None = None,
 ) -> dict[str, Any]:
-    """Return a fold's test_groups, and its test_alignment if there is a confounder.
+    """Return a fold's test_groups, and val_ and test_alignment if there is a confounder.
 
     Args:
-        evaluations: of the training and the test set.
+        evaluations: of the three sets.
         confounder: a column of the index; "": there is none.
         usual: its values that are usual for each class; None: the commonest of the training set.
     """
@@ -50,13 +50,15 @@ def group_results(
         "test_groups": {label: metrics_by_value(values_of(label, test), test) for label in labels}
     }
     if confounder:
-        known, values = values_of(confounder, training), values_of(confounder, test)
-        # What no training example has can neither help nor mislead.
-        values = np.where(np.isin(values, known), values, "")
+        known = values_of(confounder, training)
         usual = usual or usual_values(known, training.labels)
-        alignment = alignment_of(values, test.labels, usual)
         none: dict[str, Any] = {kind: {"examples": 0} for kind in (ALIGNED, CONFLICTING)}
-        found["test_alignment"] = {"label": confounder} | none | metrics_by_value(alignment, test)
+        for prefix, evaluation in (("val", evaluations["validation"]), ("test", test)):
+            values = values_of(confounder, evaluation)
+            # What no training example has can neither help nor mislead.
+            values = np.where(np.isin(values, known), values, "")
+            alignment = metrics_by_value(alignment_of(values, evaluation.labels, usual), evaluation)
+            found[f"{prefix}_alignment"] = {"label": confounder} | none | alignment
     return found
 
 

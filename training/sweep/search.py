@@ -5,16 +5,20 @@ Nothing is kept of the choice: whoever needs it makes it from the results there 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 from config.errors import UserError
 from config.experiments import Experiment
 from config.text import counted
+from training.engine.subsets import ALIGNED, CONFLICTING
 from training.results.dictionary import differences
 from training.results.loading import ResultReader
 from training.results.method_names import search_of
 from training.results.metric import Metric, metric_of
 from training.sweep.runs import Run, runs_of
+
+KINDS = (ALIGNED, CONFLICTING)
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,23 @@ def trials_of(experiment: Experiment, reader: ResultReader) -> Trials:
     for trial in runs:
         result = reader.find(trial.files.json_path)
         if result and not differences(result, trial.instance.parameters, result["inputs"]):
-            metric = _metric_of(trial)
-            value = result["summary"]["validation"][f"mean_{metric.key}"]
-            values[trial] = metric.scale * float(value)
+            values[trial] = _value_of(result, _metric_of(trial))
         elif trial.files.failure.exists():
             failed.append(trial)
     return Trials(runs, values, failed)
+
+
+def _value_of(result: Mapping[str, Any], metric: Metric) -> float:
+    """Return how good a trial is on validation, in the metric's unit.
+
+    Where a confounder follows the class, most of the validation set rewards using it, so examples
+    with and without the usual value count alike, as far as the metric is known of both.
+    """
+    folds = [result[key] for key in result if key.isdecimal()]
+    kinds = [fold.get("val_alignment", {}).get(each, {}) for fold in folds for each in KINDS]
+    if all(metric.key in kind for kind in kinds):
+        return metric.scale * fmean(kind[metric.key] for kind in kinds)
+    return metric.scale * float(result["summary"]["validation"][f"mean_{metric.key}"])
 
 
 def _metric_of(run: Run) -> Metric:

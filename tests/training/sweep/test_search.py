@@ -83,6 +83,18 @@ def test_the_best_on_validation_is_chosen_among_those_that_did_not_fail(
         assert instance.parameters == trial | own
 
 
+def test_examples_with_and_without_the_confounders_value_count_alike(suite: "Suite") -> None:
+    """Trial 1 is right in 0.9 * 1 + 0.1 * 0, trial 2 in 0.9 * 0.8 + 0.1 * 0.6 of validation."""
+    experiment = write_search(suite)
+    leave_results(experiment, {1: 0.9, 2: 0.78, 3: 0.0, 4: 0.0}, "acc")
+    for number, (aligned, conflicting) in enumerate([(1, 0), (0.8, 0.6), (0, 0), (0, 0)], start=1):
+        path = suite.files(7, number).json_path
+        kinds = {"aligned": {"acc": aligned}, "conflicting": {"acc": conflicting}}
+        write_json(path, json.loads(path.read_text()) | {"0": {"val_alignment": kinds}})
+    best = trials_of(experiment, ResultReader()).describe_best()
+    assert "trial 2 of 4 is best on validation (accuracy 70.0 %" in best
+
+
 def test_of_a_trial_with_other_settings_nothing_is_known(suite: "Suite") -> None:
     leave_results(write_search(suite), dict.fromkeys(range(1, 5), 0.5), "acc")
     experiment = write_search(suite, SEARCH.replace("1e-2", "1e-1"))
