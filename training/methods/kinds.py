@@ -50,6 +50,14 @@ AT_METHODS: dict[str, AtMethod] = {
         required=("at_layer",),
     ),
     "product_of_experts": AtMethod("product of experts", "training.methods.product_of_experts"),
+    "group_dro": AtMethod("GroupDRO", "training.methods.group_dro"),
+    "balanced_sampling": AtMethod(
+        "group-balanced sampling", "training.methods.balanced_sampling", uses=()
+    ),
+    "last_layer_retraining": AtMethod(
+        "last-layer retraining", "training.methods.last_layer_retraining", uses=()
+    ),
+    "leace": AtMethod("linear erasure (LEACE)", "training.methods.leace", uses=()),
 }
 
 
