@@ -199,6 +199,7 @@ class TrainingDefaults(Section):
     gradient_reversal_label: OptionalName
     gradient_reversal_layer: OptionalLayer
     gradient_reversal_weight: NonNegative
+    gradient_reversal_conditional: bool
     torch_compile: bool
     tracker: Literal["none", "tensorboard", "wandb", "mlflow"]
 

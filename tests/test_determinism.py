@@ -63,7 +63,7 @@ DECISIVE: dict[str, dict[str, Any]] = {
     "gradient_reversal_layer": REVERSAL,
 }
 # Decides nothing without a label.
-OF_REVERSAL = {"gradient_reversal_weight": 0.5}
+OF_REVERSAL = {"gradient_reversal_weight": 0.5, "gradient_reversal_conditional": True}
 INDIFFERENT = {"at_cache": "off", "tracker": "tensorboard"}
 ELSEWHERE: dict[str, Any] = {
     "results.results_folder": "elsewhere",

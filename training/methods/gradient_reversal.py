@@ -1,6 +1,8 @@
 """Gradient reversal: a layer is trained so that an adversary cannot read a label from it.
 
-Source: Ganin et al., "Domain-adversarial training of neural networks", JMLR 17 (2016), 1-35.
+Source: Ganin et al., "Domain-adversarial training of neural networks", JMLR 17 (2016), 1-35; the
+class-conditional form: Li et al., "Deep domain generalization via conditional invariant adversarial
+networks", ECCV 2018, here one adversary that is told the class.
 """
 
 import math
@@ -36,9 +38,11 @@ class GradientReversal(Method):
         name: of the label.
         weight: of the reversed gradient once the schedule has risen.
         seed: of the adversary's first weights.
+        targets: what the adversary is told beside the activations, `(rows, features)`: then only
+            what the layer says of the label beyond the target's value is taken from it.
 
     Attributes:
-        head: the adversary, `(batch, channels)` to `(batch, labels)`.
+        head: the adversary, `(batch, channels and features of the target)` to `(batch, labels)`.
         terms: the adversary's own cross-entropy; empty if no label of the batch was known.
 
     Raises:
@@ -57,20 +61,24 @@ class GradientReversal(Method):
         name: str,
         weight: float,
         seed: int,
+        targets: Tensor | None = None,
     ) -> None:
         self.taps = Taps(model, (layer,))
         self.layer = layer
         parameter = next(model.parameters())
+        num_inputs = _num_channels(model, layer, example)
+        num_inputs += targets.shape[1] if targets is not None else 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.head = nn.Sequential(
-                nn.Linear(_num_channels(model, layer, example), HIDDEN_UNITS),
+                nn.Linear(num_inputs, HIDDEN_UNITS),
                 nn.ReLU(),
                 nn.Linear(HIDDEN_UNITS, int(domains.max()) + 1),
             ).to(parameter.device)
         self.domains = domains
         self.name = name
         self.weight = weight
+        self.targets = targets
         self.terms = {}
 
     def loss(self, batch: "Batch", _outputs: Tensor, progress: float) -> Tensor:
@@ -81,13 +89,16 @@ class GradientReversal(Method):
         """
         activation = self.taps.take()[self.layer]
         features = activation.flatten(2).float().mean(2)  # (B, C)
-        reversed_features: Tensor = _Reversal.apply(  # type: ignore[no-untyped-call]
+        read: Tensor = _Reversal.apply(  # type: ignore[no-untyped-call]
             features, self.weight * reversal_weight(progress)
         )
+        if self.targets is not None:
+            told = self.targets[batch.rows].to(read.device, non_blocking=True)
+            read = torch.cat([read, told], dim=1)
         # Labels are looked up and counted on the CPU, where the rows are: no step waits for a GPU.
         domains = self.domains[batch.rows]
         num_known = int((domains != UNKNOWN).sum())
-        logits = self.head(reversed_features).float()
+        logits = self.head(read).float()
         domains = domains.to(logits.device, non_blocking=True)
         total = functional.cross_entropy(logits, domains, ignore_index=UNKNOWN, reduction="sum")
         loss = total / max(1, num_known)
@@ -117,7 +128,17 @@ def build(inputs: MethodInputs) -> list[GradientReversal]:
     weight = training.gradient_reversal_weight
     device = next(inputs.model.parameters()).device
     example = torch.zeros(1, 1, *inputs.matrices.predictors.shape[1:], device=device)
-    return [GradientReversal(inputs.model, layer, example, domains, label, weight, inputs.seed)]
+    targets = _as_features(inputs.matrices) if training.gradient_reversal_conditional else None
+    return [
+        GradientReversal(inputs.model, layer, example, domains, label, weight, inputs.seed, targets)
+    ]
+
+
+def _as_features(matrices: "Matrices") -> Tensor:
+    """Return each example's class as one-hot, of a regression its value; `(rows, features)`."""
+    target = torch.from_numpy(matrices.target)
+    is_classes = matrices.task == "classification"
+    return (functional.one_hot(target) if is_classes else target[:, None]).float()
 
 
 def _num_channels(model: nn.Module, layer: Layer, example: Tensor) -> int:

@@ -143,7 +143,9 @@ def fingerprinted(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """
     idle = set(NOT_IN_FINGERPRINT)
     if not parameters.get("gradient_reversal_label"):
-        idle |= {f"gradient_reversal_{each}" for each in ("label", "layer", "weight")}
+        idle |= {key for key in parameters if key.startswith("gradient_reversal_")}
+    if not parameters.get("gradient_reversal_conditional"):
+        idle.add("gradient_reversal_conditional")
     if not parameters.get("confounder"):
         idle |= {"confounder", "confounder_strength"}
     for key in ("at_ramp", "at_frozen_layer"):

@@ -15,6 +15,7 @@ from training.results.dictionary import fingerprinted
 
 Parameters = Mapping[str, Any]
 REVERSAL = "gradient_reversal_"
+NAMED_OF_REVERSAL = (f"{REVERSAL}layer", f"{REVERSAL}label", f"{REVERSAL}conditional")
 # Given by the repetition and by the kind of the method; neither a setting nor a choice.
 NOT_IN_SETTING = ("seed", "anti_transfer")
 SEARCHED = "searched"
@@ -47,14 +48,16 @@ def pushes_away(own: Parameters) -> str:
 
 
 def reverses(own: Parameters) -> str:
-    """Return 'of X', the label that gradient reversal removes."""
-    return f"of {own[f'{REVERSAL}label']}"
+    """Return 'of X [given the class]', the label that gradient reversal removes."""
+    given = " given the class" if own.get(f"{REVERSAL}conditional") else ""
+    return f"of {own[f'{REVERSAL}label']}{given}"
 
 
 def reverses_too(own: Parameters) -> str:
     """Return 'with gradient reversal of X at layer N', where it is combined with a method."""
-    label, layer = own.get(f"{REVERSAL}label"), text_of(own.get(f"{REVERSAL}layer"))
-    return f"with gradient reversal of {label} at layer {layer}" if label else ""
+    if not own.get(f"{REVERSAL}label"):
+        return ""
+    return f"with gradient reversal {reverses(own)} at layer {text_of(own[f'{REVERSAL}layer'])}"
 
 
 @dataclass(frozen=True)
@@ -90,14 +93,7 @@ _TRANSFER = MethodKind(
     layer="at_layer",
     networks="at_dataset",
     words=(starts_from, pushes_away, reverses_too),
-    named=(
-        "at_method",
-        "at_layer",
-        "at_dataset",
-        "at_pretraining",
-        f"{REVERSAL}layer",
-        f"{REVERSAL}label",
-    ),
+    named=("at_method", "at_layer", "at_dataset", "at_pretraining", *NAMED_OF_REVERSAL),
 )
 # By the parameter `kind`, in the order of tables.
 METHODS: dict[str, MethodKind] = {
@@ -120,7 +116,7 @@ METHODS: dict[str, MethodKind] = {
         own=(REVERSAL, "at_pretraining"),
         layer=f"{REVERSAL}layer",
         words=(starts_from, reverses),
-        named=("at_pretraining", f"{REVERSAL}layer", f"{REVERSAL}label"),
+        named=("at_pretraining", *NAMED_OF_REVERSAL),
     ),
 }
 

@@ -92,7 +92,7 @@ def test_results_of_before_the_new_keys_are_still_current() -> None:
     new = {key for key in parameters if key.startswith("gradient_reversal_")}
     new |= {"at_ramp", "network", "at_frozen_layer"}
     before = {key: value for key, value in parameters.items() if key not in new}
-    assert len(before) == len(parameters) - 6
+    assert len(before) == len(parameters) - 7
     assert instance_fingerprint(parameters, {}) == instance_fingerprint(before, {})
     assert differences({"parameters": before, "inputs": {}}, parameters, {}) == []
     assert differences({"parameters": before}, {**parameters, "network": "small_cnn"}, {})

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ROWS = torch.arange(6)
 DOMAINS = torch.tensor([0, 1, 2, 0, 1, 2])
+CLASSES = torch.eye(2)[[0, 0, 1, 1, 0, 1]]
 
 
 def network(seed: int = 0) -> VGG16:
@@ -31,9 +32,14 @@ def batch(rows: Tensor) -> Batch:
     return Batch(inputs()[rows], torch.zeros(len(rows)), rows)
 
 
-def reversal(model: nn.Module, weight: float = 0.5, domains: Tensor = DOMAINS) -> GradientReversal:
+def reversal(
+    model: nn.Module,
+    weight: float = 0.5,
+    domains: Tensor = DOMAINS,
+    targets: Tensor | None = None,
+) -> GradientReversal:
     return GradientReversal(
-        model, 3, torch.zeros(1, 1, 32, 32), domains, "noise_type", weight, seed=4
+        model, 3, torch.zeros(1, 1, 32, 32), domains, "noise_type", weight, 4, targets
     )
 
 
@@ -43,16 +49,20 @@ def test_the_schedule_is_the_published_one() -> None:
     assert reversal_weight(1) == pytest.approx(0.99991, abs=1e-5)
 
 
-def test_the_adversary_learns_and_the_layer_gets_the_reverse_of_its_gradient() -> None:
+@pytest.mark.parametrize("targets", [None, CLASSES])
+def test_the_adversary_learns_and_the_layer_gets_the_reverse_of_its_gradient(
+    targets: Tensor | None,
+) -> None:
     """The same loss without reversal, from the same head on the same activation."""
     model, weight, progress = network(), 0.5, 0.3
-    with reversal(model, weight) as adversary:
+    with reversal(model, weight, targets=targets) as adversary:
         model(inputs())
         activation = adversary.taps[3]
         loss = adversary.loss(batch(ROWS), torch.empty(0), progress)
     found = torch.autograd.grad(loss, [activation, *adversary.head.parameters()])
     plain = activation.detach().requires_grad_()
-    logits = adversary.head(plain.mean((2, 3)))
+    told = torch.zeros(6, 0) if targets is None else targets
+    logits = adversary.head(torch.hstack([plain.mean((2, 3)), told]))
     expected_loss = nn.functional.cross_entropy(logits, DOMAINS)
     expected = torch.autograd.grad(expected_loss, [plain, *adversary.head.parameters()])
     torch.testing.assert_close(loss, expected_loss)
@@ -81,8 +91,9 @@ def test_labels_that_training_does_not_have_do_not_count() -> None:
 REVERSAL: dict[str, Any] = {"gradient_reversal_label": "noise_type", "gradient_reversal_layer": 13}
 
 
-def test_as_an_experiment(noisy: "Suite") -> None:
-    noisy.write_experiment(204, REVERSAL)
+@pytest.mark.parametrize("conditional", [False, True])
+def test_as_an_experiment(noisy: "Suite", conditional: bool) -> None:
+    noisy.write_experiment(204, {**REVERSAL, "gradient_reversal_conditional": conditional})
     noisy.write_experiment(200)
     result, baseline = noisy.run(204), noisy.run(200)
     assert result["parameters"]["kind"] == "gradient_reversal"

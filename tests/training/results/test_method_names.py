@@ -37,6 +37,7 @@ def test_labels_tell_methods_apart() -> None:
         AGAINST_RANDOM,
         {**AGAINST_NOISE, "kind": "dual_anti_transfer", "at_pretraining": "experiment 28"},
         {"kind": "gradient_reversal", **REVERSAL},
+        {"kind": "gradient_reversal", **REVERSAL, "gradient_reversal_conditional": True},
     ) == [
         "weight initialization from noisyspeech",
         "anti-transfer against noisyspeech (beta 1.0)",
@@ -44,6 +45,7 @@ def test_labels_tell_methods_apart() -> None:
         "anti-transfer against a random network (control) (beta 1.0)",
         "dual anti-transfer from experiment 28 against noisyspeech (beta 1.0)",
         "gradient reversal of noise_type",
+        "gradient reversal of noise_type given the class",
     ]
 
 
