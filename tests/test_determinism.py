@@ -29,6 +29,7 @@ PATIENCE = 240.0  # s; the machine may be busy
 # Each key of [training_defaults] that decides a result, with another value than it has in these
 # tests; where the splits must still make 1, with that of a second key.
 REVERSAL = {"gradient_reversal_label": "class_name", "gradient_reversal_layer": 3}
+SHORTCUT = {"confounder": "class_name", "confounder_strength": 0.5}
 DECISIVE: dict[str, dict[str, Any]] = {
     "train_split": {"train_split": 0.6, "validation_split": 0.3},
     "validation_split": {"validation_split": 0.1, "test_split": 0.2},
@@ -59,6 +60,9 @@ DECISIVE: dict[str, dict[str, Any]] = {
     "at_pretraining": {"at_pretraining": "librispeech"},
     "torch_compile": {"torch_compile": True},
     "at_ramp": {"at_ramp": 0.5},
+    "at_method": {"at_method": "product_of_experts", "at_layer": ""},
+    "confounder": SHORTCUT,
+    "confounder_strength": SHORTCUT,
     "gradient_reversal_label": REVERSAL,
     "gradient_reversal_layer": REVERSAL,
 }

@@ -42,6 +42,7 @@ from training.engine.seeds import RngSeeds
 from training.engine.step import Learner, hooks_enabled
 from training.engine.tracking import gradient_norms, start_tracking
 from training.methods import Method
+from training.methods.kinds import AT_METHODS
 from training.results.dictionary import GROUP_KEYS, SETS
 
 # In errors of the CPU's allocator, of C++ and of CUDA's libraries; CUDA itself has a type.
@@ -184,7 +185,8 @@ def build_learner(
     prepared, optimizer = accelerator.prepare(model, optimizer)
     if training.torch_compile:
         prepared = compiled(prepared, device)
-    return Learner(prepared, optimizer, methods, accelerator, task, training.at_ramp)
+    ramp = training.at_ramp if AT_METHODS[training.at_method].reads("at_ramp") else 0.0
+    return Learner(prepared, optimizer, methods, accelerator, task, ramp)
 
 
 def train_fold(

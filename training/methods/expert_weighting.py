@@ -52,8 +52,8 @@ class ExpertWeighting(Method):
 
 
 def build(inputs: MethodInputs) -> list[ExpertWeighting]:
-    """Build it from the expert of at_dataset."""
-    log_probabilities = inputs.expert().log_probabilities
-    classes = torch.from_numpy(inputs.matrices.target)
-    rows, beta = inputs.sets["training"].rows, inputs.training.at_beta[0]
-    return [ExpertWeighting(log_probabilities, classes, rows, beta)]
+    """Build it from the expert of at_dataset; all count the same if that knows nothing."""
+    expert, (beta,) = inputs.expert(), inputs.training.at_beta
+    classes = torch.tensor(inputs.matrices.target)
+    rows = inputs.sets["training"].rows
+    return [ExpertWeighting(expert.predictions * expert.informed, classes, rows, beta)]

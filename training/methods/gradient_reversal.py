@@ -128,16 +128,16 @@ def build(inputs: MethodInputs) -> list[GradientReversal]:
     weight = training.gradient_reversal_weight
     device = next(inputs.model.parameters()).device
     example = torch.zeros(1, 1, *inputs.matrices.predictors.shape[1:], device=device)
-    targets = _as_features(inputs.matrices) if training.gradient_reversal_conditional else None
+    targets = _targets(inputs) if training.gradient_reversal_conditional else None
     return [
         GradientReversal(inputs.model, layer, example, domains, label, weight, inputs.seed, targets)
     ]
 
 
-def _as_features(matrices: "Matrices") -> Tensor:
+def _targets(inputs: MethodInputs) -> Tensor:
     """Return each example's class as one-hot, of a regression its value; `(rows, features)`."""
-    target = torch.from_numpy(matrices.target)
-    is_classes = matrices.task == "classification"
+    target = torch.tensor(inputs.matrices.target)
+    is_classes = inputs.matrices.task == "classification"
     return (functional.one_hot(target) if is_classes else target[:, None]).float()
 
 

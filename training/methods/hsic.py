@@ -79,5 +79,5 @@ def unbiased_hsic(first: Tensor, second: Tensor) -> Tensor:
 def build(inputs: MethodInputs) -> list[Independence]:
     """Build it for all that at_dataset names together, at at_layer if that is given."""
     layers = tuple(layer for group in inputs.training.at_layer for layer in group)
-    beta = inputs.training.at_beta[0]
+    (beta,) = inputs.training.at_beta
     return [Independence(inputs.model, inputs.knowledge(), layers, beta)]

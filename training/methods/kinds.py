@@ -26,6 +26,7 @@ class AtMethod:
         uses: settings that it reads, beside OF_ALL; not the others that begin with at_.
         required: those of them that may not be empty.
         needs_knowledge: whether it needs at_dataset, else it may have none.
+        needs_classes: whether it has no meaning for a regression.
     """
 
     title: str
@@ -33,6 +34,7 @@ class AtMethod:
     uses: tuple[str, ...] = ("at_beta",)
     required: tuple[str, ...] = ()
     needs_knowledge: bool = True
+    needs_classes: bool = False
 
     def reads(self, key: str) -> bool:
         """Tell whether a setting means anything to it."""
@@ -50,6 +52,16 @@ AT_METHODS: dict[str, AtMethod] = {
         required=("at_layer",),
     ),
     "product_of_experts": AtMethod("product of experts", "training.methods.product_of_experts"),
+    "learned_mixin": AtMethod("learned mixin", "training.methods.learned_mixin"),
+    "expert_weighting": AtMethod(
+        "weighting by the expert", "training.methods.expert_weighting", needs_classes=True
+    ),
+    "hsic": AtMethod(
+        "independence (HSIC)", "training.methods.hsic", uses=("at_beta", "at_layer", "at_ramp")
+    ),
+    "spectral_decoupling": AtMethod(
+        "spectral decoupling", "training.methods.spectral_decoupling", needs_knowledge=False
+    ),
     "group_dro": AtMethod("GroupDRO", "training.methods.group_dro"),
     "balanced_sampling": AtMethod(
         "group-balanced sampling", "training.methods.balanced_sampling", uses=()

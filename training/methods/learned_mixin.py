@@ -22,30 +22,31 @@ class LearnedMixin(Method):
     """The expert's log-probabilities times g(h) = softplus(w h + b) are added to the logits.
 
     h are the penultimate features. The gate alone could close, and leave the network the shortcut;
-    the entropy of softmax(g log p) is therefore added to the loss.
+    the entropy of softmax(g log p) is therefore added to the loss. As in the product of experts,
+    log p is what the expert knows beyond the prior of the classes, which the network learns itself.
 
     Args:
-        log_probabilities: of the expert, `(examples, classes)`.
+        expert: `(examples, classes)`, its log-probabilities less the prior's.
         beta: weight of the entropy; 0: the learned mixin without H.
         seed: of the gate's first weights.
     """
 
-    def __init__(self, model: nn.Module, log_probabilities: Tensor, beta: float, seed: int) -> None:
+    def __init__(self, model: nn.Module, expert: Tensor, beta: float, seed: int) -> None:
         super().__init__()
         self.layer = last_linear(model)
         self.taps: Taps = Taps(model, (self.layer,), "input")
-        head = unwrap(model).get_submodule(self.layer)
+        weight = unwrap(model).get_parameter(f"{self.layer}.weight")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.gate = nn.Linear(int(head.in_features), 1)
-        self.gate.to(next(head.parameters()).device)
-        self.log_probabilities = log_probabilities
+            self.gate = nn.Linear(weight.shape[1], 1)
+        self.gate.to(weight.device)
+        self.expert = expert
         self.beta = beta
 
     def adjust(self, outputs: Tensor, batch: "Batch") -> Tensor:
         """Add what the gate lets through of the expert."""
         features = pool(self.taps.take()[self.layer])
-        expert = self.log_probabilities[batch.rows].to(outputs.device, non_blocking=True)
+        expert = self.expert[batch.rows].to(outputs.device, non_blocking=True)
         self._mixed_in = functional.softplus(self.gate(features).float()) * expert
         return outputs + self._mixed_in
 
@@ -63,5 +64,5 @@ class LearnedMixin(Method):
 
 def build(inputs: MethodInputs) -> list[LearnedMixin]:
     """Build it from the expert of at_dataset, with at_beta as the weight of the entropy."""
-    log_probabilities, beta = inputs.expert().log_probabilities, inputs.training.at_beta[0]
-    return [LearnedMixin(inputs.model, log_probabilities, beta, inputs.seed)]
+    (beta,) = inputs.training.at_beta
+    return [LearnedMixin(inputs.model, inputs.expert().beyond_prior, beta, inputs.seed)]

@@ -32,4 +32,5 @@ class SpectralDecoupling(Method):
 
 def build(inputs: MethodInputs) -> list[SpectralDecoupling]:
     """Build it with the weight at_beta."""
-    return [SpectralDecoupling(inputs.training.at_beta[0])]
+    (beta,) = inputs.training.at_beta
+    return [SpectralDecoupling(beta)]

@@ -8,13 +8,13 @@ from config.advice import Missing
 from config.errors import UserError
 from config.experiments import Instance
 from config.selection import MANAGER
-from config.settings import Settings
+from config.settings import Settings, TrainingDefaults
 from config.text import counted, display_path, nearest
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import Matrices, read_info
 from training.data.shortcut import rows_of_sets, shortcut_of
 from training.engine.tracking import tracker_problem
-from training.methods.kinds import SIMILARITY
+from training.methods.kinds import AT_METHODS
 from training.models.frozen import sources_of
 from training.models.frozen_source import Use
 from training.models.weights import is_whole
@@ -161,20 +161,14 @@ def _check_task(run: Run, matrices: Matrices) -> None:
     if confounder := confounder_of(run.instance):
         section = "training_defaults" if training.confounder else f"dataset {run.files.dataset}"
         matrices.require_column(confounder, f"[{section}] confounder")
-    if shortcut := shortcut_of(run.instance.parameters):
-        if matrices.task == "regression":
-            raise UserError(
-                f"{file} [training_defaults] confounder = {confounder}: needs classes, "
-                f"{name} holds values"
-            )
-        for split in splits:
-            rows_of_sets(matrices, split, shortcut)
-    is_similarity = training.anti_transfer and training.at_method == SIMILARITY
-    if matrices.task == "regression" and is_similarity and training.at_aggregation == POOL:
+    if matrices.task == "regression" and (key := _needing_classes(training)):
         raise UserError(
-            f"{file} [training_defaults] at_distance = {training.at_distance}: needs classes, "
+            f"{file} [training_defaults] {key} = {getattr(training, key)}: needs classes, "
             f"{name} holds values"
         )
+    if shortcut := shortcut_of(run.instance.parameters):
+        for split in splits:
+            rows_of_sets(matrices, split, shortcut)
     if task == "classification" and matrices.task == "regression":
         raise UserError(
             f"{name}: holds values, task = classification; write task = regression into {file} "
@@ -187,6 +181,19 @@ def _check_task(run: Run, matrices: Matrices) -> None:
             f"{name}: {found}, output_classes = {given}; write output_classes = {needed} into "
             f"{file} [experiment]"
         )
+
+
+def _needing_classes(training: TrainingDefaults) -> str:
+    """Return a setting that has no meaning for a regression; "": there is none."""
+    method = AT_METHODS[training.at_method]
+    needing = {
+        "confounder": training.confounder,
+        "at_method": training.anti_transfer and method.needs_classes,
+        "at_distance": training.anti_transfer
+        and method.reads("at_aggregation")
+        and training.at_aggregation == POOL,
+    }
+    return next((key for key, needs in needing.items() if needs), "")
 
 
 def _missing_experiment(run: Run, inputs: InputCache, chosen: Collection[int]) -> Iterator[Missing]:

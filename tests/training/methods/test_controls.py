@@ -90,9 +90,10 @@ def test_results_of_before_the_new_keys_are_still_current() -> None:
     training = load_settings().training_defaults.model_dump(exclude={"extractor_paths"})
     parameters = {"kind": "baseline", **training}
     new = {key for key in parameters if key.startswith("gradient_reversal_")}
-    new |= {"at_ramp", "network", "at_frozen_layer"}
+    new |= {"at_ramp", "network", "at_frozen_layer", "at_method"}
+    new |= {"confounder", "confounder_strength"}
     before = {key: value for key, value in parameters.items() if key not in new}
-    assert len(before) == len(parameters) - 7
+    assert len(before) == len(parameters) - 10
     assert instance_fingerprint(parameters, {}) == instance_fingerprint(before, {})
     assert differences({"parameters": before, "inputs": {}}, parameters, {}) == []
     assert differences({"parameters": before}, {**parameters, "network": "small_cnn"}, {})
