@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from config.errors import UserError
-from training.similarity.taps import activations_until, last_linear
+from training.similarity.taps import last_linear, penultimate_features
 
 if TYPE_CHECKING:
     from sklearn.preprocessing import StandardScaler
@@ -38,16 +38,10 @@ def last_layer(network: nn.Module) -> nn.Linear:
     return layer
 
 
-def penultimate_features(network: nn.Module, examples: "ExampleSet") -> Values:
+def features_of(network: nn.Module, examples: "ExampleSet") -> Values:
     """Return what enters the last linear layer for each example of a set, (examples, features)."""
-    name = last_linear(network)
-    network.eval()
-    with torch.no_grad():
-        features = [
-            activations_until(network, batch.inputs, name, tap="input")[name].double().cpu()
-            for batch in examples.batches(BATCH_SIZE)
-        ]
-    return torch.cat(features).numpy()
+    inputs = (batch.inputs for batch in examples.batches(BATCH_SIZE))
+    return penultimate_features(network, inputs).double().numpy()
 
 
 def fit_linear(

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from training.methods import Method, MethodInputs
 from training.methods.groups import balanced_weights, group_numbers
 from training.methods.last_layer import (
+    features_of,
     fit_linear,
     last_layer,
-    penultimate_features,
     replace_last_layer,
 )
 
@@ -52,7 +52,7 @@ class LastLayerRetraining(Method):
         from sklearn.preprocessing import StandardScaler
 
         validation, layer = sets["validation"], last_layer(network)
-        features = penultimate_features(network, validation)
+        features = features_of(network, validation)
         scaler = StandardScaler().fit(features)
         features, target = scaler.transform(features), validation.labels.cpu().numpy()
         weights, num_outputs = self.weights[validation.rows], layer.out_features

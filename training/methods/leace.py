@@ -19,9 +19,9 @@ from torch.nn import functional
 from training.methods import Method, MethodInputs
 from training.methods.last_layer import (
     Values,
+    features_of,
     fit_linear,
     last_layer,
-    penultimate_features,
     replace_last_layer,
 )
 
@@ -45,7 +45,7 @@ class LinearErasure(Method):
         from sklearn.preprocessing import StandardScaler
 
         training, layer = sets["training"], last_layer(network)
-        features = penultimate_features(network, training)
+        features = features_of(network, training)
         scaler = StandardScaler().fit(features)
         features = scaler.transform(features)
         projection = erasing_projection(features, self.nuisance[torch.from_numpy(training.rows)])

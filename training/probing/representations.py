@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from config.errors import UserError
 from training.probing.files import PENULTIMATE
 from training.similarity.aggregations import pool
 from training.similarity.alignment import debiased_linear_cka
 from training.similarity.gram import mean_absolute_cosine
 from training.similarity.layer_loss import aggregate
-from training.similarity.taps import Layer, Taps, activations_until, convolutions, last_linear
+from training.similarity.taps import Layer, Taps, convolutions, last_linear
 
 BATCH_BYTES = 256 * 2**20
 MOST_EXAMPLES = 64
@@ -122,38 +121,6 @@ def layer_contents(
             )
             for layer, sums in own.items()
         }
-
-
-def penultimate_features(
-    network: nn.Module, name: str, batches: Iterable[tuple[Tensor, Tensor]], num_rows: int
-) -> Tensor:
-    """Return what enters a network's last linear layer, (num_rows, features), on the CPU.
-
-    Computed in float32 and evaluation mode; rows that no batch has are 0.
-
-    Args:
-        name: of the network, for the error.
-        batches: rows (batch,) and inputs (batch, channels, frames, bins) on the network's device.
-
-    Raises:
-        UserError: the network has no linear layer.
-    """
-    last = last_linear(network)
-    if not last:
-        raise UserError(f"frozen network {name}: has no linear layer at its end")
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    features: Tensor | None = None
-    with torch.inference_mode():
-        for rows, inputs in batches:
-            found = activations_until(network, inputs, last, "input")[last].float().cpu()
-            if features is None:
-                features = torch.zeros(num_rows, found.shape[1])
-            features[rows] = found
-    for module, training in modes.items():
-        module.training = training
-    assert features is not None  # there is a batch
-    return features.clone()
 
 
 def _module_names(network: nn.Module) -> list[str]:

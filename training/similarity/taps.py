@@ -265,6 +265,33 @@ def last_linear(model: nn.Module) -> str:
     return names[-1] if names else ""
 
 
+def penultimate_features(
+    model: nn.Module, batches: Iterable[Tensor], name: str = "the network"
+) -> Tensor:
+    """Return what enters a network's last linear layer, (examples, features), on the CPU.
+
+    Computed in float32 and evaluation mode; the network is left in the mode that it had.
+
+    Args:
+        batches: inputs (batch, channels, frames, bins) on the network's device.
+        name: of the network, for the error.
+
+    Raises:
+        UserError: it has no linear layer.
+    """
+    last = last_linear(model)
+    if not last:
+        raise UserError(f"{name}: has no linear layer at its end")
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    with torch.no_grad():
+        found = (activations_until(model, each, last, "input")[last] for each in batches)
+        features = torch.cat([each.float().cpu() for each in found])
+    for module, training in modes.items():
+        module.training = training
+    return features
+
+
 def unwrap(model: nn.Module) -> nn.Module:
     """Return the network inside torch.compile and DistributedDataParallel."""
     compiled = getattr(model, "_orig_mod", None)

@@ -22,9 +22,8 @@ from training.models.registry import (
     example_batch,
     trained_architecture,
 )
-from training.probing.representations import penultimate_features
 from training.similarity.aggregations import AGGREGATIONS
-from training.similarity.taps import activations_until
+from training.similarity.taps import activations_until, penultimate_features
 from training.sweep.input_cache import InputCache
 from training.sweep.run_context import RunContext
 from training.sweep.runs import Run, matrices_of
@@ -93,9 +92,7 @@ def _check_way(
             activations_until(model, example, layers)
         for name in training.at_dataset:
             if isinstance(network := frozen(name, 0), nn.Module):
-                penultimate_features(
-                    network, name, [(torch.arange(len(example)), example)], len(example)
-                )
+                penultimate_features(network, [example], f"frozen network {name}")
     losses = similarities(model, training, frozen, torch.Generator()) if is_similarity else []
     for loss in losses:
         with loss, torch.no_grad():

@@ -2,6 +2,7 @@
 
 from itertools import chain
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from training.models.frozen import is_untrained, source_of
 from training.models.loading import to_device, without_head
 from training.models.registry import Architecture
 from training.probing.expert import Expert, fit_expert
-from training.probing.representations import penultimate_features
+from training.similarity.taps import penultimate_features
 from training.sweep.input_cache import InputCache
 
 EXAMPLES = 64  # in a batch of which features are taken
@@ -96,8 +97,11 @@ class RunContext:
             frozen = self.frozen(settings, name, matrices, own, seed)
             if isinstance(frozen, nn.Module):
                 batches = chain(*(each.batches(EXAMPLES) for each in fold.sets.values()))
-                pairs = ((batch.rows, batch.inputs) for batch in batches)
-                frozen = penultimate_features(frozen, name, pairs, len(matrices.target))
+                found = penultimate_features(
+                    frozen, (batch.inputs for batch in batches), f"frozen network {name}"
+                )
+                frozen = torch.zeros(len(matrices.target), found.shape[1])
+                frozen[np.concatenate([each.rows for each in fold.sets.values()])] = found
             parts.append(frozen.float().cpu())
         return torch.cat(parts, dim=1)
 

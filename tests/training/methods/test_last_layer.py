@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from tests.conftest import message_of
 from training.data.batches import ExampleSet, Normalization
-from training.methods.last_layer import fit_linear, last_layer, penultimate_features
+from training.methods.last_layer import features_of, fit_linear, last_layer
 from training.methods.last_layer_retraining import LastLayerRetraining
 from training.methods.leace import LinearErasure, erasing_projection
 
@@ -41,7 +41,7 @@ def confounded(num_classes: int = 3) -> tuple[ExampleSet, torch.Tensor]:
 
 def test_what_enters_the_last_layer_and_leaves_it_is_the_networks_output() -> None:
     network, (examples, _) = network_of().train(), confounded()
-    features = penultimate_features(network, examples)
+    features = features_of(network, examples)
     (batch,) = examples.batches(NUM_EXAMPLES)
     with torch.no_grad():
         outputs = last_layer(network)(torch.from_numpy(features).float())
@@ -80,7 +80,7 @@ def test_retraining_is_a_regression_in_which_all_groups_count_alike(
     monkeypatch.setattr("training.methods.last_layer_retraining.STRENGTHS", (0.3,))
     network, (examples, _) = network_of(), confounded()
     weights = torch.where(torch.arange(NUM_EXAMPLES) % 3 == 0, 3.0, 1.0)
-    features, labels = penultimate_features(network, examples), examples.labels.numpy()
+    features, labels = features_of(network, examples), examples.labels.numpy()
     LastLayerRetraining(weights, 0).finish(network, {"validation": examples})
     features = StandardScaler().fit_transform(features)
     repeated = np.repeat(np.arange(NUM_EXAMPLES), weights.int()[torch.from_numpy(examples.rows)])
