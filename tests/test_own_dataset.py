@@ -155,6 +155,10 @@ def test_classes_and_values_are_trained_and_reported(
             ("[3]", "at_aggregation=pool", "at_distance=cka_within_class"),
             "cka_within_class: needs classes, loud_spectrum_fast holds values",
         ),
+        (
+            ("[3]", "at_method=expert_weighting", "at_layer="),
+            "at_method = expert_weighting: needs classes, loud_spectrum_fast holds values",
+        ),
     ],
 )
 def test_what_values_cannot_be_trained_with_is_refused(

@@ -7,6 +7,7 @@ from config import advice
 from config.advice import Missing
 from config.errors import UserError
 from config.experiments import Instance
+from config.fields import Task
 from config.selection import MANAGER
 from config.settings import Settings, TrainingDefaults
 from config.text import counted, display_path, nearest
@@ -161,7 +162,7 @@ def _check_task(run: Run, matrices: Matrices) -> None:
     if confounder := confounder_of(run.instance):
         section = "training_defaults" if training.confounder else f"dataset {run.files.dataset}"
         matrices.require_column(confounder, f"[{section}] confounder")
-    if matrices.task == "regression" and (key := _needing_classes(training)):
+    if key := _needing_classes(training, task, matrices.task):
         raise UserError(
             f"{file} [training_defaults] {key} = {getattr(training, key)}: needs classes, "
             f"{name} holds values"
@@ -183,17 +184,21 @@ def _check_task(run: Run, matrices: Matrices) -> None:
         )
 
 
-def _needing_classes(training: TrainingDefaults) -> str:
-    """Return a setting that has no meaning for a regression; "": there is none."""
-    method = AT_METHODS[training.at_method]
-    needing = {
-        "confounder": training.confounder,
-        "at_method": training.anti_transfer and method.needs_classes,
-        "at_distance": training.anti_transfer
-        and method.reads("at_aggregation")
-        and training.at_aggregation == POOL,
-    }
-    return next((key for key, needs in needing.items() if needs), "")
+def _needing_classes(training: TrainingDefaults, task: Task, held: Task) -> str:
+    """Return a setting that has no meaning for values; "": there is none.
+
+    Args:
+        task: of the experiment, which may take numbers of classes for values.
+        held: of the matrices.
+    """
+    method = AT_METHODS[training.at_method] if training.anti_transfer else None
+    if method and method.needs_classes and task == "regression":
+        return "at_method"
+    if held != "regression":
+        return ""
+    if method and method.reads("at_aggregation") and training.at_aggregation == POOL:
+        return "at_distance"
+    return "confounder" if training.confounder else ""
 
 
 def _missing_experiment(run: Run, inputs: InputCache, chosen: Collection[int]) -> Iterator[Missing]:
