@@ -1,6 +1,7 @@
 """The rivals of anti-transfer against their formulas, each worked out another way."""
 
 from itertools import permutations
+from unittest.mock import MagicMock
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.data.batches import Batch
+from training.methods import expert_weighting
 from training.methods.expert_weighting import ExpertWeighting
 from training.methods.hsic import Independence, rbf_kernel, unbiased_hsic
 from training.methods.learned_mixin import LearnedMixin
@@ -74,8 +76,13 @@ def test_an_example_counts_by_what_the_expert_makes_of_its_class() -> None:
     losses, given = torch.tensor([1.0, 2, 3, 4]), Batch(torch.empty(4), classes, torch.arange(4))
     found = ExpertWeighting(expert, classes, rows, beta=1.0).weigh(losses, given)
     np.testing.assert_allclose(found, losses.numpy() * weights, rtol=1e-6)
-    unweighed = ExpertWeighting(expert, classes, rows, beta=0.0).weigh(losses, given)
-    torch.testing.assert_close(unweighed, losses)
+    for beta, informed in ((0.0, True), (1.0, False)):
+        inputs = MagicMock()
+        inputs.matrices.target, inputs.training.at_beta = classes.numpy(), (beta,)
+        inputs.sets = {"training": MagicMock(rows=rows)}
+        inputs.expert().predictions, inputs.expert().informed = expert, informed
+        (unweighed,) = expert_weighting.build(inputs)
+        torch.testing.assert_close(unweighed.weigh(losses, given), losses)
 
 
 def test_spectral_decoupling_adds_half_the_mean_square() -> None:
