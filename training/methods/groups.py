@@ -14,11 +14,10 @@ def group_numbers(inputs: "MethodInputs") -> Tensor:
     """Number the groups, from 0 without gaps; an unknown nuisance is one more value of it.
 
     Returns:
-        `(examples of the matrices,)`, int64. Of a regression the nuisance alone makes the groups.
+        `(examples of the matrices,)`, int64.
     """
-    matrices, nuisance = inputs.matrices, inputs.nuisance().numpy()
-    labels = matrices.target if matrices.task == "classification" else np.zeros_like(nuisance)
-    _, numbers = np.unique(np.stack([labels, nuisance]), axis=1, return_inverse=True)
+    pairs = np.stack([inputs.matrices.target, inputs.nuisance().numpy()])
+    _, numbers = np.unique(pairs, axis=1, return_inverse=True)
     return torch.from_numpy(numbers)
 
 

@@ -62,14 +62,22 @@ AT_METHODS: dict[str, AtMethod] = {
     "spectral_decoupling": AtMethod(
         "spectral decoupling", "training.methods.spectral_decoupling", needs_knowledge=False
     ),
-    "group_dro": AtMethod("GroupDRO", "training.methods.group_dro"),
+    "group_dro": AtMethod("GroupDRO", "training.methods.group_dro", needs_classes=True),
     "balanced_sampling": AtMethod(
-        "group-balanced sampling", "training.methods.balanced_sampling", uses=()
+        "group-balanced sampling",
+        "training.methods.balanced_sampling",
+        uses=(),
+        needs_classes=True,
     ),
     "last_layer_retraining": AtMethod(
-        "last-layer retraining", "training.methods.last_layer_retraining", uses=()
+        "last-layer retraining",
+        "training.methods.last_layer_retraining",
+        uses=(),
+        needs_classes=True,
     ),
-    "leace": AtMethod("linear erasure (LEACE)", "training.methods.leace", uses=()),
+    "leace": AtMethod(
+        "linear erasure (LEACE)", "training.methods.leace", uses=(), needs_classes=True
+    ),
 }
 
 

@@ -1,7 +1,7 @@
 """A network's last linear layer: what enters it, and how another one takes its place."""
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -44,35 +44,31 @@ def features_of(network: nn.Module, examples: "ExampleSet") -> Values:
     return penultimate_features(network, inputs).double().numpy()
 
 
-def fit_linear(
+def fit_classifier(
     features: Values,
-    target: npt.NDArray[Any],
-    num_outputs: int,
+    labels: npt.NDArray[np.int64],
+    num_classes: int,
     strength: float = 1.0,
     weights: Values | None = None,
 ) -> tuple[Values, Values]:
-    """Fit a linear layer: logistic regression, or for one output ridge regression.
+    """Fit a multinomial logistic regression.
 
     Args:
         features: (examples, features), standardised.
-        target: class numbers or values, (examples,).
+        labels: (examples,).
         strength: the inverse of the squared penalty's weight.
         weights: of the examples, (examples,); None: all are 1.
 
     Returns:
-        Weight (outputs, features) and bias (outputs,).
+        Weight (classes, features) and bias (classes,).
     """
-    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.linear_model import LogisticRegression
 
-    weight, bias = np.zeros((num_outputs, features.shape[1])), np.full(num_outputs, NEVER)
-    if num_outputs == 1:
-        ridge = Ridge(alpha=1 / strength).fit(features, target, weights)
-        weight[0], bias[0] = ridge.coef_, ridge.intercept_
-        return weight, bias
     model = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # not quite converged is near enough
-        model.fit(features, target, weights)
+        model.fit(features, labels, weights)
+    weight, bias = np.zeros((num_classes, features.shape[1])), np.full(num_classes, NEVER)
     if len(model.classes_) == 2:  # scikit-learn has one row for both
         bias[model.classes_] = 0.0
         weight[model.classes_[1]], bias[model.classes_[1]] = model.coef_[0], model.intercept_[0]

@@ -23,7 +23,7 @@ from training.methods import Method, MethodInputs
 from training.methods.groups import balanced_weights, group_numbers
 from training.methods.last_layer import (
     features_of,
-    fit_linear,
+    fit_classifier,
     last_layer,
     replace_last_layer,
 )
@@ -54,23 +54,21 @@ class LastLayerRetraining(Method):
         validation, layer = sets["validation"], last_layer(network)
         features = features_of(network, validation)
         scaler = StandardScaler().fit(features)
-        features, target = scaler.transform(features), validation.labels.cpu().numpy()
-        weights, num_outputs = self.weights[validation.rows], layer.out_features
-        order = np.random.default_rng(self.seed).permutation(len(target))
+        features, labels = scaler.transform(features), validation.labels.cpu().numpy()
+        weights, num_classes = self.weights[validation.rows], layer.out_features
+        order = np.random.default_rng(self.seed).permutation(len(labels))
         known, other = np.array_split(order, 2)
 
         def error(strength: float) -> float:
-            """Return the weighed share of wrong answers, of a regression the squared error."""
-            weight, bias = fit_linear(
-                features[known], target[known], num_outputs, strength, weights[known]
+            """Return how many of one half a fit to the other gets wrong, weighed."""
+            weight, bias = fit_classifier(
+                features[known], labels[known], num_classes, strength, weights[known]
             )
-            outputs = features[other] @ weight.T + bias
-            if num_outputs == 1:
-                return float(weights[other] @ np.square(outputs[:, 0] - target[other]))
-            return float(weights[other] @ (outputs.argmax(axis=1) != target[other]))
+            predictions = (features[other] @ weight.T + bias).argmax(axis=1)
+            return float(weights[other] @ (predictions != labels[other]))
 
         best = min(STRENGTHS, key=error)
-        weight, bias = fit_linear(features, target, num_outputs, best, weights)
+        weight, bias = fit_classifier(features, labels, num_classes, best, weights)
         replace_last_layer(layer, weight, bias, scaler)
 
 

@@ -20,7 +20,7 @@ from training.methods import Method, MethodInputs
 from training.methods.last_layer import (
     Values,
     features_of,
-    fit_linear,
+    fit_classifier,
     last_layer,
     replace_last_layer,
 )
@@ -49,8 +49,8 @@ class LinearErasure(Method):
         scaler = StandardScaler().fit(features)
         features = scaler.transform(features)
         projection = erasing_projection(features, self.nuisance[torch.from_numpy(training.rows)])
-        target = training.labels.cpu().numpy()
-        weight, bias = fit_linear(features @ projection.T, target, layer.out_features)
+        labels = training.labels.cpu().numpy()
+        weight, bias = fit_classifier(features @ projection.T, labels, layer.out_features)
         replace_last_layer(layer, weight @ projection, bias, scaler)
 
 

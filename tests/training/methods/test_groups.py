@@ -23,7 +23,7 @@ def inputs_of(**training: Any) -> Any:
     """Stand for MethodInputs: ten examples, two classes, a nuisance of two values."""
     return SimpleNamespace(
         nuisance=lambda: torch.tensor(NUISANCE),
-        matrices=SimpleNamespace(target=np.array(CLASSES), task="classification"),
+        matrices=SimpleNamespace(target=np.array(CLASSES)),
         sets={
             "training": SimpleNamespace(rows=np.array(TRAINING)),
             "validation": SimpleNamespace(rows=np.array(VALIDATION)),
@@ -51,12 +51,6 @@ def test_every_group_weighs_the_same_in_each_set() -> None:
         assert float(weights[rows].mean()) == pytest.approx(1)
         found = float((weights * losses)[rows].mean())
         assert found == pytest.approx(mean_over_groups(losses[rows], rows), rel=1e-6)
-
-
-def test_of_a_regression_the_nuisance_alone_makes_the_groups() -> None:
-    inputs = inputs_of()
-    inputs.matrices.task = "regression"
-    assert group_numbers(inputs).tolist() == [value + 1 for value in NUISANCE]
 
 
 def test_balanced_sampling_draws_by_one_over_the_size_of_the_group() -> None:
