@@ -1,4 +1,4 @@
-"""CITATION.cff, CHANGELOG, CONTRIBUTING and the page of licences say what is so."""
+"""CITATION.cff, CHANGELOG, CONTRIBUTING, the pages of licences and methods say what is so."""
 
 import re
 import tomllib
@@ -10,6 +10,7 @@ import pytest
 from config.text import PROJECT_FOLDER
 from preprocessing.corpora import all_corpora
 from tests.test_dependencies import direct
+from training.methods.kinds import AT_METHODS
 
 PAGES = sorted([*PROJECT_FOLDER.glob("*.md"), *PROJECT_FOLDER.glob("docs/*.md")])
 VERSION = tomllib.loads((PROJECT_FOLDER / "pyproject.toml").read_text())["project"]["version"]
@@ -56,6 +57,10 @@ def test_the_last_version_in_the_changelog_is_this_one() -> None:
 def test_links_lead_somewhere(page: Any) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_the_page_of_methods_has_a_row_for_each() -> None:
+    assert set(AT_METHODS) <= set(re.findall(r"^\| `(\w+)` \|", read("docs/method.md"), re.M))
 
 
 def test_what_contributing_names_is_there() -> None:
