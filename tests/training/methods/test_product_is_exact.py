@@ -7,6 +7,7 @@ says nothing. A linear network on x and z can be exactly right.
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,9 +56,18 @@ FROZEN = {
 }
 
 
+def matrices(info: dict[str, Any], target: npt.NDArray[Any]) -> Matrices:
+    """Return matrices of 50 groups, whose examples nobody looks at."""
+    found = Matrices(Path(), "drawn", info, np.empty((NUM, 1), np.float32), target)
+    vars(found)["index"] = pandas.DataFrame({"group": np.arange(NUM) % 50})
+    return found
+
+
 @cache
 def expert_on(known: str) -> Expert:
-    matrices = Matrices(Path(), "drawn", {"classes": ["a", "b", "c"]}, np.empty((NUM, 1)), CLASSES)
+    matrices = Matrices(
+        Path(), "drawn", {"classes": ["a", "b", "c"]}, np.empty((NUM, 1), np.float32), CLASSES
+    )
     vars(matrices)["index"] = pandas.DataFrame({"group": np.arange(NUM) % 50})
     return fit_expert(FROZEN[known].astype(np.float32), matrices, ROWS, "classification")
 
@@ -78,10 +88,10 @@ def trained_against(known: str, beta: float) -> tuple[Values, Values]:
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
         found = functional.cross_entropy(product.adjust(network(batch.inputs), batch), batch.labels)
-        found.backward()
+        found.backward()  # type: ignore[no-untyped-call]
         return found
 
-    optimizer.step(loss)
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
     log_probabilities = network(inputs).log_softmax(1).detach().numpy()
     return log_probabilities, network.weight.detach().numpy()[:, 2:].T
 
@@ -92,7 +102,8 @@ def accuracy(log_probabilities: Values) -> float:
 
 def centred(weights: Values) -> Values:
     """Subtract the means of rows and columns, which change no log-odds between values of z."""
-    return weights - weights.mean(0) - weights.mean(1, keepdims=True) + weights.mean()
+    found: Values = weights - weights.mean(0) - weights.mean(1, keepdims=True) + weights.mean()
+    return found
 
 
 @pytest.mark.parametrize(
@@ -123,9 +134,8 @@ def test_of_a_regression_the_nuisance_is_weighed_the_wrong_way_round() -> None:
     generator = np.random.default_rng(0)
     target = generator.standard_normal(NUM).astype(np.float32)
     content, nuisance = target + [[1.0], [0.5]] * generator.standard_normal((2, NUM))
-    matrices = Matrices(Path(), "drawn", {}, np.empty((NUM, 1)), target)
-    vars(matrices)["index"] = pandas.DataFrame({"group": np.arange(NUM) % 50})
-    expert = fit_expert(nuisance[:, None].astype(np.float32), matrices, ROWS, "regression")
+    features = nuisance[:, None].astype(np.float32)
+    expert = fit_expert(features, matrices({}, target), ROWS, "regression")
     rows = torch.from_numpy(ROWS["training"])
     batch = Batch(torch.empty(0), torch.from_numpy(target)[rows], rows)
     added = ProductOfExperts(expert.beyond_prior).adjust(torch.zeros(NUM_TRAINING, 1), batch)
