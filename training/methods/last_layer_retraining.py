@@ -1,9 +1,9 @@
 """Deep feature reweighting: the last layer is fitted anew where no group outweighs another.
 
 Source: Kirichenko, Izmailov, Wilson, "Last layer re-training is sufficient for robustness to
-spurious correlations", ICLR 2023, arXiv 2204.02937, section 4 (DFR on validation data): the network
-is trained as ever; then its last layer becomes a logistic regression on the standardised features
-of a validation set in which all groups count alike, its strength chosen on half of the set.
+spurious correlations", ICLR 2023, arXiv 2204.02937 (DFR, trained on Tr, fitted on Val): the
+network is trained as ever; then its last layer becomes a logistic regression on the standardised
+features of a validation set in which all groups count alike, its strength chosen on half of it.
 
 The source cuts all groups to the size of the smallest, and takes the mean over several such cuts.
 Here groups are many and some have a single example, so all examples stay, weighed by one over the

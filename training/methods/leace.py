@@ -1,9 +1,10 @@
 """LEACE: nothing linear that tells the nuisance is left in what the last layer reads.
 
 Source: Belrose et al., "LEACE: Perfect linear concept erasure in closed form", NeurIPS 2023, arXiv
-2306.03819, theorem 4.3, by its authors' package concept-erasure. As in their experiment on fairness
-a new linear classifier is then fitted to the erased features: the old one weighs directions that
-are gone. Erasure and classifier together are one linear layer, which takes the last one's place.
+2306.03819, section 4: x -> x - W^+ P W (x - E[x]) where W whitens x and P projects orthogonally on
+the columns of W Cov(x, nuisance); by its authors' package concept-erasure. As in their experiment
+on fairness a new linear classifier is then fitted to the erased features: the old one weighs
+directions that are gone. Both together are one linear layer, which takes the last one's place.
 
 It removes whatever varies with the nuisance: where that follows the class, much of the class.
 """
@@ -64,7 +65,7 @@ def erasing_projection(features: Values, nuisance: Tensor) -> Values:
     from concept_erasure import LeaceEraser
 
     values = functional.one_hot(nuisance + 1).double()
-    # As in the theorem: without what the package does besides against small samples.
+    # As published: without what the package does besides against small samples.
     as_published = {"shrinkage": False, "constrain_cov_trace": False, "svd_tol": 1e-6}
     eraser = LeaceEraser.fit(torch.from_numpy(features), values, **as_published)
     return np.asarray(eraser.P)

@@ -89,8 +89,8 @@ def outputs_of(network: nn.Module, examples: ExampleSet) -> torch.Tensor:
     return outputs
 
 
-def test_the_projection_is_that_of_the_theorem() -> None:
-    """P = I - W^+ P_(W Sigma_xz) W with W = (Sigma_xx^(1/2))^+, by SciPy, theorem 4.3."""
+def test_the_projection_is_the_published_one() -> None:
+    """P = I - W^+ P_(W Sigma_xz) W with W = (Sigma_xx^(1/2))^+, by SciPy."""
     generator = np.random.default_rng(2)
     nuisance = generator.integers(-1, 3, NUM_EXAMPLES)
     features = generator.standard_normal((NUM_EXAMPLES, 6)) @ generator.standard_normal((6, 6))
