@@ -1,6 +1,7 @@
 """Make miniature corpora in the layouts of the real ones, by synthesis of speech, notes and noise.
 
     python preprocessing/make_miniature_corpora.py --config config/demo.ini
+    python preprocessing/make_miniature_corpora.py gsc --size clips_per_word=400 --config ...
 
 Each corpus goes to the folder that its key in [preprocessing] names, where the real one would be.
 A folder that holds anything else is left alone; a corpus whose key is empty is left out.
@@ -115,6 +116,7 @@ CORPORA = {
         {"notes_per_family": Size(12, 8, "training notes of each family of instruments")},
     ),
 }
+_SIZES = [name for corpus in CORPORA.values() for name in corpus.sizes]
 
 
 def main() -> None:
@@ -128,6 +130,7 @@ def main() -> None:
             size_name: size.tiny if arguments.tiny else size.default
             for size_name, size in CORPORA[name].sizes.items()
         }
+        sizes |= {key: number for key, number in arguments.size if key in sizes}
         make_corpus(name, folder, settings.preprocessing.seed, sizes)
 
 
@@ -178,7 +181,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tiny", action="store_true", help="a few clips of each class, to try the scripts with"
     )
+    parser.add_argument(
+        "--size",
+        action="append",
+        default=[],
+        type=_size,
+        metavar="NAME=NUMBER",
+        help=f"another size than usual, of {', '.join(_SIZES)}; may be given several times",
+    )
     return parser
+
+
+def _size(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    if name not in _SIZES or not number.isdecimal() or not int(number):
+        raise argparse.ArgumentTypeError(f"must be NAME=NUMBER, NAME one of {', '.join(_SIZES)}")
+    return name, int(number)
 
 
 def _corpus_name(text: str) -> str:
