@@ -20,6 +20,7 @@ from config.experiments import Experiment, Instance, load_experiments
 from config.ini_files import load_settings
 from config.settings import Settings
 from config.text import PROJECT_FOLDER
+from plotting import drawing
 from preprocessing.pipeline.splits import split_groups
 
 NUM_FRAMES, NUM_BINS, NUM_EXAMPLES = 40, 33, 60
@@ -28,9 +29,13 @@ FRACTIONS = (0.7, 0.2, 0.1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One thread for each worker (torch reads this at its first import); nobody's own settings."""
+    """One thread for each worker (torch reads this at its first import); nobody's own settings.
+
+    Figures are coarse, and have fonts that are quickly written.
+    """
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ.pop("ANTI_TRANSFER_CONFIG", None)
+    drawing.STYLE |= {"savefig.dpi": 40, "pdf.fonttype": 3}
 
 
 @dataclass(frozen=True)

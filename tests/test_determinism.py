@@ -1,11 +1,6 @@
-"""The same parameters give the same results: in any order and process, and whatever is killed."""
+"""The same parameters give the same results: in any order, whatever else is set."""
 
 import json
-import os
-import re
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-import experiments_manager
 from config.ini_files import DEFAULTS_FILE, read_ini
 from training.results.dictionary import instance_fingerprint
 from training.sweep.instance import run_instance
@@ -22,10 +16,7 @@ from training.sweep.run_context import RunContext
 if TYPE_CHECKING:
     from tests.conftest import Suite
 
-ROOT = Path(experiments_manager.__file__).parent
 AGAINST_NOISE = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": "5"}
-EXTRACTOR_PATH_KEY = re.compile(r"at_\w+_model_path")
-PATIENCE = 240.0  # s; the machine may be busy
 # Each key of [training_defaults] that decides a result, with another value than it has in these
 # tests; where the splits must still make 1, with that of a second key.
 REVERSAL = {"gradient_reversal_label": "class_name", "gradient_reversal_layer": 3}
@@ -118,22 +109,6 @@ def assert_same(first: "Suite", second: "Suite", identifiers: Sequence[int]) -> 
             assert all(torch.equal(state[name], other[name]) for name in state)
 
 
-def start_manager(suite: "Suite", identifiers: str, threads: int) -> "subprocess.Popen[str]":
-    """experiments_manager.py in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, ROOT / "experiments_manager.py", identifiers, "-1", *suite.arguments],
-        env={**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def end_of(process: "subprocess.Popen[str]") -> None:
-    output, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, output
-
-
 def test_the_order_of_instances_does_not_matter(make_suite: Callable[[], "Suite"]) -> None:
     first, second = prepared(make_suite()), prepared(make_suite())
     run_in_order(first, [1, 2, 3])
@@ -146,9 +121,12 @@ def test_threads_and_frozen_features_that_are_not_kept_matter_by_rounding(
 ) -> None:
     """Two threads add in another order, and at each step batches have another size."""
     here, other = prepared(make_suite()), prepared(make_suite(), at_cache="off")
-    process = start_manager(other, "[3]", 2)
     run_in_order(here, [3])
-    end_of(process)
+    torch.set_num_threads(2)
+    try:
+        run_in_order(other, [3])
+    finally:
+        torch.set_num_threads(1)
     (result, weights), (other_result, other_weights) = outcome(here, 3), outcome(other, 3)
     assert result["fingerprint"] == other_result["fingerprint"]
     losses = [name for name in result["0"] if "loss" in name]
@@ -157,24 +135,6 @@ def test_threads_and_frozen_features_that_are_not_kept_matter_by_rounding(
     }
     for state, other_state in zip(weights, other_weights, strict=True):
         torch.testing.assert_close(state, other_state, rtol=1e-4, atol=1e-4)
-
-
-def test_what_is_killed_goes_on_to_the_same_results(make_suite: Callable[[], "Suite"]) -> None:
-    """Killed after saved epochs of two runs, then left to its end; all in other processes."""
-    training = {"num_epochs": 12, "early_stopping": False}
-    undisturbed, killed = (prepared(make_suite(), **training) for _ in range(2))
-    run_in_order(undisturbed, [1, 3])
-    for moment in (killed.files(1).state(0).exists, killed.files(3).state(0).exists):
-        process = start_manager(killed, "[1,3]", 1)
-        deadline = time.monotonic() + PATIENCE
-        while not moment():
-            assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        process.kill()
-        process.communicate(timeout=PATIENCE)
-    end_of(start_manager(killed, "[1,3]", 1))
-    assert_same(undisturbed, killed, [1, 3])
 
 
 @pytest.fixture

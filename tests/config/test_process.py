@@ -121,3 +121,15 @@ def test_a_current_folder_that_is_gone_is_called_that(tmp_path: Path) -> None:
     done = run_python("-c", code)
     assert done.returncode == 2
     assert "error: the folder that this is started in is gone" in done.stderr
+
+
+def test_freed_memory_is_kept_for_the_next_array() -> None:
+    code = (
+        "import resource, numpy; from config.process import keep_freed_memory; {}; "
+        "make = lambda: [numpy.ones(2**22).sum() for _ in range(9)]; "
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt; "
+        "make(); before = faults(); make(); print(faults() - before)"
+    )
+    calls = ("None", "assert keep_freed_memory()")
+    default, kept = (int(run_python("-c", code.format(call)).stdout) for call in calls)
+    assert kept < default / 10
