@@ -33,7 +33,7 @@ from training.models.frozen import sources_of
 from training.results.loading import count_failed, load_results
 from training.results.runs_table import RUNS_TABLE
 from training.sweep.input_cache import InputCache
-from training.sweep.inputs import find_missing
+from training.sweep.inputs import find_missing, known_to
 from training.sweep.overview import describe_inputs, split_of
 from training.sweep.runs import Run, choose_runs, in_order, runs_of
 from training.sweep.status import refusals, refuse_unfit, status_of
@@ -186,6 +186,10 @@ def main(arguments: argparse.Namespace) -> int:
         return EXIT_USER_ERROR
     describe_inputs(runs, inputs)
     if arguments.check:
+        if measured := [run for run in runs if known_to(run.instance)]:
+            from training.sweep.shortcut import describe_shortcuts
+
+            describe_shortcuts(measured, inputs)
         check_results(runs, arguments.overwrite, inputs)
         logger.info(f"everything is there for {counted(len(runs), 'instance')}")
         return 0

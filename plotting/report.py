@@ -32,6 +32,7 @@ from plotting.reporting.invariance_figures import invariance_figures
 from plotting.reporting.page import Part, page
 from plotting.reporting.published_values import published_table
 from plotting.reporting.sentences import conclusions
+from plotting.reporting.shortcut import shortcut_table
 from plotting.reporting.subsets import subset_tables
 from plotting.reporting.summary import answer, answer_line
 from plotting.reporting.table import file_name
@@ -100,7 +101,9 @@ def _write_part(
     comparison, published = findings.comparison, load_published()
     prefix = file_name(f"{number:02d}", shorten(comparison.dataset)[:60])
     main, *others = all_tables(findings, prefix)
-    tables = [main, *subset_tables(findings, prefix), *others]
+    strengths = shortcut_table(findings, prefix)
+    tables = [main, *([strengths] if strengths.rows else []), *subset_tables(findings, prefix)]
+    tables += others
     sentences = conclusions(findings)
     beside = published_table(published, findings, prefix)
     tables += [beside] if beside else []

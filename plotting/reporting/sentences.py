@@ -10,6 +10,7 @@ from plotting.reporting.findings import ControlFinding, Finding, Findings, Metho
 from plotting.reporting.groups import Group
 from plotting.reporting.statistics import pairs_needed
 from plotting.reporting.table import fixed, p_text, signed
+from training.results.shortcut import by_source, mean_strength
 
 SPREAD_LEGEND = "±: standard deviation over repetitions (other seeds, same split)."
 DIFFERENCE_LEGEND = (
@@ -36,8 +37,16 @@ def conclusions(findings: Findings) -> dict[str, list[str]]:
     return {
         "Did it help?": methods,
         "Does it come from the orthogonal task?": controls + missing_controls(findings),
+        "How strong is the shortcut?": shortcut_sentences(findings),
         "Is the penalty too strong?": list(pull_sentences(findings)),
     }
+
+
+def shortcut_sentences(findings: Findings) -> list[str]:
+    """Return what each thing that is known predicts, mean over all runs, and what that means."""
+    folds = [fold for result in findings.comparison.results for fold in result.folds]
+    found = by_source(fold.shortcut for fold in folds)
+    return [capital(f"{mean_strength(strengths)}.") for strengths in found.values()]
 
 
 def pull_sentences(findings: Findings) -> Iterator[str]:

@@ -92,6 +92,7 @@ def load_fold(
     skip_padding: bool = False,
     random_offset: bool = False,
     shortcut: Shortcut | None = None,
+    most: int | None = None,
 ) -> Fold:
     """Load the sets of a split, normalised by the training set's statistics.
 
@@ -99,12 +100,18 @@ def load_fold(
         skip_padding: padding counts in no statistics, and is 0 after normalisation.
         random_offset: training examples shorter than the others move in their padding.
         shortcut: by which the examples of each set are chosen; None: all are used.
+        most: so many examples are drawn for a look at the data; None: all are used.
 
     Raises:
         UserError: a set is empty or too small, or the training set cannot be normalised.
     """
     groups = {"training": split.train, "validation": split.validation, "test": split.test}
     rows = rows_of_sets(matrices, split, shortcut)
+    if most is not None and (total := sum(map(len, rows.values()))) > most:
+        generator = np.random.default_rng(0)
+        for name, numbers in rows.items():
+            number = max(1, len(numbers) * most // total)
+            rows[name] = np.sort(generator.choice(numbers, number, replace=False))
     num_frames = matrices.index["num_frames"].to_numpy(dtype=np.int64) if skip_padding else None
     try:
         normalization = training_statistics(matrices.predictors, rows["training"], num_frames)
@@ -242,10 +249,11 @@ def _final_metrics(evaluations: Mapping[str, Evaluation], fold: Fold, title: str
     """Return the metrics of the best weights on each set, under the names of the original.
 
     Chance is what naming the set's most frequent class reaches, and of a regression the error of
-    naming the training set's mean. A training that has collapsed is said to have, here and on the
-    terminal.
+    naming the training set's mean. A training that has collapsed, or has not begun, is said to
+    have, here and on the terminal.
     """
     values: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
     training_mean = float(fold.sets["training"].labels.double().mean())
     for set_name, prefix in SETS.items():
         evaluation, task = evaluations[set_name], evaluations[set_name].task
@@ -267,15 +275,15 @@ def _final_metrics(evaluations: Mapping[str, Evaluation], fold: Fold, title: str
         if set_name == "test" and task == "classification":
             num_classes = evaluation.outputs.shape[1]
             values["test_confusion"] = confusion(labels, predictions, num_classes)
-        if set_name == "validation":
-            reason = (
-                collapse(labels, predictions)
-                if task == "classification"
-                else collapse_of_values(labels, predictions, training_mean)
-            )
-            values["collapsed"] = bool(reason)
-            if reason:
-                logger.warning(f"{title}: collapsed: on the validation set {reason}")
+        if task == "classification" and set_name != "test":
+            reasons[set_name] = collapse(labels, predictions)
+        elif set_name == "validation":
+            reasons[set_name] = collapse_of_values(labels, predictions, training_mean)
+    values["collapsed"] = any(reasons.values())
+    if reason := reasons.get("training"):
+        logger.warning(f"{title}: has not begun to learn: on the training set {reason}")
+    elif reason := reasons["validation"]:
+        logger.warning(f"{title}: collapsed: on the validation set {reason}")
     return values
 
 

@@ -131,7 +131,8 @@ class MethodInputs:
         That is the number of the value in the column that at_dataset names, or else the class that
         the expert guesses; UNKNOWN where the training set has no such value.
         """
-        from training.methods.labels import column_labels, column_of
+        from training.methods.labels import column_labels
+        from training.models.frozen import column_of
 
         column = column_of(self.training.at_dataset)
         if column is None:

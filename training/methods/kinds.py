@@ -6,7 +6,7 @@ loads no torch.
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from training.methods import Method, MethodInputs
@@ -27,6 +27,8 @@ class AtMethod:
         required: those of them that may not be empty.
         needs_knowledge: whether it needs at_dataset, else it may have none.
         needs_classes: whether it has no meaning for a regression.
+        expert: what it takes of an expert on at_dataset: its beliefs, which change nothing where
+            it knows nothing; guesses, in place of a column's labels; "": neither.
     """
 
     title: str
@@ -35,6 +37,7 @@ class AtMethod:
     required: tuple[str, ...] = ()
     needs_knowledge: bool = True
     needs_classes: bool = False
+    expert: Literal["", "beliefs", "guesses"] = ""
 
     def reads(self, key: str) -> bool:
         """Tell whether a setting means anything to it."""
@@ -51,10 +54,15 @@ AT_METHODS: dict[str, AtMethod] = {
         ),
         required=("at_layer",),
     ),
-    "product_of_experts": AtMethod("product of experts", "training.methods.product_of_experts"),
-    "learned_mixin": AtMethod("learned mixin", "training.methods.learned_mixin"),
+    "product_of_experts": AtMethod(
+        "product of experts", "training.methods.product_of_experts", expert="beliefs"
+    ),
+    "learned_mixin": AtMethod("learned mixin", "training.methods.learned_mixin", expert="beliefs"),
     "expert_weighting": AtMethod(
-        "weighting by the expert", "training.methods.expert_weighting", needs_classes=True
+        "weighting by the expert",
+        "training.methods.expert_weighting",
+        needs_classes=True,
+        expert="beliefs",
     ),
     "hsic": AtMethod(
         "independence (HSIC)", "training.methods.hsic", uses=("at_beta", "at_layer", "at_ramp")
@@ -62,21 +70,29 @@ AT_METHODS: dict[str, AtMethod] = {
     "spectral_decoupling": AtMethod(
         "spectral decoupling", "training.methods.spectral_decoupling", needs_knowledge=False
     ),
-    "group_dro": AtMethod("GroupDRO", "training.methods.group_dro", needs_classes=True),
+    "group_dro": AtMethod(
+        "GroupDRO", "training.methods.group_dro", needs_classes=True, expert="guesses"
+    ),
     "balanced_sampling": AtMethod(
         "group-balanced sampling",
         "training.methods.balanced_sampling",
         uses=(),
         needs_classes=True,
+        expert="guesses",
     ),
     "last_layer_retraining": AtMethod(
         "last-layer retraining",
         "training.methods.last_layer_retraining",
         uses=(),
         needs_classes=True,
+        expert="guesses",
     ),
     "leace": AtMethod(
-        "linear erasure (LEACE)", "training.methods.leace", uses=(), needs_classes=True
+        "linear erasure (LEACE)",
+        "training.methods.leace",
+        uses=(),
+        needs_classes=True,
+        expert="guesses",
     ),
 }
 

@@ -1,6 +1,5 @@
 """True labels of examples: the values of a column of the matrices' index, as numbers."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,19 +9,12 @@ from torch import Tensor
 
 from config.errors import UserError
 from config.text import first_of
-from training.models.frozen import COLUMN
 
 if TYPE_CHECKING:
     from preprocessing.pipeline.matrices import Matrices
 
 UNKNOWN = -1
 AT_DATASET = "[training_defaults] at_dataset"
-
-
-def column_of(names: Sequence[str]) -> str | None:
-    """Return the column that at_dataset names; None: what it names is no column alone."""
-    columns = [name.removeprefix(COLUMN) for name in names if name.startswith(COLUMN)]
-    return columns[0] if len(columns) == len(names) == 1 else None
 
 
 def column_labels(

@@ -6,7 +6,7 @@ knows which kinds there are. Torch is imported where a network is built.
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -352,6 +352,12 @@ def kind_of(name: str) -> type[FrozenSource]:
 def is_untrained(name: str) -> bool:
     """Tell whether a name of at_dataset is that of an untrained network."""
     return kind_of(name).is_untrained
+
+
+def column_of(names: Sequence[str]) -> str | None:
+    """Return the column that at_dataset names; None: what it names is no column alone."""
+    columns = [name.removeprefix(COLUMN) for name in names if name.startswith(COLUMN)]
+    return columns[0] if len(columns) == len(names) == 1 else None
 
 
 def pretrained_of(settings: Settings, name: str) -> Pretrained:

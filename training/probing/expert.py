@@ -8,7 +8,9 @@ others.
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +19,24 @@ from torch import Tensor
 
 from config.errors import UserError
 from config.fields import Task
+from config.files import written_aside
 from preprocessing.pipeline.matrices import Matrices
-from training.probing.probes import grouped_folds
+from training.engine.metrics import decisions
+from training.probing.probes import Features, grouped_folds
 
 Rows = npt.NDArray[np.int64]
-Features = npt.NDArray[np.float64]
 Folds = Sequence[tuple[Rows, Rows]]
 
-# Inverse strengths of the squared penalty that the cross-validation chooses from.
+# Inverse strengths of the squared penalty, from which the cross-validation chooses.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+# Wider features are replaced by so many of their principal components: ten times as fast.
+MOST_FEATURES = 512
 MAX_ITERATIONS = 300
+# Standard errors of the mean gain over the prior, which knowing nothing seldom exceeds.
+MOST_BY_LUCK = 2
 SEED = 0
+# Another number makes kept experts anew.
+FITTING_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,9 @@ class Expert:
             (1,).
         regularization: the inverse strength that was chosen.
         grouped_by: the column whose values were held out together.
-        informed: whether the predictions out of fold are better than the prior alone.
+        informed: whether the predictions out of fold are better than the prior alone, by more than
+            luck would have it.
+        shuffled: the score out of fold of one that was fitted to targets in random order.
     """
 
     task: Task
@@ -51,6 +62,7 @@ class Expert:
     regularization: float
     grouped_by: str
     informed: bool
+    shuffled: float
 
     @property
     def beyond_prior(self) -> Tensor:
@@ -64,63 +76,134 @@ class Expert:
         """The likeliest class of each example, (examples,), int64."""
         return self.predictions.argmax(dim=1)
 
-    def accuracy(self, rows: Rows, labels: npt.NDArray[Any]) -> float:
-        """Return the share of examples whose class it guesses."""
-        return float((self.guesses.numpy()[rows] == labels[rows]).mean())
+    def score(self, rows: Rows, targets: npt.NDArray[Any]) -> float:
+        """Return the share of examples whose class it guesses; of a regression R^2.
+
+        Args:
+            targets: of all examples of the matrices.
+        """
+        return _score(self.predictions.numpy()[rows], targets[rows], self.task)
+
+    def write(self, path: Path) -> None:
+        """Keep it in a file, as NumPy arrays."""
+        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in vars(self).items()}
+        with written_aside(path) as aside:
+            np.savez(aside, **arrays)
 
 
-def fit_expert(
-    features: npt.NDArray[np.float32], matrices: Matrices, sets: Mapping[str, Rows], task: Task
-) -> Expert:
-    """Fit an expert on a training set, and let it predict the target of all sets.
+def read_expert(path: Path) -> Expert | None:
+    """Return the expert that a file holds; None: there is none, or it is damaged."""
+    try:
+        with np.load(path) as arrays:
+            values: dict[str, Any] = {name: arrays[name] for name in Expert.__dataclass_fields__}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+    for name, value in values.items():
+        values[name] = torch.from_numpy(value) if value.ndim else value.item()
+    return Expert(**values)
+
+
+def held_out_folds(
+    matrices: Matrices, rows: Rows, task: Task, nuisances: Sequence[str] = ()
+) -> tuple[Folds, str]:
+    """Divide a training set for predictions out of fold; return the column that is held out, too.
+
+    That is the group, as in the split. Where a nuisance's values have a group each, so that of a
+    group held out nothing could be known, it is the clip.
 
     Args:
-        features: (examples of the matrices, features).
-        sets: rows of the training, validation and test set.
+        nuisances: columns of the index that what is known may follow.
 
     Raises:
-        UserError: the training set has too few groups to hold any out.
+        UserError: the training set has too few values of the column.
     """
-    rows, column = sets["training"], "group"
+    index = matrices.index.iloc[rows]
+    follows = any((index.groupby(name)["group"].nunique() == 1).all() for name in nuisances)
+    column = "clip" if follows else "group"
     targets = np.asarray(matrices.target)[rows]
-    folds = grouped_folds(
-        targets if task == "classification" else np.zeros(len(rows), dtype=np.int64),
-        matrices.index[column].to_numpy(dtype=np.str_)[rows],
-        SEED,
-    )
+    classes = targets if task == "classification" else np.zeros_like(rows)
+    folds = grouped_folds(classes, index[column].to_numpy(dtype=np.str_), SEED)
     if folds is None:
         raise UserError(
             f"{matrices.name}: the training set has too few values of {column} to hold some out "
             "for each class, so nothing can be said of what frozen features tell; use a dataset "
             "with more of them"
         )
-    known = features[rows].astype(np.float64)
-    found = {
-        strength: _out_of_fold(known, targets, folds, strength, task) for strength in STRENGTHS
-    }
-    best = max(found, key=lambda strength: _quality(found[strength], targets, task))
+    return folds, column
+
+
+def fit_expert(
+    features: npt.NDArray[np.float32],
+    matrices: Matrices,
+    sets: Mapping[str, Rows],
+    task: Task,
+    nuisances: Sequence[str] = (),
+) -> Expert:
+    """Fit an expert on a training set, and let it predict the target of all sets.
+
+    Args:
+        features: (examples of the matrices, features).
+        sets: rows of the training, validation and test set.
+        nuisances: as of held_out_folds.
+
+    Raises:
+        UserError: the training set has too few groups to hold any out.
+    """
+    rows = sets["training"]
+    folds, column = held_out_folds(matrices, rows, task, nuisances)
+    targets = np.asarray(matrices.target)[rows]
+    features = _standardised(features, rows)
+    known = features[rows]
     if task == "classification":
         prior = np.log(np.bincount(targets, minlength=len(matrices.classes)) / len(targets))
     else:
         prior = np.array([targets.mean()])
     of_prior = np.broadcast_to(prior, (len(targets), len(prior)))
-    predictions = np.zeros((len(features), len(prior)), dtype=np.float32)
+    best, found, quality = STRENGTHS[0], of_prior, -np.inf
+    for strength in STRENGTHS:
+        candidate = _out_of_fold(known, targets, folds, strength, task)
+        candidate_quality = _qualities(candidate, targets, task).mean()
+        if candidate_quality <= quality:
+            break  # weaker penalties are slower, and worse still
+        best, found, quality = strength, candidate, candidate_quality
+    gains = _qualities(found, targets, task) - _qualities(of_prior, targets, task)
     others = np.concatenate([sets["validation"], sets["test"]])
-    predictions[others] = _predict(known, targets, features[others].astype(np.float64), best, task)
-    predictions[rows] = found[best]
+    predictions = np.zeros((len(features), len(prior)), dtype=np.float32)
+    predictions[others] = _predict(known, targets, features[others], best, task)
+    predictions[rows] = found
+    shuffled = np.random.default_rng(SEED).permutation(targets)
+    control = _out_of_fold(known, shuffled, folds, best, task)
     return Expert(
         task,
         torch.from_numpy(predictions),
         torch.from_numpy(prior.astype(np.float32)),
         best,
         column,
-        _quality(found[best], targets, task) > _quality(of_prior, targets, task),
+        bool(gains.mean() > MOST_BY_LUCK * gains.std() / np.sqrt(len(gains))),
+        _score(control, shuffled, task),
     )
+
+
+def _standardised(features: npt.NDArray[np.float32], rows: Rows) -> npt.NDArray[np.float32]:
+    """Standardise all examples by the training set, which sees no target.
+
+    A squared penalty is the same for principal components as for what they are of.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(features[rows])
+    found: npt.NDArray[np.float32] = scaler.transform(features)
+    if features.shape[1] > MOST_FEATURES:
+        number = min(MOST_FEATURES, len(rows))
+        components = PCA(number, svd_solver="randomized", iterated_power=2, random_state=SEED)
+        found = components.fit(found[rows]).transform(found)
+    return found
 
 
 def _out_of_fold(
     features: Features, targets: npt.NDArray[Any], folds: Folds, strength: float, task: Task
-) -> Features:
+) -> npt.NDArray[np.float64]:
     """Return each example's prediction by an expert that has not seen its group."""
     parts = [
         (held_out, _predict(features[known], targets[known], features[held_out], strength, task))
@@ -132,28 +215,36 @@ def _out_of_fold(
     return predictions
 
 
-def _quality(predictions: Features, targets: npt.NDArray[Any], task: Task) -> float:
-    """Return the mean log-likelihood, or the negative mean squared error."""
+def _qualities(
+    predictions: Features, targets: npt.NDArray[Any], task: Task
+) -> npt.NDArray[np.float64]:
+    """Return the log-likelihood, or the negative squared error, of each example."""
     if task == "classification":
-        return float(predictions[np.arange(len(targets)), targets].mean())
-    return -float(np.square(predictions[:, 0] - targets).mean())
+        qualities = predictions[np.arange(len(targets)), targets]
+    else:
+        qualities = -np.square(predictions[:, 0] - targets)
+    return np.asarray(qualities, dtype=np.float64)
+
+
+def _score(predictions: Features, targets: npt.NDArray[Any], task: Task) -> float:
+    """Return the accuracy, or R^2."""
+    from sklearn.metrics import accuracy_score, r2_score
+
+    score = accuracy_score if task == "classification" else r2_score
+    return float(score(targets, decisions(task, predictions)))
 
 
 def _predict(
     known: Features, targets: npt.NDArray[Any], unknown: Features, strength: float, task: Task
-) -> Features:
+) -> npt.NDArray[np.float64]:
     """Return log-probabilities (unknown, classes), or values (unknown, 1)."""
     from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.preprocessing import StandardScaler
 
-    scaler = StandardScaler().fit(known)
+    unknown = unknown.astype(np.float64)  # in which no probability becomes 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # not quite converged is near enough
         if task == "classification":
-            model = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS)
-            model.fit(scaler.transform(known), targets)
-            found = model.predict_log_proba(scaler.transform(unknown))
-        else:
-            model = Ridge(alpha=1 / strength).fit(scaler.transform(known), targets)
-            found = model.predict(scaler.transform(unknown))[:, None]
-    return np.asarray(found, dtype=np.float64)
+            model = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS).fit(known, targets)
+            return np.asarray(model.predict_log_proba(unknown))
+        values = Ridge(alpha=1 / strength).fit(known, targets).predict(unknown)
+    return np.asarray(values, dtype=np.float64)[:, None]

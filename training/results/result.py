@@ -13,6 +13,7 @@ from training.engine.subsets import ALIGNED, CONFLICTING, pool_groups
 from training.results.dictionary import has_segments
 from training.results.method_names import METHODS, setting_of
 from training.results.metric import DEFAULT_METRIC, DEFAULTS, Metric, metric_of
+from training.results.shortcut import ShortcutStrength
 
 # Keys of a result's summary by the names of the sets.
 SUMMARY_KEYS = {"train": "training", "validation": "validation", "test": "test"}
@@ -63,6 +64,7 @@ class FoldResult(_Stored):
         test_alignment: the same of examples with and without the confounder's usual value.
         gradient_norms: how hard penalty and task pull at a tapped layer, by penalty_<term> and
             task_<term>.
+        shortcut: what the knowledge, and a confounder's true values, predict.
     """
 
     curves: dict[str, list[float]] = {}
@@ -77,6 +79,7 @@ class FoldResult(_Stored):
     test_groups: dict[str, dict[str, dict[str, float]]] = {}
     test_alignment: Alignment | None = None
     gradient_norms: dict[str, NonNegative] = {}
+    shortcut: list[ShortcutStrength] = []
     test_metrics: dict[str, float] = {}
 
     @model_validator(mode="before")

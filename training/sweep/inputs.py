@@ -16,7 +16,7 @@ from preprocessing.pipeline.matrices import Matrices, read_info
 from training.data.shortcut import rows_of_sets, shortcut_of
 from training.engine.tracking import tracker_problem
 from training.methods.kinds import AT_METHODS
-from training.models.frozen import sources_of
+from training.models.frozen import COLUMN, column_of, sources_of
 from training.models.frozen_source import Use
 from training.models.weights import is_whole
 from training.results.best_run import best_run, files_of_result
@@ -61,6 +61,7 @@ def find_missing(runs: Sequence[Run], force: bool, inputs: InputCache) -> list[M
         for source in sources_of(run.instance.settings):
             found += source.missing(use)
         found += _missing_experiment(run, inputs, chosen)
+    found += _missing_groups(runs, inputs) if not found else []
     found += _missing_trials(runs, inputs)
     if not found:
         _check_networks(runs, inputs)
@@ -114,6 +115,50 @@ def _missing_matrices(run: Run, inputs: InputCache) -> Iterator[Missing]:
         _check_task(run, matrices)
     except UserError as error:
         yield Missing(str(error))
+
+
+def needs_expert(training: TrainingDefaults) -> bool:
+    """Tell whether a training needs an expert's predictions, which need groups to hold out."""
+    takes = AT_METHODS[training.at_method].expert if training.anti_transfer else ""
+    return takes == "beliefs" or (takes == "guesses" and not column_of(training.at_dataset))
+
+
+def nuisances_of(instance: Instance, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that knowledge may follow: the confounder, and those that are known."""
+    columns = [name.removeprefix(COLUMN) for name in names if name.startswith(COLUMN)]
+    return tuple(sorted({confounder_of(instance), *columns} - {""}))
+
+
+def known_to(instance: Instance) -> list[tuple[str, ...]]:
+    """Return what may tell of a run's target: names of at_dataset, and its confounder's column."""
+    training, confounder = instance.settings.training_defaults, confounder_of(instance)
+    known = [training.at_dataset] if training.anti_transfer and training.at_dataset else []
+    if confounder:
+        known.append((f"{COLUMN}{confounder}",))
+    return [*dict.fromkeys(known)]
+
+
+def _missing_groups(runs: Sequence[Run], inputs: InputCache) -> Iterator[Missing]:
+    """Tell of which data no part can be held out for an expert that a method needs."""
+    known = set()
+    for run in runs:
+        parameters, training = run.instance.parameters, run.instance.settings.training_defaults
+        if not needs_expert(training):
+            continue
+        from training.probing.expert import held_out_folds
+
+        nuisances = nuisances_of(run.instance, training.at_dataset)
+        data = matrices_of(run.instance), shortcut_of(parameters), nuisances
+        if data in known:
+            continue
+        known.add(data)
+        matrices = inputs.matrices(*data[0])
+        try:
+            for split in matrices.folds(training.fractions, training.num_folds):
+                rows = rows_of_sets(matrices, split, data[1])["training"]
+                held_out_folds(matrices, rows, parameters["task"], nuisances)
+        except UserError as error:
+            yield Missing(str(error))
 
 
 def preparation_of(run: Run) -> str:

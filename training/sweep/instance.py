@@ -43,6 +43,7 @@ from training.similarity.aggregations import POOL
 from training.sweep.inputs import confounder_of, input_fingerprints
 from training.sweep.run_context import RunContext
 from training.sweep.runs import matrices_of
+from training.sweep.shortcut import knowledge_of, measure_shortcuts
 
 
 def run_instance(
@@ -160,6 +161,7 @@ class _FoldRun:
         if task == "classification":
             self.context.say_once(require_classes(fold, self.matrices))
         seeds = RngSeeds.from_seed(training.seed, self.number)
+        strengths = measure_shortcuts(self.instance, fold, seeds.random_network, self.context)
         model = self._network(seeds)
         methods = self._methods(model, fold, seeds)
         log_folder = settings.results.results_folder / "tracking"
@@ -187,6 +189,8 @@ class _FoldRun:
         if training.confounder:
             usual = own_values(self.matrices, self.split, confounder)
         of_groups = group_results(self.matrices, trained.evaluations, confounder, usual)
+        if strengths:
+            of_groups["shortcut"] = [each.model_dump() for each in strengths]
         return trained._replace(values=trained.values | of_groups)
 
     def _fold(self) -> Fold:
@@ -246,8 +250,8 @@ class _FoldRun:
         """Build what trains the network away from what it should not use."""
         settings, own = self.instance.settings, trained_architecture(self.instance)
         keeps_head = settings.training_defaults.at_aggregation == POOL
-        knowledge = partial(self.context.knowledge, settings, fold, own, seeds.random_network)
-        expert = partial(self.context.expert, settings, fold, own, seeds.random_network)
+        names = settings.training_defaults.at_dataset
+        known = knowledge_of(self.instance, names, seeds.random_network)
 
         def frozen(name: str, number: int) -> nn.Module | Tensor:
             seed = seeds.random_network + number
@@ -261,7 +265,7 @@ class _FoldRun:
             frozen,
             seeds.similarity,
             seeds.adversary,
-            knowledge,
-            expert,
+            partial(self.context.knowledge, known, fold),
+            partial(self.context.expert, known, fold),
         )
         return build_methods(inputs)

@@ -1,26 +1,54 @@
 """What the runs of one process share: the device, opened data, frozen networks."""
 
+from collections.abc import Iterator
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
+from config.fields import Task
+from config.files import waited_for
+from config.fingerprints import fingerprint_of
 from config.log import logger
+from config.progress import on_terminal
 from config.settings import Settings
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
 from training.data.frozen_cache import FrozenCache
 from training.data.shortcut import Shortcut
+from training.engine.distributed import shows_progress
 from training.engine.folds import Fold, load_fold
-from training.models.frozen import is_untrained, source_of
+from training.models.frozen import source_of
 from training.models.loading import to_device, without_head
 from training.models.registry import Architecture
-from training.probing.expert import Expert, fit_expert
+from training.probing.expert import FITTING_VERSION, Expert, fit_expert, read_expert
 from training.similarity.taps import penultimate_features
 from training.sweep.input_cache import InputCache
 
 EXAMPLES = 64  # in a batch of which features are taken
+EXPERTS = "experts"  # a folder of the results
+
+
+class Knowledge(NamedTuple):
+    """What may be known of the examples besides what the trained network hears.
+
+    Attributes:
+        names: of at_dataset's kind.
+        own: the architecture of the network that is trained.
+        random_seed: of the first untrained network; the next ones have the next seeds.
+        task: of the network that is trained.
+        nuisances: columns that are known to follow the class.
+    """
+
+    settings: Settings
+    names: tuple[str, ...]
+    own: Architecture
+    random_seed: int
+    task: Task
+    nuisances: tuple[str, ...]
 
 
 class RunContext:
@@ -38,7 +66,8 @@ class RunContext:
         self.frozen_cache = FrozenCache(device)
         self._fold: tuple[Matrices, Split[str], Shortcut | None, Fold] | None = None
         self._frozen: dict[tuple[object, ...], nn.Module] = {}
-        self._experts: dict[tuple[object, ...], Expert] = {}
+        self._knowledge: tuple[tuple[object, ...], Tensor] | None = None
+        self._experts: dict[str, Expert] = {}
         self._said: set[str] = set()
 
     def fold(self, matrices: Matrices, split: Split[str], shortcut: Shortcut | None) -> Fold:
@@ -79,51 +108,63 @@ class RunContext:
             self._frozen[key] = network
         return network
 
-    def knowledge(
-        self, settings: Settings, fold: Fold, own: Architecture, random_seed: int
-    ) -> Tensor:
-        """Return the features of all that at_dataset names, (examples, features), on the CPU.
+    def knowledge(self, known: Knowledge, fold: Fold) -> Tensor:
+        """Return the features of all that is known, (examples, features), on the CPU.
 
-        Of networks these are the penultimate ones, in float32; examples in no set have zeros.
-
-        Args:
-            own: the architecture of the network that is trained.
-            random_seed: of the first untrained network; the next ones have the next seeds.
+        Of networks these are the penultimate ones, in float32; examples in no set have zeros. Those
+        of the last call are kept.
         """
-        matrices, names = fold.matrices, settings.training_defaults.at_dataset
-        parts = []
-        for number, name in enumerate(names):
-            seed = random_seed + names[:number].count(name)
-            frozen = self.frozen(settings, name, matrices, own, seed)
-            if isinstance(frozen, nn.Module):
-                batches = chain(*(each.batches(EXAMPLES) for each in fold.sets.values()))
-                found = penultimate_features(
-                    frozen, (batch.inputs for batch in batches), f"frozen network {name}"
-                )
-                frozen = torch.zeros(len(matrices.target), found.shape[1])
-                frozen[np.concatenate([each.rows for each in fold.sets.values()])] = found
-            parts.append(frozen.float().cpu())
-        return torch.cat(parts, dim=1)
+        key = self._key(known, fold)
+        if self._knowledge is None or self._knowledge[0] != key:
+            self._knowledge = None  # before the next ones take their memory
+            parts = []
+            for number, name in enumerate(known.names):
+                seed = known.random_seed + known.names[:number].count(name)
+                source = source_of(known.settings, name)
+                loaded = source.load(fold.matrices, self.inputs, known.own, seed)
+                if isinstance(loaded, nn.Module):
+                    network, title = to_device(loaded, self.device), f"frozen network {name}"
+                    found = penultimate_features(network, _inputs(fold, name), title)
+                    rows = np.concatenate([each.rows for each in fold.sets.values()])
+                    loaded = torch.zeros(len(fold.matrices.target), found.shape[1])
+                    loaded[rows] = found
+                parts.append(loaded.float())
+            self._knowledge = key, torch.cat(parts, dim=1)
+        return self._knowledge[1]
 
-    def expert(self, settings: Settings, fold: Fold, own: Architecture, random_seed: int) -> Expert:
-        """Return what the knowledge tells of the target; each expert is fitted once.
+    def expert(self, known: Knowledge, fold: Fold) -> Expert:
+        """Return what is known of the target; fitted once for all processes of a results folder.
 
         Raises:
             UserError: the training set has too few groups.
         """
-        names = settings.training_defaults.at_dataset
-        prints = [source_of(settings, name).fingerprints(self.inputs) for name in names]
-        of_random = (own, random_seed) if any(map(is_untrained, names)) else ()
-        key = fold.fingerprint, names, repr(prints), of_random
+        key = fingerprint_of([*self._key(known, fold), known.task, known.nuisances])
         if key not in self._experts:
-            features = self.knowledge(settings, fold, own, random_seed).numpy()
+            path = known.settings.results.results_folder / EXPERTS / f"{key}.npz"
             sets = {name: each.rows for name, each in fold.sets.items()}
-            self._experts[key] = fit_expert(features, fold.matrices, sets, fold.matrices.task)
+            with waited_for(path.with_suffix(".lock")):
+                expert = read_expert(path)
+                if expert is None:
+                    features = self.knowledge(known, fold).numpy()
+                    expert = fit_expert(features, fold.matrices, sets, known.task, known.nuisances)
+                    expert.write(path)
+            self._experts[key] = expert
         return self._experts[key]
+
+    def _key(self, known: Knowledge, fold: Fold) -> tuple[object, ...]:
+        """Identify the features that are known; other devices round otherwise."""
+        sources = [source_of(known.settings, name) for name in known.names]
+        prints = [source.fingerprints(self.inputs) for source in sources]
+        of_random = (repr(known.own), known.random_seed)
+        is_random = any(source.is_untrained for source in sources)
+        return (
+            *(fold.fingerprint, known.names, prints, of_random if is_random else ()),
+            *(self.device.type, FITTING_VERSION),
+        )
 
     def forget(self) -> None:
         """Give back the memory of what is kept for speed alone; it is made again when needed."""
-        self._fold = None
+        self._fold = self._knowledge = None
         self.frozen_cache.forget()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -133,3 +174,18 @@ class RunContext:
         if text and text not in self._said:
             self._said.add(text)
             logger.warning(text)
+
+
+def _inputs(fold: Fold, name: str) -> Iterator[Tensor]:
+    """Yield the inputs of all sets in batches, and show how far a frozen network is with them."""
+    bar = tqdm(
+        total=sum(map(len, fold.sets.values())),
+        desc=f"what {name} knows",
+        unit="example",
+        leave=False,
+        disable=not (shows_progress() and on_terminal()),
+    )
+    with bar:
+        for batch in chain(*(each.batches(EXAMPLES) for each in fold.sets.values())):
+            yield batch.inputs
+            bar.update(len(batch.rows))

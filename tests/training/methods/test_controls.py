@@ -107,7 +107,7 @@ def test_a_collapse_is_told(filled: "Suite", capsys: pytest.CaptureFixture[str])
     filled.write_experiment(1, {"learning_rate": 1e-9, "num_epochs": 1})
     result = filled.run(1)
     assert result["0"]["collapsed"] is True
-    assert "test: collapsed: on the validation set" in capsys.readouterr().out
+    assert "test: has not begun to learn: on the training set" in capsys.readouterr().out
     num_test = result["0"]["test_examples"]
     assert np.sum(result["0"]["test_confusion"]) == num_test
     matrix = np.array(result["0"]["test_confusion"])

@@ -43,8 +43,8 @@ def test_it_recovers_the_probabilities_that_the_data_were_drawn_with() -> None:
     expected = 0.1 + 0.7 * np.eye(3)[shown[SETS["validation"]]]
     np.testing.assert_allclose(probabilities, expected, atol=0.1)
     assert expert.informed
-    assert expert.accuracy(SETS["training"], target) == pytest.approx(0.8, abs=0.05)
-    assert expert.accuracy(SETS["test"], target) == pytest.approx(1 / 3, abs=0.12)
+    assert expert.score(SETS["training"], target) == pytest.approx(0.8, abs=0.05)
+    assert expert.score(SETS["test"], target) == pytest.approx(1 / 3, abs=0.12)
 
 
 def test_training_examples_are_predicted_by_experts_that_have_not_seen_their_group() -> None:
@@ -53,7 +53,7 @@ def test_training_examples_are_predicted_by_experts_that_have_not_seen_their_gro
     target = generator.integers(0, 3, NUM)
     expert = fit(generator.standard_normal((NUM, 500)).astype(np.float32), target)
     assert not expert.informed
-    assert expert.accuracy(SETS["training"], target) < 0.45
+    assert expert.score(SETS["training"], target) < 0.45
     assert torch.equal(expert.beyond_prior, torch.zeros(NUM, 3))
 
 

@@ -108,7 +108,7 @@ def test_the_dictionary_has_the_published_keys_and_those_added(trained: Suite) -
     terms = ("task_loss", "noisyspeech_layer13_loss")
     added |= {f"{prefix}_{term}_hist" for prefix in ("train", "val") for term in terms}
     added |= {"best_epoch", "numeric_precision", "collapsed", "test_confusion"}
-    added |= {"test_groups", "gradient_norms"}
+    added |= {"test_groups", "gradient_norms", "shortcut"}
     assert set(fold) == published | added
     statistics = {f"mean_{metric}" for metric in METRICS} | {f"{metric}_std" for metric in METRICS}
     assert set(dictionary["summary"]) == {"training", "validation", "test", "parameters"}
