@@ -35,16 +35,17 @@ def starts_from(own: Parameters) -> str:
 
 def pushes_away(own: Parameters) -> str:
     """Return 'against X', the frozen networks; several untrained ones are counted."""
-    names = [
-        f"the true {name.removeprefix(COLUMN)}" if name.startswith(COLUMN) else name
-        for name in _names(own.get("at_dataset"))
-    ]
+    names = _names(own.get("at_dataset"))
     if names and all(map(is_untrained, names)):
         what = "a random network" if len(names) == 1 else f"{len(names)} random networks"
         kinds = [name.partition(":")[2] for name in names if ":" in name]
         like = f" like {', '.join(dict.fromkeys(kinds))}" if kinds else ""
         return f"against {what}{like} (control)"
-    return f"against {', '.join(names)}" if names else ""
+    known = [
+        f"the true {name.removeprefix(COLUMN)}" if name.startswith(COLUMN) else name
+        for name in names
+    ]
+    return f"against {', '.join(known)}" if known else ""
 
 
 def reverses(own: Parameters) -> str:

@@ -63,6 +63,24 @@ def test_untrained_networks_alone_are_a_control(names: str, label: str) -> None:
     assert uses_random_networks(parameters(**given)) == ("control" in label)
 
 
+def test_other_methods_have_their_own_titles_and_say_when_they_know_the_truth() -> None:
+    product = {
+        "kind": "product_of_experts",
+        "anti_transfer": True,
+        "at_method": "product_of_experts",
+    }
+    assert labels(
+        *(
+            {**product, "at_dataset": each}
+            for each in ("noisyspeech", "random", "column:noise_type")
+        )
+    ) == [
+        "product of experts against noisyspeech",
+        "product of experts against a random network (control)",
+        "product of experts against the true noise_type",
+    ]
+
+
 def test_the_setting_is_all_that_no_method_owns() -> None:
     plain = setting_of(parameters())
     assert plain == setting_of(parameters(**AGAINST_NOISE, **REVERSAL, tracker="tensorboard"))
