@@ -177,8 +177,8 @@ def cannot_show(finding: Finding) -> str:
 def _collapse(group: Group, whose: str) -> str:
     of = counted(len(group.results), "run")
     return (
-        f"Collapsed: {group.num_collapsed} of {whose} {of} {group.metric.collapse} on the "
-        "validation set, so these figures are not those of a trained network."
+        f"Collapsed: {group.num_collapsed} of {whose} {of} {group.metric.collapse}, so these "
+        "figures are not those of a trained network."
     )
 
 

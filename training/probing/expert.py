@@ -118,8 +118,11 @@ def held_out_folds(
         UserError: the training set has too few values of the column.
     """
     index = matrices.index.iloc[rows]
-    follows = any((index.groupby(name)["group"].nunique() == 1).all() for name in nuisances)
-    column = "clip" if follows else "group"
+    groups_of_values = [
+        index[index[name] != ""].groupby(name)["group"].nunique() for name in nuisances
+    ]
+    has_own_groups = any((each == 1).all() for each in groups_of_values)
+    column = "clip" if has_own_groups and index["group"].nunique() > 1 else "group"
     targets = np.asarray(matrices.target)[rows]
     classes = targets if task == "classification" else np.zeros_like(rows)
     folds = grouped_folds(classes, index[column].to_numpy(dtype=np.str_), SEED)

@@ -40,8 +40,8 @@ class Metric:
     change: str = "gain"
     collapse: str = "named one class only or did no better than chance"
     collapse_rule: str = (
-        "named one class only on the validation set, or were right no more often than guessing is "
-        "by luck (in 97.5 % of cases)"
+        "named one class only on the validation or the training set, or were right no more often "
+        "than guessing is by luck (in 97.5 % of cases)"
     )
     others: tuple[str, ...] = ()
 

@@ -158,7 +158,8 @@ def _missing_groups(runs: Sequence[Run], inputs: InputCache) -> Iterator[Missing
                 rows = rows_of_sets(matrices, split, data[1])["training"]
                 held_out_folds(matrices, rows, parameters["task"], nuisances)
         except UserError as error:
-            yield Missing(str(error))
+            place = f"{display_path(run.experiment.file)} [training_defaults]"
+            yield Missing(f"{place} at_method = {training.at_method}: {error}")
 
 
 def preparation_of(run: Run) -> str:
