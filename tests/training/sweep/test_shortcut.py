@@ -1,5 +1,6 @@
 """How strong a shortcut is said to be, on data that were drawn with a known one."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from preprocessing.pipeline.matrices import Matrices
+from tests.conftest import Suite, band_examples
 from training.data.batches import ExampleSet, Normalization
 from training.engine.folds import Fold
 from training.probing import expert as expert_module
@@ -121,3 +123,24 @@ def test_several_experts_of_a_source_are_averaged_and_a_shared_one_counts_once()
     found = by_source([[one, foreign], [one], [other]])
     assert found == {"noise": [one, other], "voice": [foreign]}
     assert mean_strength(found["noise"]).test == pytest.approx(one.test + 0.05)
+
+
+def test_check_refuses_a_class_of_which_no_group_can_be_held_out_but_only_where_one_must_be(
+    suite: Suite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = suite.write_matrices()
+    splits = json.loads((folder / "tiny_spectrum_fast_splits.json").read_text())
+    examples = band_examples()
+    examples.target[:] = np.arange(len(examples.target)) % 2
+    examples.target[int(splits["folds"][0]["train"][0].removeprefix("clip"))] = 2
+    suite.write_matrices(examples=examples)
+    suite.write_extractor()
+    against = {"anti_transfer": True, "at_dataset": "noisyspeech"}
+    suite.write_experiment(1, {**against, "at_method": "product_of_experts"})
+    suite.write_experiment(2, {**against, "at_layer": 3})
+    assert suite.manage("--check", "[1]") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "at_method = product_of_experts" in line
+    assert "values of group" in line
+    assert suite.manage("--check", "[2]") == 0
+    assert "cannot be told" in capsys.readouterr().out
