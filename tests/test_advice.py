@@ -270,16 +270,6 @@ SITUATIONS: dict[str, tuple[Break, list[str], str]] = {
         [*PRETRAIN, "--set", "sr_target=8000"],
         "was made with sr_target = 16000, this run has 8000",
     ),
-    "extractor's data of another length": (
-        nothing,
-        [*PRETRAIN, "--set", "sequence_length=2"],
-        "was made with sequence_length = 1.0, this run has 2.0",
-    ),
-    "extractor's data with other features": (
-        nothing,
-        [*PRETRAIN, "--set", "normalization=True"],
-        "was made with normalization = False, this run has True",
-    ),
     "extractor with other settings": (
         nothing,
         [*PRETRAIN, "--set", "learning_rate=0.1"],

@@ -4,7 +4,6 @@ import ast
 import re
 import sys
 from functools import cache
-from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -54,7 +53,6 @@ def direct() -> dict[str, str]:
 
 def imported() -> set[str]:
     """Return the third-party packages that the code imports."""
-    known = packages_distributions()
     own = {path.stem for path in PROJECT_FOLDER.iterdir()}
     found = set()
     for path in PROJECT_FOLDER.rglob("*.py"):
@@ -63,7 +61,7 @@ def imported() -> set[str]:
             continue
         for module in modules_in(ast.parse(path.read_text(encoding="utf-8"))):
             if module not in sys.stdlib_module_names and module not in own:
-                package = PACKAGE_OF.get(module) or known.get(module, [module])[0]
+                package = PACKAGE_OF.get(module, module)
                 found.add(str(canonicalize_name(package)))
     return found
 

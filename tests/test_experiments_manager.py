@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
@@ -205,13 +207,9 @@ def finished(make_suite: Callable[[], "Suite"]) -> tuple["Suite", str]:
     suite = prepare(make_suite())
     suite.write_experiment(5, instances={"repeat": 3, "comment_2": "repetition{repetition}"})
     suite.write_experiment(28, AGAINST_NOISE, {"repeat": 2, "comment_1": "antitransfer"})
-    done = run_python(
-        str(ROOT / "experiments_manager.py"),
-        *("[5,28]", "-1", "--set", "num_epochs=4"),
-        *suite.arguments,
-    )
-    assert done.returncode == 0, done.stderr
-    return suite, done.stdout
+    with redirect_stdout(StringIO()) as said:
+        assert suite.manage("[5,28]", "-1", "--set", "num_epochs=4") == 0
+    return suite, said.getvalue()
 
 
 def test_a_run_leaves_what_it_promises(finished: tuple["Suite", str]) -> None:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -146,32 +145,25 @@ def test_classes_and_values_are_trained_and_reported(
     assert capsys.readouterr().out.count(" 2/2 ") == 4
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("[2]", "num_folds=2"), "num_folds = 2: loud_spectrum_fast has 3 folds of its own"),
-        (("[2]", "save_best_model_metric=val_uar"), "val_uar: a regression has no classes; allo"),
-        (
-            ("[3]", "at_aggregation=pool", "at_distance=cka_within_class"),
-            "cka_within_class: needs classes, loud_spectrum_fast holds values",
-        ),
-        (
-            ("[3]", "at_method=expert_weighting", "at_layer="),
-            "at_method = expert_weighting: needs classes, loud_spectrum_fast holds values",
-        ),
-    ],
-)
 def test_what_values_cannot_be_trained_with_is_refused(
-    prepared: Suite, words: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]
+    prepared: Suite, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    experiments, *overrides = words
-    options = [word for override in overrides for word in ("--set", override)]
-    try:
-        assert prepared.manage("--check", experiments, *options) == 2
-    except UserError as error:
-        assert message in str(error)
-    else:
-        assert message in capsys.readouterr().err
+    needs_classes = "needs classes, loud_spectrum_fast holds values"
+    within_class = "at_aggregation=pool at_distance=cka_within_class"
+    for words, message in (
+        ("[2] num_folds=2", "num_folds = 2: loud_spectrum_fast has 3 folds of its own"),
+        ("[2] save_best_model_metric=val_uar", "val_uar: a regression has no classes; allo"),
+        (f"[3] {within_class}", f"cka_within_class: {needs_classes}"),
+        ("[3] at_method=expert_weighting at_layer=", f"expert_weighting: {needs_classes}"),
+    ):
+        experiments, *overrides = words.split()
+        options = [word for override in overrides for word in ("--set", override)]
+        try:
+            assert prepared.manage("--check", experiments, *options) == 2
+        except UserError as error:
+            assert message in str(error)
+        else:
+            assert message in capsys.readouterr().err
 
 
 def test_what_does_not_fit_the_matrices_is_named(

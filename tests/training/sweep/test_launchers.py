@@ -44,27 +44,35 @@ def holds_a_lock(process: psutil.Process) -> bool:
     return any(file.path.endswith(".lock") for file in process.open_files())
 
 
-def test_what_is_killed_goes_on_to_the_same_results(suite: Suite) -> None:
-    """First the process of a run, then the manager; the third time two processes do the rest."""
-    suite.write_extractor()
-    against_noise = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": 5}
-    write_three(suite, num_epochs=20, early_stopping=False, **against_noise)
+def kill_first_worker() -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        for child in psutil.Process().children():
+            if any("spawn_main" in word for word in child.cmdline()):
+                child.kill()
+                return
+        time.sleep(0.02)
 
-    def kill_the_process_of_the_run() -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not states(suite) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        next(each for each in psutil.Process().children() if holds_a_lock(each)).kill()
 
-    killer = threading.Thread(target=kill_the_process_of_the_run)
+def test_the_loss_of_a_process_is_one_line(suite: Suite) -> None:
+    write_three(suite)
+    killer = threading.Thread(target=kill_first_worker)
     killer.start()
     lost = "what executed it is lost: BrokenProcessPool: .*the same command goes on from there$"
     with pytest.raises(UserError, match=lost):
         suite.manage("[1]", "-1,-1", "1", "1")
     killer.join()
+
+
+def test_what_is_killed_goes_on_to_the_same_results(suite: Suite) -> None:
+    """The process of a run ends with the manager; the second time two processes do the rest."""
+    suite.write_extractor()
+    against_noise = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": 5}
+    write_three(suite, num_epochs=20, early_stopping=False, **against_noise)
     with command(suite, "[1]", "-1,-1", "1", "1") as manager:
-        manager.wait_until(lambda: any(map(holds_a_lock, manager.children)))
+        manager.wait_until(lambda: states(suite))
         children = manager.children
+        assert any(map(holds_a_lock, children))
         manager.process.kill()
         _, alive = psutil.wait_procs(children, PATIENCE)
         assert not alive
@@ -78,14 +86,15 @@ def test_what_is_killed_goes_on_to_the_same_results(suite: Suite) -> None:
         assert f"{MANAGER} " in made["command"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_all_processes_in_order(number: int, code: int, suite: Suite) -> None:
+def test_signals_end_all_processes_in_order(suite: Suite) -> None:
+    """Ctrl-C, which the processes of runs ignore, and while the manager ends them SIGTERM."""
     write_three(suite, **ENDLESS)
     with command(suite, "[1]", "-1,-1", "1", "1") as manager:
         manager.wait_until(lambda: states(suite))
         children = manager.children
-        os.killpg(manager.process.pid, number)
-        assert manager.code() == code
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.killpg(manager.process.pid, number)
+        assert manager.code() == 130
         said = manager.text.splitlines()
         assert said[-1].endswith("the same command continues where this stopped")
         assert "Traceback" not in manager.text
