@@ -24,7 +24,7 @@ generated_noisyspeech_folder = {folder}/noisyspeech
 augmented_gsc_folder = {folder}/augmented
 output_folder = {folder}/matrices
 items_per_class = 3
-total_hours = 0.05
+total_hours = 0.12
 workers = 1
 [sampling]
 sr_target = 8000
