@@ -44,19 +44,20 @@ def holds_a_lock(process: psutil.Process) -> bool:
     return any(file.path.endswith(".lock") for file in process.open_files())
 
 
-def kill_first_worker() -> None:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        for child in psutil.Process().children():
-            if any("spawn_main" in word for word in child.cmdline()):
-                child.kill()
-                return
-        time.sleep(0.02)
-
-
 def test_the_loss_of_a_process_is_one_line(suite: Suite) -> None:
     write_three(suite)
-    killer = threading.Thread(target=kill_first_worker)
+    before = psutil.Process().children()
+
+    def kill_worker() -> None:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            for child in psutil.Process().children():
+                if child not in before and "spawn_main" in " ".join(child.cmdline()):
+                    child.kill()
+                    return
+            time.sleep(0.02)
+
+    killer = threading.Thread(target=kill_worker)
     killer.start()
     lost = "what executed it is lost: BrokenProcessPool: .*the same command goes on from there$"
     with pytest.raises(UserError, match=lost):
