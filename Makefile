@@ -21,7 +21,7 @@ LOCK_LINES := import json; \
 AUDITOR := pip-audit==2.10.1
 TRACKING ?= results/tracking
 DEMO := --config config/demo.ini
-DEMO_ALL := $(DEMO) --config config/demo_all.ini
+DEMO_ALL := --config config/demo_all.ini
 PREPARATION := noisyspeech_synthesizer preprocessing_NOISYSPEECH_randsplit balance_gsc \
 	noisyspeech_synthesizer_gsc noisyspeech_synthesizer_gsc_MORE \
 	noisyspeech_synthesizer_gsc_confounded preprocessing_GSC_randsplit \
@@ -84,17 +84,17 @@ demo: $(SUITE)
 	$(BIN)/python preprocessing/make_miniature_corpora.py gsc noisyspeech $(DEMO)
 	$(call stage,2,'mix speech with noise; which noise it is will be the orthogonal task')
 	$(BIN)/python preprocessing/noisyspeech_synthesizer.py $(DEMO)
-	$(call stage,3,'compute the spectra of these mixtures')
+	$(call stage,3,'compute the Mel spectra of these mixtures')
 	$(BIN)/python preprocessing/preprocessing_NOISYSPEECH_randsplit.py $(DEMO)
 	$(call stage,4,'take as many clips of each digit')
 	$(BIN)/python preprocessing/balance_gsc.py $(DEMO)
 	$(call stage,5,'mix the digits with noise that follows the word in training but not in the test')
 	$(BIN)/python preprocessing/noisyspeech_synthesizer_gsc_confounded.py $(DEMO)
-	$(call stage,6,'compute the spectra of the digits')
+	$(call stage,6,'compute the Mel spectra of the digits')
 	$(BIN)/python preprocessing/preprocessing_GSC_CONFOUNDED_speakersplit.py $(DEMO)
 	$(call stage,7,'train the network that knows noises; it stays frozen from here on')
 	$(BIN)/python pretraining/pretrain_vgg_noisyspeech.py -1 $(DEMO)
-	$(call stage,8,'train on the digits with and without anti-transfer')
+	$(call stage,8,'train on the digits: baseline, anti-transfer and product of experts')
 	$(BIN)/python experiments_manager.py [confounded] -1,-1 $(DEMO) --experiments $(DEMO_EXPERIMENTS)
 	$(call stage,9,'write the report')
 	$(BIN)/python plotting/report.py [confounded] $(DEMO) --experiments $(DEMO_EXPERIMENTS)

@@ -64,8 +64,7 @@ class MethodFinding:
     @property
     def name(self) -> str:
         """Return 'anti-transfer against X, layer 3', its chosen layer."""
-        layer = self.chosen.group.layer
-        return f"{self.method.label}, layer {layer}" if layer else self.method.label
+        return name_at(self.method, self.chosen.group)
 
     def of(self, group: Group) -> Finding:
         """Return the finding of one of its groups."""
@@ -126,6 +125,11 @@ class Findings:
         baseline = self.comparison.baseline
         methods = [(each.name, each.chosen.group) for each in self.methods]
         return [*([("baseline", baseline)] if baseline else []), *methods]
+
+
+def name_at(method: Method, group: Group) -> str:
+    """Return 'anti-transfer against X, layer 3', the layer of one of its groups, if it has any."""
+    return f"{method.label}, layer {group.layer}" if group.layer else method.label
 
 
 def find(comparison: Comparison) -> Findings:

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from config.text import counted, shorten
 from plotting.reporting.compare import Method
-from plotting.reporting.findings import ControlFinding, Finding, Findings, MethodFinding
+from plotting.reporting.findings import ControlFinding, Finding, Findings, MethodFinding, name_at
 from plotting.reporting.groups import Group
 from plotting.reporting.statistics import pairs_needed
 from plotting.reporting.table import fixed, p_text, signed
@@ -184,7 +184,7 @@ def _collapse(group: Group, whose: str) -> str:
 
 def control_sentence(control: ControlFinding) -> str:
     """Return what a method gains beside another frozen network at the same layer."""
-    name = f"{control.method.label}, layer {control.own.group.layer}"
+    name = name_at(control.method, control.own.group)
     network = control.control.group.against
     other = "a random untrained network" if control.is_random else f"the network {network}"
     head = "Control" if control.is_random else "Another network"

@@ -35,7 +35,12 @@ PROTOCOLS = {
     322: ("gsc_v2_10", 1, 10, "noisyspeech"),
     324: ("gsc_v2_12", 1, 12, "noisyspeech"),
 }
-DEMO = {200: "", 201: "noisyspeech", 202: "noisyspeech", 203: "random"}
+DEMO = {
+    200: ("baseline", [""]),
+    202: ("anti_transfer", ["noisyspeech"]),
+    203: ("anti_transfer", ["random"]),
+    207: ("product_of_experts", ["noisyspeech", "random"]),
+}
 
 with (FOLDER / "experiments.csv").open(newline="", encoding="utf-8") as file:
     TABLE = {int(row["id"]): row for row in csv.DictReader(file)}
@@ -150,15 +155,21 @@ def test_families(experiments: dict[int, Experiment]) -> None:
 
 def test_demo_has_the_benchmark_in_miniature(experiments: dict[int, Experiment]) -> None:
     demo = load_experiments(FOLDER / "demo", [PROJECT_FOLDER / "config" / "demo.ini"])
-    assert set(demo) == set(DEMO)
-    for identifier, network in DEMO.items():
-        experiment, whole = demo[identifier], experiments[identifier]
-        assert (experiment.dataset, experiment.kind) == (whole.dataset, whole.kind)
-        for number, instance in enumerate(experiment.instances):
-            parameters = instance.parameters
-            assert parameters["seed"] == number
-            assert (parameters["at_pretraining"] or parameters["at_dataset"]) == network
-            assert parameters["at_layer"] == (3 if experiment.kind == "anti_transfer" else "")
+    assert {experiment.dataset for experiment in demo.values()} == {experiments[200].dataset}
+    runs = {
+        identifier: [
+            (each.parameters["at_dataset"], each.parameters["seed"])
+            for each in experiment.instances
+        ]
+        for identifier, experiment in demo.items()
+    }
+    assert runs == {
+        identifier: [(network, seed) for network in networks for seed in range(8)]
+        for identifier, (_, networks) in DEMO.items()
+    }
+    assert {identifier: demo[identifier].kind for identifier in demo} == {
+        identifier: kind for identifier, (kind, _) in DEMO.items()
+    }
 
 
 def test_datasets_and_extractors_are_declared(experiments: dict[int, Experiment]) -> None:
