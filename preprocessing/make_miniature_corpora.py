@@ -68,7 +68,7 @@ CORPORA = {
         "input_gsc_raw_folder",
         make_speech_commands,
         {
-            "clips_per_word": Size(130, 4, "clips of each spoken digit"),
+            "clips_per_word": Size(90, 4, "clips of each spoken digit"),
             "num_voices": Size(60, 4, "voices that speak the digits"),
         },
     ),
