@@ -5,6 +5,7 @@ Layout: one folder per word, files <speaker hash>_nohash_<n>.wav.
 
 import re
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -60,6 +61,8 @@ NUM_FILES = 64_727  # all words, and six background noises
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 BALANCED, NOISY, NOISY_MORE = "balanced", "noisy_balanced", "noisy_MORE_balanced"
 SNRS = {NOISY: (20.0, 25.0, 30.0, 35.0, 40.0), NOISY_MORE: (0.0, 2.5, 5.0, 7.5, 10.0)}
+# Clips of a speaker that is told from others, so that training and test have some.
+FEWEST_OF_SPEAKER = 10
 BALANCE_COMMAND = "python preprocessing/balance_gsc.py"
 SYNTHESIZERS = {
     NOISY: "python preprocessing/noisyspeech_synthesizer_gsc.py",
@@ -241,6 +244,28 @@ def _list_noisy(settings: Settings, kind: str) -> list[Clip]:
     ]
 
 
+def _list_by_speaker(settings: Settings) -> list[Clip]:
+    """Return the clips of all speakers who have enough of them for every set."""
+    clips = _list_balanced(settings)
+    refuse_unknown_speakers(clips, mixtures_folder(settings, BALANCED), BALANCE_COMMAND)
+    counts = Counter(str(clip.details["speaker"]) for clip in clips)
+    speakers = sorted(name for name, count in counts.items() if count >= FEWEST_OF_SPEAKER)
+    known = [clip for clip in clips if clip.details["speaker"] in speakers]
+    logger.info(
+        f"{len(clips) - len(known)} of {counted(len(clips), 'clip')} left out, of "
+        f"{counted(len(counts) - len(speakers), 'speaker')} with fewer than {FEWEST_OF_SPEAKER}"
+    )
+    return [
+        replace(
+            clip,
+            label=speakers.index(str(clip.details["speaker"])),
+            class_name=str(clip.details["speaker"]),
+            details={"word": clip.class_name},
+        )
+        for clip in known
+    ]
+
+
 CLEAN_RANDSPLIT = Dataset(
     name="gsc_randsplit",
     script="preprocessing_GSC_randsplit",
@@ -270,5 +295,15 @@ NOISY_MORE_RANDSPLIT = replace(
     task="spoken digit in more noise",
     list_clips=partial(_list_noisy, kind=NOISY_MORE),
 )
+SPEAKER_RANDSPLIT = replace(
+    CLEAN_RANDSPLIT,
+    name="gsc_speaker_randsplit",
+    script="",
+    task="speaker of a digit",
+    list_clips=_list_by_speaker,
+    classes=(),
+    sources=(),
+    orthogonal_labels=("word",),
+)
 
-register(CORPUS, CLEAN_RANDSPLIT, NOISY_RANDSPLIT, NOISY_MORE_RANDSPLIT)
+register(CORPUS, CLEAN_RANDSPLIT, NOISY_RANDSPLIT, NOISY_MORE_RANDSPLIT, SPEAKER_RANDSPLIT)

@@ -14,6 +14,7 @@ from preprocessing.corpora.gsc import (
     DIGITS,
     NOISY_MORE_RANDSPLIT,
     NOISY_RANDSPLIT,
+    SPEAKER_RANDSPLIT,
     choose_balanced,
     clip_of,
     mixtures_folder,
@@ -108,6 +109,23 @@ def test_what_was_replaced_is_taken_up(
         expected = {row["file"] for row in rows if names & {row["speech"], row["noise"]}}
         assert expected
         assert changed_by(path, seconds) == expected
+
+
+def test_speakers_of_a_single_clip_are_no_class(
+    speech_commands: Path, make_settings: MakeSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of forty clips one is of a third speaker."""
+    clip = speech_commands / "nine" / "ef567890_nohash_0.wav"
+    clip.rename(clip.with_name("aaaaaaaa_nohash_0.wav"))
+    settings = make_settings(items_per_class=4)
+    write_balanced(settings)
+    clips = SPEAKER_RANDSPLIT.list_clips(settings)
+    assert len(clips) == 39
+    for clip_of_speaker in clips:
+        speaker, _, _, word = clip_of_speaker.path.stem.split("_")
+        assert (clip_of_speaker.class_name, clip_of_speaker.details["word"]) == (speaker, word)
+        assert clip_of_speaker.label == ["abcd1234", "ef567890"].index(speaker)
+    assert "1 of 40 clips left out, of 1 speaker with fewer than 10" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("speech_commands", "ms_snsd", "balanced")
