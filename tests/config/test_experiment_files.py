@@ -10,6 +10,7 @@ from config.experiments import Experiment, load_experiments
 from config.ini_files import load_settings
 from config.text import PROJECT_FOLDER
 from preprocessing.corpora import all_datasets
+from training.results.method_names import setting_of
 
 FOLDER = PROJECT_FOLDER / "experiments_antitransfer"
 NUM_EXPERIMENTS, NUM_INSTANCES = 41, 442
@@ -199,3 +200,19 @@ def test_overrides_are_checked_against_what_was_chosen_alone(wanted: int, overri
     assert {str(each.parameters[key]) for each in experiment.instances} == {value}
     with pytest.raises(ConfigError):
         load_experiments(FOLDER, overrides=[override])
+
+
+@pytest.mark.parametrize("family", ["noise_word", "speaker_emotion", "instrument_goodness"])
+def test_the_methods_of_a_benchmark_are_tuned_alike(family: str) -> None:
+    """Else the report would not let them meet."""
+    experiments = load_experiments(
+        FOLDER / "benchmarks",
+        [PROJECT_FOLDER / "config" / "benchmarks.ini"],
+        {},
+        [f"{family}_methods"],
+    )
+    assert len(experiments) == 18
+    settings = [setting_of(each.instances[0].parameters) for each in experiments.values()]
+    assert all(setting == settings[0] for setting in settings)
+    assert settings[0]["search"] == "grid, 6 trials"
+    assert {len(each.instances) for each in experiments.values()} == {6 + 12}
