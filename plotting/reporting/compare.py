@@ -47,7 +47,7 @@ class Method:
     @property
     def needs_control(self) -> bool:
         """Whether a control tells if what its frozen networks know matters."""
-        return bool(self.against) and not self.is_control
+        return bool(self.against) and not self.is_control and not self.groups[0].true_labels
 
     @cached_property
     def chosen(self) -> Group:
@@ -173,6 +173,13 @@ class Comparison:
             for each in self.methods
             if each is not method and each.against and each.but_networks == method.but_networks
         ]
+
+    def is_beside(self, method: Method) -> bool:
+        """Whether it only says how to judge another: untrained networks, or its true labels."""
+        is_oracle = method.groups[0].true_labels and any(
+            each.needs_control for each in self.alike(method)
+        )
+        return method.is_control or bool(is_oracle)
 
 
 def compare(results: Iterable[Result]) -> list[Comparison]:

@@ -13,6 +13,7 @@ from plotting.drawing import BLACK, GREY, SET_COLOURS, label_epochs, new_figure
 from plotting.reporting.findings import Findings, MethodFinding
 from plotting.reporting.groups import Group
 from plotting.reporting.layer_figures import layer_figures
+from plotting.reporting.method_figure import method_figure
 from plotting.reporting.style import ReportFigure, draw_band, legend_below, short
 from plotting.reporting.table import file_name, fixed
 
@@ -42,6 +43,7 @@ def all_figures(
     baseline = findings.comparison.baseline
     alone = {"baseline": baseline} if baseline else {}
     figures = [
+        method_figure(findings, prefix),
         *layer_figures(findings, prefix, published),
         *(
             _confusion_figure(

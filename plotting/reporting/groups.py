@@ -7,8 +7,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 from plotting.reporting.statistics import PairedDifference, paired_difference
+from training.models.frozen import column_of
 from training.results.method_names import layer_of, networks_of, search_of, uses_random_networks
-from training.results.metric import Metric
+from training.results.metric import DEFAULTS, Metric
 from training.results.result import Result
 
 
@@ -59,6 +60,11 @@ class Group:
         return uses_random_networks(self.parameters)
 
     @property
+    def true_labels(self) -> str | None:
+        """Return the column that it is told, in place of what a frozen network knows of it."""
+        return column_of(self.networks)
+
+    @property
     def searched(self) -> list[str]:
         """Return the parameters that a search chose."""
         return search_of(self.parameters)[1]
@@ -88,6 +94,12 @@ class Group:
     def values(self, set_name: str = "test") -> list[float]:
         """Return the metric of each repetition by seed; set_name: train, validation, test."""
         return [result.value(set_name) for result in self.results]
+
+    def values_of_part(self, part: str) -> list[float]:
+        """Return accuracy (of a regression RMSE) of the aligned or conflicting test examples."""
+        metric = DEFAULTS[self.results[0].parameters.task]
+        found = [result.alignment for result in self.results]
+        return [metric.scale * each[part][metric.key] for each in found if part in each]
 
     def mean(self, set_name: str = "test") -> float:
         """Return the mean over the repetitions."""

@@ -185,9 +185,12 @@ def _collapse(group: Group, whose: str) -> str:
 def control_sentence(control: ControlFinding) -> str:
     """Return what a method gains beside another frozen network at the same layer."""
     name = name_at(control.method, control.own.group)
-    network = control.control.group.against
-    other = "a random untrained network" if control.is_random else f"the network {network}"
-    head = "Control" if control.is_random else "Another network"
+    others = control.control.group
+    head, other = "Another network", f"the network {others.against}"
+    if others.is_control:
+        head, other = "Control", "a random untrained network"
+    elif others.true_labels:
+        head, other = "True labels", f"the true {others.true_labels}"
     gains = (
         f"{control.own.metric.change} {_gain(control.own)} against {control.own.group.against}, "
         f"{_gain(control.control)} against {other}; the first minus the second "

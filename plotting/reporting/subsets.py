@@ -9,7 +9,7 @@ from plotting.reporting.findings import Findings
 from plotting.reporting.groups import Group, spread_of
 from plotting.reporting.table import Cell, Column, Table, file_name, make_table
 from plotting.reporting.tables import describe
-from training.engine.subsets import ALIGNED, CONFLICTING, FEWEST_EXAMPLES, worst_value
+from training.engine.subsets import FEWEST_EXAMPLES, worst_value
 from training.results.metric import DEFAULTS, METRICS, Metric
 
 SPEAKER = "speaker"
@@ -31,10 +31,6 @@ WORST_NOTE = (
     "test examples; which it is in most runs stands beside it. The worst of many is partly so by "
     "chance: the column serves to compare methods."
 )
-ALIGNED_NOTE = (
-    "aligned: test examples whose {} is the commonest of their class in the training set, so that "
-    "whoever listens to it is right; conflicting: all others."
-)
 VALUES_NOTE = "Of examples, not of clips. ±: standard deviation over repetitions."
 ORDER_NOTE = (
     "What the first method does worst on comes first, what has fewer than "
@@ -54,9 +50,8 @@ def subset_tables(findings: Findings, prefix: str) -> Iterator[Table]:
         yield _folds_table(findings, prefix)
     folds = [fold for result in findings.comparison.results for fold in result.folds]
     labels = list(dict.fromkeys(label for fold in folds for label in fold.test_groups))
-    confounders = {fold.test_alignment.label for fold in folds if fold.test_alignment}
-    if labels or confounders:
-        yield _parts_table(findings, labels, sorted(confounders), prefix)
+    if labels:
+        yield _worst_table(findings, labels, prefix)
     for label in labels:
         yield _values_table(findings, label, prefix)
 
@@ -106,20 +101,9 @@ def _over_folds(group: Group, metric: Metric) -> Cell:
     )
 
 
-def _parts_table(
-    findings: Findings, labels: list[str], confounders: list[str], prefix: str
-) -> Table:
-    """Return methods by aligned and conflicting examples, and by the worst value of each label."""
+def _worst_table(findings: Findings, labels: list[str], prefix: str) -> Table:
+    """Return methods by the worst value of each label."""
     metric = _own_metric(findings)
-
-    def part(name: str) -> Column:
-        def read(row: Row) -> Cell:
-            found = [each.alignment for each in row[1].results]
-            return spread_of(
-                [metric.scale * each[name][metric.key] for each in found if name in each]
-            )
-
-        return Column(f"{name} {metric.unit}", read, "spread", metric.digits)
 
     def worst(label: str) -> list[Column]:
         def found(row: Row) -> list[tuple[str, float]]:
@@ -140,17 +124,15 @@ def _parts_table(
         )
         return [numbers, Column(name, commonest)]
 
-    parts = [f"aligned and conflicting {each}" for each in confounders]
     return make_table(
-        file_name(prefix, "parts"),
-        f"Who is wrong: {', '.join([*parts, *(f'the worst {shorten(each)}' for each in labels)])}",
+        file_name(prefix, "worst"),
+        f"Who is wrong: {', '.join(f'the worst {shorten(each)}' for each in labels)}",
         [
             *METHOD_COLUMNS,
-            *(part(name) for name in (ALIGNED, CONFLICTING)),
             *(column for label in labels for column in worst(label)),
         ],
         findings.shown,
-        (*map(ALIGNED_NOTE.format, confounders), *([WORST_NOTE] if labels else [])),
+        (WORST_NOTE,),
         describe(findings.comparison),
     )
 

@@ -59,8 +59,9 @@ def answer(findings: Findings) -> str:
 
 
 def _lead(findings: Findings) -> MethodFinding | None:
-    """Return the method to speak of: no control, unless there are only controls."""
-    methods = [each for each in findings.methods if not each.method.is_control] or findings.methods
+    """Return the method to speak of: no control or oracle, unless there is nothing else."""
+    is_beside = findings.comparison.is_beside
+    methods = [each for each in findings.methods if not is_beside(each.method)] or findings.methods
 
     def rank(found: MethodFinding) -> tuple[int, float]:
         finding = found.chosen

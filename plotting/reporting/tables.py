@@ -10,11 +10,13 @@ from config.networks import PUBLISHED_NETWORK
 from config.text import counted, shorten
 from plotting.reporting.compare import Comparison
 from plotting.reporting.findings import ControlFinding, Finding, Findings, MethodFinding
-from plotting.reporting.groups import Group
+from plotting.reporting.groups import Group, spread_of
 from plotting.reporting.sentences import incomplete_text
 from plotting.reporting.statistics import mean_interval
 from plotting.reporting.table import Cell, Column, Place, Table, file_name, fixed, make_table
-from training.results.metric import METRICS, Metric
+from training.engine.subsets import ALIGNED, CONFLICTING
+from training.results.method_names import kind_of
+from training.results.metric import DEFAULTS, METRICS, Metric
 
 COLLAPSED = "collapsed"
 DIFFERENCE_NOTES = (
@@ -45,6 +47,10 @@ ORACLE_NOTE = (
     "oracle: the layer that is best on the test set itself, which nobody can know beforehand. Its "
     "figures are too good by the luck of the best of several, and are no result."
 )
+ALIGNED_NOTE = (
+    "aligned: test examples whose {} is the commonest of their class in the training set, so that "
+    "whoever listens to it is right; conflicting: all others."
+)
 CONTROL_NOTE = (
     "A gain that a random untrained network gives as well does not come from the orthogonal task. "
     "The layer is the one chosen on validation for the network asked for; if a search chose it, "
@@ -67,6 +73,11 @@ def describe(comparison: Comparison) -> str:
     """Return 'gsc (random by clip: speakers shared); 90 test examples; chance 14.4 %'."""
     first = comparison.first
     facts = [f"{comparison.dataset} ({first.split})", *comparison.apart_texts]
+    parameters = first.parameters.model_dump()
+    confounder = parameters.get("confounder")
+    if confounder and "confounder_strength" not in comparison.apart:
+        strength = parameters["confounder_strength"]
+        facts.append(f"{shorten(confounder)} follows the class with strength {strength}")
     if first.parameters.network != PUBLISHED_NETWORK and "network" not in comparison.apart:
         facts.append(f"network {shorten(first.parameters.network)}")
     if first.num_test is not None:
@@ -142,6 +153,18 @@ def _other_columns(comparison: Comparison) -> list[Column]:
     return [column(each) for each in others]
 
 
+def _part_column(comparison: Comparison, part: str) -> Column:
+    """Return the column of the test examples that a confounder helps, or misleads."""
+    metric = DEFAULTS[comparison.first.parameters.task]
+    return Column(
+        f"{part} {metric.unit}",
+        lambda row: spread_of(row.group.values_of_part(part)),
+        "spread",
+        metric.digits,
+        "page",
+    )
+
+
 def collapsed_text(group: Group) -> str:
     """Return '2 of 6'; empty if no run collapsed."""
     return f"{group.num_collapsed} of {len(group.results)}" if group.num_collapsed else ""
@@ -175,6 +198,7 @@ def _method_columns(comparison: Comparison) -> list[Column]:
         *by_example,
         *difference_columns("difference", "difference 95 %", digits, hint=hint),
         Column("p (Holm)", lambda row: row.finding.p_corrected, "p"),
+        *(_part_column(comparison, part) for part in (ALIGNED, CONFLICTING)),
         Column(COLLAPSED, lambda row: collapsed_text(row.group), shown_in="page"),
         Column("trials", lambda row: row.group.num_trials or None, "count"),
         Column("found by the search", lambda row: row.group.found_text, shown_in="page"),
@@ -195,6 +219,9 @@ def main_table(findings: Findings, prefix: str = "") -> Table:
     notes = [CHOICE_NOTE, *_incomplete_notes(findings.methods), INTERVAL_NOTE]
     if any(row.group.num_trials for row in rows):
         notes.append(TRIALS_NOTE)
+    folds = [fold for result in findings.comparison.results for fold in result.folds]
+    confounders = {fold.test_alignment.label for fold in folds if fold.test_alignment}
+    notes += map(ALIGNED_NOTE.format, sorted(confounders))
     return make_table(
         file_name(prefix, "methods"),
         "What differs is the method: test results side by side",
@@ -246,6 +273,7 @@ def control_table(findings: Findings, prefix: str = "") -> Table:
     heading, digits = findings.metric.heading("test"), findings.metric.digits
     change = findings.metric.change
     columns = [
+        Column("method", lambda row: kind_of(row.finding.group.parameters).title),
         Column("against", lambda row: row.finding.group.against),
         Column("role", lambda row: row.role),
         Column("layer", lambda row: row.finding.group.layer),
@@ -266,6 +294,12 @@ def control_table(findings: Findings, prefix: str = "") -> Table:
     )
 
 
+def _role(group: Group) -> str:
+    if group.is_control:
+        return "control: untrained network"
+    return "true labels" if group.true_labels else "another network"
+
+
 def _control_rows(controls: Sequence[ControlFinding]) -> list[ControlRow]:
     rows: list[ControlRow] = []
     seen: set[int] = set()
@@ -273,6 +307,5 @@ def _control_rows(controls: Sequence[ControlFinding]) -> list[ControlRow]:
         if id(each.own) not in seen:
             seen.add(id(each.own))
             rows.append(ControlRow("as asked", each.own))
-        role = "control: untrained network" if each.is_random else "another network"
-        rows.append(ControlRow(role, each.control, each.between))
+        rows.append(ControlRow(_role(each.control.group), each.control, each.between))
     return rows

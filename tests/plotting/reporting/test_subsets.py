@@ -10,6 +10,7 @@ from plotting.reporting.compare import compare
 from plotting.reporting.findings import Findings, find
 from plotting.reporting.subsets import MOST_VALUES, subset_tables
 from plotting.reporting.table import Table
+from plotting.reporting.tables import main_table
 from tests.synthetic_results import AGAINST_NOISE, loaded, make_result
 
 Results = list[dict[str, Any]]
@@ -93,14 +94,15 @@ def test_aligned_conflicting_and_worst_are_means_over_the_runs() -> None:
             }
         }
         results.append(result)
-    table = table_of(findings_of(results), "parts")
-    (row,) = table.shown().to_dict("records")
+    findings = findings_of(results)
+    (row,) = main_table(findings).shown().to_dict("records")
     assert row["aligned %"] == "85.0 ± 7.1"
     assert row["conflicting %"] == "40.0 ± 14.1"
+    (row,) = table_of(findings, "worst").shown().to_dict("records")
     # Quiet is worst in the first run, loud in the second; rare has too few examples.
     assert row["worst noise_type %"] == f"40.0 ± {stdev((20, 60)):.1f}"
     assert row["worst noise_type"] in ("quiet", "loud")
-    values = table_of(findings_of(results), "values_noise_type")
+    values = table_of(findings, "values_noise_type")
     assert [cells[0] for cells in values.rows] == ["quiet", "loud", "rare"]
 
 
@@ -112,7 +114,7 @@ def test_of_a_regression_the_largest_error_is_worst() -> None:
         group = {"examples": examples, "RMSE": error, "MAE": 0.1, "CCC": 0.5}
         fine = {"examples": 10, "RMSE": 0.1, "MAE": 0.1, "CCC": 0.9}
         result[str(fold)]["test_groups"] = {"room": {"hall": group, "cellar": fine}}
-    (row,) = table_of(findings_of([result]), "parts").rows
+    (row,) = table_of(findings_of([result]), "worst").rows
     assert row[2] == pytest.approx((((10 * 0.2**2 + 30 * 0.6**2) / 40) ** 0.5,))
     assert row[3] == "hall"
 
