@@ -142,7 +142,7 @@ def test_methods_stand_side_by_side_with_what_the_shortcut_helps_and_misleads() 
         parts = {"aligned": {"examples": 9, "acc": 0.9}, "conflicting": {"examples": 9, "acc": 0.4}}
         result["0"]["test_alignment"] = {"label": "room", **parts}
     gains, accuracies = figure_of(found(*results), "methods").axes
-    dots = [line.get_xydata()[0] for line in gains.get_lines() if line.get_marker() == "o"]
-    assert np.array(dots) == pytest.approx(np.array([(5.0, 0), (2.0, 1), (-1.0, 2)]))
+    dots = [line.get_xdata() for line in gains.get_lines() if line.get_marker() == "o"]
+    assert np.array(dots) == pytest.approx(np.array([[5.0], [2.0], [-1.0]]))
     drawn = np.array([line.get_xdata() for line in accuracies.get_lines()])
     assert drawn == pytest.approx(np.array([[90.0] * 3, [40.0] * 3]))
