@@ -192,10 +192,6 @@ def _load_experiment(path: Path, base: Layers, overrides: Mapping[str, Any]) -> 
             )
         parameters = _parameters(name, head, settings, plan.repetition, templates) | plan.search
         instances.append(Instance(number, parameters, settings))
-    if "search" in own:
-        from config.search import refuse_unused
-
-        refuse_unused(name, list(own["search"]), [each.parameters for each in instances])
     return Experiment(
         id=identifier,
         family=head.family or instances[0].parameters["kind"],

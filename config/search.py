@@ -197,22 +197,3 @@ def _ask(
 
 def _text(value: Any) -> str:
     return f"{value:.{SIGNIFICANT_DIGITS}g}" if isinstance(value, float) else str(value)
-
-
-def refuse_unused(name: str, keys: Sequence[str], trials: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse to search settings that no trial's method uses.
-
-    Args:
-        keys: those of [search].
-        trials: the parameters of each.
-    """
-    # Not at the top: config stands before training.
-    from training.results.method_names import own_parameters, setting_of
-
-    plain = [{**each, "search": ""} for each in trials]
-    used = {key for each in plain for key in (setting_of(each) | own_parameters(each))}
-    for key in keys:
-        if key not in used | Search.model_fields.keys():
-            raise ConfigError(
-                f"{name} [search] {key}: changes nothing of {trials[0]['kind']}; leave it out"
-            )

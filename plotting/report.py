@@ -19,7 +19,6 @@ from config.log import logger
 from config.selection import MANAGER, add_experiments_option, parse_selection
 from config.text import counted, display_path, printable, shorten
 from plotting.drawing import figures_attempted
-from plotting.published import load_published
 from plotting.reporting.compare import Comparison, compare, undecided_searches
 from plotting.reporting.figures import all_figures
 from plotting.reporting.findings import Findings, find
@@ -30,7 +29,6 @@ from plotting.reporting.invariance import (
 )
 from plotting.reporting.invariance_figures import invariance_figures
 from plotting.reporting.page import Part, page
-from plotting.reporting.published_values import published_table
 from plotting.reporting.sentences import conclusions
 from plotting.reporting.shortcut import shortcut_table
 from plotting.reporting.subsets import subset_tables
@@ -98,15 +96,13 @@ def _write_part(
     folder: Path,
 ) -> tuple[Part, list[Path]]:
     """Write a comparison's tables and figures; return its part of the page, and their paths."""
-    comparison, published = findings.comparison, load_published()
+    comparison = findings.comparison
     prefix = file_name(f"{number:02d}", shorten(comparison.dataset)[:60])
     main, *others = all_tables(findings, prefix)
     strengths = shortcut_table(findings, prefix)
     tables = [main, *([strengths] if strengths.rows else []), *subset_tables(findings, prefix)]
     tables += others
     sentences = conclusions(findings)
-    beside = published_table(published, findings, prefix)
-    tables += [beside] if beside else []
     invariance = find_invariance(findings, analyses)
     if invariance is not None:
         tables += invariance_tables(invariance, prefix)
@@ -115,7 +111,7 @@ def _write_part(
     for table in tables:
         paths += table.write(folder / "tables")
     with figures_attempted(comparison.dataset):
-        figures = all_figures(findings, prefix, published)
+        figures = all_figures(findings, prefix)
         figures += invariance_figures(invariance, prefix) if invariance is not None else []
         for figure in figures:
             picture, files = figure.write(folder / "figures")

@@ -35,16 +35,14 @@ EPOCH_PANELS = {
 }
 
 
-def all_figures(
-    findings: Findings, prefix: str, published: Mapping[str, Any]
-) -> list[ReportFigure]:
+def all_figures(findings: Findings, prefix: str) -> list[ReportFigure]:
     """Draw every figure that the results of a comparison have something for."""
     numbered = list(enumerate(findings.methods, start=1))
     baseline = findings.comparison.baseline
     alone = {"baseline": baseline} if baseline else {}
     figures = [
         method_figure(findings, prefix),
-        *layer_figures(findings, prefix, published),
+        *layer_figures(findings, prefix),
         *(
             _confusion_figure(
                 alone | {found.name: found.method.chosen}, file_name(prefix, "confusion", number)

@@ -22,27 +22,11 @@ if TYPE_CHECKING:
 
 SHORT_NAMES = {PENULTIMATE: "last"}
 PANEL_WIDTH = 4.6
-NORM = ("norm", "")
 
 
 def invariance_figures(found: InvarianceFindings, prefix: str) -> list[ReportFigure]:
-    """Draw probe curves, similarities to frozen networks, and norms."""
-    figures = []
-    if found.labels:
-        figures.append(_probe_curves(found, prefix))
-    figures += [
-        _similarities(found, network, file_name(prefix, "invariance_similarity", number))
-        for number, network in enumerate(found.networks, start=1)
-    ]
-    norms = [
-        spread[0]
-        for entry in found.entries
-        for layer in found.layers
-        if (spread := entry.spread(layer, NORM)) is not None
-    ]
-    if norms:
-        figures.append(_norms(found, norms, prefix))
-    return figures
+    """Draw what probes read from the layers; similarities and norms are in the table."""
+    return [_probe_curves(found, prefix)] if found.labels else []
 
 
 def _draw(panel: "Axes", found: InvarianceFindings, measure: Measure) -> None:
@@ -112,40 +96,4 @@ def _draw_shuffled(panel: "Axes", found: InvarianceFindings, name: str) -> None:
             y.append(fmean(values))
     panel.plot(
         x, y, color=GREY, linestyle="none", marker="_", markersize=7, label="shuffled labels"
-    )
-
-
-def _similarities(found: InvarianceFindings, network: str, name: str) -> ReportFigure:
-    figure, panels = new_figure(PANEL_WIDTH * 2 + 0.6, 4.2, 2, share_y=True)
-    titles = {"linear_cka": "Linear CKA", "gram_cosine": "Cosine of Gram matrices"}
-    for panel, (key, title) in zip(panels, titles.items(), strict=True):
-        _draw(panel, found, (key, network))
-        panel.set_title(title)
-    panels[0].set_ylabel("Similarity")
-    legend_below(figure, panels)
-    figure.suptitle(short(f"Similarity to the frozen network {network}"))
-    return ReportFigure(
-        name,
-        f"Similarity to the frozen network {network}",
-        f"Linear CKA and cosine of Gram matrices by layer, curves for "
-        f"{counted(len(found.entries), 'method')}.",
-        figure,
-    )
-
-
-def _norms(found: InvarianceFindings, norms: Sequence[float], prefix: str) -> ReportFigure:
-    figure, (panel,) = new_figure(9.4, 4.2)
-    _draw(panel, found, NORM)
-    if min(norms) > 0 and max(norms) > 10 * min(norms):
-        panel.set_yscale("log")
-        panel.yaxis.set_major_formatter("{x:g}")
-    panel.set_ylabel("Mean activation norm")
-    legend_below(figure, [panel])
-    figure.suptitle("Mean activation norm: a penalty can be met by shrinking")
-    return ReportFigure(
-        file_name(prefix, "invariance_norms"),
-        "Mean activation norm by layer",
-        f"Curves for {counted(len(found.entries), 'method')}: a similarity term can also fall "
-        "because activations shrink.",
-        figure,
     )

@@ -1,4 +1,4 @@
-"""Figures of the report by layer: differences to the baseline, and published ones beside them."""
+"""Figures of the report by layer: differences to the baseline."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,6 @@ from plotting.published import PUBLISHED_LAYERS
 from plotting.reporting.compare import Comparison, Method, layer_order
 from plotting.reporting.findings import Findings, MethodFinding
 from plotting.reporting.groups import Group
-from plotting.reporting.published_values import published_curve
 from plotting.reporting.sentences import capital
 from plotting.reporting.style import (
     ReportFigure,
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def layer_figures(
-    findings: Findings, prefix: str, published: Mapping[str, Any]
-) -> list[ReportFigure]:
+def layer_figures(findings: Findings, prefix: str) -> list[ReportFigure]:
     """Draw one for each family of methods that differ in their frozen network alone."""
     comparison = findings.comparison
     if comparison.baseline is None:
@@ -41,16 +38,12 @@ def layer_figures(
         done |= alike
         if any(len(each.layers) > 1 for each in family):
             name = file_name(prefix, "layers", len(figures) + 1)
-            figures.append(_layer_figure(comparison, comparison.baseline, family, name, published))
+            figures.append(_layer_figure(comparison, comparison.baseline, family, name))
     return figures
 
 
 def _layer_figure(
-    comparison: Comparison,
-    baseline: Group,
-    family: Sequence[MethodFinding],
-    name: str,
-    published: Mapping[str, Any],
+    comparison: Comparison, baseline: Group, family: Sequence[MethodFinding], name: str
 ) -> ReportFigure:
     metric = comparison.metric
     layers = sorted({f.group.layer for each in family for f in each.layers}, key=layer_order)
@@ -64,9 +57,6 @@ def _layer_figure(
             shift = 0.16 * (index - (len(family) - 1) / 2)
             style = series_style(index, method.is_control)
             _draw_layers(panel, method, baseline, set_name, positions, shift, style)
-            curve = published_curve(published, comparison.dataset, method, set_name)
-            if curve and numeric:
-                _draw_published_curve(panel, curve, method, style["color"])
         panel.set_title(f"{set_name.capitalize()} set")
         _label_positions(panel, positions, numeric, family[0].method)
     better = f"{'larger' if metric.higher_is_better else 'smaller'} is better"
@@ -138,23 +128,6 @@ def _draw_layers(
         elinewidth=0.9,
         label=short(method.label),
         **style,
-    )
-
-
-def _draw_published_curve(
-    panel: "Axes", curve: Sequence[float], method: Method, colour: str
-) -> None:
-    """Draw it in the colour of our own curve, with a marker and a line that nothing of ours has."""
-    panel.plot(
-        PUBLISHED_LAYERS,
-        curve,
-        color=colour,
-        marker="*",
-        markersize=8,
-        markerfacecolor="white",
-        linestyle=":",
-        linewidth=1,
-        label=f"published: against {short(method.against)} (input of the layer, one run)",
     )
 
 

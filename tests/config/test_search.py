@@ -119,8 +119,6 @@ def test_trials_are_instances_with_the_seed_of_the_run_and_others_follow(load: L
         ("[search]\ntrials = 3\nwidth = 0 .. 1 log\n", "a logarithmic one starts above 0"),
         ("[search]\ntrials = 3\nwidth = 90 .. 99.\n", "width = 9"),
         ("[search]\ntrials = 3\nseed = 0\nnum_folds = 1, 5\n", "num_folds: cannot be searched"),
-        ("[search]\ntrials = 3\nat_beta = 1, 10\n", "at_beta: changes nothing of baseline"),
-        ("[search]\ntrials = 3\nat_cache = auto, off\n", "at_cache: changes nothing of"),
         ("[search]\nmethod = grid\nwidth = 0.1 .. 1\n", "width: a grid takes a list"),
         ("[search]\nmethod = grid\nwidth = 1 .. 2\n", "width: a grid takes a list"),
         (f"{GRID}trials = 7\n", "trials = 7: the grid has 6 points"),

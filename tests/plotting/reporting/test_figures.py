@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from plotting.published import load_published, per_layer_improvement
 from plotting.reporting.compare import compare
 from plotting.reporting.figures import all_figures, confusion_of, mean_curve
 from plotting.reporting.findings import Findings, find
-from plotting.reporting.published_values import published_table
 from tests.synthetic_results import AGAINST_NOISE, loaded, make_result
 
 AGAINST: dict[str, Any] = {**AGAINST_NOISE, "at_dataset": "librispeech"}
@@ -23,15 +21,10 @@ def found(*results: dict[str, Any]) -> Findings:
 
 
 def figure_of(findings: Findings, word: str) -> Figure:
-    figures = [each for each in all_figures(findings, "01", load_published()) if word in each.name]
+    figures = [each for each in all_figures(findings, "01") if word in each.name]
     assert len(figures) == 1
     assert all(each.alt for each in figures)
     return figures[0].figure
-
-
-def labels_of(figure: Figure) -> list[str]:
-    (legend,) = figure.legends
-    return [text.get_text() for text in legend.get_texts()]
 
 
 def bars_of(panel: Any) -> list[Any]:
@@ -76,25 +69,6 @@ def test_of_an_error_the_axis_says_that_smaller_is_better() -> None:
     results += [make_result(0.5, 0, 21, "regression", at_layer=n, **AGAINST) for n in (2, 5)]
     train, *_ = figure_of(found(*results), "layers").axes
     assert train.get_ylabel() == "RMSE minus the baseline's\n(smaller is better, same seeds)"
-
-
-def test_published_values_have_their_own_marker_and_label(by_layer: Findings) -> None:
-    figure = figure_of(by_layer, "layers")
-    _, validation, test = figure.axes
-    (line,) = [each for each in test.get_lines() if each.get_marker() == "*"]
-    expected = per_layer_improvement(load_published(), "test_libri_random")
-    assert line.get_ydata() == pytest.approx(expected)
-    assert not [each for each in validation.get_lines() if each.get_marker() == "*"]
-    assert sum("published" in label for label in labels_of(figure)) == 1
-
-
-def test_the_published_table_has_both_and_says_what_is_an_oracle(by_layer: Findings) -> None:
-    table = published_table(load_published(), by_layer)
-    assert table is not None
-    rows = table.shown().iloc[:, 1:].to_numpy().tolist()
-    assert rows[0] == ["62.0 ± 2.8", "2", "63.70"]
-    assert rows[-1] == ["68.0 ± 5.7", "2", "66.50"]
-    assert "oracle" in str(table.rows[-1][0])
 
 
 def test_confusions_are_shares_of_the_true_class() -> None:
