@@ -328,31 +328,3 @@ def test_an_extractor_at_chance_is_used_by_the_command_that_is_named(
     code, answer = shell(*command)
     assert code == 0, answer
     assert world.result(28).exists()
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new", "cure"),
-    [
-        ("5_x.ini", "gsc_randsplit", "gsc_confonded", "did you mean gsc_confounded_speakersplit?"),
-        ("5_x.ini", "gsc_randsplit", "iemocap_actrsplit", "did you mean iemocap_actorsplit?"),
-        ("28_x.ini", "= room", "= rom", "did you mean room?"),
-        ("28_x.ini", "= room", "= libri_speech", "did you mean librispeech?"),
-        ("5_x.ini", "= 10", "= 4", "output_classes"),
-        (
-            "5_x.ini",
-            "[training_defaults]",
-            "[training_defaults]\ngradient_reversal_label=speakr\ngradient_reversal_layer=3",
-            "did you mean speaker?",
-        ),
-    ],
-)
-def test_a_slip_in_an_experiment_file_is_named_with_what_was_meant(
-    file: str, old: str, new: str, cure: str, world: World, shell: Shell
-) -> None:
-    world.change(f"experiments/{file}", old, new)
-    identifier = file.partition("_")[0]
-    code, said = shell(*check(int(identifier)), *world.options, *of(world))
-    assert code == 2
-    assert cure in said
-    assert file in said
-    assert not commands_in(said)

@@ -5,10 +5,8 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
@@ -243,30 +241,6 @@ def test_a_run_leaves_what_it_promises(finished: tuple["Suite", str]) -> None:
     }
 
 
-def test_the_last_table_is_of_the_dictionaries(finished: tuple["Suite", str]) -> None:
-    suite, said = finished
-    lines = [" ".join(line.split()) for line in said.split("\n")]
-    accuracies = {}
-    for identifier, count, name in (
-        (5, 3, "baseline"),
-        (28, 2, "anti-transfer against noisyspeech 13"),
-    ):
-        paths = [suite.files(identifier, number + 1).dictionary for number in range(count)]
-        results = [np.load(path, allow_pickle=True).item() for path in paths]
-        cells = []
-        for key in ("validation", "test"):
-            values = [100 * result["summary"][key]["mean_acc"] for result in results]
-            cells.append(f"{mean(values):.1f} ± {stdev(values):.1f}")
-            accuracies[identifier, key] = values
-        (row,) = [line for line in lines if line.startswith(f"{name} ")]
-        assert f"{row} ".startswith(f"{name} {count} {cells[0]} {cells[1]} ")
-    pairs = zip(accuracies[28, "test"], accuracies[5, "test"], strict=False)
-    gain = round(mean(first - second for first, second in pairs), 1) + 0.0  # no -0.0
-    (sentence,) = [line for line in lines if "minus baseline, same seeds" in line]
-    assert f"{gain:+.1f} points" in sentence
-    assert "(2 pairs)" in sentence
-
-
 def test_finished_instances_are_skipped_and_new_ones_run(
     finished: tuple["Suite", str], no_training: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -288,28 +262,6 @@ def test_finished_instances_are_skipped_and_new_ones_run(
         assert no_training == [(5, 4), (5, 5)]
     finally:
         file.write_text(text)
-
-
-def test_another_extractor_or_other_data_make_a_result_out_of_date(
-    finished: tuple["Suite", str], no_training: list[Any]
-) -> None:
-    suite, _ = finished
-    words = ["-1", "--set", "num_epochs=4"]
-    suite.write_extractor(seed=78)
-    with pytest.raises(UserError, match=r"run1\.json: was produced .* \(extractor noisyspeech: "):
-        suite.manage("[28]", *words)
-    assert suite.manage("[5]", *words) == 0
-    suite.write_extractor()
-    assert suite.manage("[28]", *words) == 0
-    info = suite.matrices / "tiny_spectrum_fast_info.json"
-    text = info.read_text()
-    info.write_text(text.replace("data of tiny", "new data"))
-    try:
-        with pytest.raises(UserError, match=r"\(data: 'data of tiny' then, 'new data' now\)"):
-            suite.manage("[5]", *words)
-    finally:
-        info.write_text(text)
-    assert no_training == []
 
 
 def test_list_shows_what_is_done(
@@ -459,17 +411,3 @@ def test_from_a_shell_in_another_folder_and_from_ipython(suite: "Suite") -> None
     assert "python preprocessing/preprocessing_GSC_randsplit.py" in text
     assert "SystemExit" not in text
     assert "An exception" not in text
-
-
-def test_check_refuses_a_tracker_that_is_not_installed(
-    suite: "Suite", capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepare(suite)
-    suite.write_experiment(31)
-    monkeypatch.setattr("training.engine.tracking.find_spec", lambda _name: None)
-    for words in (["--check", "[31]"], ["[31]", "-1"]):
-        assert suite.manage(*words, "--set", "tracker=wandb") == 2
-        assert capsys.readouterr().err == (
-            "missing: [training_defaults] tracker = wandb: its package is not installed\n"
-            "    make it with: pip install wandb\n"
-        )

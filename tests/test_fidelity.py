@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from config.ini_files import load_settings
-from plotting.published import accuracy_bars, load_published
+from plotting.published import load_published
 from preprocessing.pipeline.audio import is_silent, normalize_peak
 from preprocessing.pipeline.features import extract_features
 from training.engine.evaluation import MetricSums
-from training.similarity.layer_loss import aggregate, layer_loss
 
 RATE = 16000
 
@@ -32,29 +31,6 @@ class TestData:
         np.testing.assert_allclose(features[1:31, 0], 512, rtol=1e-5)
 
 
-class TestLoss:
-    @pytest.mark.parametrize("scale", [1.0, 1e-4])
-    def test_the_similarity_does_not_fall_with_the_scale_of_activations(self, scale: float) -> None:
-        """Ones in one channel, in the other channel nothing: Gram rows of one entry, cosine 1.
-
-        The row without an entry has cosine 0, so the mean is 1 / 2 and its square 1 / 4. With an
-        epsilon of 1e-8 below the product of the norms the first cosine is the product over 1e-8.
-        At scale 1e-4 each norm is (1e-4)^2 / 2 = 5e-9, so that would be 2.5e-17 / 1e-8 = 2.5e-9.
-        """
-        activation = torch.zeros(1, 2, 3, 4)
-        activation[:, 0] = scale
-        gram = aggregate(activation, "gram")
-        torch.testing.assert_close(gram[0, 0], torch.tensor([scale**2 / 2, 0.0]))
-        assert float(layer_loss(activation, gram)) == pytest.approx(0.25)
-
-    def test_beta_is_multiplied_once(self) -> None:
-        """Of an activation with itself each cosine is 1."""
-        activation = torch.rand(2, 3, 4, 5) + 0.1
-        for beta in (3.0, 9.0):
-            loss = layer_loss(activation, aggregate(activation, "gram"), beta=beta)
-            assert float(loss) == pytest.approx(beta)
-
-
 class TestResults:
     def test_an_epochs_metrics_are_means_over_examples(self) -> None:
         """Losses 1 and 3 in a batch, 5 in the next: 9 / 3, where means of batches give 3.5."""
@@ -71,6 +47,3 @@ class TestResults:
         published = curve["final"]["validation"]["mean_loss"]
         assert published == pytest.approx((1.271135 + 0.880728) / 2, abs=1e-6)
         assert published == pytest.approx(1.075932, abs=1e-6)
-
-    def test_the_figure_of_the_second_version_has_eight_bars(self) -> None:
-        assert len(accuracy_bars(load_published())) == 8

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from config.process import PACKAGE_FOLDERS, provide_caches, variables_set
+from config.process import PACKAGE_FOLDERS, provide_caches
 from config.text import PROJECT_FOLDER
 from tests.conftest import run_python
 
@@ -74,24 +74,6 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
             timeout=120,
         )
     assert (done.returncode, done.stderr) == (141, b"")
-
-
-def test_variables_are_as_before_after_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MPLBACKEND", "TkAgg")
-    monkeypatch.delenv("MATPLOTLIBRC", raising=False)
-    with variables_set(MPLBACKEND="", MATPLOTLIBRC="x"):
-        assert (os.environ["MPLBACKEND"], os.environ["MATPLOTLIBRC"]) == ("", "x")
-    assert os.environ["MPLBACKEND"] == "TkAgg"
-    assert "MATPLOTLIBRC" not in os.environ
-
-
-def test_a_package_that_cannot_be_imported_is_no_wrong_setting() -> None:
-    """tqdm reads this variable when it is imported, for a registry that checks [cluster]."""
-    code = "from config.ini_files import load_settings; load_settings()"
-    done = run_python("-c", code, TQDM_NCOLS="x")
-    assert done.returncode == 1
-    assert "cannot be imported" in done.stderr
-    assert "[cluster]" not in done.stderr
 
 
 @pytest.mark.parametrize("closed", ["1", "2", "0 1 2"])

@@ -1,6 +1,5 @@
 """Speech Commands from the raw folder to matrices, clean and in noise; the scripts themselves."""
 
-import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -210,26 +209,3 @@ class TestSpeakers:
             plan_confounded(settings)
         assert "mine_one.wav, mine_two.wav" in str(caught.value)
         assert str(folder) in str(caught.value)
-
-
-def test_names_that_are_not_utf_8(
-    speech_commands: Path,
-    tmp_path: Path,
-    make_settings: MakeSettings,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """A file's leaves it out of the draw; a folder's above is escaped wherever it is written."""
-    bad = os.fsdecode(b"abcd1234_nohash_\xe9.wav")
-    (speech_commands / "one" / "abcd1234_nohash_1.wav").rename(speech_commands / "one" / bad)
-    above = tmp_path / os.fsdecode(b"donn\xe9es")
-    above.mkdir()
-    speech_commands.rename(above / "speech_commands")
-    settings = make_settings(
-        input_gsc_raw_folder=above / "speech_commands",
-        augmented_gsc_folder=above / "gsc",
-    )
-    folder = write_balanced(settings)
-    said = capsys.readouterr().out
-    assert r"donn\udce9es/speech_commands/one: 1 left out, whose names are not UTF-8" in said
-    assert r"donn\udce9es/speech_commands/two" in (folder / "manifest.csv").read_text()
-    assert len(prepared(CLEAN_RANDSPLIT, settings).target) == 30

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 AGAINST = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": 3}
 NOTHING: Any = None
-POOLED = {**AGAINST, "at_aggregation": "pool", "at_distance": "cka_within_class"}
 
 
 @pytest.fixture
@@ -47,13 +46,6 @@ def test_a_random_network_is_another_one_for_each_seed_and_needs_no_extractor(
     assert result == again
     assert result["inputs"] == {"data": "data of tiny"}
     assert result["0"]["train_random_layer3_loss_hist"]
-
-
-def test_the_pooled_similarity_in_an_experiment(filled: "Suite") -> None:
-    filled.write_experiment(205, POOLED)
-    result = filled.run(205)
-    history = result["0"]["train_noisyspeech_layer3_loss_hist"]
-    assert all(-1 <= value <= 1 for value in history)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from config.ini_files import load_settings
 from training import invariance
 from training.probing import analysis as invariance_analysis
 from training.probing.files import invariance_path
@@ -123,40 +122,6 @@ def test_what_is_in_the_input_is_found_and_what_is_not_is_not(trained: "Suite") 
             assert layer["probes"]["noise_type"]["accuracy"] > 0.9
             assert layer["probes"]["noise_type"]["shuffled"] < 0.75
             assert layer["probes"]["speaker"]["accuracy"] < labels["speaker"]["chance"] + 0.15
-
-
-def test_the_frozen_network_is_the_one_that_was_used(trained: "Suite") -> None:
-    import torch
-
-    from training.engine.seeds import RngSeeds
-    from training.models.registry import architecture_of, build_network
-    from training.models.vgg import VGG16
-
-    networks = content(trained, 3)["settings"]["frozen"]
-    assert networks["random"] == "seed 0"
-    # The random network's first layer on the test set, apart from the code that is tested.
-    architecture = architecture_of(load_settings().networks["vgg16"], 3, 1 / 32)
-    drawn = build_network(architecture, RngSeeds.from_seed(0, 0).random_network)
-    model, frozen = (VGG16(3, width=1 / 32).eval() for _ in range(2))
-    frozen.load_state_dict(drawn.state_dict())
-    model.load_state_dict(torch.load(trained.files(3).model(0), weights_only=True))
-    from preprocessing.pipeline.matrices import open_matrices
-
-    matrices = open_matrices(trained.matrices, "tiny")
-    (split,) = matrices.folds((0.4, 0.1, 0.5), 1)
-    known = np.asarray(matrices.predictors[matrices.rows_of(split.train, True)], dtype=np.float64)
-    inputs = (matrices.predictors[matrices.rows_of(split.test, False)] - known.mean()) / known.std()
-    with torch.no_grad():
-        first, second = (
-            each.features[:2](torch.tensor(inputs)[:, None].float()).double().numpy()
-            for each in (model, frozen)
-        )
-    layer = content(trained, 3)["layers"][0]
-    assert layer["activation_norm"] == pytest.approx(np.sqrt((first**2).mean()), rel=1e-3)
-    grams = [np.einsum("bihw,bjhw->bij", values, values) for values in (first, second)]
-    norms = np.linalg.norm(grams[0], axis=-1) * np.linalg.norm(grams[1], axis=-1)
-    cosines = (grams[0] * grams[1]).sum(-1) / np.where(norms > 0, norms, 1)
-    assert layer["frozen"]["random"]["gram_cosine"] == pytest.approx(cosines.mean(), rel=1e-3)
 
 
 def test_what_is_there_is_not_computed_again(

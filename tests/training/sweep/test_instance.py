@@ -268,24 +268,6 @@ def test_several_frozen_networks_each_with_its_layers_and_weight(
     assert fold["val_feature_loss"] == pytest.approx(total, rel=1e-4)
 
 
-def test_folds_are_trained_one_after_the_other_and_summarised(suite: Suite) -> None:
-    suite.write_matrices()
-    suite.write_experiment(5)
-    result = suite.run(5, num_folds=3, num_epochs=1)
-    folds = [result[str(number)] for number in range(3)]
-    assert "3" not in result
-    tests = [set(fold["test_actors"]) for fold in folds]
-    assert all(not first & second for first in tests for second in tests if first is not second)
-    for prefix, name in (("train", "training"), ("val", "validation"), ("test", "test")):
-        for metric in METRICS:
-            values = [fold[f"{prefix}_{metric}"] for fold in folds]
-            assert result["summary"][name][f"mean_{metric}"] == pytest.approx(np.mean(values))
-            assert result["summary"][name][f"{metric}_std"] == pytest.approx(np.std(values))
-    weights = [stored_weights(suite, 5, fold=number) for number in range(3)]
-    key = "classifier.6.weight"
-    assert not torch.equal(weights[0][key], weights[1][key])
-
-
 def test_a_regression(suite: Suite, loudness: Examples) -> None:
     suite.write_matrices(examples=loudness)
     suite.write_experiment(40, task="regression", output_classes=1)

@@ -8,13 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from preprocessing.pipeline.matrices import open_matrices
 from training.engine.evaluation import Evaluation
-from training.models.vgg import VGG16
 from training.results.predictions import write_predictions
-from training.similarity.layer_loss import aggregate, layer_loss
 
 if TYPE_CHECKING:
     from tests.conftest import Examples, Suite
@@ -159,35 +156,6 @@ def test_predictions_of_a_regression_are_its_values(suite: "Suite", loudness: "E
     assert table["prediction"].astype(np.float32).tolist() == outputs[:, 0].tolist()
     mean = (outputs[0, 0] + outputs[1, 0]) / 2
     assert table["clip_prediction"].tolist() == pytest.approx([float(mean)] * 2 + [2], rel=1e-7)
-
-
-def test_how_hard_task_and_penalty_pull_is_measured_at_the_best_weights(suite: "Suite") -> None:
-    """Against the stored network, differentiated by hand."""
-    write_segments(suite)
-    suite.write_extractor()
-    against = {"anti_transfer": True, "at_dataset": "noisyspeech", "at_layer": 3, "at_beta": 0.5}
-    suite.write_experiment(28, against)
-    fold = suite.run(28, num_epochs=2)["0"]
-    matrices = open_matrices(suite.matrices, "tiny")
-    rows = matrices.rows_of(fold["training_actors"], with_augmented=True)
-    values = torch.tensor(matrices.predictors[rows])
-    inputs = ((values - values.mean()) / values.std(correction=0))[:10, None]
-    model, frozen = VGG16(3, width=1 / 32).eval(), VGG16(11, width=1 / 32).eval()
-    for network, path in (
-        (model, suite.files(28).model(0)),
-        (frozen, suite.extractors / "noisyspeech" / "model.safetensors"),
-    ):
-        network.load_state_dict(load_file(path))
-    activation = model.features[:7](inputs).detach().requires_grad_()
-    logits = model.classifier(model.avgpool(model.features[7:](activation)).flatten(1))
-    labels = torch.tensor(np.array(matrices.target[rows][:10]))
-    task = torch.nn.functional.cross_entropy(logits, labels)
-    penalty = 0.5 * layer_loss(activation, aggregate(frozen.features[:7](inputs)))
-    norms = {
-        f"{name}_noisyspeech_layer3": float(torch.autograd.grad(value, activation)[0].norm())
-        for name, value in (("task", task), ("penalty", penalty))
-    }
-    assert fold["gradient_norms"] == pytest.approx(norms, rel=1e-3)
 
 
 def test_lost_predictions_are_named_with_the_command_that_makes_them(
