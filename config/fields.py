@@ -116,10 +116,7 @@ def registered(module: str, registry: str) -> AfterValidator:
     """Return the check that a value is a name in a registry, which is imported only then."""
 
     def check(value: str) -> str:
-        try:
-            names = list(getattr(import_module(module), registry))
-        except ValueError as error:  # of a package, say of a variable that it reads: no wrong value
-            raise ImportError(f"{module}: cannot be imported: {error}") from error
+        names = list(getattr(import_module(module), registry))
         if value not in names:
             raise ValueError(f"must be one of {', '.join(map(repr, names))}")
         return value

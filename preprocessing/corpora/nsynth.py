@@ -3,18 +3,17 @@
 Layout: nsynth-{train,valid,test}, each with examples.json and audio/<note>.wav.
 """
 
-import json
-import re
+from codecs import BOM_UTF8
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from config.errors import refuse_all
 from config.listing import files_in
 from config.settings import Settings
-from config.text import display_path, first_of, printable
+from config.text import display_path, printable
 from preprocessing.corpora import register
 from preprocessing.pipeline.dataset import OWN_SPLIT, Archive, Clip, Corpus, Dataset
 
@@ -48,7 +47,6 @@ FAMILIES = (
 PARTS = {"train": "train", "valid": "validation", "test": "test"}
 NUM_NOTES = {"train": 289_205, "valid": 12_678, "test": 4_096}
 MOST_NOTES = 56_001
-NAME = re.compile(r"[\w.-]+")
 
 
 class Note(BaseModel):
@@ -59,6 +57,10 @@ class Note(BaseModel):
     instrument_source_str: str
     pitch: int
     velocity: int
+
+
+# Names become names of files.
+NOTES_OF_SET = TypeAdapter(dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], Note])
 
 
 def list_notes(settings: Settings) -> list[Clip]:
@@ -93,31 +95,14 @@ def list_notes(settings: Settings) -> list[Clip]:
 
 def _read_notes(path: Path, problems: list[str]) -> dict[str, Note]:
     """Return the notes of a set by name; what is wrong with any is added to the problems."""
+    content = path.read_bytes().removeprefix(BOM_UTF8)
     try:
-        named = json.loads(path.read_bytes(), object_pairs_hook=_keep_what_is_needed)
-    except ValueError as error:
-        problems.append(f"{path.parent.name}/{path.name}: is no list of NSynth notes: {error}")
+        return NOTES_OF_SET.validate_json(content)
+    except ValidationError as error:
+        for each in error.errors(include_input=False, include_url=False):
+            place = " ".join([f"{path.parent.name}/{path.name},", *map(str, each["loc"])])
+            problems.append(printable(f"{place.rstrip(',')}: {each['msg']}"))
         return {}
-    if not isinstance(named, tuple):
-        problems.append(f"{path.parent.name}/{path.name}: is no list of NSynth notes")
-        return {}
-    notes: dict[str, Note] = {}
-    for name, fields in named:
-        note = f"{path.parent.name}/{path.name}, {printable(name)}"
-        if name in notes or not NAME.fullmatch(name):
-            problems.append(f"{note}: {'given twice' if name in notes else 'is no name'}")
-            continue
-        try:
-            notes[name] = Note.model_validate(fields)
-        except ValidationError as error:
-            wrong = [" ".join([*map(str, each["loc"]), each["msg"]]) for each in error.errors()]
-            problems.append(f"{note}: {first_of(wrong)}")
-    return notes
-
-
-def _keep_what_is_needed(pairs: list[tuple[str, Any]]) -> dict[str, Any] | tuple[Any, ...]:
-    """Reduce each note as it is read, so that none is held as a whole; the list becomes pairs."""
-    return {key: value for key, value in pairs if key in Note.model_fields} or tuple(pairs)
 
 
 def _clip(path: Path, name: str, note: Note, part: str) -> Clip:
