@@ -178,10 +178,6 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
 def lose_results(world: World) -> None:
     shutil.rmtree(world.folder / "results" / "experiment_5")
 
@@ -208,7 +204,6 @@ MANIFEST = "augmented/noisy_balanced/manifest.csv"
 SITUATIONS: dict[str, tuple[Break, list[str], str]] = {
     "targets deleted": (lambda w: w.part("target.npy").unlink(), check(28), "no matrices"),
     "matrix cut": (lambda w: cut(w.part("predictors.npy")), check(28), "is no usable matrix"),
-    "index cut": (lambda w: cut(w.part("index.csv")), check(28), "index.csv: "),
     "description cut": (lambda w: cut(w.part("info.json")), check(28), "is no JSON file"),
     "other features in the experiment's file": (
         lambda w: w.change("experiments/5_x.ini", "[tr", "[feature_extraction]\nfmin=50\n[tr"),
@@ -219,11 +214,6 @@ SITUATIONS: dict[str, tuple[Break, list[str], str]] = {
         lambda w: w.extractor("model.safetensors").unlink(),
         check(28),
         "holds no pre-trained extractor",
-    ),
-    "extractor's weights cut": (
-        lambda w: cut(w.extractor("model.safetensors")),
-        check(28),
-        "not all of",
     ),
     "extractor of another width": (
         lambda w: w.change("experiments/28_x.ini", AGAINST_ROOM, f"{AGAINST_ROOM}\nwidth=0.0625"),
@@ -249,11 +239,6 @@ SITUATIONS: dict[str, tuple[Break, list[str], str]] = {
     "no results to start from": (lose_results, check(32), "which has no results"),
     "no model to start from": (lambda w: w.model(5).unlink(), check(32), "has lost its model"),
     "mixtures not made": (lambda w: (w.folder / MANIFEST).unlink(), NOISY, "is unfinished"),
-    "mixtures' list damaged": (
-        lambda w: w.change(MANIFEST, "_zero.wav", "_zero.wav\nnoisy.wav,,"),
-        [*NOISY, "--set", "max_skipped_fraction=1"],
-        "is damaged",
-    ),
     "no clips to mix": (
         lambda w: shutil.rmtree(w.folder / "augmented"),
         MORE_NOISY,
@@ -264,22 +249,14 @@ SITUATIONS: dict[str, tuple[Break, list[str], str]] = {
         PRETRAIN,
         "holds no complete matrices",
     ),
-    "extractor's index empty": (lambda w: empty(w.part("index.csv")), PRETRAIN, "index.csv: "),
-    "extractor's data at another rate": (
-        nothing,
-        [*PRETRAIN, "--set", "sr_target=8000"],
-        "was made with sr_target = 16000, this run has 8000",
-    ),
     "extractor with other settings": (
         nothing,
         [*PRETRAIN, "--set", "learning_rate=0.1"],
         "learning_rate: 5e-05 then, 0.1 now",
     ),
     "report without results": (lose_results, REPORT, "none of these experiments has a finished"),
-    "report of a damaged result": (lambda w: cut(w.result(5)), REPORT, "is no JSON file"),
     "figure without results": (lose_results, PER_LAYER, "no results of experiment 5"),
     "nothing to probe": (lose_results, PROBE, "not one of 1 instance is finished"),
-    "probing without a model": (lambda w: w.model(5).unlink(), PROBE, "cannot be read"),
     "probing of other data": (
         lambda w: w.change(f"matrices/{NAME}_info.json", '"fingerprint": "', '"fingerprint": "x'),
         PROBE,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import open_matrices
 from preprocessing.pipeline.noise_mixing import Mixture, write_mixtures
 from training.engine.folds import load_fold
-from training.engine.tracking import start_tracking
 from training.sweep.execute import attempt
 
 if TYPE_CHECKING:
@@ -85,39 +83,6 @@ def test_a_mistake_is_not_the_users(
     with pytest.raises(type(mistake)) as caught:
         action(suite, wav, suite.settings(workers=1, augmentation=True, compression="log"))
     assert caught.value is mistake
-
-
-class FailingTracker:
-    """An Accelerator whose tracker cannot start."""
-
-    def __init__(self, folder: Path, error: Exception) -> None:
-        self.logging_dir = str(folder)
-        self.error = error
-
-    def init_trackers(self, *_arguments: Any, **_options: Any) -> None:
-        """Fail."""
-        raise self.error
-
-
-def test_of_a_tracker_only_its_own_errors_are_the_users(
-    suite: "Suite", monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class OwnError(Exception):
-        """As wandb.errors.Error, which is not installed here."""
-
-    module = SimpleNamespace(Error=OwnError)
-    monkeypatch.setattr("training.engine.tracking.import_module", lambda _name: module)
-
-    def start(error: Exception) -> None:
-        training = suite.settings(tracker="wandb").training_defaults
-        start_tracking(FailingTracker(suite.folder, error), "run 1", training)
-
-    for theirs in (OwnError("no API key"), ConnectionError("no API key")):
-        with pytest.raises(UserError, match="tracker = wandb: cannot start: no API key"):
-            start(theirs)
-    for mistake in MISTAKES:
-        with pytest.raises(type(mistake)):
-            start(mistake)
 
 
 @pytest.mark.parametrize("error", [*MISTAKES, UserError("x"), OSError(28, "no space")], ids=repr)

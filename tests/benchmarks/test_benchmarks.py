@@ -2,13 +2,12 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import gram, measuring, training_step
+from benchmarks import measuring, training_step
 from benchmarks.preprocessing import Run, make_corpus, measured_apart, our_way, plain_loop
 
 WIDTH, FRAMES, BINS, BATCH = 1 / 32, 40, 33, 3
@@ -65,29 +64,6 @@ def test_steps_and_their_share_of_the_rate_of_products(results: Path) -> None:
         assert row[f"{kind} share"] == pytest.approx(reached / row["product TFLOP/s"])
     ratio = row["plain examples/s"] / row["cached examples/s"]
     assert row["cached/plain"] == pytest.approx(ratio)
-
-
-def test_memory_is_compared_in_processes_of_either_kind(
-    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """They are played by this one."""
-
-    def run(command: list[str], **_: Any) -> Any:
-        training_step.main(command[3:])
-        return SimpleNamespace(stdout=capsys.readouterr().out)
-
-    monkeypatch.setattr(training_step, "subprocess", SimpleNamespace(run=run, PIPE=None))
-    words = f"{OPTIONS} --repetitions 1 --compare-memory 1 --precisions fp32 --write"
-    training_step.main(words.split())
-    kept, default = written(results)
-    assert (kept["memory"], default["memory"], default["time / default"]) == ("kept", "default", 1)
-    assert kept["share"] > 0
-
-
-def test_ours_keeps_two_gram_matrices_and_plain_autograd_more(results: Path) -> None:
-    gram.main(["--layers", "13", "--batch-sizes", "2", "--repetitions", "1", "--write"])
-    (row,) = written(results)
-    assert row["ours Grams"] == 2 < row["plain Grams"]
 
 
 def test_both_ways_of_preprocessing_make_the_same_examples(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import pytest
 import soundfile
 
 from config.errors import UserError
-from config.text import PROJECT_FOLDER
 from preprocessing.corpora.goodsounds import (
     INSTRUMENT_RANDSPLIT,
     INSTRUMENTS,
@@ -209,13 +208,3 @@ class TestMatrices:
         # 0.3 s are 4,800 samples: 37.5 hops of 128, so 38, and one frame more
         assert set(matrices.index["num_frames"]) == {39}
         assert not matrices.predictors[:, 39:].any()
-
-
-def test_both_names_of_the_script_by_instrument_do_the_same() -> None:
-    """The original's README and its code name it differently."""
-    first, second = (
-        (PROJECT_FOLDER / "preprocessing" / f"preprocessing_GOODSOUNDS_{name}.py").read_text()
-        for name in ("actorsplit", "instrumentsplit")
-    )
-    assert first.splitlines()[1:] == second.splitlines()[1:]
-    assert "preprocess_command(INSTRUMENTSPLIT)" in first

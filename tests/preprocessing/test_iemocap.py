@@ -17,7 +17,6 @@ from preprocessing.corpora.iemocap import (
     ONE_SECOND_ACTORSPLIT,
     RANDSPLIT,
     SPEAKER_RANDSPLIT,
-    read_emotions,
 )
 from preprocessing.pipeline.dataset import Dataset
 from preprocessing.pipeline.extraction import preprocess
@@ -169,15 +168,6 @@ class TestLabelFiles:
         assert len(RANDSPLIT.list_clips(make_settings(**settings_of(corpus, key, value)))) == 20
         assert said in capsys.readouterr().out
 
-    def test_an_empty_emotion_is_none(self, corpus: Path) -> None:
-        path = corpus / "Session1" / "dialog" / "EmoEvaluation" / "Ses01F_impro01.txt"
-        path.write_text(path.read_text().replace("\tneu\t", "\t\t"))
-        assert read_emotions(path) == {
-            f"Ses01F_impro01_{turn}": emotion
-            for turn, emotion in IMPROVISED.items()
-            if emotion != "neu"
-        }
-
 
 def test_whose_name_contradicts_its_folder_is_left_out_and_counted(
     corpus: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
@@ -234,26 +224,6 @@ class TestFolds:
             if each.name == "Ses03F_impro01_M001.wav"
         ]
         assert (clip.class_name, clip.label, clip.details["emotion"]) == ("hap", 2, "exc")
-
-    def test_published_counts(self, corpus: Path, make_settings: MakeSettings) -> None:
-        """The labels of the whole corpus give the 4,490 and 5,531 utterances of the literature."""
-        published = {"neu": 1708, "ang": 1103, "sad": 1084, "hap": 595, "exc": 1041, "fru": 1849}
-        session = corpus / "Session1"
-        shutil.rmtree(corpus)
-        names = [f"Ses01F_impro01_F{number:04}" for number in range(sum(published.values()))]
-        emotions = [emotion for emotion, count in published.items() for _ in range(count)]
-        sentences = session / "sentences" / "wav" / "Ses01F_impro01"
-        evaluations = session / "dialog" / "EmoEvaluation"
-        sentences.mkdir(parents=True)
-        evaluations.mkdir(parents=True)
-        for name in names:
-            (sentences / f"{name}.wav").touch()
-        lines = [f"[1 - 2]\t{name}\t{label}\t" for name, label in zip(names, emotions, strict=True)]
-        (evaluations / "Ses01F_impro01.txt").write_text("\n".join(lines))
-        settings = make_settings(input_iemocap_folder=corpus)
-        merged = Counter(clip.class_name for clip in EXCITED_FIVE_FOLDS.list_clips(settings))
-        assert merged == {"hap": 1636, "ang": 1103, "sad": 1084, "neu": 1708}
-        assert (merged.total(), len(FIVE_FOLDS.list_clips(settings))) == (5531, 4490)
 
 
 class TestMatrices:

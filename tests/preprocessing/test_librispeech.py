@@ -1,7 +1,6 @@
 """LibriSpeech words: labels, sets and positions against a corpus whose every number is known."""
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -133,22 +132,6 @@ class TestWrongFolders:
         for number, problem in enumerate(problems.values(), start=3):
             assert f"dev-clean-selected-3.txt, line {number}: {problem}" in said
         assert "train-clean-100-selected-3.txt, line 1: is not <utterance> <channel>" in said
-
-    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
-    def test_labels_of_other_editors(self, corpus: Path, settings: Settings, encoding: str) -> None:
-        expected = WORDS.list_clips(settings)
-        for path in (corpus / "word_labels").iterdir():
-            path.write_bytes(path.read_text().replace("\n", "\r\n").encode(encoding))
-        for path in list((corpus / "split").glob("*/*/*/*.flac")):
-            path.rename(path.with_suffix(".Flac"))
-        clips = WORDS.list_clips(settings)
-        assert [replace(clip, path=clip.path.with_suffix(".flac")) for clip in clips] == expected
-        assert all(clip.path.is_file() for clip in clips)
-
-    def test_labels_in_no_unicode(self, corpus: Path, settings: Settings) -> None:
-        (corpus / "word_labels" / "3-mostfreq").write_bytes(b"that\ncaf\xe9\n")
-        said = message_of(WORDS.list_clips, settings)
-        assert "3-mostfreq: is no text file: line 2 is no utf-8" in said
 
 
 def test_positional_arguments_start_where_the_command_is_typed(

@@ -136,11 +136,6 @@ class TestWrongFolders:
         with pytest.raises(UserError, match="no example of 2 of 11 classes: bass, brass"):
             preprocess(NOTES, settings)
 
-    def test_suffixes_in_any_case(self, corpus: Path, settings: Settings) -> None:
-        for path in list((corpus / "nsynth-test" / "audio").iterdir()):
-            path.rename(path.with_suffix(".WAV"))
-        assert all(clip.path.is_file() for clip in NOTES.list_clips(settings))
-
 
 def test_notes_are_padded_to_six_seconds_and_keep_the_corpus_s_own_split(
     settings: Settings,

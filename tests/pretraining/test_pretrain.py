@@ -14,7 +14,7 @@ from config.declarations import Extractor
 from config.errors import UserError
 from config.ini_files import load_settings
 from pretraining import pretrain as pretraining
-from pretraining.pretrain import pretrain, pretrain_command
+from pretraining.pretrain import pretrain
 from tests.conftest import Examples, Suite
 from training.engine import checkpoints, folds, tracking
 from training.engine import fit as fitting
@@ -235,31 +235,3 @@ def test_training_examples_move_in_their_padding_and_the_others_do_not(
             for seed in (0, 1)
         )
         assert torch.equal(first.inputs, second.inputs)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["-1", "--set", "learning_rate=0"], "learning_rate"),
-        (["-1", "--set", "choose_optimizer=sgd", "--set", "learning_rate=1000"], "became"),
-    ],
-)
-def test_errors_are_one_line_and_exit_code_two(
-    prepared: Suite,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    arguments: list[str],
-    message: str,
-) -> None:
-    epochs = ["--set", "extractor_num_epochs=4"]
-    monkeypatch.setattr(
-        "sys.argv", ["pretrain", "--config", str(prepared.config), *epochs, *arguments]
-    )
-    with pytest.raises(SystemExit) as caught:
-        pretrain_command("noisyspeech")
-    assert caught.value.code == 2
-    (line,) = [
-        line for line in capsys.readouterr().err.split("\n") if "error" in line or message in line
-    ]
-    assert line.startswith("error: ")
-    assert message in line

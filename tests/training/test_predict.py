@@ -18,7 +18,7 @@ import soundfile
 import torch
 from packaging.requirements import Requirement
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from config.command_line import EXIT_FAILED_RUNS
 from config.files import read_json, write_json
@@ -29,7 +29,6 @@ from preprocessing.pipeline.matrices import open_matrices
 from pretraining.pretrain import pretrain
 from tests.conftest import WIDTH, message_of
 from training import predict
-from training.models.export import trace
 from training.models.small_cnn import SmallCNN
 from training.models.weights import description_path
 
@@ -269,15 +268,3 @@ def test_a_model_of_matrices_without_a_length_says_what_prepares_them(
     message = message_of(predict.load_model, model, trained.settings())
     assert f"preprocessing/preprocess.py {content['dataset']}" in message
     assert "1 1 --overwrite" in message
-
-
-class Undecided(nn.Module):
-    """Does one thing or another, as its inputs have it."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return inputs.mean((2, 3)) if inputs.sum() > 0 else inputs.amax((2, 3))
-
-
-def test_what_cannot_be_traced_is_said_in_one_line() -> None:
-    message = message_of(trace, Undecided().eval(), "my.ini [network undecided]", 40, 33)
-    assert message.startswith("my.ini [network undecided]: cannot be traced by torch.export: ")

@@ -128,16 +128,3 @@ def test_a_broken_state_is_named_and_not_taken(
     path.write_bytes(b"no state")
     assert Checkpoint(path, "this training", 4).read() is None
     assert "cannot be used, the training starts anew" in capsys.readouterr().out
-
-
-def test_nothing_is_read_from_a_file_that_would_run_code(tmp_path: Path) -> None:
-    class Harmful:
-        def __reduce__(self) -> Any:
-            return (Path.touch, (tmp_path / "touched",))
-
-    path = tmp_path / "state.pt"
-    torch.save(
-        {"fingerprint": Checkpoint(path, "this training", 4).fingerprint, "state": Harmful()}, path
-    )
-    assert Checkpoint(path, "this training", 4).read() is None
-    assert not (tmp_path / "touched").exists()

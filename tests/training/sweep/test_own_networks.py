@@ -123,10 +123,6 @@ POOLED = {"at_distance": "cka_within_class"}
 RUNS: dict[str, dict[str, Any]] = {
     "1-D against itself untrained": {"network": "frames", **against("random", "1, 2")},
     "1-D against a wider one": {"network": "frames", **against("theirs", 2, "mean")},
-    "1-D against another kind": {
-        "network": "frames",
-        **against("small_of_theirs", "body.2", "pool", **POOLED),
-    },
     "1-D against an untrained one of another kind": {
         "network": "frames",
         **against("random:theirs", 2, "sum"),
@@ -183,10 +179,6 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"network": "frames", **against("theirs", 2, "mean", at_frozen_layer="body.9")},
         r"frozen network theirs: layer body\.9: no such module",
     ),
-    "a layer for gradient reversal": (
-        {"gradient_reversal_label": "class_name", "gradient_reversal_layer": 14},
-        r"layer 14: no such convolution",
-    ),
     "other channels with gram": (
         {"network": "frames", **against("theirs", 2)},
         r"theirs_layer2: aggregates differ in shape.*equal numbers of channels are not needed",
@@ -206,10 +198,6 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "an extractor of another network to start from": (
         {"network": "frames", "at_pretraining": "noisyspeech"},
         r"is a vgg16, and this run's network is frames; declare an \[extractor NAME\] with network",
-    ),
-    "an untrained network like nothing": (
-        {"network": "frames", **against("random:thers", 2)},
-        r"no extractor thers; did you mean theirs\?",
     ),
     "a name of nothing": (
         against("thers", 2),
