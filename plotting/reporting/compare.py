@@ -45,6 +45,12 @@ class Method:
         return self.groups[0].is_control
 
     @property
+    def is_told(self) -> bool:
+        """Whether it is given the true labels of what it trains away."""
+        group = self.groups[0]
+        return bool(group.true_labels or group.parameters.get("gradient_reversal_label"))
+
+    @property
     def needs_control(self) -> bool:
         """Whether a control tells if what its frozen networks know matters."""
         return bool(self.against) and not self.is_control and not self.groups[0].true_labels
@@ -173,13 +179,6 @@ class Comparison:
             for each in self.methods
             if each is not method and each.against and each.but_networks == method.but_networks
         ]
-
-    def is_beside(self, method: Method) -> bool:
-        """Whether it only says how to judge another: untrained networks, or its true labels."""
-        is_oracle = method.groups[0].true_labels and any(
-            each.needs_control for each in self.alike(method)
-        )
-        return method.is_control or bool(is_oracle)
 
 
 def compare(results: Iterable[Result]) -> list[Comparison]:

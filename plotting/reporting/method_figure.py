@@ -35,9 +35,9 @@ def method_figure(findings: Findings, prefix: str) -> ReportFigure | None:
         difference = each.chosen.difference
         assert difference is not None
         low, high = difference.interval or (difference.mean, difference.mean)
-        is_beside = findings.comparison.is_beside(each.method)
+        is_mark = each.method.is_control or each.method.is_told
         panels[0].plot((low, high), (row, row), color=BLUE, linewidth=1)
-        panels[0].plot(difference.mean, row, "o", color=BLUE, mfc="white" if is_beside else BLUE)
+        panels[0].plot(difference.mean, row, "o", color=BLUE, mfc="white" if is_mark else BLUE)
     if has_parts:
         own = DEFAULTS[findings.comparison.first.parameters.task]
         panels[1].set_xlabel(f"{capital(own.name)} of a part of the test set ({own.unit})")
@@ -48,7 +48,7 @@ def method_figure(findings: Findings, prefix: str) -> ReportFigure | None:
     gains = "; ".join(f"{each.name} {difference_text(each.chosen)}" for each in found)
     return ReportFigure(
         file_name(prefix, "methods"),
-        "Difference to the baseline by method; hollow: controls and true labels",
+        "Difference to the baseline by method; hollow: controls, and methods that need true labels",
         f"{counted(len(found), 'method')}: {gains}.",
         figure,
     )

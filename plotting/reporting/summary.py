@@ -41,7 +41,8 @@ def answer_line(findings: Findings) -> str:
 def answer(findings: Findings) -> str:
     """Return what was found in at most MOST_WORDS words, the best method's number among them.
 
-    The best is one whose gain is shown, if there is one; of several, that with the largest.
+    The best is one whose gain is shown, if there is one; of several one that does without true
+    labels of what it trains away, and of these that with the largest.
     """
     baseline = findings.comparison.baseline
     lead = _lead(findings)
@@ -59,14 +60,14 @@ def answer(findings: Findings) -> str:
 
 
 def _lead(findings: Findings) -> MethodFinding | None:
-    """Return the method to speak of: no control or oracle, unless there is nothing else."""
-    is_beside = findings.comparison.is_beside
-    methods = [each for each in findings.methods if not is_beside(each.method)] or findings.methods
+    """Return the method to speak of: no control, unless there are only controls."""
+    methods = [each for each in findings.methods if not each.method.is_control] or findings.methods
 
-    def rank(found: MethodFinding) -> tuple[int, float]:
+    def rank(found: MethodFinding) -> tuple[int, bool, float]:
         finding = found.chosen
         value = finding.difference.mean if finding.difference else finding.group.mean("validation")
-        return -ORDER.index(finding.verdict), finding.metric.goodness(value)
+        goodness = finding.metric.goodness(value)
+        return -ORDER.index(finding.verdict), not found.method.is_told, goodness
 
     return max(methods, key=rank, default=None)
 
