@@ -7,12 +7,11 @@ import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-import experiments_manager
 from config.command_line import run_command
 from config.files import write_json, write_text, written_aside
 from preprocessing.pipeline.audio import write_audio
@@ -108,22 +107,3 @@ def test_a_sweep_on_a_full_disk(sweep: "Suite", capsys: Capture) -> None:
     assert not list(sweep.results.rglob("*.npy"))
     assert sweep.manage("[28]", "-1") == 0
     assert partial_files(sweep.folder) == []
-
-
-def test_inputs_vanish_after_the_check(
-    sweep: "Suite", capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = sweep.matrices / "tiny_spectrum_fast_predictors.npy"
-    kept = path.read_bytes()
-
-    def vanish(*_: Any) -> None:
-        path.unlink()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(experiments_manager, "describe_inputs", vanish)
-        code, lines = outcome(sweep, capsys)
-    assert code in (1, 2)
-    assert any(path.name in line for line in lines)
-    assert not list(sweep.results.rglob("results_*.json"))
-    path.write_bytes(kept)
-    assert sweep.manage("[28]", "-1") == 0

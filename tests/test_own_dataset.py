@@ -13,7 +13,6 @@ from config.errors import UserError
 from config.ini_files import load_settings
 from preprocessing.corpora import find_dataset
 from preprocessing.pipeline.extraction import preprocess
-from pretraining.pretrain import pretrain
 from tests.conftest import Suite
 
 RATE = 16000
@@ -92,17 +91,6 @@ def result_of(suite: Suite, stem: str, identifier: int) -> dict[str, Any]:
     return content
 
 
-def test_before_the_matrices_are_there_their_command_is_named(
-    own: Suite, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert own.manage("--list") == 0
-    assert "loud     the corpus's own" in capsys.readouterr().out
-    assert own.manage("--check", "[1,2]") == 2
-    said = capsys.readouterr().err
-    assert f"python preprocessing/preprocess.py rooms --config {own.config}" in said
-    assert f"python preprocessing/preprocess.py loud --config {own.config}" in said
-
-
 def test_classes_and_values_are_trained_and_reported(
     prepared: Suite, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,20 +152,3 @@ def test_what_values_cannot_be_trained_with_is_refused(
             assert message in str(error)
         else:
             assert message in capsys.readouterr().err
-
-
-def test_what_does_not_fit_the_matrices_is_named(
-    prepared: Suite, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert prepared.manage("--check", "[1]", "--set", "dataset rooms.label=speaker") == 2
-    said = capsys.readouterr().err
-    assert "rooms_spectrum_fast was made with label = word, this run has speaker" in said
-    assert "preprocess.py rooms --config" in said and "--set 'dataset rooms.label=speaker'" in said
-    prepared.write_experiment(9, dataset="rooms", output_classes=7)
-    assert prepared.manage("--check", "[9]") == 2
-    assert "rooms_spectrum_fast: 3 classes, output_classes = 7; write output_classes = 3 into" in (
-        capsys.readouterr().err
-    )
-    settings = load_settings(prepared.config)
-    with pytest.raises(UserError, match=r"\[extractor loud\] dataset = loud: holds values"):
-        pretrain(settings.extractors["loud"], settings)

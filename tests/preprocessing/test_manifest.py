@@ -17,7 +17,7 @@ from preprocessing.corpora import find_dataset
 from preprocessing.pipeline.dataset import Clip
 from preprocessing.pipeline.extraction import preprocess
 from preprocessing.pipeline.matrices import Matrices, open_matrices
-from tests.conftest import FRACTIONS, run_script
+from tests.conftest import FRACTIONS
 from tests.preprocessing.conftest import WriteWav, prepared, spectrum
 
 SECTION = {"manifest": "rooms.csv", "label": "word", "sequence_length": "0.25"}
@@ -372,11 +372,3 @@ def test_matrices_of_another_dataset_are_not_written_over(declare: Declare, tmp_
     with pytest.raises(UserError, match="rooms_log: rooms_log_mel are matrices of dataset rooms"):
         preprocess(find_dataset("rooms_log", settings), settings)
     assert open_matrices(tmp_path / "matrices", first.name).fingerprint == first.fingerprint
-
-
-def test_the_command_prepares_any_dataset(declare: Declare, tmp_path: Path) -> None:
-    declare()
-    words = ["--config", str(tmp_path / "corpus/my.ini"), "--set", f"output_folder={tmp_path}/m"]
-    for name, code in (("rooms", 0), ("gsc_randsplit", 2), ("roms", 2)):
-        assert run_script("preprocessing/preprocess.py", name, *words) == code
-    assert open_matrices(tmp_path / "m", "rooms").info["num_clips"] == 12

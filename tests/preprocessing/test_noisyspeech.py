@@ -1,6 +1,5 @@
 """The mixer of MS-SNSD and its dataset of noise types, on a tiny clone."""
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,37 +112,6 @@ class TestUnusableSources:
         assert problem in str(caught.value)
         folder = make_settings().preprocessing.generated_noisyspeech_folder
         assert not list(folder.glob("*.wav"))
-
-    def test_the_next_run_takes_up_what_was_repaired(
-        self,
-        whole: dict[Path, bytes],
-        make_settings: MakeSettings,
-        tmp_path: Path,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
-        settings = make_settings(total_hours=0.04, max_skipped_fraction=1)
-        folder = settings.preprocessing.generated_noisyspeech_folder
-        write_noisyspeech(settings)
-        rows = list(csv.DictReader((folder / "left_out.csv").open()))
-        assert {row["files"] for row in rows} == {path.name for path in whole}
-        assert (
-            "left out: 5 speech files (5 truncated), 2 noises (2 Git LFS pointer), listed in"
-            in capsys.readouterr().out
-        )
-        assert {row["speech"] for row in read_manifest(folder, "")} == {"clean0.wav"}
-        for path, content in whole.items():
-            path.write_bytes(content)
-        write_noisyspeech(settings)
-        elsewhere = tmp_path / "elsewhere"
-        write_noisyspeech(make_settings(total_hours=0.04, generated_noisyspeech_folder=elsewhere))
-        names = {path.name for path in elsewhere.iterdir()} - {"plan.json"}
-        assert {path.name for path in folder.iterdir()} - {"plan.json"} == names
-        assert all(
-            (folder / name).read_bytes() == (elsewhere / name).read_bytes() for name in names
-        )
-        capsys.readouterr()
-        write_noisyspeech(settings)
-        assert "already there, unchanged" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("ms_snsd")

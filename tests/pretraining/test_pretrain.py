@@ -150,26 +150,6 @@ def test_an_interrupted_pre_training_goes_on_after_its_last_epoch(
     assert not (found / "unfinished_state.pt").exists()
 
 
-def test_neither_chance_level_nor_a_missing_figure_costs_the_extractor(
-    prepared: Suite, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(*_: Any) -> None:
-        raise RuntimeError("no fonts")
-
-    monkeypatch.setattr("plotting.drawing.write_figures", fails)
-    folder = train(prepared, extractor_num_epochs=1, learning_rate=1e-9)
-    said = capsys.readouterr().out
-    assert "warning: no figure of the training: RuntimeError: no fonts" in said
-    assert "warning: noisyspeech is at chance level" in said
-    assert read_description(folder)["best_epoch"] == 0
-    assert not list(folder.glob("history.*"))
-    monkeypatch.undo()
-    # The same command makes what is missing.
-    train(prepared, extractor_num_epochs=1, learning_rate=1e-9)
-    assert "already there, unchanged" in capsys.readouterr().out
-    assert {path.name for path in folder.glob("history.*")} == {"history.png", "history.pdf"}
-
-
 def test_a_tracker_that_is_not_installed_is_refused_before_the_training(
     prepared: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -193,15 +193,6 @@ def test_a_parent_can_be_moved_copied_saved_and_compiled(inputs: Tensor) -> None
     }
 
 
-def test_a_frozen_network_with_computed_weights_is_copied(inputs: Tensor) -> None:
-    frozen = normalised(1)
-    with pytest.warns(FutureWarning, match="weight_norm"):
-        nn.utils.weight_norm(frozen[0])
-    expected = frozen.eval()[:3](inputs)
-    penalty = AntiTransferLoss(normalised(0), frozen, 1)
-    assert torch.equal(penalty.frozen_activations(inputs)[1], expected)
-
-
 class Checkpointed(nn.Module):
     """Recomputes its activations in the backward pass."""
 
@@ -339,13 +330,3 @@ def test_other_layers_of_the_frozen_network(inputs: Tensor) -> None:
         assert torch.equal(penalty.frozen_activations(inputs)[1], expected["3"])
         model(inputs)
         assert penalty(inputs, torch.zeros(3)).isfinite()
-
-
-def test_what_a_frozen_network_changes_in_place_is_compared_as_it_was(inputs: Tensor) -> None:
-    """Tensors of inference mode have no versions to notice it by."""
-    frozen = normalised(1)
-    expected = frozen.eval()[:3](inputs)
-    frozen.insert(3, nn.Hardtanh(-0.1, 0.1, inplace=True))
-    penalty = AntiTransferLoss(normalised(0), frozen, [1, 2])
-    with torch.inference_mode():
-        assert torch.equal(penalty.frozen_activations(inputs)[1], expected)

@@ -249,22 +249,6 @@ def test_weights_that_do_not_fit_are_one_line_of_check(
     assert re.search(rf"theirs\.safetensors: {message}", said), said
 
 
-@pytest.mark.parametrize("content", [None, b"no weights"])
-@pytest.mark.parametrize("file", ["theirs.safetensors", "small.pt"])
-def test_a_file_without_weights_is_one_line_of_check(
-    own: Suite, file: str, content: bytes | None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = own.folder / file
-    path.unlink()
-    if content is not None:
-        path.write_bytes(content)
-    name = "theirs" if file.startswith("theirs") else "small_of_theirs"
-    training = {"network": "frames", **against(name, 1, "pool", **POOLED)}
-    said = check(own, training) or capsys.readouterr().err.splitlines()[0]
-    assert file in said
-    assert ("no such file" if content is None else "is no file of weights") in said
-
-
 def test_what_the_code_of_a_network_raises_is_its_own_traceback(own: Suite) -> None:
     with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied") as caught:
         check(own, {"network": "too_long"})
