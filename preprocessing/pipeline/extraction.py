@@ -67,7 +67,6 @@ from preprocessing.pipeline.matrices import (
     matrices_ready,
     open_matrices,
     part_path,
-    read_info,
 )
 from preprocessing.pipeline.splits import divide_by_folds, split_groups
 from preprocessing.pipeline.tables import read_rows
@@ -115,7 +114,6 @@ def _write_matrices(
     logger.info(f"{name}: {counted(len(clips), 'clip')} -> {display_path(folder)}")
     path = part_path(folder, name, "left_out")
     recipe = _recipe(dataset, settings, dataset.seconds(settings))
-    _refuse_name_of_another(dataset, folder, name)
     _refuse_before_reading(dataset, settings, clips, recipe, path)
     if not settings.feature_extraction.segmentation:
         recipe = _recipe(dataset, settings, _longest(clips, settings) or dataset.seconds(settings))
@@ -149,20 +147,6 @@ def _write_matrices(
     write_json(part_path(folder, name, "info"), info)
     words = left_out_in_words([Unusable("clip", left_out, len(clips))], path)
     _print_summary(info, splits, name, words)
-
-
-def _refuse_name_of_another(dataset: Dataset, folder: Path, name: str) -> None:
-    """Refuse to write over another dataset's matrices: log_mel of rooms, and mel of rooms_log."""
-    try:
-        other = read_info(folder, name).get("dataset", dataset.name)
-    except UserError:
-        return  # there are none, or they are damaged
-    if other != dataset.name:
-        raise UserError(
-            f"dataset {dataset.name}: {name} are matrices of dataset {other} in "
-            f"{display_path(folder)}; give one of the two another name, or pass --set "
-            "output_folder=FOLDER"
-        )
 
 
 def _refuse_before_reading(

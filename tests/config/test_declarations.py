@@ -37,20 +37,16 @@ def test_set_without_a_section_means_no_declaration() -> None:
     ("text", "message"),
     [
         ("[extractor]\ndataset = rooms", r"\[extractor\]: no such section; did you mean"),
-        ("[extractor my room]\ndataset = rooms", r"\[extractor my room\]: no such section"),
         ("[extractr room]\ndataset = rooms", r"no such section; did you mean extractor NAME"),
         ("[extractor room]\ntask = room", r"my.ini \[extractor room\] dataset: must be given"),
         ("[extractor room]\nname = hall\ndataset = rooms", r"\[extractor NAME\] gives the name"),
-        ("[extractor room]\ndataset = rooms\nepochs = 3", r"epochs: no such key; did you mean num"),
         ("[network net]\nweights = a.pt", r"\[network net\] factory: must be given"),
         ("[network net]\nfactory = mine.Net", "must be package.module:name, as in"),
         ("[network net]\nfactory = m:N\nweights = a.ckpt", r"a file that ends in \.safetensors"),
         ("[network net]\nfactory = m:N\nweights = a.pt", "weights = a.pt: needs num_classes"),
         ("[network net]\nfactory = m:N\nin_channels = 2", "in_channels = 2: is always 1"),
-        ("[network net]\nfactory = m:N\nnum_classes = 0", "num_classes = 0: must be greater"),
         ("[network iemocap]\nfactory = m:N", "two things of one name; rename one"),
         ("[training_defaults]\nnetwork = resnet", r"no such network; did you mean resnet18\?"),
-        ("[extractor room]\ndataset = a\nnetwork = vgg", r"room\] network = vgg: no such netw"),
     ],
 )
 def test_what_is_no_declaration_is_named(tmp_path: Path, text: str, message: str) -> None:

@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from config.errors import UserError
-from config.experiments import load_experiments
 from config.listing import files_in, folders_in
-from tests.conftest import Suite
 
 OTHER_PROGRAMS = (
     "._mine{}",
@@ -85,10 +83,3 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_a_broken_link_is_listed_so_that_it_is_found_missing(tmp_path: Path) -> None:
     (tmp_path / "a.wav").symlink_to(tmp_path / "not fetched")
     assert [path.name for path in files_in(tmp_path, ".wav")] == ["a.wav"]
-
-
-@pytest.mark.parametrize("name", OTHER_PROGRAMS)
-def test_other_programs_files_beside_experiments(suite: Suite, name: str) -> None:
-    suite.write_experiment(20)
-    fill(suite.experiments, name.format(".ini"), text="\0no experiment")
-    assert list(load_experiments(suite.experiments, [suite.config])) == [20]

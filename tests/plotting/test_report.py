@@ -57,21 +57,3 @@ def test_a_damaged_result_is_one_line(tmp_path: Path) -> None:
     next((tmp_path / "results" / "experiment_200" / "results").glob("*.json")).write_text("{}")
     with pytest.raises(UserError, match="is no result of this project: 0 is missing"):
         main(arguments)
-
-
-def test_a_report_without_figures_has_its_tables_and_sentences(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(*_: object) -> None:
-        raise RuntimeError("no fonts")
-
-    arguments = write_small(tmp_path)
-    monkeypatch.setattr("plotting.report.all_figures", fails)
-    assert main(arguments) == 0
-    said = capsys.readouterr().out
-    assert "warning: no figure of" in said
-    assert "RuntimeError: no fonts" in said
-    report = tmp_path / "results" / "report"
-    assert "minus baseline" in (report / "report.html").read_text()
-    assert list((report / "tables").glob("*.csv"))
-    assert not list(report.rglob("*.png"))

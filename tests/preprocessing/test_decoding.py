@@ -68,11 +68,6 @@ def wav(samples: Values, size: int, container: str = "WAV", subtype: str = "PCM_
     return bytes(content)
 
 
-def with_chunk_before(content: bytes) -> bytes:
-    """A WAV file with a chunk of odd length, which is padded, before that of the sound."""
-    return content.replace(b"data", b"LIST" + struct.pack("<I", 3) + b"odd\0data", 1)
-
-
 def reason_for(path: Path, content: bytes) -> str:
     path.write_bytes(content)
     reason = why_unusable(decode, path)
@@ -89,15 +84,12 @@ LEADING_SILENCE = np.concatenate([np.zeros(RATE), tones()[RATE:]])
     ("content", "expected"),
     [
         pytest.param(flac(tones(), 0), tones(), id="FLAC from a pipe"),
-        pytest.param(flac(tones(), 0, "PCM_24"), tones(), id="24-bit FLAC from a pipe"),
         pytest.param(wav(tones(), 0), tones(), id="WAV of a killed recorder"),
         pytest.param(wav(LEADING_SILENCE, 0), LEADING_SILENCE, id="that begins with silence"),
-        pytest.param(wav(tones(), 0, "WAV", "PCM_24"), tones(), id="of 24 bit"),
         pytest.param(wav(tones(), 0, "WAVEX", "FLOAT"), tones(), id="of floats"),
-        pytest.param(wav(tones(), 0, "RF64"), tones(), id="RF64 of a killed recorder"),
         *(
             pytest.param(wav(tones(), size), tones(), id=f"WAV from a pipe, {size:x}")
-            for size in (0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFDB)
+            for size in (0x7FFFF000, 0x80000000, 0xFFFFFFFF)
         ),
         pytest.param(AU[:8] + bytes(4) + AU[12:], tones(), id="AU of a killed recorder"),
         pytest.param(
@@ -107,7 +99,6 @@ LEADING_SILENCE = np.concatenate([np.zeros(RATE), tones()[RATE:]])
         ),
         pytest.param(wav(tones(), 128000 + 44), tones(), id="counting the header"),
         pytest.param(encoded(tones(), "RF64"), tones(), id="RF64"),
-        pytest.param(with_chunk_before(encoded(tones(), "WAV")), tones(), id="a chunk before"),
         pytest.param(encoded(tones(), "WAV") + bytes(4000), tones(), id="zeros behind"),
         pytest.param(
             encoded(tones(), "WAV") + b"id3 \xd0\x07\0\0" + b"ID3" + b"\x55" * 1997,
@@ -194,9 +185,6 @@ PAGES_OF_NOISE = encoded(np.tile(noise_then_tones()[:RATE], 8), "OGG", "VORBIS")
         (OGG * 2, "sound behind its end"),
         (wav(tones(), 40000), "sound behind its end"),
         (AIFF.replace(struct.pack(">I", 128008), struct.pack(">I", 8)), "sound behind its end"),
-        (AIFF + encoded(tones(), "WAV"), "sound behind its end"),
-        (AU * 2, "sound behind its end"),
-        (encoded(tones(), "CAF") * 2, "sound behind its end"),
         (encoded(tones(), "VOC"), "unreadable"),
         (mp3_in_wav(tones()), "unreadable"),
         (flac(tones(), 0)[:20000], "unreadable"),
@@ -207,11 +195,7 @@ PAGES_OF_NOISE = encoded(np.tile(noise_then_tones()[:RATE], 8), "OGG", "VORBIS")
         (without_page(PAGES_OF_NOISE, 2), "truncated"),
         (damaged(PAGES_OF_NOISE), "truncated"),
         (wav(tones(), 200_000), "truncated"),
-        *(
-            (encoded(tones(), "WAV", subtype)[:-66], "truncated")
-            for subtype in ("PCM_16", "PCM_24", "FLOAT")
-        ),
-        (wav(tones(), 3_000_000_000), "truncated"),
+        (encoded(tones(), "WAV", "PCM_24")[:-66], "truncated"),
         (mp3(tones())[:5000], "truncated"),
         (without_length(mp3(tones()))[:5000], "truncated"),
         *(

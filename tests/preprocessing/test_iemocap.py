@@ -137,18 +137,6 @@ class TestLabels:
 
 
 class TestLabelFiles:
-    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1"])
-    @pytest.mark.parametrize(("gap", "end"), [("\t", "\r\n"), ("    ", "\r"), (" \t ", "\n")])
-    def test_what_has_one_meaning_is_read(
-        self, corpus: Path, settings: Settings, encoding: str, gap: str, end: str
-    ) -> None:
-        expected = RANDSPLIT.list_clips(settings)
-        for path in list(corpus.glob("Session*/dialog/EmoEvaluation/Ses*.txt")):
-            text = path.read_text().replace("\t", gap).replace("bored", "bor\xe9")
-            path.unlink()
-            path.with_suffix(".TXT").write_bytes(text.replace("\n", end).encode(encoding))
-        assert RANDSPLIT.list_clips(settings) == expected
-
     def test_files_that_give_nothing_are_named(
         self, corpus: Path, make_settings: MakeSettings, capsys: pytest.CaptureFixture[str]
     ) -> None:

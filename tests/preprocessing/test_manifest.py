@@ -15,8 +15,7 @@ from config.ini_files import load_settings
 from config.settings import Settings
 from preprocessing.corpora import find_dataset
 from preprocessing.pipeline.dataset import Clip
-from preprocessing.pipeline.extraction import preprocess
-from preprocessing.pipeline.matrices import Matrices, open_matrices
+from preprocessing.pipeline.matrices import Matrices
 from tests.conftest import FRACTIONS
 from tests.preprocessing.conftest import WriteWav, prepared, spectrum
 
@@ -358,17 +357,3 @@ def test_other_labels_of_a_table_make_other_matrices(
     assert "already there, unchanged" in capsys.readouterr().out
     assert rooms(declare(orthogonal="speaker")).orthogonal_labels == ["speaker"]
     assert rooms(declare(label="fold", group="speaker")).classes == ["10", "11", "9"]
-
-
-def test_matrices_of_another_dataset_are_not_written_over(declare: Declare, tmp_path: Path) -> None:
-    """The mel matrices of rooms_log would have the names of the log_mel ones of rooms."""
-    first = rooms(declare(overrides={"features_type": "log_mel"}))
-    with (tmp_path / "corpus/my.ini").open("a") as file:
-        file.write("\n[dataset rooms_log]\nmanifest = rooms.csv\nlabel = room\n")
-        file.write("orthogonal = word\nsequence_length = 0.25\n")
-    (tmp_path / "corpus/rooms.csv").write_text(changed(5, room="room 1"))
-    own = {"output_folder": tmp_path / "matrices", "workers": 1, "features_type": "mel"}
-    settings = load_settings(tmp_path / "corpus/my.ini", overrides=own)
-    with pytest.raises(UserError, match="rooms_log: rooms_log_mel are matrices of dataset rooms"):
-        preprocess(find_dataset("rooms_log", settings), settings)
-    assert open_matrices(tmp_path / "matrices", first.name).fingerprint == first.fingerprint

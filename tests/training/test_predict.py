@@ -21,7 +21,6 @@ from safetensors.torch import load_file
 from torch import nn
 
 from config.command_line import EXIT_FAILED_RUNS
-from config.files import read_json, write_json
 from config.text import PROJECT_FOLDER
 from preprocessing.corpora import find_dataset
 from preprocessing.pipeline.extraction import preprocess
@@ -30,7 +29,6 @@ from pretraining.pretrain import pretrain
 from tests.conftest import WIDTH, message_of
 from training import predict
 from training.models.small_cnn import SmallCNN
-from training.models.weights import description_path
 
 if TYPE_CHECKING:
     from tests.conftest import Suite
@@ -255,16 +253,3 @@ def test_a_model_of_an_earlier_version_says_what_trains_it_again(
     torch.save(load_file(trained.files(1).model(0)), earlier)
     message = message_of(predict.load_model, earlier, trained.settings())
     assert "[1] 0 1 1 --overwrite" in message or "[1] -1 1 1 --overwrite" in message
-
-
-def test_a_model_of_matrices_without_a_length_says_what_prepares_them(
-    trained: "Suite", tmp_path: Path
-) -> None:
-    model = tmp_path / MODEL
-    model.write_bytes(trained.files(1).model(0).read_bytes())
-    content = read_json(description_path(trained.files(1).model(0)))
-    content["example"]["samples"] = None
-    write_json(description_path(model), content)
-    message = message_of(predict.load_model, model, trained.settings())
-    assert f"preprocessing/preprocess.py {content['dataset']}" in message
-    assert "1 1 --overwrite" in message

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from config.advice import beforehand
 from config.errors import UserError
 from config.files import read_json, require_fields
 from config.settings import FeatureExtraction
@@ -101,7 +100,7 @@ def describe_model(
     """
     info = matrices.info
     _, num_frames, num_bins = matrices.predictors.shape
-    num_samples, rate = _num_samples(info, matrices.feature_settings), info.get("sample_rate")
+    num_samples, rate = info.get("num_samples"), info.get("sample_rate")
     return {
         "architecture": architecture.described(),
         "factory": str(architecture.network.factory),
@@ -136,28 +135,10 @@ def read_model(weights: Path) -> tuple[ModelDescription, dict[str, Any]]:
         problem = "there is no such file, which says how to use the model"
         raise UserError(f"{display_path(path)}: {problem}; {remedy_for(weights)}")
     content = read_json(path)
-    example = content.get("example")
-    if isinstance(example, dict) and example.get("samples", 0) is None:
-        dataset, features = content["dataset"], content["feature_extraction"]["features_type"]
-        prepare = beforehand(f"python preprocessing/preprocess.py {dataset}")
-        raise UserError(
-            f"{display_path(path)}: example.samples: the matrices, of an earlier version, do not "
-            f"say how long an example is; remove {dataset}_{features}_* from output_folder, "
-            f"prepare them anew: {prepare}; then {remedy_for(weights)}"
-        )
     try:
         return require_fields(content, ModelDescription, display_path(path)), content
     except UserError as error:
         raise UserError(f"{error}; {remedy_for(weights)}") from None
-
-
-def _num_samples(info: Mapping[str, Any], features: Mapping[str, Any]) -> int | None:
-    """Return the samples of an example; None: matrices of an earlier version do not say."""
-    if "num_samples" in info:
-        return int(info["num_samples"])
-    if "seconds" in info and features.get("segmentation"):
-        return round(float(info["seconds"]) * int(info["sample_rate"]))
-    return None
 
 
 def read_description(folder: Path) -> dict[str, Any]:

@@ -204,16 +204,6 @@ class Checkpointed(nn.Module):
         return checkpoint(self.inner, inputs, use_reentrant=self.use_reentrant)
 
 
-class Detached(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner, self.last = normalised(0), nn.Conv2d(1, 8, 1)
-
-    def forward(self, inputs: Tensor) -> Any:
-        with torch.no_grad():
-            return self.inner(inputs)
-
-
 def under(mode: Callable[[], AbstractContextManager[Any]]) -> Callable[[nn.Module, Tensor], Any]:
     def run(model: nn.Module, inputs: Tensor) -> Any:
         with mode():
@@ -230,9 +220,7 @@ def call(model: nn.Module, inputs: Tensor) -> Any:
     ("model", "run", "cause"),
     [
         (lambda: normalised(0), under(torch.no_grad), "the forward pass ran without"),
-        (lambda: normalised(0), under(torch.inference_mode), "the forward pass ran without"),
         (lambda: Checkpointed(use_reentrant=True), call, "use_reentrant=False works"),
-        (Detached, call, "the forward pass ran without"),
         (lambda: normalised(0).requires_grad_(requires_grad=False), call, "parameters before it"),
     ],
 )
@@ -274,16 +262,11 @@ def test_a_checkpoint_that_keeps_gradients_trains(inputs: Tensor) -> None:
         ([np.int64(2), "1"], (2, "1")),
         ("13", UserError),
         (5, UserError),
-        (0, UserError),
-        ("", UserError),
         ([], UserError),
         ([1, 1], UserError),
         ([1, "2"], UserError),  # the ReLU after the first convolution is one place
         (None, TypeError),
         (True, TypeError),
-        (1.0, TypeError),
-        ([1, None], TypeError),
-        ({1: 1.0}, TypeError),
         (b"1", TypeError),
     ],
 )

@@ -103,8 +103,6 @@ def first(values: Any) -> Tensor:
 Case = tuple[Callable[[], Network], str, Callable[[Any], Tensor]]
 CASES: dict[str, Case] = {
     "convolution": (lambda: Network(time_delay(), transposed), "layer.4", unchanged),
-    "normalisation": (lambda: Network(time_delay(), transposed), "layer.1", unchanged),
-    "dropout": (lambda: Network(time_delay(), transposed), "layer.3", unchanged),
     "block": (lambda: Network(nn.Sequential(Block(), Block()), transposed), "layer.0", unchanged),
     "transformer": (lambda: Network(encoder(batch_first=True)), "layer.layers.0", transposed),
     "inner norm": (lambda: Network(encoder(batch_first=True)), "layer.layers.1.norm1", transposed),
@@ -190,18 +188,10 @@ class Mixed(nn.Module):
         return values
 
 
-class Own(nn.Module):
-    """Without any module of torch's."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return 2 * inputs
-
-
 @pytest.mark.parametrize(
     ("network", "layer", "words"),
     [
         (lambda: Network(Mixed()), "layer", "do not say which axis has the channels"),
-        (lambda: Network(Own()), "layer", "do not say which axis has the channels"),
         (
             lambda: Network(encoder(batch_first=False), frames_first, frames_first),
             "layer.layers.0.norm1",
@@ -211,13 +201,6 @@ class Own(nn.Module):
             lambda: Network(Wrapped(lambda values: [values]), after=lambda out: out[0]),
             "layer",
             "its output is list, not one tensor",
-        ),
-        (
-            lambda: Network(
-                Wrapped(lambda values: {"logits": values}), after=lambda out: out["logits"]
-            ),
-            "layer",
-            "its output is dict, not one tensor",
         ),
     ],
 )
