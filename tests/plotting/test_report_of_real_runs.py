@@ -31,7 +31,7 @@ def test_the_report_reads_what_training_and_invariance_write(
     assert answer.count("points (not shown)") == 1
     report = suite.results / "report"
     names = {path.stem.rstrip("_0123456789") for path in (report / "figures").glob("*.png")}
-    assert {f"01_tiny_{kind}" for kind in ("confusion", "epochs", "invariance_probes")} <= names
+    assert {f"01_tiny_{kind}" for kind in ("confusion", "epochs")} <= names
     table = (report / "tables" / "01_tiny_methods.md").read_text()
     for identifier, label in ((5, "baseline"), (29, "random network")):
         contents = [json.loads(suite.files(identifier, n).json_path.read_text()) for n in (1, 2)]

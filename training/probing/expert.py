@@ -208,13 +208,14 @@ def _out_of_fold(
     features: Features, targets: npt.NDArray[Any], folds: Folds, strength: float, task: Task
 ) -> npt.NDArray[np.float64]:
     """Return each example's prediction by an expert that has not seen its group."""
-    parts = [
-        (held_out, _predict(features[known], targets[known], features[held_out], strength, task))
-        for known, held_out in folds
-    ]
-    predictions = np.empty((len(targets), parts[0][1].shape[1]))
-    for held_out, values in parts:
-        predictions[held_out] = values
+    num_outputs = int(targets.max()) + 1 if task == "classification" else 1
+    predictions = np.full((len(targets), num_outputs), -np.inf)
+    for known, held_out in folds:
+        # A rare class may be in no training side once targets are shuffled.
+        outputs = np.unique(targets[known]) if task == "classification" else [0]
+        predictions[np.ix_(held_out, outputs)] = _predict(
+            features[known], targets[known], features[held_out], strength, task
+        )
     return predictions
 
 

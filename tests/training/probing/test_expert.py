@@ -77,3 +77,10 @@ def test_of_a_regression_it_predicts_values() -> None:
     expert = fit_expert(features, matrices(target), SETS, "regression")
     np.testing.assert_allclose(expert.predictions[:, 0], target, atol=0.1)
     assert float(expert.prior) == pytest.approx(target[:240].mean(), rel=1e-5)
+
+
+def test_the_control_may_miss_rare_classes() -> None:
+    """Of twenty classes with two examples some are in one fold alone, once they are shuffled."""
+    target = np.zeros(NUM, dtype=np.int64)
+    target[:40] = 1 + np.arange(40) % 20
+    assert fit(np.zeros((NUM, 1), np.float32), target).shuffled == pytest.approx(200 / 240)
