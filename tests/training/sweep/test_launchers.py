@@ -95,7 +95,7 @@ def test_signals_end_all_processes_in_order(suite: Suite) -> None:
         children = manager.children
         for number in (signal.SIGINT, signal.SIGTERM):
             os.killpg(manager.process.pid, number)
-        assert manager.code() == 130
+        assert manager.code() in (130, 143)  # of the one that a busy machine delivers first
         said = manager.text.splitlines()
         assert said[-1].endswith("the same command continues where this stopped")
         assert "Traceback" not in manager.text
