@@ -23,8 +23,10 @@ from benchmarks.measuring import Product, fastest_product, interleaved, median_r
 from config.process import keep_freed_memory
 from config.text import PROJECT_FOLDER
 from training import AntiTransferLoss
+from training.data.batches import Batch
 from training.engine.devices import choose_precision
 from training.engine.optimizers import build_optimizer
+from training.methods.product_of_experts import ProductOfExperts
 from training.models.loading import to_device
 from training.models.vgg import CONVOLUTION_INDICES, VGG16
 
@@ -33,6 +35,7 @@ KINDS = ("plain", "anti_transfer", "cached")
 RATIOS = (
     ("anti_transfer", "plain"),
     ("cached", "plain"),
+    ("product_of_experts", "plain"),
     ("released", "anti_transfer"),
     ("released", "cached"),
 )
@@ -52,6 +55,9 @@ class Bench:
         shape = (arguments.batch_size, 1, arguments.frames, arguments.bins)
         self.inputs = torch.randn(shape, device=self.device)
         self.labels = torch.arange(arguments.batch_size, device=self.device) % NUM_CLASSES
+        self._batch = Batch(self.inputs, self.labels, torch.arange(arguments.batch_size))
+        beyond_prior = torch.randn(arguments.batch_size, NUM_CLASSES, device=self.device)
+        self._product = ProductOfExperts(beyond_prior)
         self.frozen = self.network()
         self.tapped = self.network()
         self._untapped = self.network()
@@ -77,15 +83,25 @@ class Bench:
             "plain": self.plain_step,
             "anti_transfer": lambda: self._step(self.tapped, lambda: penalty(self.inputs)),
             "cached": lambda: self._step(self.tapped, lambda: penalty.penalty(kept)),
+            "product_of_experts": lambda: self._step(
+                self._untapped,
+                lambda: 0.0,
+                lambda logits: self._product.adjust(logits, self._batch),
+            ),
             "released": released.run,
         }
 
-    def _step(self, model: VGG16, at_loss: Callable[[], Tensor | float]) -> None:
+    def _step(
+        self,
+        model: VGG16,
+        at_loss: Callable[[], Tensor | float],
+        adjust: Callable[[Tensor], Tensor] = lambda logits: logits,
+    ) -> None:
         optimizer = self._optimizers[model]
         optimizer.zero_grad(set_to_none=True)
         with self.autocast:
             logits = model(self.inputs)
-            loss = cross_entropy(logits.float(), self.labels) + at_loss()
+            loss = cross_entropy(adjust(logits.float()), self.labels) + at_loss()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 

@@ -212,7 +212,7 @@ def _out_of_fold(
     predictions = np.full((len(targets), num_outputs), -np.inf)
     for known, held_out in folds:
         # A rare class may be in no training side once targets are shuffled.
-        outputs = np.unique(targets[known]) if task == "classification" else [0]
+        outputs: Rows = np.unique(targets[known] if task == "classification" else np.zeros(1, int))
         predictions[np.ix_(held_out, outputs)] = _predict(
             features[known], targets[known], features[held_out], strength, task
         )
