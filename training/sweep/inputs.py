@@ -308,6 +308,8 @@ def _size_of_models(instance: Instance) -> float:
     training = instance.settings.training_defaults
     if instance.settings.trained_network.is_published:  # without waiting for torch
         return FULL_MODEL_BYTES * training.width**2 * training.num_folds
+    if instance.parameters["output_classes"] is None:
+        return 0  # not known before the data are prepared
     from training.models.registry import num_parameters, trained_architecture
 
     return num_parameters(trained_architecture(instance)) * 4 * training.num_folds
