@@ -7,7 +7,6 @@ import torch
 
 from config.errors import UserError
 from config.experiments import Instance
-from config.log import logger
 from config.text import counted
 from training.data.shortcut import shortcut_of
 from training.engine.folds import Fold, load_fold
@@ -128,6 +127,8 @@ def describe_shortcuts(runs: Sequence[Run], inputs: InputCache) -> None:
         number = sum(map(len, fold.sets.values()))
         if number < len(matrices.target):
             all_examples = counted(len(matrices.target), "example")
-            logger.info(f"{matrices.name}, {number} of {all_examples}, as a run uses all:")
+            context.say_once(
+                f"from {number} of {all_examples} of {matrices.name} (a run takes all):"
+            )
         seed = RngSeeds.from_seed(training.seed, 0).random_network
         measure_shortcuts(instance, fold, seed, context)
