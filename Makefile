@@ -79,7 +79,7 @@ audit: $(SUITE)
 
 # The main job on a miniature corpus, with the commands that a user types.
 demo: $(SUITE)
-	@echo "Nine stages, about five minutes on two idle cores. Interrupted (Ctrl-C), make demo goes on."
+	@echo "Nine stages, less than five minutes on two idle cores. Interrupted (Ctrl-C), make demo goes on."
 	$(call stage,1,'speak digits with eSpeak and make noises')
 	$(BIN)/python preprocessing/make_miniature_corpora.py gsc noisyspeech --size clips_per_word=130 $(DEMO)
 	$(call stage,2,'mix speech with noise; which noise it is will be the orthogonal task')
