@@ -41,7 +41,7 @@ def test_each_epoch_is_told_and_nothing_changes(suite: "Suite") -> None:
     assert quiet["parameters"].pop("tracker") == "none"
     text = told["summary"]["parameters"]
     told["summary"]["parameters"] = text.replace('tracker="tensorboard"', 'tracker="none"')
-    assert told.pop("provenance")["seconds"] != quiet.pop("provenance")["seconds"]
+    del told["provenance"], quiet["provenance"]
     assert told == quiet
     scalars = scalars_of(suite.results / "tracking")
     for name in ("loss", "task_loss", "feature_loss", "noisyspeech_layer3_loss", "acc"):

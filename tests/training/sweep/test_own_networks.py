@@ -233,7 +233,7 @@ def test_what_does_not_go_together_is_one_line_of_check(
         (lambda state: state | {"x": torch.zeros(1)}, r"x does not belong .* \(1 such key"),
         (
             lambda state: {f"module.{key}": value for key, value in state.items()},
-            r"module\.body\S* does not .* \(11 such keys\); take module\. off their names, and",
+            r"module\.\S* does not .* \(11 such keys\); take module\. off their names, and",
         ),
         (
             lambda state: {key: value[..., None] for key, value in state.items()},
