@@ -44,6 +44,17 @@ def features_of(network: nn.Module, examples: "ExampleSet") -> Values:
     return penultimate_features(network, inputs).double().numpy()
 
 
+def standardised_features(
+    network: nn.Module, examples: "ExampleSet"
+) -> "tuple[Values, StandardScaler]":
+    """Return the features of a set, standardised by themselves, and what did it."""
+    from sklearn.preprocessing import StandardScaler
+
+    features = features_of(network, examples)
+    scaler = StandardScaler().fit(features)
+    return scaler.transform(features), scaler
+
+
 def fit_classifier(
     features: Values,
     labels: npt.NDArray[np.int64],

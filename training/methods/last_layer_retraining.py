@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from training.methods import Method, MethodInputs
 from training.methods.groups import balanced_weights, group_numbers
 from training.methods.last_layer import (
-    features_of,
     fit_classifier,
     last_layer,
     replace_last_layer,
+    standardised_features,
 )
 
 if TYPE_CHECKING:
@@ -49,12 +49,9 @@ class LastLayerRetraining(Method):
 
     def finish(self, network: nn.Module, sets: "Mapping[str, ExampleSet]") -> None:
         """Replace weight and bias of the last layer."""
-        from sklearn.preprocessing import StandardScaler
-
         validation, layer = sets["validation"], last_layer(network)
-        features = features_of(network, validation)
-        scaler = StandardScaler().fit(features)
-        features, labels = scaler.transform(features), validation.labels.cpu().numpy()
+        features, scaler = standardised_features(network, validation)
+        labels = validation.labels.cpu().numpy()
         weights, num_classes = self.weights[validation.rows], layer.out_features
         order = np.random.default_rng(self.seed).permutation(len(labels))
         known, other = np.array_split(order, 2)

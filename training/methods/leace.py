@@ -20,10 +20,10 @@ from torch.nn import functional
 from training.methods import Method, MethodInputs
 from training.methods.last_layer import (
     Values,
-    features_of,
     fit_classifier,
     last_layer,
     replace_last_layer,
+    standardised_features,
 )
 
 if TYPE_CHECKING:
@@ -43,12 +43,8 @@ class LinearErasure(Method):
 
     def finish(self, network: nn.Module, sets: "Mapping[str, ExampleSet]") -> None:
         """Replace weight and bias of the last layer."""
-        from sklearn.preprocessing import StandardScaler
-
         training, layer = sets["training"], last_layer(network)
-        features = features_of(network, training)
-        scaler = StandardScaler().fit(features)
-        features = scaler.transform(features)
+        features, scaler = standardised_features(network, training)
         projection = erasing_projection(features, self.nuisance[torch.from_numpy(training.rows)])
         labels = training.labels.cpu().numpy()
         weight, bias = fit_classifier(features @ projection.T, labels, layer.out_features)
