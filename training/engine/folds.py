@@ -20,7 +20,7 @@ from config.text import first_of
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
 from training.data.batches import ExampleSet, Normalization, training_statistics
-from training.data.shortcut import Shortcut, rows_of_sets
+from training.data.shortcut_sampler import Shortcut, rows_of_sets
 from training.engine.checkpoints import Checkpoint
 from training.engine.checks import TrainingError
 from training.engine.devices import build_accelerator, choose_precision, compiled

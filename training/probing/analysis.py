@@ -22,7 +22,7 @@ from config.provenance import provenance
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
-from training.data.shortcut import rows_of_sets, shortcut_of
+from training.data.shortcut_sampler import rows_of_sets, shortcut_of
 from training.engine.seeds import RngSeeds
 from training.models.frozen import source_of
 from training.models.loading import load_whole, to_device

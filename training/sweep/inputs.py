@@ -13,7 +13,7 @@ from config.settings import Settings, TrainingDefaults
 from config.text import counted, display_path, nearest
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import Matrices, read_info
-from training.data.shortcut import rows_of_sets, shortcut_of
+from training.data.shortcut_sampler import rows_of_sets, shortcut_of
 from training.engine.tracking import tracker_problem
 from training.methods.kinds import AT_METHODS
 from training.models.frozen import COLUMN, column_of, sources_of

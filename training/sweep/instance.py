@@ -15,7 +15,7 @@ from config.provenance import provenance
 from config.text import display_path
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
-from training.data.shortcut import own_values, shortcut_of
+from training.data.shortcut_sampler import own_values, shortcut_of
 from training.engine.checkpoints import Checkpoint
 from training.engine.distributed import broadcast, is_main
 from training.engine.fit import FitOptions

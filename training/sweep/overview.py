@@ -8,7 +8,7 @@ from config.log import logger
 from config.text import counted
 from preprocessing.corpora import all_datasets
 from preprocessing.pipeline.matrices import read_info
-from training.data.shortcut import rows_of_sets, shortcut_of
+from training.data.shortcut_sampler import rows_of_sets, shortcut_of
 from training.models.frozen import sources_of
 from training.similarity.aggregations import POOL
 from training.sweep.input_cache import InputCache

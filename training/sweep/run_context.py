@@ -18,7 +18,7 @@ from config.settings import Settings
 from preprocessing.pipeline.matrices import Matrices
 from preprocessing.pipeline.splits import Split
 from training.data.frozen_cache import FrozenCache
-from training.data.shortcut import Shortcut
+from training.data.shortcut_sampler import Shortcut
 from training.engine.distributed import shows_progress
 from training.engine.folds import Fold, load_fold
 from training.models.frozen import source_of

@@ -8,7 +8,7 @@ import torch
 from config.errors import UserError
 from config.experiments import Instance
 from config.text import counted
-from training.data.shortcut import shortcut_of
+from training.data.shortcut_sampler import shortcut_of
 from training.engine.folds import Fold, load_fold
 from training.engine.metrics import chance_level, highest_chance_accuracy
 from training.engine.seeds import RngSeeds

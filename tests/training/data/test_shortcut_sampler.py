@@ -11,7 +11,7 @@ import pytest
 
 from config.errors import UserError
 from preprocessing.pipeline.splits import Split
-from training.data.shortcut import Shortcut, cell_counts, own_values, rows_of_sets
+from training.data.shortcut_sampler import Shortcut, cell_counts, own_values, rows_of_sets
 
 SETS = ("training", "validation", "test")
 STRENGTHS = (0.0, 0.5, 0.8, 0.9, 0.98, 1.0)
